@@ -1,0 +1,24 @@
+"""Names and places of the local environment: the one module that says where things are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BUILD = REPOSITORY / "build"
+LOCAL_BUILD = BUILD / "local"
+LOGS = LOCAL_BUILD / "logs"
+
+REGION = "us-east-1"
+ACCOUNT_ID = "000000000000"
+
+LOCALSTACK_PORT = int(os.environ.get("LOCALSTACK_PORT", "4566"))
+EMULATOR_PORT = int(os.environ.get("EMULATOR_PORT", "4599"))
+LOCALSTACK_URL = f"http://127.0.0.1:{LOCALSTACK_PORT}"
+EMULATOR_URL = f"http://127.0.0.1:{EMULATOR_PORT}"
+
+PROJECT_ARN = f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/1700000000000"
+PROJECT_VERSION_ARN = (
+    f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/version/batch-vision.1/1700000000001"
+)
