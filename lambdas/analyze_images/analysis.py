@@ -1,0 +1,133 @@
+"""Analyze one image: ask the model, then give image and result their place."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+
+from lambdas.analyze_images import results
+from lambdas.shared import errors
+from lambdas.shared.times import to_text, utc_now
+
+if TYPE_CHECKING:
+    from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+    from lambdas.backends.base import Backend, Detection
+    from lambdas.shared.events import SourceImage
+
+_FIRST_WAIT_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image.
+
+    Attributes
+    ----------
+    status
+        ``processed``, ``rejected``, or ``gone`` when its version had already left the source bucket.
+    result
+        The result JSON; None when gone.
+    attempts
+        How often the model was asked in this invocation.
+    """
+
+    image: SourceImage
+    status: str
+    result: dict[str, Any] | None
+    attempts: int
+    duration_ms: int
+
+    @property
+    def error_type(self) -> str | None:
+        """Why it was rejected."""
+        error = self.result and self.result["error"]
+        return error["type"] if error else None
+
+    def catalog_line(self) -> dict[str, Any]:
+        """Give the image's line of the catalog."""
+        result = self.result or {}
+        best = max(result["predictions"], key=lambda label: label["confidence"], default=None)
+        return {
+            "finished_at": to_text(utc_now()),
+            "key": self.image.key,
+            "version_id": self.image.version_id,
+            "size_bytes": self.image.size_bytes,
+            "status": self.status,
+            "error_type": self.error_type,
+            "image_key": result["image_key"],
+            "backend": result["model"]["backend"],
+            "prediction": best and {"name": best["name"], "confidence": best["confidence"]},
+            "anomaly": result["anomaly"],
+            "attempts": self.attempts,
+            "duration_ms": self.duration_ms,
+        }
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """Tell whether asking again within this invocation may help."""
+    useless = (errors.ImageUnreadableError, errors.OlderUploadInProgressError)
+    return isinstance(error, errors.TransientError) and not isinstance(error, useless)
+
+
+def analyze(
+    image: SourceImage,
+    backend: Backend,
+    source: SourceBucket,
+    final: FinalBucket,
+    *,
+    is_redelivery: bool,
+    retry_seconds: float,
+) -> Outcome:
+    """Take one image to its end.
+
+    Parameters
+    ----------
+    is_redelivery
+        Whether the message was delivered before: then a result may be there already, and is kept.
+    retry_seconds
+        How long to go on asking the model.
+
+    Raises
+    ------
+    TransientError, AccessDeniedError, ModelError
+        Not now: the message is to be delivered again. The image is still in the source bucket.
+    """
+    began = time.monotonic()
+    attempts = 0
+
+    def outcome(status: str, result: dict[str, Any] | None) -> Outcome:
+        return Outcome(image, status, result, attempts, round((time.monotonic() - began) * 1000))
+
+    def detect() -> Detection:
+        nonlocal attempts
+        attempts += 1
+        return backend.detect(source.stored(image))
+
+    try:
+        image = source.resolve(image)
+        if is_redelivery and (earlier := final.find_result(image)):
+            final.move(image, earlier)
+            return outcome(earlier["status"], earlier)
+        retrying = Retrying(
+            retry=retry_if_exception(is_worth_retrying),
+            stop=stop_before_delay(retry_seconds),
+            wait=wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            reraise=True,
+        )
+        try:
+            result = results.processed(image, backend, retrying(detect), utc_now())
+        except errors.PermanentImageError as error:
+            result = results.rejected(image, backend, error, utc_now())
+        filed = final.file(image, result)
+        return outcome(filed["status"], filed)
+    except errors.ImageGoneError:
+        return outcome("gone", None)
+    except errors.ImageUnreadableError:
+        # The services have one error for "not there" and for "not allowed": only the first is an end.
+        if source.has(image.bucket, image.key, str(image.version_id)):
+            raise
+        return outcome("gone", None)

@@ -1,0 +1,243 @@
+"""The source bucket, which images leave, and the final bucket, where each gets exactly one place.
+
+The order is: write the result, copy the image, delete that version from the source. Each step may be repeated,
+so whoever finds it half done (a redelivery, a duplicate event) finishes it. The result is written on the
+condition that its name is free, which makes it the claim on that name.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.analyze_images.names import names_for
+from lambdas.shared import errors
+from lambdas.shared.times import from_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from lambdas.shared.events import SourceImage
+
+_GIB_BYTES = 1024**3
+_COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
+_LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
+_RESULT_CONTENT_TYPE = "application/json"
+_RESULT_MARK = {"batch-vision": "result"}
+
+
+class _TakenError(Exception):
+    """A conditional write found the name taken."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if http_status == 412:
+            raise _TakenError from error
+        if http_status == 404 and code != "NoSuchBucket":
+            raise errors.ImageGoneError(str(error)) from error
+        if http_status == 403:
+            raise errors.AccessDeniedError(str(error)) from error
+        raise errors.ServiceUnavailableError(str(error)) from error
+    except BotoCoreError as error:
+        raise errors.ServiceUnavailableError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One version of an object, readable by reference or by content."""
+
+    s3: S3Client
+    bucket: str
+    key: str
+    version_id: str
+
+    def read_bytes(self) -> bytes:
+        """Fetch the content; raises `ImageGoneError` when that version is no longer there."""
+        with _translated():
+            answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
+            return answer["Body"].read()
+
+
+class SourceBucket:
+    """Where images are uploaded."""
+
+    def __init__(self, s3: S3Client) -> None:
+        self._s3 = s3
+
+    def resolve(self, image: SourceImage) -> SourceImage:
+        """Look the version up where the event did not name it; raises `ImageGoneError` when there is none."""
+        if image.version_id:
+            return image
+        with _translated():
+            head = self._s3.head_object(Bucket=image.bucket, Key=image.key)
+        return replace(
+            image,
+            version_id=head.get("VersionId", "null"),
+            etag=head["ETag"].strip('"'),
+            size_bytes=head["ContentLength"],
+            uploaded_at=head["LastModified"],
+        )
+
+    def has(self, bucket: str, key: str, version_id: str) -> bool:
+        """Tell whether an object version is still there."""
+        try:
+            with _translated():
+                self._s3.head_object(Bucket=bucket, Key=key, VersionId=version_id)
+        except errors.ImageGoneError:
+            return False
+        return True
+
+    def stored(self, image: SourceImage) -> StoredImage:
+        """Give what a backend reads the image from."""
+        return StoredImage(self._s3, image.bucket, image.key, str(image.version_id))
+
+
+class FinalBucket:
+    """Where images, results and the catalog go."""
+
+    def __init__(self, s3: S3Client, name: str, source: SourceBucket) -> None:
+        self._s3 = s3
+        self._name = name
+        self._source = source
+
+    def find_result(self, image: SourceImage) -> dict[str, Any] | None:
+        """Find the result that an earlier delivery wrote for this very upload."""
+        for status in ("processed", "rejected"):
+            for name in names_for(image):
+                existing, _ = self._read_result(f"{status}/{name}.json")
+                if existing and _is_of(existing, image):
+                    return existing
+        return None
+
+    def file(self, image: SourceImage, result: dict[str, Any]) -> dict[str, Any]:
+        """Give the result and its image their place.
+
+        Returns
+        -------
+        dict
+            The result that counts: an earlier one of the same upload comes before this one.
+
+        Raises
+        ------
+        OlderUploadInProgressError
+            An older upload of the key is half moved: it goes first.
+        ImageGoneError
+            The image was deleted meanwhile; nothing of it is left behind.
+        """
+        usual, other = names_for(image)
+        claimed = None
+        if not self._is_image_place_taken(f"{result['status']}/{usual}"):
+            claimed = self._claim(image, result, usual)
+        if claimed is None:
+            claimed = self._claim(image, result, other)
+        if claimed is None:  # both names are hashes of this very upload's: nobody else writes them
+            raise errors.ServiceUnavailableError(f"No free name in the final bucket for {image.key!r}.")
+        self.move(image, claimed)
+        return claimed
+
+    def move(self, image: SourceImage, result: dict[str, Any]) -> None:
+        """Copy the image beside its result and delete that version from the source bucket; may be repeated."""
+        place = result["image_key"]
+        source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
+        try:
+            with _translated():
+                if image.size_bytes > _COPY_LIMIT_BYTES:
+                    self._s3.copy(source, self._name, place, Config=_LARGE_COPY)
+                else:
+                    self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
+        except errors.ImageGoneError:
+            if self._has(place):
+                return  # another delivery finished the move
+            with _translated():
+                self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
+            raise
+        with _translated():
+            self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
+
+    def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
+        """Write one catalog object of one JSON line for each image."""
+        body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        with _translated():
+            self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
+
+    def _claim(self, image: SourceImage, result: dict[str, Any], name: str) -> dict[str, Any] | None:
+        """Write the result under a name; None when the name belongs to a newer upload or another object."""
+        place = f"{result['status']}/{name}"
+        result = result | {"image_key": place}
+        try:
+            self._put_result(f"{place}.json", result, IfNoneMatch="*")
+            return result
+        except _TakenError:
+            pass
+        existing, etag = self._read_result(f"{place}.json")
+        if existing is None or existing["source"]["key"] != image.key:
+            return None
+        if _is_of(existing, image):
+            return existing
+        source = existing["source"]
+        if from_text(source["uploaded_at"]) > image.uploaded_at:
+            return None
+        if self._source.has(source["bucket"], source["key"], source["version_id"]):
+            raise errors.OlderUploadInProgressError(
+                f"Upload {source['version_id']} of {image.key!r} is older and not moved yet; it goes first."
+            )
+        try:
+            self._put_result(f"{place}.json", result, IfMatch=etag)
+        except _TakenError as error:
+            raise errors.OlderUploadInProgressError(
+                f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
+            ) from error
+        return result
+
+    def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> None:
+        with _translated():
+            self._s3.put_object(
+                Bucket=self._name,
+                Key=key,
+                Body=json.dumps(result, ensure_ascii=False, indent=1).encode(),
+                ContentType=_RESULT_CONTENT_TYPE,
+                Metadata=_RESULT_MARK,
+                **condition,  # type: ignore[arg-type]
+            )
+
+    def _read_result(self, key: str) -> tuple[dict[str, Any] | None, str]:
+        """Read a result and its ETag; None where there is no object or one that is no result of ours."""
+        try:
+            with _translated():
+                answer = self._s3.get_object(Bucket=self._name, Key=key)
+        except errors.ImageGoneError:
+            return None, ""
+        if answer["Metadata"] != _RESULT_MARK:
+            return None, answer["ETag"]
+        with _translated():
+            return json.loads(answer["Body"].read()), answer["ETag"]
+
+    def _is_image_place_taken(self, place: str) -> bool:
+        """Tell whether an image would overwrite a result: possible only where its own name ends like one."""
+        return place.endswith(".json") and self._read_result(place)[0] is not None
+
+    def _has(self, key: str) -> bool:
+        try:
+            with _translated():
+                self._s3.head_object(Bucket=self._name, Key=key)
+        except errors.ImageGoneError:
+            return False
+        return True
+
+
+def _is_of(result: dict[str, Any], image: SourceImage) -> bool:
+    source = result["source"]
+    return bool(source["key"] == image.key and source["version_id"] == image.version_id)

@@ -1,0 +1,122 @@
+"""Taken from the queue in batches: analyze the images that the messages name."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import (
+    AsyncBatchProcessor,
+    EventType,
+    async_process_partial_response,
+)
+
+from lambdas.analyze_images.analysis import Outcome, analyze
+from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.analyze_images.names import same_names_lock
+from lambdas.backends.registry import backend
+from lambdas.shared import clients
+from lambdas.shared.catalog import catalog_key
+from lambdas.shared.errors import BatchVisionError
+from lambdas.shared.events import parse_message
+from lambdas.shared.observability import logger, metrics
+from lambdas.shared.settings import settings
+from lambdas.shared.times import utc_now
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from lambdas.shared.events import SourceImage
+
+# The function only waits for services, so its images are worked on side by side.
+_POOL = ThreadPoolExecutor(clients.MAX_CONNECTIONS)
+
+# Of the time that an invocation has left, the part in which the model is asked again; the rest is for S3.
+_RETRY_SHARE = 0.6
+
+
+class Batch:
+    """The work of one invocation.
+
+    Parameters
+    ----------
+    retry_seconds
+        How long to go on asking the model about one image.
+    """
+
+    def __init__(self, retry_seconds: float) -> None:
+        self._source = SourceBucket(clients.s3())
+        self._final = FinalBucket(clients.s3(), settings().final_bucket_name, self._source)
+        self._retry_seconds = retry_seconds
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._outcomes: list[Outcome] = []
+
+    async def take(self, record: SQSRecord) -> None:
+        """Work on the images of one message; raises when the message must be delivered again."""
+        images, problems = parse_message(record.body, settings().source_bucket_name)
+        for problem in problems:
+            logger.error("unreadable message", extra={"message_id": record.message_id, "problem": problem})
+            metrics.add_metric("UnreadableMessages", MetricUnit.Count, 1)
+        is_redelivery = int(record.attributes.approximate_receive_count or 1) > 1
+        loop = asyncio.get_running_loop()
+        work = [loop.run_in_executor(_POOL, self._take_image, image, is_redelivery) for image in images]
+        answers = await asyncio.gather(*work, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    def _take_image(self, image: SourceImage, is_redelivery: bool) -> None:
+        about = {"key": image.key, "version_id": image.version_id}
+        with self._locks[same_names_lock(image.key)]:
+            try:
+                outcome = analyze(
+                    image,
+                    backend(),
+                    self._source,
+                    self._final,
+                    is_redelivery=is_redelivery,
+                    retry_seconds=self._retry_seconds,
+                )
+            except BatchVisionError as error:
+                logger.warning("image left for redelivery", extra=about | {"error": repr(error)})
+                raise
+        self._outcomes.append(outcome)
+        logger.info(
+            "image",
+            extra=about | {"outcome": outcome.status, "error_type": outcome.error_type, "attempts": outcome.attempts},
+        )
+
+    def finish(self, invocation_id: str, messages: int, failed: int) -> None:
+        """Write the catalog and the metrics of the batch; a failure here is logged, because the images are done."""
+        lines = [outcome.catalog_line() for outcome in self._outcomes if outcome.result]
+        if lines:
+            try:
+                self._final.write_catalog(catalog_key(utc_now(), invocation_id), lines)
+            except BatchVisionError:
+                logger.exception("catalog not written", extra={"images": len(lines)})
+        count = defaultdict(int, {"ImagesProcessed": 0, "ImagesRejected": 0})
+        for outcome in self._outcomes:
+            count[f"Images{outcome.status.capitalize()}"] += 1
+            count["DetectRetries"] += max(0, outcome.attempts - 1)
+        count["MessagesLeftForRedelivery"] = failed
+        for name, value in count.items():
+            metrics.add_metric(name, MetricUnit.Count, value)
+        logger.info("batch", extra={"messages": messages, "failed": failed, **count})
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    """Take a batch of SQS messages and answer which of them are to be delivered again."""
+    batch = Batch(context.get_remaining_time_in_millis() / 1000 * _RETRY_SHARE)
+    # Even a batch that fails as a whole is answered item by item: an error would hide which and why.
+    processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    answer = async_process_partial_response(event, batch.take, processor, context)
+    batch.finish(context.aws_request_id, len(event["Records"]), len(answer["batchItemFailures"]))
+    return answer

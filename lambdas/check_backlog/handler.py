@@ -1,0 +1,36 @@
+"""Step of the workflow: how much work is there, and does it move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lambdas.check_backlog.backlog import Bounds, assess, count_objects, finished_since
+from lambdas.shared import clients
+from lambdas.shared.observability import logger
+from lambdas.shared.settings import settings
+from lambdas.shared.times import from_text, utc_now
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Take ``messages`` and, during the drain, ``previous``, ``is_requeued`` and the two bounds; see `assess`."""
+    s3, chosen, now = clients.s3(), settings(), utc_now()
+    previous = event.get("previous")
+    bounds = None
+    if "drain_timeout_seconds" in event:
+        bounds = Bounds(event["stall_timeout_seconds"], event["drain_timeout_seconds"])
+    backlog = assess(
+        count_objects(s3, chosen.source_bucket_name, chosen.source_prefix),
+        event["messages"],
+        previous,
+        now,
+        is_moving=previous is not None
+        and finished_since(s3, chosen.final_bucket_name, from_text(previous["checked_at"])),
+        is_requeued=event.get("is_requeued", False),
+        bounds=bounds,
+    )
+    logger.info("backlog", extra=backlog)
+    return backlog

@@ -1,0 +1,25 @@
+"""Step of the workflow: objects whose event was lost, late or never sent go back on the queue."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lambdas.requeue_images.requeue import list_uploads, send
+from lambdas.shared import clients
+from lambdas.shared.observability import logger
+from lambdas.shared.settings import settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context
+def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Answer ``requeued_images`` and ``is_done``, which is False when the bound was reached and more may wait."""
+    chosen = settings()
+    uploads = list_uploads(clients.s3(), chosen.source_bucket_name, chosen.source_prefix)
+    sent = send(clients.sqs(), chosen.queue_url, islice(uploads, chosen.requeue_limit_images))
+    answer = {"requeued_images": sent, "is_done": sent < chosen.requeue_limit_images}
+    logger.info("requeue", extra=answer)
+    return answer

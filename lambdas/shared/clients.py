@@ -1,0 +1,38 @@
+"""AWS clients, one of each in a process. Endpoints and credentials come from the ordinary AWS environment."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+MAX_CONNECTIONS = 32
+
+# Explicit, because botocore's default mode and number of attempts changed between releases.
+RETRYING = Config(
+    retries={"mode": "standard", "total_max_attempts": 5},
+    connect_timeout=5,
+    read_timeout=20,
+    max_pool_connections=MAX_CONNECTIONS,
+)
+
+# For calls whose repetition batch-vision decides itself (it knows how much time the invocation has left).
+NOT_RETRYING = RETRYING.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+
+
+@cache
+def s3() -> S3Client:
+    """Give the S3 client of this process."""
+    return boto3.client("s3", config=RETRYING)
+
+
+@cache
+def sqs() -> SQSClient:
+    """Give the SQS client of this process."""
+    return boto3.client("sqs", config=RETRYING)

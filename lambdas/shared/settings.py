@@ -1,0 +1,125 @@
+"""The environment of a function, read once into one frozen object."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lambdas.shared.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What Terraform tells every function.
+
+    Attributes
+    ----------
+    source_bucket_name, source_prefix
+        Where images are uploaded. The prefix is empty or a leading part of the keys.
+    final_bucket_name
+        Where images, results, catalog and run summaries go.
+    queue_url
+        The queue that S3 notifies.
+    backend, backend_settings
+        The model service and what its backend needs to know, as strings.
+    min_confidence_percent
+        Predictions below it are left out; None uses the thresholds the model was trained with.
+    min_inference_units, max_inference_units
+        Bounds of the inference units to start.
+    images_per_inference_unit
+        One inference unit is started for each this many waiting images.
+    requeue_limit_images
+        At most this many objects are put back on the queue in one call.
+    """
+
+    source_bucket_name: str
+    source_prefix: str
+    final_bucket_name: str
+    queue_url: str
+    backend: str
+    backend_settings: Mapping[str, str]
+    min_confidence_percent: float | None
+    min_inference_units: int
+    max_inference_units: int
+    images_per_inference_unit: int
+    requeue_limit_images: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read and check the environment.
+
+        Raises
+        ------
+        SettingsError
+            A variable is missing or wrong; the message names it, its value and the remedy.
+        """
+        return cls(
+            source_bucket_name=_text(environment, "SOURCE_BUCKET_NAME"),
+            source_prefix=environment.get("SOURCE_PREFIX", ""),
+            final_bucket_name=_text(environment, "FINAL_BUCKET_NAME"),
+            queue_url=_text(environment, "QUEUE_URL"),
+            backend=_text(environment, "BACKEND"),
+            backend_settings=_string_map(environment, "BACKEND_SETTINGS"),
+            min_confidence_percent=_optional_percent(environment, "MIN_CONFIDENCE_PERCENT"),
+            min_inference_units=_positive(environment, "MIN_INFERENCE_UNITS"),
+            max_inference_units=_positive(environment, "MAX_INFERENCE_UNITS"),
+            images_per_inference_unit=_positive(environment, "IMAGES_PER_INFERENCE_UNIT"),
+            requeue_limit_images=_positive(environment, "REQUEUE_LIMIT_IMAGES"),
+        )
+
+
+@cache
+def settings() -> Settings:
+    """Give the settings of this process, read on first use."""
+    return Settings.from_environment(os.environ)
+
+
+def _wrong(name: str, value: str | None, wanted: str) -> SettingsError:
+    found = "is not set" if value is None else f"is {value!r}"
+    return SettingsError(
+        f"Environment variable {name} {found}; it must be {wanted}. Terraform sets it: apply the module again."
+    )
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise _wrong(name, value, "a non-empty text")
+    return value
+
+
+def _positive(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name)
+    if value is None or not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise _wrong(name, value, "a whole number of at least 1")
+    return int(value)
+
+
+def _optional_percent(environment: Mapping[str, str], name: str) -> float | None:
+    value = environment.get(name, "")
+    if value == "":
+        return None
+    try:
+        percent = float(value)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        raise _wrong(name, value, "empty or a number from 0 to 100")
+    return percent
+
+
+def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    value = environment.get(name)
+    try:
+        parsed = json.loads(value or "")
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict) or not all(isinstance(text, str) for text in parsed.values()):
+        raise _wrong(name, value, "a JSON object whose values are texts")
+    return parsed

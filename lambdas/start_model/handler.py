@@ -1,0 +1,29 @@
+"""Step of the workflow: bring the model nearer to running."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lambdas.backends.registry import backend
+from lambdas.shared.observability import logger
+from lambdas.shared.settings import settings
+from lambdas.shared.times import utc_now
+from lambdas.start_model.model import ensure_running
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Take ``backlog_images``, ``previous`` and ``timeout_seconds``; see `ensure_running`."""
+    model = ensure_running(
+        backend(),
+        settings(),
+        event["backlog_images"],
+        event["previous"],
+        event["timeout_seconds"],
+        utc_now(),
+    )
+    logger.info("model", extra=model)
+    return model

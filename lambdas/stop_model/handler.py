@@ -1,0 +1,21 @@
+"""Step of the workflow: bring the model nearer to stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lambdas.backends.registry import backend
+from lambdas.shared.observability import logger
+from lambdas.shared.times import utc_now
+from lambdas.stop_model.model import ensure_stopped
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Take ``previous`` and ``timeout_seconds``; see `ensure_stopped`."""
+    stop = ensure_stopped(backend(), event["previous"], event["timeout_seconds"], utc_now())
+    logger.info("model", extra=stop)
+    return stop

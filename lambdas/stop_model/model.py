@@ -1,0 +1,64 @@
+"""Bring the model down: one convergent step, called until the service itself says that the model is stopped."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from lambdas.backends.base import ModelState
+from lambdas.shared import errors
+from lambdas.shared.times import from_text, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from lambdas.backends.base import Backend
+
+_ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING)
+
+
+def ensure_stopped(
+    backend: Backend, previous: Mapping[str, Any] | None, timeout_seconds: int, now: datetime
+) -> dict[str, Any]:
+    """Do what brings the model nearer to stopped, and say how it stands.
+
+    A model that is starting may refuse to stop until it runs; it is asked again each time.
+
+    Parameters
+    ----------
+    previous
+        What the step before answered; None for the first.
+    timeout_seconds
+        How long after the first step the stop must be confirmed.
+
+    Returns
+    -------
+    dict
+        ``status`` (the service's word), ``is_stopped``, ``requested_at`` and ``stopped_at`` (None until then).
+
+    Raises
+    ------
+    ModelStopTimeoutError
+        The service did not confirm in time: somebody must look, because the model may be costing money.
+    """
+    requested_at = from_text(previous["requested_at"]) if previous else now
+    status = backend.describe()
+    is_stopped = status.state not in _ON
+    if not is_stopped:
+        if now - requested_at > timedelta(seconds=timeout_seconds):
+            raise errors.ModelStopTimeoutError(
+                f"Model {backend.model_id} is still {status.service_status}; it was asked to stop at"
+                f" {to_text(requested_at)} and did not within stop_timeout_seconds = {timeout_seconds}."
+                " It may be costing money: stop it by hand, and look at the service's own status page."
+            )
+        if status.state is not ModelState.STOPPING:
+            with suppress(errors.ModelBusyError):
+                backend.stop()
+    return {
+        "status": status.service_status,
+        "is_stopped": is_stopped,
+        "requested_at": to_text(requested_at),
+        "stopped_at": to_text(now) if is_stopped else None,
+    }
