@@ -1,0 +1,5 @@
+"""An emulator of vision model services that learns from labelled pictures and answers from pixels.
+
+The core knows nothing of any wire protocol: `lifecycle`, `throttle`, `faults`, `hosting`, `images` and
+`pixel_model`. A service is one protocol module on top of it (`rekognition`) that `server` routes to.
+"""

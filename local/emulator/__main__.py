@@ -1,0 +1,108 @@
+"""Runs the emulator until it is told to end: `python -m local.emulator --help`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from local.config import EMULATOR_PORT, LOCALSTACK_URL, PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
+from local.emulator.errors import ConfigurationError
+from local.emulator.labelled import learn_folder
+from local.emulator.objects import S3ObjectReader
+from local.emulator.server import Emulator, EmulatorServer
+from local.emulator.settings import Settings
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="Loopback address to listen on.")
+@click.option("--port", default=EMULATOR_PORT, type=click.IntRange(0, 65535), help="Port; 0 means any free one.")
+@click.option(
+    "--labelled",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "local" / "samples" / "labelled",
+    show_default="the samples of the repository",
+    help="Folder to learn from, with one subfolder of images for each label.",
+)
+@click.option("--s3-endpoint", default=LOCALSTACK_URL, help="Where to read images in S3 from.")
+@click.option("--project-arn", default=PROJECT_ARN, help="The project that exists.")
+@click.option(
+    "--project-version-arn",
+    "project_version_arns",
+    multiple=True,
+    default=(PROJECT_VERSION_ARN,),
+    help="A model that exists; may be given several times.",
+)
+@click.option("--settings", "settings_json", default="{}", help="Settings to begin with, a JSON object.")
+def main(
+    host: str,
+    port: int,
+    labelled: Path,
+    s3_endpoint: str,
+    project_arn: str,
+    project_version_arns: tuple[str, ...],
+    settings_json: str,
+) -> None:
+    """Emulate Amazon Rekognition Custom Labels with a model learned from labelled images."""
+    try:
+        emulator = Emulator(
+            learn_folder(labelled),
+            S3ObjectReader.at(_checked_endpoint(s3_endpoint)),
+            settings=_parsed_settings(settings_json),
+            project_arn=project_arn,
+            project_version_arns=project_version_arns,
+        )
+        server = _listening(emulator, host, port)
+    except ConfigurationError as error:
+        click.echo(f"emulator: {error}", err=True)
+        sys.exit(2)
+
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with server as client:
+        click.echo(f"emulator: ready at {client.url}, labels {', '.join(_labels(emulator))}")
+        ended.wait()
+
+
+def _parsed_settings(text: str) -> Settings:
+    remedy = 'use a JSON object such as {"start_seconds": 2}'
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--settings {text!r} is not JSON, {error}: {remedy}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"--settings {text!r} is not an object: {remedy}")
+    return Settings().updated(content)
+
+
+def _checked_endpoint(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise ConfigurationError(f"--s3-endpoint {url!r} is no address: use one like {LOCALSTACK_URL}")
+    return url
+
+
+def _listening(emulator: Emulator, host: str, port: int) -> EmulatorServer:
+    if host not in LOOPBACK_HOSTS:
+        raise ConfigurationError(f"--host {host!r} is not a loopback address: use one of {', '.join(LOOPBACK_HOSTS)}")
+    try:
+        return EmulatorServer(emulator, host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--port {port} on {host} cannot be used, {error}: end what listens there or choose another"
+        ) from error
+
+
+def _labels(emulator: Emulator) -> list[str]:
+    return sorted({label for model in emulator.models.values() for label in model.pixel_model.labels})
+
+
+if __name__ == "__main__":
+    main()

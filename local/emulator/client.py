@@ -1,0 +1,104 @@
+"""A client of the emulator's control interface, for the local commands and the tests."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any, cast
+
+from local.config import PROJECT_VERSION_ARN
+from local.emulator.errors import EmulatorError
+
+
+class EmulatorRequestError(EmulatorError):
+    """The emulator refused a control request, or could not be reached."""
+
+
+class EmulatorClient:
+    """Controls and looks into a running emulator.
+
+    Parameters
+    ----------
+    url
+        Where it serves, such as `http://127.0.0.1:4599`.
+    timeout_seconds
+        How long to wait for one answer.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
+        self.url = url
+        self._timeout_seconds = timeout_seconds
+
+    def is_ready(self) -> bool:
+        """Say whether the emulator answers."""
+        try:
+            return self._call("GET", "health").get("status") == "ready"
+        except EmulatorRequestError:
+            return False
+
+    def wait_until_ready(self, deadline_seconds: float = 30.0) -> None:
+        """Wait until the emulator answers.
+
+        Raises
+        ------
+        EmulatorRequestError
+            If it does not within the time.
+        """
+        end = time.monotonic() + deadline_seconds
+        while not self.is_ready():
+            if time.monotonic() > end:
+                raise EmulatorRequestError(f"no emulator at {self.url} within {deadline_seconds:g} seconds")
+            time.sleep(0.1)
+
+    def state(self) -> dict[str, Any]:
+        """Return the settings, the models by ARN, and the faults."""
+        return self._call("GET", "state")
+
+    def model(self, project_version_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
+        """Return the state of one model: its status, counters and billed_unit_seconds."""
+        return cast("dict[str, Any]", self.state()["models"][project_version_arn])
+
+    def set(self, **settings: float | bool) -> dict[str, Any]:
+        """Change some settings, see `local.emulator.settings.Settings`, and return all."""
+        return self._call("PUT", "settings", settings)
+
+    def inject(
+        self, operation: str, error: str, *, count: int | None = None, probability: float | None = None
+    ) -> dict[str, Any]:
+        """Make an operation fail: the next `count` calls (1 if nothing is said), or each with a probability."""
+        fault = {"operation": operation, "error": error, "count": count, "probability": probability}
+        return self._call("POST", "faults", {key: value for key, value in fault.items() if value is not None})
+
+    def clear_faults(self) -> None:
+        """Forget the faults that have not happened yet."""
+        self._call("DELETE", "faults")
+
+    def force_status(self, status: str, project_version_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
+        """Put a model into any status of its service."""
+        return self._call("PUT", "models", {"project_version_arn": project_version_arn, "status": status})
+
+    def reset(self) -> dict[str, Any]:
+        """Go back to the state of the start-up: models, counters, faults and settings."""
+        return self._call("POST", "reset")
+
+    def _call(self, method: str, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - the address is the user's own
+            f"{self.url}/_emulator/{path}",
+            method=method,
+            data=None if content is None else json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with _opener.open(request, timeout=self._timeout_seconds) as answer:
+                return cast("dict[str, Any]", json.load(answer))
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            raise EmulatorRequestError(f"{method} {path} was refused with {error.code}: {text}") from error
+        except OSError as error:
+            raise EmulatorRequestError(f"the emulator at {self.url} cannot be reached: {error}") from error
+
+
+# The emulator is on this machine: a proxy of the environment must not come between.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,0 +1,145 @@
+"""Errors, delays and lost connections that are injected on request."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from local.emulator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SEED = 20
+DROP = "drop"
+SLOW_PREFIX = "slow:"
+
+
+@dataclasses.dataclass
+class Fault:
+    """One injected fault.
+
+    Attributes
+    ----------
+    operation
+        The operation that it hits.
+    error
+        A declared error's name, `drop`, `slow:<milliseconds>` or a word of the protocol's own.
+    count
+        How many calls it still hits; None when it works by chance.
+    probability
+        The chance, from 0 to 1, that it hits a call; None when it counts.
+    """
+
+    operation: str
+    error: str
+    count: int | None = None
+    probability: float | None = None
+
+
+class FaultPlan:
+    """The faults waiting to happen, in the order in which they were asked for.
+
+    Parameters
+    ----------
+    allowed
+        For each operation, the errors that can be injected into it beside delays and lost connections.
+    """
+
+    def __init__(self, allowed: Mapping[str, tuple[str, ...]]) -> None:
+        self._allowed = {operation: (*errors, DROP) for operation, errors in allowed.items()}
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._random = random.Random(SEED)  # noqa: S311 - chance that can be repeated, not a secret
+        self.injected: Counter[str] = Counter()
+
+    def add(self, request: Mapping[str, Any]) -> Fault:
+        """Plan the fault that a control request describes.
+
+        Raises
+        ------
+        ConfigurationError
+            If the operation or error is unknown, or not exactly one usable count or probability is given.
+        """
+        fault = self._parse(request)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def draw(self, operation: str) -> str | None:
+        """Return the error to inject into this call, or None."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.operation != operation:
+                    continue
+                if fault.probability is not None and self._random.random() >= fault.probability:
+                    continue
+                if fault.count is not None:
+                    fault.count -= 1
+                    if fault.count == 0:
+                        self._faults.remove(fault)
+                self.injected[f"{operation}:{fault.error}"] += 1
+                return fault.error
+        return None
+
+    def clear(self) -> None:
+        """Forget the planned faults; what was injected stays counted."""
+        with self._lock:
+            self._faults.clear()
+
+    def reset(self) -> None:
+        """Forget planned and counted faults, and begin the chances anew."""
+        with self._lock:
+            self._faults.clear()
+            self.injected.clear()
+            self._random.seed(SEED)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the planned and the counted faults as plain data."""
+        with self._lock:
+            return {
+                "planned": [dataclasses.asdict(fault) for fault in self._faults],
+                "injected": dict(self.injected),
+            }
+
+    def _parse(self, request: Mapping[str, Any]) -> Fault:
+        unknown = set(request) - {"operation", "error", "count", "probability"}
+        if unknown:
+            raise ConfigurationError(
+                f"unknown key {sorted(unknown)[0]!r} of a fault: use operation, error and count or probability"
+            )
+        operation, error = request.get("operation"), request.get("error")
+        if not isinstance(operation, str) or operation not in self._allowed:
+            raise ConfigurationError(f"unknown operation {operation!r}: use one of {', '.join(sorted(self._allowed))}")
+        if not isinstance(error, str) or not (error in self._allowed[operation] or _is_delay(error)):
+            raise ConfigurationError(
+                f"unknown error {error!r} of {operation}: use one of "
+                f"{', '.join(self._allowed[operation])} or {SLOW_PREFIX}<milliseconds>"
+            )
+        count, probability = request.get("count"), request.get("probability")
+        if count is not None and probability is not None:
+            raise ConfigurationError("a fault has either a count or a probability: leave one out")
+        if probability is None:
+            count = 1 if count is None else count
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ConfigurationError(f"count is {count!r}: use a whole number of 1 or more")
+        elif isinstance(probability, bool) or not _is_chance(probability):
+            raise ConfigurationError(f"probability is {probability!r}: use a number above 0 and up to 1")
+        return Fault(operation, error, count, probability)
+
+
+def delay_ms(error: str) -> int | None:
+    """Return the delay that a `slow:<milliseconds>` fault asks for, or None for any other fault."""
+    return int(error.removeprefix(SLOW_PREFIX)) if _is_delay(error) else None
+
+
+def _is_chance(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value <= 1
+
+
+def _is_delay(error: str) -> bool:
+    digits = error.removeprefix(SLOW_PREFIX)
+    return error.startswith(SLOW_PREFIX) and digits.isascii() and digits.isdigit() and len(digits) <= 6

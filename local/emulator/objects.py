@@ -1,0 +1,81 @@
+"""Reads the images that requests name by bucket, key and version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.config import REGION
+from local.emulator.errors import ImageTooLargeError, ObjectStoreError, ObjectUnreadableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+UNREADABLE_STATUSES = (400, 403, 404, 405)
+
+
+class ObjectReader(Protocol):
+    """Where the emulator takes the objects from."""
+
+    def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
+        """Return the content of one object version, the latest one if none is named.
+
+        Raises
+        ------
+        ObjectUnreadableError
+            If the bucket, key or version does not exist or may not be read.
+        ImageTooLargeError
+            If the object has more than `max_bytes`.
+        ObjectStoreError
+            If the store itself failed.
+        """
+        ...
+
+
+class S3ObjectReader:
+    """Reads objects through S3's own interface."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    @classmethod
+    def at(cls, endpoint_url: str) -> S3ObjectReader:
+        """Return a reader of the S3 at a local address."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local S3 takes any
+            config=Config(
+                s3={"addressing_style": "path"},
+                connect_timeout=5,
+                read_timeout=30,
+                max_pool_connections=50,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            ),
+        )
+        return cls(client)
+
+    def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
+        """See `ObjectReader.read`."""
+        try:
+            if version is None:
+                answer = self._client.get_object(Bucket=bucket, Key=key)
+            else:
+                answer = self._client.get_object(Bucket=bucket, Key=key, VersionId=version)
+            with answer["Body"] as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise ImageTooLargeError(
+                        f"the object has {answer['ContentLength']} bytes, at most {max_bytes} are accepted"
+                    )
+                return body.read()
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in UNREADABLE_STATUSES:
+                raise ObjectUnreadableError(str(error)) from error
+            raise ObjectStoreError(str(error)) from error
+        except BotoCoreError as error:
+            raise ObjectStoreError(str(error)) from error

@@ -1,0 +1,200 @@
+"""The emulator as a server: routes requests to the service or to the control interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
+from local.emulator.client import EmulatorClient
+from local.emulator.errors import ConfigurationError
+from local.emulator.faults import FaultPlan
+from local.emulator.hosting import HostedModel, SettingsHolder, Timing, change_settings
+from local.emulator.rekognition import Rekognition, injectable_errors, service_model, status_names
+from local.emulator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from local.emulator.objects import ObjectReader
+    from local.emulator.pixel_model import PixelModel
+
+CONTROL_PREFIX = "/_emulator/"
+# Above the 5 MiB that the service takes as bytes, in base64.
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+class Emulator:
+    """The application: one service, its models, and the control interface.
+
+    Parameters
+    ----------
+    pixel_model
+        What the models have learned.
+    objects
+        Where images in S3 are read from.
+    settings
+        The settings at start-up.
+    project_arn, project_version_arns
+        The project and the models that exist.
+    timing
+        The clock and sleep to go by.
+    """
+
+    def __init__(
+        self,
+        pixel_model: PixelModel,
+        objects: ObjectReader,
+        *,
+        settings: Settings | None = None,
+        project_arn: str = PROJECT_ARN,
+        project_version_arns: Sequence[str] = (PROJECT_VERSION_ARN,),
+        timing: Timing | None = None,
+    ) -> None:
+        timing = timing or Timing()
+        model = service_model()
+        self.settings = SettingsHolder(settings or Settings())
+        self.status_names = status_names(model)
+        self.models = {
+            arn: HostedModel(self.status_names, pixel_model, self.settings, timing) for arn in project_version_arns
+        }
+        self.faults = FaultPlan(injectable_errors(model))
+        self._service = Rekognition(project_arn, self.models, objects, self.faults, timing)
+        self._control: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
+            ("GET", "health"): lambda _: {"status": "ready"},
+            ("GET", "state"): lambda _: self.state(),
+            ("PUT", "settings"): self._put_settings,
+            ("POST", "faults"): self._post_faults,
+            ("DELETE", "faults"): lambda _: self._delete_faults(),
+            ("PUT", "models"): self._put_models,
+            ("POST", "reset"): lambda _: self._reset(),
+        }
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, as WSGI has it."""
+        request = Request(environ)
+        request.max_content_length = MAX_BODY_BYTES
+        if request.path.startswith(CONTROL_PREFIX):
+            return self._answer_control(request)(environ, start_response)
+        try:
+            body = request.get_data()
+        except RequestEntityTooLarge as error:
+            return error(environ, start_response)
+        answer = self._service.answer(request.headers.get("X-Amz-Target", ""), body)
+        if answer.dropped:
+            connection: socket.socket = environ["werkzeug.socket"]
+            connection.shutdown(socket.SHUT_RDWR)
+            raise ConnectionAbortedError
+        return Response(answer.body, answer.status, dict(answer.headers))(environ, start_response)
+
+    def state(self) -> dict[str, Any]:
+        """Return the settings, the models and the faults as plain data."""
+        return {
+            "settings": dataclasses.asdict(self.settings.current),
+            "models": {arn: model.describe() for arn, model in self.models.items()},
+            "faults": self.faults.describe(),
+        }
+
+    def _answer_control(self, request: Request) -> Response:
+        name = request.path.removeprefix(CONTROL_PREFIX)
+        action = self._control.get((request.method, name))
+        if action is None:
+            known = ", ".join(f"{method} {CONTROL_PREFIX}{path}" for method, path in self._control)
+            return _json(404, {"message": f"no {request.method} {request.path} here: use {known}"})
+        try:
+            content = json.loads(request.get_data() or b"{}")
+            if not isinstance(content, dict):
+                raise ConfigurationError("the body is not a JSON object: send one")
+            return _json(200, action(content))
+        except ValueError as error:
+            return _json(400, {"message": f"the body is not JSON, {error}: send a JSON object"})
+        except ConfigurationError as error:
+            return _json(400, {"message": str(error)})
+
+    def _put_settings(self, content: dict[str, Any]) -> dict[str, Any]:
+        return dataclasses.asdict(change_settings(self.settings, self.models, content))
+
+    def _post_faults(self, content: dict[str, Any]) -> dict[str, Any]:
+        return dataclasses.asdict(self.faults.add(content))
+
+    def _delete_faults(self) -> dict[str, Any]:
+        self.faults.clear()
+        return {}
+
+    def _put_models(self, content: dict[str, Any]) -> dict[str, Any]:
+        arn, status = content.get("project_version_arn"), content.get("status")
+        if arn not in self.models:
+            raise ConfigurationError(f"unknown project_version_arn {arn!r}: use one of {', '.join(self.models)}")
+        if status not in self.status_names.known:
+            raise ConfigurationError(f"unknown status {status!r}: use one of {', '.join(self.status_names.known)}")
+        with self.models[arn].lifecycle() as life:
+            life.force(status)
+        return self.models[arn].describe()
+
+    def _reset(self) -> dict[str, Any]:
+        self.faults.reset()
+        self.settings.reset()
+        for model in self.models.values():
+            model.reset()
+        return self.state()
+
+
+class EmulatorServer:
+    """Serves an emulator from a thread; a context manager that starts and stops it.
+
+    Parameters
+    ----------
+    emulator
+        What to serve.
+    host, port
+        Where to listen; port 0 means any free one.
+    """
+
+    def __init__(self, emulator: Emulator, host: str = "127.0.0.1", port: int = 0) -> None:
+        # Bound here, because werkzeug ends the process when a port is taken.
+        with socket.create_server((host, port), backlog=128) as listening:
+            self._server = make_server(
+                host, port, emulator, threaded=True, request_handler=_QuietRequestHandler, fd=listening.fileno()
+            )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="emulator", daemon=True
+        )
+        self.url = f"http://{host}:{self._server.port}"
+
+    def __enter__(self) -> EmulatorClient:
+        """Start to serve, and return a client of the control interface."""
+        self._thread.start()
+        return EmulatorClient(self.url)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End serving."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _QuietRequestHandler(WSGIRequestHandler):
+    """Keeps connections open as the service does, and writes no line for each request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def _json(status: int, content: dict[str, Any]) -> Response:
+    return Response(json.dumps(content), status, content_type="application/json")

@@ -1,0 +1,60 @@
+"""What can be set about the emulated service, at start-up and while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from local.emulator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The times, rates and billing rule of every emulated model.
+
+    Attributes
+    ----------
+    start_seconds
+        Time from the start call until the model runs. AWS takes 10 to 30 minutes.
+    stop_seconds
+        Time from the stop call until the model has stopped.
+    transactions_per_second_per_unit
+        Detect calls a second that one inference unit admits; beyond it calls are refused.
+    latency_ms
+        Shortest time that an admitted detect call takes, in milliseconds.
+    bill_starting
+        Whether the time spent starting is billed too. AWS does not say whether it bills it.
+    """
+
+    start_seconds: float = 5.0
+    stop_seconds: float = 2.0
+    transactions_per_second_per_unit: float = 5.0
+    latency_ms: float = 100.0
+    bill_starting: bool = False
+
+    def updated(self, changes: Mapping[str, Any]) -> Settings:
+        """Return these settings with some changed.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key is unknown or a value is of the wrong type or out of range.
+        """
+        allowed = [field.name for field in dataclasses.fields(self)]
+        for key, value in changes.items():
+            if key not in allowed:
+                raise ConfigurationError(f"unknown setting {key!r}: use one of {', '.join(allowed)}")
+            if key == "bill_starting":
+                if not isinstance(value, bool):
+                    raise ConfigurationError(f"setting {key} is {value!r}: use true or false")
+                continue
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value) or value < 0:
+                raise ConfigurationError(f"setting {key} is {value!r}: use a number of 0 or more")
+            if key == "transactions_per_second_per_unit" and value == 0:
+                raise ConfigurationError(f"setting {key} is 0: use a number above 0")
+        return dataclasses.replace(self, **changes)
