@@ -1,0 +1,12 @@
+"""Settings that every test runs with."""
+
+from __future__ import annotations
+
+import os
+
+# Read by powertools when it is imported; no test talks to AWS, whatever the user's own environment says.
+os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "batch-vision"
+for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
+    del os.environ[name]
+os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"

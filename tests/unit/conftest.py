@@ -1,0 +1,118 @@
+"""What the unit tests share: settings, two moto buckets, and a backend that answers as told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from lambdas.shared.events import SourceImage
+from lambdas.shared.settings import Settings
+
+NOW = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
+
+ENVIRONMENT = {
+    "SOURCE_BUCKET_NAME": "source",
+    "SOURCE_PREFIX": "",
+    "FINAL_BUCKET_NAME": "final",
+    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/queue",
+    "BACKEND": "rekognition_custom_labels",
+    "BACKEND_SETTINGS": (
+        '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'
+        ' "project_version_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v/2"}'
+    ),
+    "MIN_CONFIDENCE_PERCENT": "",
+    "MIN_INFERENCE_UNITS": "1",
+    "MAX_INFERENCE_UNITS": "3",
+    "IMAGES_PER_INFERENCE_UNIT": "100",
+    "REQUEUE_LIMIT_IMAGES": "1000",
+}
+
+DETECTION = Detection(
+    predictions=[Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)), Prediction("stain", 20.0)],
+    raw={"CustomLabels": [{"Name": "crack", "Confidence": 90.0}]},
+)
+
+
+@dataclass
+class FakeBackend(Backend):
+    """Answers from lists: an exception is raised, a callable is called, the last answer stays."""
+
+    states: list[ModelState] = field(default_factory=lambda: [ModelState.RUNNING])
+    detections: list[Any] = field(default_factory=lambda: [DETECTION])
+    start_error: Exception | None = None
+    stop_error: Exception | None = None
+    calls: list[Any] = field(default_factory=list)
+    inference_units: int | None = None
+
+    name = "fake"
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> FakeBackend:
+        return cls()
+
+    @property
+    def model_id(self) -> str:
+        return "fake-model"
+
+    def describe(self) -> ModelStatus:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return ModelStatus(state, state.upper(), inference_units=self.inference_units)
+
+    def start(self, inference_units: int) -> None:
+        self.calls.append(("start", inference_units))
+        if self.start_error:
+            raise self.start_error
+
+    def stop(self) -> None:
+        self.calls.append(("stop",))
+        if self.stop_error:
+            raise self.stop_error
+
+    def detect(self, image: Any) -> Detection:
+        self.calls.append(("detect", image.key, image.version_id))
+        answer = self.detections.pop(0) if len(self.detections) > 1 else self.detections[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(image) if callable(answer) else answer
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.from_environment(ENVIRONMENT)
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("s3")
+        for bucket in ("source", "final"):
+            client.create_bucket(Bucket=bucket)
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+@pytest.fixture
+def source(s3: Any) -> SourceBucket:
+    return SourceBucket(s3)
+
+
+@pytest.fixture
+def final(s3: Any, source: SourceBucket) -> FinalBucket:
+    return FinalBucket(s3, "final", source)
+
+
+@pytest.fixture
+def upload(s3: Any) -> Callable[..., SourceImage]:
+    def put(key: str, content: bytes = b"image", at: datetime = NOW) -> SourceImage:
+        answer = s3.put_object(Bucket="source", Key=key, Body=content)
+        return SourceImage("source", key, answer["VersionId"], answer["ETag"].strip('"'), len(content), at)
+
+    return put

@@ -1,0 +1,322 @@
+"""One image, from the source bucket to its one place in the final bucket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import lambdas.analyze_images
+from lambdas.analyze_images import buckets, results
+from lambdas.analyze_images.analysis import Outcome, analyze
+from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.analyze_images.names import names_for
+from lambdas.backends.base import Anomaly, Detection
+from lambdas.shared import errors
+from lambdas.shared.events import SourceImage
+from tests.unit.conftest import DETECTION, NOW, FakeBackend
+
+SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+
+Upload = Callable[..., SourceImage]
+
+
+class World:
+    """The two buckets and a backend, with short names for what the tests ask."""
+
+    def __init__(self, s3: Any, source: SourceBucket, final: FinalBucket) -> None:
+        self.s3, self.source, self.final, self.backend = s3, source, final, FakeBackend()
+
+    def analyze(self, image: SourceImage, *, again: bool = False, retry_seconds: float = 0.0) -> Outcome:
+        return analyze(image, self.backend, self.source, self.final, is_redelivery=again, retry_seconds=retry_seconds)
+
+    def keys(self, bucket: str) -> list[str]:
+        return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.s3.get_object(Bucket="final", Key=key)["Body"].read())
+
+    def result(self, key: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self.read(key))
+        VALIDATOR.validate(result)
+        return result
+
+    def versions(self, bucket: str) -> int:
+        return len(self.s3.list_object_versions(Bucket=bucket).get("Versions", []))
+
+
+@pytest.fixture
+def world(s3: Any, source: SourceBucket, final: FinalBucket) -> World:
+    return World(s3, source, final)
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upload: Upload) -> None:
+    image = upload("café/R&D 50%.jpeg", b"pixels")
+    outcome = world.analyze(image)
+    assert outcome.status == "processed"
+    assert world.versions("source") == 0
+    assert world.keys("final") == ["processed/café/R&D 50%.jpeg", "processed/café/R&D 50%.jpeg.json"]
+    assert world.read("processed/café/R&D 50%.jpeg") == b"pixels"
+    result = world.result("processed/café/R&D 50%.jpeg.json")
+    assert result["source"] == {
+        "bucket": "source",
+        "key": "café/R&D 50%.jpeg",
+        "version_id": image.version_id,
+        "etag": image.etag,
+        "size_bytes": 6,
+        "uploaded_at": "2026-11-20T08:00:00.000Z",
+    }
+    assert result["model"] == {"backend": "fake", "id": "fake-model"}
+    assert result["predictions"] == [
+        {
+            "name": "crack",
+            "confidence": 90.0,
+            "bounding_box": {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4},
+        },
+        {"name": "stain", "confidence": 20.0, "bounding_box": None},
+    ]
+    assert result["raw"] == DETECTION.raw
+    assert outcome.catalog_line()["prediction"] == {"name": "crack", "confidence": 90.0}
+
+
+def test_peer_failing_the_json_names_neither_image_model_nor_time(world: World, upload: Upload) -> None:
+    world.analyze(upload("a.jpg"))
+    result = world.result("processed/a.jpg.json")
+    assert (result["source"]["key"], result["model"]["id"]) == ("a.jpg", "fake-model")
+    assert result["analyzed_at"].endswith("Z")
+
+
+def test_an_anomaly_verdict_holds_to_the_schema(upload: Upload) -> None:
+    detection = Detection(anomaly=Anomaly(True, 71.5), raw={})
+    result = results.processed(upload("a.jpg"), FakeBackend(), detection, NOW) | {"image_key": "processed/a.jpg"}
+    VALIDATOR.validate(result)
+    assert result["anomaly"] == {"is_anomalous": True, "confidence": 71.5}
+
+
+@pytest.mark.parametrize("error", [errors.InvalidImageFormatError, errors.ImageTooLargeError, errors.InvalidImageError])
+def test_peer_failing_a_corrupt_image_keeps_the_model_on(world: World, upload: Upload, error: Any) -> None:
+    """What can never be analyzed is rejected at once, with its image and the reason."""
+    world.backend.detections = [error("not an image")]
+    outcome = world.analyze(upload("notes.txt", b"text"))
+    assert outcome.status == "rejected"
+    assert world.versions("source") == 0
+    assert world.keys("final") == ["rejected/notes.txt", "rejected/notes.txt.json"]
+    assert world.result("rejected/notes.txt.json")["error"] == {
+        "type": error.__name__,
+        "message": "not an image",
+    }
+    assert outcome.catalog_line()["error_type"] == error.__name__
+    assert len(world.backend.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ThrottledError,
+        errors.ServiceUnavailableError,
+        errors.ModelNotReadyError,
+        errors.AccessDeniedError,
+        errors.ModelNotFoundError,
+    ],
+)
+def test_what_is_not_the_images_fault_changes_nothing(world: World, upload: Upload, error: Any) -> None:
+    world.backend.detections = [error("not now")]
+    with pytest.raises(error):
+        world.analyze(upload("a.jpg"))
+    assert world.keys("source") == ["a.jpg"]
+    assert world.keys("final") == []
+
+
+def test_the_model_is_asked_again_while_time_allows(world: World, upload: Upload) -> None:
+    world.backend.detections = [errors.ThrottledError("wait"), errors.ServiceUnavailableError("wait"), DETECTION]
+    outcome = world.analyze(upload("a.jpg"), retry_seconds=30)
+    assert (outcome.status, outcome.attempts) == ("processed", 3)
+
+
+def test_a_missing_permission_is_not_asked_again(world: World, upload: Upload) -> None:
+    world.backend.detections = [errors.AccessDeniedError("no")]
+    with pytest.raises(errors.AccessDeniedError):
+        world.analyze(upload("a.jpg"), retry_seconds=30)
+    assert len(world.backend.calls) == 1
+
+
+def test_an_unreadable_image_that_exists_is_kept_and_one_that_does_not_is_gone(world: World, upload: Upload) -> None:
+    world.backend.detections = [errors.ImageUnreadableError("cannot read")]
+    image = upload("a.jpg")
+    with pytest.raises(errors.ImageUnreadableError):
+        world.analyze(image, retry_seconds=30)
+    assert len(world.backend.calls) == 1
+    world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=image.version_id)
+    assert world.analyze(image).status == "gone"
+    assert world.keys("final") == []
+
+
+def test_the_same_event_again_changes_nothing(world: World, upload: Upload) -> None:
+    image = upload("a.jpg")
+    first = world.analyze(image)
+    before = world.s3.list_object_versions(Bucket="final")["Versions"]
+    world.backend.detections = [errors.ImageUnreadableError("no such object")]
+    assert world.analyze(image).status == "gone"
+    redelivered = world.analyze(image, again=True)
+    assert redelivered.result == first.result
+    assert world.s3.list_object_versions(Bucket="final")["Versions"] == before
+
+
+@pytest.mark.parametrize("step", ["copy_object", "delete_object"])
+@pytest.mark.parametrize("again", [True, False], ids=["redelivered", "duplicate event"])
+def test_what_died_half_way_is_finished_without_a_second_result(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, step: str, again: bool
+) -> None:
+    image = upload("a.jpg", b"pixels")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.s3, step, lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            world.analyze(image)
+    assert world.keys("source") == ["a.jpg"]
+    written = world.result("processed/a.jpg.json")
+    world.backend.detections = [errors.InvalidImageFormatError("another answer")] if again else [DETECTION]
+    assert world.analyze(image, again=again).status == "processed"
+    assert world.keys("source") == []
+    assert world.keys("final") == ["processed/a.jpg", "processed/a.jpg.json"]
+    assert world.result("processed/a.jpg.json") == written
+    assert world.read("processed/a.jpg") == b"pixels"
+
+
+def test_peer_failing_an_upload_of_the_same_name_deletes_an_unseen_image(world: World, upload: Upload) -> None:
+    """Each version is analyzed and moved as itself; the newer one stands last, with its own result."""
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    assert world.analyze(first).status == "processed"
+    assert world.read("processed/a.jpg") == b"1"
+    assert world.keys("source") == ["a.jpg"]
+    assert world.analyze(second).status == "processed"
+    assert world.read("processed/a.jpg") == b"2"
+    assert world.result("processed/a.jpg.json")["source"]["version_id"] == second.version_id
+    assert world.versions("source") == 0
+    assert [call[2] for call in world.backend.calls] == [first.version_id, second.version_id]
+
+
+def test_an_older_upload_that_comes_late_does_not_replace_the_newer(world: World, upload: Upload) -> None:
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    world.analyze(second)
+    late = world.analyze(first)
+    other = names_for(first)[1]
+    assert late.result is not None
+    assert late.result["image_key"] == f"processed/{other}"
+    assert world.read("processed/a.jpg") == b"2"
+    assert world.read(f"processed/{other}") == b"1"
+    assert world.result(f"processed/{other}.json")["source"]["version_id"] == first.version_id
+    assert world.versions("source") == 0
+    assert world.analyze(first, again=True).result == late.result
+
+
+def test_a_newer_upload_waits_for_the_older_to_be_moved(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    with monkeypatch.context() as broken:
+        broken.setattr(world.s3, "copy_object", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            world.analyze(first)
+    with pytest.raises(errors.OlderUploadInProgressError):
+        world.analyze(second)
+    assert world.keys("source") == ["a.jpg"]
+    world.analyze(first, again=True)
+    world.analyze(second, again=True)
+    assert world.read("processed/a.jpg") == b"2"
+    assert world.versions("source") == 0
+
+
+@pytest.mark.parametrize("order", [("x", "x.json"), ("x.json", "x")])
+def test_an_upload_named_like_a_result_overwrites_none(world: World, upload: Upload, order: tuple[str, str]) -> None:
+    world.backend.detections = [errors.InvalidImageFormatError("no image")]
+    images = [upload(key, key.encode()) for key in order]
+    for image in images:
+        filed = world.analyze(image).result
+        assert filed is not None
+    for image in images:
+        found = world.final.find_result(image)
+        assert found is not None
+        VALIDATOR.validate(found)
+        assert world.read(found["image_key"]) == image.key.encode()
+    assert len(world.keys("final")) == 4
+    assert all(world.analyze(image, again=True).status == "rejected" for image in images)
+    assert len(world.keys("final")) == 4
+
+
+def test_an_upload_named_like_a_result_keeps_its_name_where_that_is_free(world: World, upload: Upload) -> None:
+    world.backend.detections = [errors.InvalidImageFormatError("no image")]
+    world.analyze(upload("notes.json"))
+    assert world.keys("final") == ["rejected/notes.json", "rejected/notes.json.json"]
+
+
+def test_a_key_of_1024_bytes_gets_a_place(world: World, upload: Upload) -> None:
+    image = upload("d/" * 300 + "x" * 420 + ".jpg")
+    assert len(image.key) == 1024
+    filed = world.analyze(image).result
+    assert filed is not None
+    assert filed["source"]["key"] == image.key
+    assert sorted(world.keys("final")) == sorted([filed["image_key"], filed["image_key"] + ".json"])
+    assert world.versions("source") == 0
+
+
+def test_an_image_deleted_between_result_and_copy_leaves_nothing_behind(world: World, upload: Upload) -> None:
+    image = upload("a.jpg")
+
+    def delete_then_answer(_: Any) -> Detection:
+        world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=image.version_id)
+        return DETECTION
+
+    world.backend.detections = [delete_then_answer]
+    assert world.analyze(image).status == "gone"
+    assert world.keys("final") == []
+
+
+def test_a_message_without_a_version_is_about_the_current_one(world: World, upload: Upload) -> None:
+    image = upload("a.jpg", b"12345")
+    nameless = SourceImage("source", "a.jpg", None, "", 0, NOW)
+    world.analyze(nameless)
+    source = world.result("processed/a.jpg.json")["source"]
+    assert (source["version_id"], source["size_bytes"]) == (image.version_id, 5)
+    assert world.analyze(nameless).status == "gone"
+
+
+def test_tags_and_metadata_go_with_the_image(world: World, s3: Any) -> None:
+    answer = s3.put_object(Bucket="source", Key="a.jpg", Body=b"1", Metadata={"line": "7"}, Tagging="site=north")
+    world.analyze(SourceImage("source", "a.jpg", answer["VersionId"], "", 1, NOW))
+    assert s3.head_object(Bucket="final", Key="processed/a.jpg")["Metadata"] == {"line": "7"}
+    tags = s3.get_object_tagging(Bucket="final", Key="processed/a.jpg")["TagSet"]
+    assert tags == [{"Key": "site", "Value": "north"}]
+
+
+def test_what_one_copy_cannot_take_is_copied_in_parts(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_COPY_LIMIT_BYTES", 3)
+    world.backend.detections = [errors.ImageTooLargeError("much")]
+    world.analyze(upload("film.mp4", b"12345"))
+    assert world.read("rejected/film.mp4") == b"12345"
+    assert world.versions("source") == 0
+
+
+def test_a_backend_that_takes_bytes_reads_the_named_version(world: World, upload: Upload) -> None:
+    first = upload("a.jpg", b"1")
+    upload("a.jpg", b"2")
+    seen = []
+
+    def read(image: Any) -> Detection:
+        seen.append(image.read_bytes())
+        return DETECTION
+
+    world.backend.detections = [read]
+    world.analyze(first)
+    assert seen == [b"1"]

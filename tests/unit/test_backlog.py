@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.check_backlog.backlog import Bounds, assess, count_objects, finished_since
+from lambdas.requeue_images.requeue import list_uploads, send
+from lambdas.shared import errors
+from lambdas.shared.catalog import catalog_key
+from lambdas.shared.events import SourceImage, parse_message
+from lambdas.summarize_run.summary import read_catalog, summarize
+from tests.unit.conftest import NOW
+
+BOUNDS = Bounds(stall_timeout_seconds=60, drain_timeout_seconds=600)
+
+
+def counts(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, int]:
+    return {"visible": visible, "in_flight": in_flight, "delayed": delayed}
+
+
+def after(seconds: float) -> Any:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("objects", "messages", "images", "state"),
+    [
+        (0, counts(), 0, "drained"),
+        (3, counts(visible=3), 3, "waiting"),
+        (1000, counts(visible=40_000, in_flight=10, delayed=5), 40_015, "waiting"),
+        (5, counts(), 5, "waiting"),
+        (0, counts(in_flight=1), 0, "waiting"),
+        (0, counts(delayed=1), 0, "waiting"),
+    ],
+)
+def test_images_and_state(objects: int, messages: dict[str, int], images: int, state: str) -> None:
+    backlog = assess(objects, messages, None, NOW)
+    assert (backlog["images"], backlog["state"]) == (images, state)
+
+
+def test_peer_failing_the_test_event_buys_a_batch() -> None:
+    """A message without an object is no work."""
+    assert assess(0, counts(visible=1), None, NOW)["images"] == 0
+
+
+def test_peer_failing_done_reads_only_the_visible_count() -> None:
+    for messages in (counts(in_flight=1), counts(delayed=1)):
+        assert assess(0, messages, None, NOW)["state"] == "waiting"
+    assert assess(1, counts(), None, NOW)["state"] == "waiting"
+
+
+def test_peer_failing_images_from_before_the_deployment_never_enter() -> None:
+    """Objects with no message, seen twice in a row, are put back on the queue; once."""
+    first = assess(2, counts(), None, NOW, bounds=BOUNDS)
+    assert first["state"] == "waiting"
+    assert assess(2, counts(), first, after(1), bounds=BOUNDS)["state"] == "lost_events"
+    assert assess(2, counts(), first, after(1), is_requeued=True, bounds=BOUNDS)["state"] == "waiting"
+    between = assess(2, counts(visible=1), first, after(1), bounds=BOUNDS)
+    assert assess(2, counts(), between, after(2), bounds=BOUNDS)["state"] == "waiting"
+
+
+def test_no_progress_for_the_bound_ends_the_drain() -> None:
+    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
+    second = assess(2, counts(visible=2), first, after(60), bounds=BOUNDS)
+    with pytest.raises(errors.NoProgressError, match="stall_timeout_seconds = 60"):
+        assess(2, counts(visible=2), second, after(61), bounds=BOUNDS)
+    moving = assess(2, counts(visible=2), second, after(61), is_moving=True, bounds=BOUNDS)
+    assert moving["progressed_at"] == "2026-11-20T08:01:01.000Z"
+
+
+def test_the_drain_has_a_deadline_even_while_it_moves() -> None:
+    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
+    with pytest.raises(errors.DrainTimeoutError, match="drain_timeout_seconds = 600"):
+        assess(2, counts(visible=2), first, after(601), is_moving=True, bounds=BOUNDS)
+    assert assess(0, counts(), first, after(601), is_moving=True, bounds=BOUNDS)["state"] == "drained"
+
+
+def test_objects_are_counted_under_the_prefix(s3: Any) -> None:
+    for key in ("in/a.jpg", "in/b/c.jpg", "other/d.jpg"):
+        s3.put_object(Bucket="source", Key=key, Body=b"x")
+    assert count_objects(s3, "source", "in/") == 2
+    assert count_objects(s3, "source", "none/") == 0
+
+
+def test_a_finished_batch_is_seen_without_listing_the_past(s3: Any) -> None:
+    s3.put_object(Bucket="final", Key=catalog_key(after(-3600), "old"), Body=b"")
+    assert not finished_since(s3, "final", NOW)
+    s3.put_object(Bucket="final", Key=catalog_key(after(1), "new"), Body=b"")
+    assert finished_since(s3, "final", NOW)
+    assert not finished_since(s3, "final", after(10))
+
+
+def test_all_versions_are_listed_older_first_and_deleted_keys_left_out(
+    s3: Any, upload: Callable[..., SourceImage]
+) -> None:
+    one, two = upload("a.jpg", b"1"), upload("a.jpg", b"2")
+    upload("gone.jpg")
+    s3.delete_object(Bucket="source", Key="gone.jpg")
+    listed = list(list_uploads(s3, "source", ""))
+    assert [image.version_id for image in listed] == [one.version_id, two.version_id]
+
+
+class FakeQueue:
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        self.batches.append([entry["MessageBody"] for entry in Entries])
+        return {"Failed": [{"Id": "0"}]} if QueueUrl == "full" else {}
+
+
+def test_each_image_becomes_a_message_in_batches_of_ten(upload: Callable[..., SourceImage]) -> None:
+    images = [upload(f"{i}/é +.jpg") for i in range(23)]
+    queue = FakeQueue()
+    assert send(queue, "queue", images) == 23  # type: ignore[arg-type]
+    assert [len(batch) for batch in queue.batches] == [10, 10, 3]
+    read = [image for batch in queue.batches for text in batch for image in parse_message(text, "source")[0]]
+    assert read == images
+
+
+def test_a_message_that_the_queue_refuses_is_an_error(upload: Callable[..., SourceImage]) -> None:
+    with pytest.raises(errors.ServiceUnavailableError, match="full did not take 1"):
+        send(FakeQueue(), "full", [upload("a.jpg")])  # type: ignore[arg-type]
+
+
+def line(key: str, status: str = "processed", error: str | None = None) -> str:
+    return json.dumps({"key": key, "version_id": "v", "status": status, "error_type": error}) + "\n"
+
+
+EVENT = {
+    "run": {"id": "run-1", "execution_arn": "arn", "started_at": "2026-11-20T08:00:00.000Z"},
+    "backlog": {"images": 4},
+    "processed": {
+        "model": {
+            "requested_at": "2026-11-20T08:00:01.000Z",
+            "running_at": "2026-11-20T08:10:01.000Z",
+            "inference_units": 2,
+        },
+        "drain": {},
+        "requeue": {"requeued_images": 0, "is_done": False},
+    },
+    "stop": {"stopped_at": "2026-11-20T08:20:01.000Z"},
+    "error": None,
+}
+
+
+def test_a_run_is_summed_up_from_its_own_catalog_objects(s3: Any) -> None:
+    s3.put_object(Bucket="final", Key=catalog_key(after(-10), "past"), Body=line("past").encode())
+    s3.put_object(Bucket="final", Key=catalog_key(after(5), "one"), Body=(line("a") + line("b")).encode())
+    again = line("b") + line("c", "rejected", "InvalidImageFormatError")
+    s3.put_object(Bucket="final", Key=catalog_key(after(7200), "two"), Body=again.encode())
+    summary = summarize(EVENT, read_catalog(s3, "final", NOW), after(9000))
+    assert summary["images_processed"] == 2
+    assert summary["images_rejected"] == 1
+    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
+    assert summary["model_on_seconds"] == 1200
+    assert summary["inference_units"] == 2
+    assert summary["outcome"] == "succeeded"
+
+
+def test_a_failed_run_is_summed_up_too(s3: Any) -> None:
+    error = {"Error": "ModelFailedError", "Cause": "it broke"}
+    event = EVENT | {"processed": None, "stop": None, "error": error}
+    summary = summarize(event, read_catalog(s3, "final", NOW), NOW)
+    assert summary["outcome"] == "failed"
+    assert summary["error"] == {"type": "ModelFailedError", "message": "it broke"}
+    assert summary["model_on_seconds"] is None

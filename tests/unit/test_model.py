@@ -1,0 +1,123 @@
+"""Starting and stopping, as convergent steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.backends.base import ModelState
+from lambdas.shared import errors
+from lambdas.shared.settings import Settings
+from lambdas.start_model.model import ensure_running, units_for
+from lambdas.stop_model.model import ensure_stopped
+from tests.unit.conftest import NOW, FakeBackend
+
+S = ModelState
+
+
+def start(backend: FakeBackend, settings: Settings, previous: Any = None, after_seconds: float = 0) -> dict[str, Any]:
+    return ensure_running(backend, settings, 1, previous, 60, NOW + timedelta(seconds=after_seconds))
+
+
+def stop(backend: FakeBackend, previous: Any = None, after_seconds: float = 0) -> dict[str, Any]:
+    return ensure_stopped(backend, previous, 60, NOW + timedelta(seconds=after_seconds))
+
+
+@pytest.mark.parametrize(("images", "units"), [(1, 1), (100, 1), (101, 2), (200, 2), (201, 3), (10_000, 3)])
+def test_units_follow_the_backlog_between_the_bounds(settings: Settings, images: int, units: int) -> None:
+    assert units_for(images, settings) == units
+
+
+def test_a_stopped_model_is_started_once_and_then_awaited(settings: Settings) -> None:
+    backend = FakeBackend([S.STOPPED, S.STARTING, S.RUNNING])
+    first = start(backend, settings)
+    second = start(backend, settings, first, 10)
+    third = start(backend, settings, second, 20)
+    assert backend.calls == [("start", 1)]
+    assert [step["is_running"] for step in (first, second, third)] == [False, False, True]
+    assert third["requested_at"] == "2026-11-20T08:00:00.000Z"
+    assert third["running_at"] == "2026-11-20T08:00:20.000Z"
+    assert third["inference_units"] == 1
+
+
+def test_a_running_or_starting_model_is_taken_over(settings: Settings) -> None:
+    backend = FakeBackend([S.STARTING, S.RUNNING], inference_units=2)
+    first = start(backend, settings)
+    assert start(backend, settings, first)["inference_units"] == 2
+    assert backend.calls == []
+
+
+def test_a_stopping_model_is_awaited_and_then_started(settings: Settings) -> None:
+    backend = FakeBackend([S.STOPPING, S.STOPPED, S.STARTING])
+    first = start(backend, settings)
+    assert backend.calls == []
+    start(backend, settings, first)
+    assert backend.calls == [("start", 1)]
+
+
+def test_losing_the_race_to_start_is_no_error(settings: Settings) -> None:
+    backend = FakeBackend([S.STOPPED], start_error=errors.ModelBusyError("in use"))
+    assert start(backend, settings)["is_running"] is False
+
+
+def test_a_model_that_failed_before_this_run_is_tried_and_one_that_fails_now_ends_it(settings: Settings) -> None:
+    backend = FakeBackend([S.FAILED, S.STARTING, S.FAILED])
+    first = start(backend, settings)
+    second = start(backend, settings, first)
+    with pytest.raises(errors.ModelFailedError, match="fake-model is FAILED"):
+        start(backend, settings, second)
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [(S.NOT_TRAINED, errors.ModelNotTrainedError), (S.UNAVAILABLE, errors.ModelUnavailableError)],
+)
+def test_a_model_that_cannot_run_ends_the_wait_at_once(settings: Settings, state: S, error: type[Exception]) -> None:
+    backend = FakeBackend([state])
+    with pytest.raises(error, match="fake-model"):
+        start(backend, settings)
+    assert backend.calls == []
+
+
+def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(settings: Settings) -> None:
+    backend = FakeBackend([S.STARTING])
+    first = start(backend, settings)
+    start(backend, settings, first, 60)
+    with pytest.raises(errors.ModelStartTimeoutError, match="start_timeout_seconds = 60"):
+        start(backend, settings, first, 60.001)
+
+
+def test_a_running_model_is_stopped_and_the_stop_confirmed() -> None:
+    backend = FakeBackend([S.RUNNING, S.STOPPING, S.STOPPED])
+    first = stop(backend)
+    second = stop(backend, first, 5)
+    third = stop(backend, second, 10)
+    assert backend.calls == [("stop",)]
+    assert [step["is_stopped"] for step in (first, second, third)] == [False, False, True]
+    assert third["stopped_at"] == "2026-11-20T08:00:10.000Z"
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.NOT_TRAINED, S.UNAVAILABLE])
+def test_a_model_that_is_not_on_is_stopped(state: S) -> None:
+    backend = FakeBackend([state])
+    assert stop(backend)["is_stopped"] is True
+    assert backend.calls == []
+
+
+def test_a_starting_model_is_asked_until_it_can_stop() -> None:
+    backend = FakeBackend([S.STARTING, S.RUNNING], stop_error=errors.ModelBusyError("starting"))
+    first = stop(backend)
+    stop(backend, first)
+    assert backend.calls == [("stop",), ("stop",)]
+
+
+def test_peer_failing_a_failed_stop_is_reported_as_success() -> None:
+    backend = FakeBackend([S.RUNNING])
+    first = stop(backend)
+    with pytest.raises(errors.ModelStopTimeoutError, match=r"still RUNNING.*stop_timeout_seconds = 60"):
+        stop(backend, first, 61)
+    backend.stop_error = errors.AccessDeniedError("no")
+    with pytest.raises(errors.AccessDeniedError):
+        stop(backend)

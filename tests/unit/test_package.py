@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lambdas import package
+
+LAMBDA_PYTHON = package.REPOSITORY / "build" / "venvs" / "lambda-runtime" / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package.make_package(tmp_path_factory.mktemp("package") / "lambdas.zip")
+
+
+def test_the_same_inputs_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    assert package.make_package(tmp_path / "again.zip").read_bytes() == made.read_bytes()
+
+
+def test_it_holds_the_code_and_the_locked_dependencies_only(made: Path) -> None:
+    names = zipfile.ZipFile(made).namelist()
+    assert "lambdas/analyze_images/handler.py" in names
+    assert "aws_lambda_powertools/__init__.py" in names
+    assert not [
+        name for name in names if name.startswith(("boto", "bin/", "tests/", "local/")) or "__pycache__" in name
+    ]
+    assert "lambdas/package.py" not in names
+    assert names == sorted(names, key=lambda name: Path(name).parts)
+
+
+@pytest.mark.parametrize(
+    "function",
+    sorted(path.parent.name for path in (package.REPOSITORY / "lambdas").glob("*/handler.py")),
+)
+def test_every_handler_imports_with_nothing_but_the_runtime(made: Path, tmp_path: Path, function: str) -> None:
+    zipfile.ZipFile(made).extractall(tmp_path)
+    finished = subprocess.run(
+        [
+            LAMBDA_PYTHON,
+            "-I",
+            "-c",
+            f"import sys; sys.path.insert(0, '.'); import lambdas.{function}.handler as h; h.handler",
+        ],
+        cwd=tmp_path,
+        env={"AWS_DEFAULT_REGION": "us-east-1", "POWERTOOLS_METRICS_NAMESPACE": "n", "PATH": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lock_file = tmp_path / "broken.txt"
+    lock_file.write_text("tenacity==9.2.1 --hash=sha256:" + "0" * 64 + "\n")
+    monkeypatch.setattr(package, "_LOCK_FILE", lock_file)
+    with pytest.raises(package.PackageError, match=r"pip could not install broken\.txt"):
+        package.make_package(tmp_path / "never.zip")
+    assert not (tmp_path / "never.zip").exists()

@@ -1,0 +1,161 @@
+"""The Rekognition backend against botocore's own service model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.stub import Stubber
+
+from lambdas.backends.base import BoundingBox, ModelState, Prediction
+from lambdas.backends.rekognition_custom_labels import _STATES, RekognitionCustomLabels
+from lambdas.shared import errors
+
+PROJECT = "arn:aws:rekognition:us-east-1:123456789012:project/p/1"
+VERSION = "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v.1/2"
+
+
+class Image:
+    bucket, key, version_id = "source", "a b/é.jpg", "v1"
+
+    def read_bytes(self) -> bytes:
+        raise AssertionError("Rekognition reads the image itself")
+
+
+def make(min_confidence_percent: float | None = None) -> tuple[RekognitionCustomLabels, Stubber]:
+    client = boto3.client("rekognition", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    return RekognitionCustomLabels(client, client, PROJECT, VERSION, min_confidence_percent), Stubber(client)
+
+
+def test_every_status_of_the_service_is_known() -> None:
+    client = boto3.client("rekognition", "us-east-1")
+    assert set(_STATES) == set(client.meta.service_model.shape_for("ProjectVersionStatus").enum)
+
+
+@pytest.mark.parametrize(("status", "state"), _STATES.items())
+def test_describe(status: str, state: ModelState) -> None:
+    backend, stub = make()
+    versions = [
+        {"ProjectVersionArn": VERSION.replace("/2", "/3"), "Status": "FAILED"},
+        {"ProjectVersionArn": VERSION, "Status": status, "StatusMessage": "so", "MinInferenceUnits": 2},
+    ]
+    stub.add_response(
+        "describe_project_versions",
+        {"ProjectVersionDescriptions": versions},
+        {"ProjectArn": PROJECT, "VersionNames": ["v.1"]},
+    )
+    with stub:
+        described = backend.describe()
+    assert (described.state, described.service_status, described.inference_units) == (state, status, 2)
+
+
+def test_an_unknown_status_is_not_trusted() -> None:
+    backend, stub = make()
+    answer = {"ProjectVersionDescriptions": [{"ProjectVersionArn": VERSION, "Status": "NEWFANGLED"}]}
+    stub.add_response("describe_project_versions", answer)
+    with stub:
+        assert backend.describe().state is ModelState.UNAVAILABLE
+
+
+def test_a_version_the_project_does_not_have_is_named() -> None:
+    backend, stub = make()
+    stub.add_response("describe_project_versions", {"ProjectVersionDescriptions": []})
+    with stub, pytest.raises(errors.ModelNotFoundError, match=r"project/p/version/v\.1/2"):
+        backend.describe()
+
+
+def test_start_and_stop_name_the_version() -> None:
+    backend, stub = make()
+    start = {"ProjectVersionArn": VERSION, "MinInferenceUnits": 3}
+    stub.add_response("start_project_version", {"Status": "STARTING"}, start)
+    stub.add_response("stop_project_version", {"Status": "STOPPING"}, {"ProjectVersionArn": VERSION})
+    with stub:
+        backend.start(3)
+        backend.stop()
+    stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("min_confidence_percent", [None, 55.0])
+def test_detect_refers_to_the_version_in_s3(min_confidence_percent: float | None) -> None:
+    backend, stub = make(min_confidence_percent)
+    box = {"Left": 0.1, "Top": 0.2, "Width": 0.3, "Height": 0.4}
+    labels = [
+        {"Name": "crack", "Confidence": 90.0, "Geometry": {"BoundingBox": box}},
+        {"Name": "bad", "Confidence": 60.0},
+    ]
+    expected: dict[str, Any] = {
+        "ProjectVersionArn": VERSION,
+        "Image": {"S3Object": {"Bucket": "source", "Name": "a b/é.jpg", "Version": "v1"}},
+    }
+    if min_confidence_percent is not None:
+        expected["MinConfidence"] = min_confidence_percent
+    stub.add_response("detect_custom_labels", {"CustomLabels": labels}, expected)
+    with stub:
+        detection = backend.detect(Image())
+    assert detection.predictions == [
+        Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)),
+        Prediction("bad", 60.0, None),
+    ]
+    assert detection.raw == {"CustomLabels": labels}
+
+
+DETECT_ERRORS = {
+    "ResourceNotReadyException": errors.ModelNotReadyError,
+    "ResourceNotFoundException": errors.ModelNotFoundError,
+    "InvalidS3ObjectException": errors.ImageUnreadableError,
+    "InvalidParameterException": errors.InvalidImageError,
+    "InvalidImageFormatException": errors.InvalidImageFormatError,
+    "ImageTooLargeException": errors.ImageTooLargeError,
+    "LimitExceededException": errors.ThrottledError,
+    "AccessDeniedException": errors.AccessDeniedError,
+    "InternalServerError": errors.ServiceUnavailableError,
+    "ThrottlingException": errors.ThrottledError,
+    "ProvisionedThroughputExceededException": errors.ThrottledError,
+}
+
+
+def test_every_declared_error_of_detection_has_a_translation() -> None:
+    model = boto3.client("rekognition", "us-east-1").meta.service_model.operation_model("DetectCustomLabels")
+    assert set(DETECT_ERRORS) >= {shape.name for shape in model.error_shapes}
+
+
+@pytest.mark.parametrize(("code", "error"), DETECT_ERRORS.items())
+def test_detection_errors(code: str, error: type[Exception]) -> None:
+    backend, stub = make()
+    stub.add_client_error("detect_custom_labels", code, "words", 500 if code == "InternalServerError" else 400)
+    # The client of the test retries as botocore does by default: give it as many answers as it may ask for.
+    for _ in range(10):
+        stub.add_client_error("detect_custom_labels", code, "words", 400)
+    with stub, pytest.raises(error, match="words"):
+        backend.detect(Image())
+
+
+@pytest.mark.parametrize(
+    ("code", "http_status", "error"),
+    [
+        ("ResourceInUseException", 400, errors.ModelBusyError),
+        ("LimitExceededException", 400, errors.ModelQuotaError),
+        ("ResourceNotFoundException", 400, errors.ModelNotFoundError),
+        ("AccessDeniedException", 400, errors.AccessDeniedError),
+        ("Newfangled", 400, errors.ModelError),
+        ("Newfangled", 503, errors.ServiceUnavailableError),
+    ],
+)
+def test_start_errors(code: str, http_status: int, error: type[Exception]) -> None:
+    backend, stub = make()
+    stub.add_client_error("start_project_version", code, "words", http_status)
+    with stub, pytest.raises(error, match="words"):
+        backend.start(1)
+
+
+def test_the_network_is_a_service_that_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, _ = make()
+
+    def refuse(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="http://nowhere")
+
+    monkeypatch.setattr(backend._detector, "detect_custom_labels", refuse)
+    with pytest.raises(errors.ServiceUnavailableError):
+        backend.detect(Image())

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lambdas.backends.registry import make_backend
+from lambdas.shared.errors import SettingsError
+from lambdas.shared.settings import Settings
+from tests.unit.conftest import ENVIRONMENT
+
+
+def test_reads_every_variable() -> None:
+    settings = Settings.from_environment(ENVIRONMENT | {"MIN_CONFIDENCE_PERCENT": "62.5", "SOURCE_PREFIX": "in/"})
+    assert settings.min_confidence_percent == 62.5
+    assert settings.source_prefix == "in/"
+    assert settings.max_inference_units == 3
+    assert settings.backend_settings["project_arn"].endswith("project/p/1")
+
+
+def test_is_frozen(settings: Settings) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.backend = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOURCE_BUCKET_NAME", None),
+        ("FINAL_BUCKET_NAME", ""),
+        ("QUEUE_URL", None),
+        ("BACKEND", None),
+        ("MIN_INFERENCE_UNITS", "0"),
+        ("MAX_INFERENCE_UNITS", "two"),
+        ("MAX_INFERENCE_UNITS", "²"),
+        ("IMAGES_PER_INFERENCE_UNIT", "-1"),
+        ("REQUEUE_LIMIT_IMAGES", "1.5"),
+        ("MIN_CONFIDENCE_PERCENT", "101"),
+        ("MIN_CONFIDENCE_PERCENT", "nan"),
+        ("MIN_CONFIDENCE_PERCENT", "half"),
+        ("BACKEND_SETTINGS", "{"),
+        ("BACKEND_SETTINGS", "[]"),
+        ("BACKEND_SETTINGS", '{"project_arn": 1}'),
+    ],
+)
+def test_names_the_variable_its_value_and_the_remedy(name: str, value: str | None) -> None:
+    environment = {key: text for key, text in ENVIRONMENT.items() if key != name}
+    if value is not None:
+        environment[name] = value
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    message = str(caught.value)
+    assert name in message
+    assert "is not set" in message if value is None else repr(value) in message
+    assert "must be" in message
+
+
+def test_an_unknown_backend_is_named_with_those_there_are(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match=r"BACKEND is 'abacus'.*rekognition_custom_labels"):
+        make_backend(dataclasses.replace(settings, backend="abacus"))
+
+
+def test_a_missing_backend_setting_is_named(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match=r"BACKEND_SETTINGS lacks 'project_version_arn'"):
+        make_backend(dataclasses.replace(settings, backend_settings={"project_arn": "a"}))
