@@ -1,0 +1,108 @@
+"""Fixtures of the contract tests: one emulator for the session, new for every test, over moto's S3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto import mock_aws
+
+from local.config import PROJECT_VERSION_ARN, REGION, REPOSITORY
+from local.emulator.labelled import learn_folder
+from local.emulator.objects import S3ObjectReader
+from local.emulator.server import Emulator, EmulatorServer
+from local.emulator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_rekognition import RekognitionClient
+    from mypy_boto3_s3 import S3Client
+
+    from local.emulator.client import EmulatorClient
+    from local.emulator.pixel_model import PixelModel
+
+LABELLED = REPOSITORY / "local" / "samples" / "labelled"
+PILE = REPOSITORY / "local" / "samples" / "pile"
+BUCKET = "images-to-analyse"
+# A second version of the same project, so that listing and mixing up can be seen.
+SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
+# Nothing takes time and nothing is throttled, unless a test asks for it.
+FAST = Settings(start_seconds=0, stop_seconds=0, transactions_per_second_per_unit=1000, latency_ms=0)
+
+
+class BorrowedReader:
+    """Reads through whichever S3 client the running test has."""
+
+    def __init__(self) -> None:
+        self.reader: S3ObjectReader | None = None
+
+    def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
+        assert self.reader is not None, "a test that reads from S3 needs the s3 fixture"
+        return self.reader.read(bucket, key, version, max_bytes)
+
+
+@pytest.fixture(scope="session")
+def pixel_model() -> PixelModel:
+    return learn_folder(LABELLED)
+
+
+@pytest.fixture(scope="session")
+def borrowed_reader() -> BorrowedReader:
+    return BorrowedReader()
+
+
+@pytest.fixture(scope="session")
+def running_emulator(pixel_model: PixelModel, borrowed_reader: BorrowedReader) -> Iterator[EmulatorClient]:
+    emulator = Emulator(
+        pixel_model,
+        borrowed_reader,
+        settings=FAST,
+        project_version_arns=[PROJECT_VERSION_ARN, SECOND_VERSION_ARN],
+    )
+    with EmulatorServer(emulator) as client:
+        yield client
+
+
+@pytest.fixture
+def emulator(running_emulator: EmulatorClient) -> EmulatorClient:
+    """The control client of the emulator, which is as it was at its start-up."""
+    running_emulator.reset()
+    return running_emulator
+
+
+@pytest.fixture
+def rekognition(emulator: EmulatorClient) -> RekognitionClient:
+    """A client that does not retry, so that each error of the emulator is seen."""
+    return boto3.client(
+        "rekognition",
+        endpoint_url=emulator.url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+    )
+
+
+@pytest.fixture
+def s3(borrowed_reader: BorrowedReader) -> Iterator[S3Client]:
+    """An S3 with one versioned bucket, from which the emulator reads."""
+    with mock_aws():
+        client = boto3.client("s3", region_name=REGION)
+        client.create_bucket(Bucket=BUCKET)
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        borrowed_reader.reader = S3ObjectReader(client)
+        yield client
+        borrowed_reader.reader = None
+
+
+@pytest.fixture(scope="session")
+def sample() -> dict[str, bytes]:
+    """One image of the pile for each label."""
+    return {
+        "normal": (PILE / "part-01.jpg").read_bytes(),
+        "crack": (PILE / "part-02.png").read_bytes(),
+        "stain": (PILE / "part-03.jpg").read_bytes(),
+    }
