@@ -1,0 +1,39 @@
+"""Runs a command that must not outlive whoever started it: `python lifeline.py FD COMMAND...`.
+
+FD is the reading end of a pipe whose writing end only the starter has. The operating system closes that end when the
+starter ends, however it ends; the command is then asked to stop, and killed with its process group if it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+STOP_SECONDS = 10.0
+
+
+def main() -> int:
+    """Run the command, watch the pipe, and return the command's exit status."""
+    lifeline, command = int(sys.argv[1]), sys.argv[2:]
+    # The command gets these signals itself, as a member of the same group; this process stays until it has ended.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    process = subprocess.Popen(command)
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
