@@ -81,7 +81,9 @@ def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None)
         if image_format == "JPEG" and scaled_to_px is not None:
             cast("JpegImageFile", image).draft(None, (scaled_to_px, scaled_to_px))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        # A decoded image may take 64 MiB: no copy is made that is not needed.
+        ImageOps.exif_transpose(image, in_place=True)
+        return image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image)
     except Exception as error:  # likewise for broken bodies
         raise ImageFormatError(f"the {image_format} content cannot be decoded: {error}") from error
 

@@ -310,7 +310,8 @@ def _working_height(pictures: Iterable[Image.Image]) -> int:
 
 def _scaled(picture: Image.Image, height: int) -> Floats:
     """Return the picture at the working size, rows × columns × RGB from 0 to 1."""
-    small = picture.convert("RGB").resize((WORKING_WIDTH_PX, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    colours = picture if picture.mode == "RGB" else picture.convert("RGB")
+    small = colours.resize((WORKING_WIDTH_PX, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return np.asarray(small, dtype=np.float32) / np.float32(255.0)
 
 
