@@ -1,0 +1,340 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  # `id` is the name of the Region in versions 5 and 6 of the provider; `name` is deprecated in 6.
+  region = data.aws_region.current.id
+
+  # Bucket names are shared by all accounts of a partition, so the name of a deployment alone is not enough.
+  source_bucket_name = "${var.name_prefix}-source-${local.account_id}-${local.region}"
+  final_bucket_name  = "${var.name_prefix}-final-${local.account_id}-${local.region}"
+
+  lambda_package_path = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")
+
+  # AWS advises six times the timeout of the function plus the batch window, so that a batch that is throttled and
+  # tried again is not handed out a second time meanwhile.
+  visibility_timeout_seconds = coalesce(
+    var.visibility_timeout_seconds,
+    6 * var.analyze_timeout_seconds + var.batch_window_seconds,
+  )
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Buckets and queue
+# ---------------------------------------------------------------------------------------------------------------------
+
+module "source_bucket" {
+  source = "./modules/storage"
+
+  name          = local.source_bucket_name
+  force_destroy = var.force_destroy
+  kms_key_arn   = var.kms_key_arn
+  # A finished image leaves by version. A noncurrent version here is one that was overwritten or deleted before it
+  # was analyzed, so it is kept far longer than the 14 days for which its message can wait.
+  noncurrent_version_retention_days = 365
+  tags                              = var.tags
+}
+
+module "final_bucket" {
+  source = "./modules/storage"
+
+  name                              = local.final_bucket_name
+  force_destroy                     = var.force_destroy
+  kms_key_arn                       = var.kms_key_arn
+  noncurrent_version_retention_days = 90
+  tags                              = var.tags
+}
+
+module "queue" {
+  source = "./modules/queue"
+
+  name                       = "${var.name_prefix}-images"
+  account_id                 = local.account_id
+  partition                  = local.partition
+  region                     = local.region
+  source_bucket_name         = module.source_bucket.bucket_name
+  source_bucket_arn          = module.source_bucket.bucket_arn
+  source_prefix              = var.source_prefix
+  visibility_timeout_seconds = local.visibility_timeout_seconds
+  message_retention_seconds  = var.message_retention_seconds
+  max_receive_count          = var.max_receive_count
+  kms_key_arn                = var.kms_key_arn
+  tags                       = var.tags
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions: one zip, one environment, and a role for each with what that function calls
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  source_objects_arn = "${module.source_bucket.bucket_arn}/${var.source_prefix}*"
+
+  # A customer key is named in the policies only when there is one.
+  use_key = var.kms_key_arn == null ? {} : {
+    UseCustomerKey = {
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [var.kms_key_arn]
+    }
+  }
+
+  # Long enough to list a million objects.
+  control_function_timeout_seconds = 300
+
+  functions = {
+    analyze_images = {
+      description     = "Asks the model about each image of a batch, writes the result and moves the image"
+      memory_mb       = var.analyze_memory_mb
+      timeout_seconds = var.analyze_timeout_seconds
+      statements = merge(local.use_key, {
+        TakeMessages = {
+          actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+          resources = [module.queue.queue_arn]
+        }
+        # Copying a tagged object reads its tags.
+        ReadAndRemoveImages = {
+          actions = [
+            "s3:DeleteObjectVersion",
+            "s3:GetObject",
+            "s3:GetObjectTagging",
+            "s3:GetObjectVersion",
+            "s3:GetObjectVersionTagging",
+          ]
+          resources = [local.source_objects_arn]
+        }
+        WriteResults = {
+          actions = ["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"]
+          resources = [
+            "${module.final_bucket.bucket_arn}/catalog/*",
+            "${module.final_bucket.bucket_arn}/processed/*",
+            "${module.final_bucket.bucket_arn}/rejected/*",
+          ]
+        }
+        # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
+        TellMissingFromForbidden = {
+          actions   = ["s3:ListBucket"]
+          resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+        }
+        DetectWithModel = local.backend.detect
+      })
+    }
+
+    check_backlog = {
+      description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
+      memory_mb       = var.control_memory_mb
+      timeout_seconds = local.control_function_timeout_seconds
+      statements = {
+        ListImages = {
+          actions   = ["s3:ListBucket"]
+          resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+        }
+      }
+    }
+
+    start_model = {
+      description     = "Starts the model, or says how far its start has come"
+      memory_mb       = var.control_memory_mb
+      timeout_seconds = local.control_function_timeout_seconds
+      statements = {
+        DescribeModel = local.backend.describe
+        StartModel    = local.backend.start
+      }
+    }
+
+    stop_model = {
+      description     = "Stops the model, or says how far its stop has come"
+      memory_mb       = var.control_memory_mb
+      timeout_seconds = local.control_function_timeout_seconds
+      statements = {
+        DescribeModel = local.backend.describe
+        StopModel     = local.backend.stop
+      }
+    }
+
+    requeue_images = {
+      description     = "Puts images that have no message back on the queue"
+      memory_mb       = var.control_memory_mb
+      timeout_seconds = local.control_function_timeout_seconds
+      statements = merge(local.use_key, {
+        ListImageVersions = {
+          actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+          resources = [module.source_bucket.bucket_arn]
+        }
+        SendMessages = {
+          actions   = ["sqs:SendMessage"]
+          resources = [module.queue.queue_arn]
+        }
+      })
+    }
+
+    summarize_run = {
+      description     = "Sums up the catalog of a run and writes the summary"
+      memory_mb       = var.control_memory_mb
+      timeout_seconds = local.control_function_timeout_seconds
+      statements = merge(local.use_key, {
+        ListResults = {
+          actions   = ["s3:ListBucket"]
+          resources = [module.final_bucket.bucket_arn]
+        }
+        ReadCatalog = {
+          actions   = ["s3:GetObject"]
+          resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+        }
+        WriteSummary = {
+          actions   = ["s3:PutObject"]
+          resources = ["${module.final_bucket.bucket_arn}/runs/*"]
+        }
+        DescribeModel = local.backend.describe
+      })
+    }
+  }
+
+  function_environment = {
+    SOURCE_BUCKET_NAME        = module.source_bucket.bucket_name
+    SOURCE_PREFIX             = var.source_prefix
+    FINAL_BUCKET_NAME         = module.final_bucket.bucket_name
+    QUEUE_URL                 = module.queue.queue_url
+    MAX_RECEIVE_COUNT         = tostring(var.max_receive_count)
+    BACKEND                   = var.backend
+    BACKEND_SETTINGS          = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT    = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    MIN_INFERENCE_UNITS       = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS       = tostring(var.max_inference_units)
+    IMAGES_PER_INFERENCE_UNIT = tostring(var.images_per_inference_unit)
+    REQUEUE_LIMIT_IMAGES      = tostring(var.requeue_limit_images)
+    # The service tells one deployment from another in logs and metrics.
+    POWERTOOLS_SERVICE_NAME      = var.name_prefix
+    POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
+    POWERTOOLS_LOG_LEVEL         = var.log_level
+  }
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = local.functions
+
+  name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
+  description        = each.value.description
+  region             = local.region
+  package_path       = local.lambda_package_path
+  handler            = "lambdas.${each.key}.handler.handler"
+  architecture       = var.function_architecture
+  memory_mb          = each.value.memory_mb
+  timeout_seconds    = each.value.timeout_seconds
+  environment        = local.function_environment
+  statements         = each.value.statements
+  log_retention_days = var.log_retention_days
+  kms_key_arn        = var.kms_key_arn
+  tags               = var.tags
+}
+
+resource "aws_lambda_event_source_mapping" "this" {
+  event_source_arn                   = module.queue.queue_arn
+  function_name                      = module.function["analyze_images"].function_arn
+  enabled                            = false
+  batch_size                         = var.batch_size
+  maximum_batching_window_in_seconds = var.batch_window_seconds
+  function_response_types            = ["ReportBatchItemFailures"]
+
+  scaling_config {
+    maximum_concurrency = var.max_concurrency
+  }
+
+  tags = var.tags
+
+  lifecycle {
+    # The workflow opens and closes this tap. An apply in the middle of a run must not close it.
+    ignore_changes = [enabled]
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workflow and schedule
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # Each check of a trigger's state is a round of the workflow, so its bound is a number of rounds.
+  # (max(1, …) here and below: a poll of 0 seconds is to be refused by its own message, not by a division.)
+  trigger_max_checks = ceil(var.trigger_timeout_seconds / max(1, var.trigger_poll_seconds))
+
+  # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of the model loops
+  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 20.
+  other_history_events = sum([
+    ceil(var.start_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
+    ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
+    2 * local.trigger_max_checks * 20,
+  ])
+
+  # How long a task waits for a control function: a little longer than the function may take.
+  control_timeout_seconds = local.control_function_timeout_seconds + 10
+
+  # The sum of all bounds, and for every phase one call that hangs until its timeout plus retries with back-off.
+  # Reaching it means that the workflow itself is at fault, for each wait inside has its own earlier bound.
+  execution_timeout_seconds = sum([
+    var.start_timeout_seconds,
+    var.drain_timeout_seconds,
+    2 * var.trigger_timeout_seconds,
+    var.stop_timeout_seconds,
+    6 * (local.control_timeout_seconds + 120),
+  ])
+
+  # The one place where the workflow is rendered: a new placeholder is a new line here.
+  workflow_template = templatefile("${path.module}/../state_machine.asl.json", {
+    partition                   = local.partition
+    queue_url                   = module.queue.queue_url
+    event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid
+    check_backlog_function_arn  = module.function["check_backlog"].function_arn
+    start_model_function_arn    = module.function["start_model"].function_arn
+    stop_model_function_arn     = module.function["stop_model"].function_arn
+    requeue_images_function_arn = module.function["requeue_images"].function_arn
+    summarize_run_function_arn  = module.function["summarize_run"].function_arn
+    control_timeout_seconds     = local.control_timeout_seconds
+    model_poll_seconds          = var.model_poll_seconds
+    start_timeout_seconds       = var.start_timeout_seconds
+    stop_timeout_seconds        = var.stop_timeout_seconds
+    trigger_poll_seconds        = var.trigger_poll_seconds
+    trigger_max_checks          = local.trigger_max_checks
+    drain_poll_seconds          = var.drain_poll_seconds
+    drain_timeout_seconds       = var.drain_timeout_seconds
+    stall_timeout_seconds       = var.stall_timeout_seconds
+    execution_timeout_seconds   = local.execution_timeout_seconds
+  })
+
+  # The file is JSON before it is rendered, so its placeholders stand in quotes, those of numbers too. A text of
+  # digits only becomes a number; no other text of the workflow is made of digits alone.
+  workflow_definition = replace(local.workflow_template, "/\"([0-9]+)\"/", "$1")
+}
+
+module "workflow" {
+  source = "./modules/workflow"
+
+  name       = var.name_prefix
+  account_id = local.account_id
+  partition  = local.partition
+  region     = local.region
+  definition = local.workflow_definition
+  # Every function but the one that the queue feeds.
+  function_arns            = [for name, function in module.function : function.function_arn if name != "analyze_images"]
+  queue_arn                = module.queue.queue_arn
+  event_source_mapping_arn = aws_lambda_event_source_mapping.this.arn
+  log_level                = var.state_machine_log_level
+  log_retention_days       = var.log_retention_days
+  kms_key_arn              = var.kms_key_arn
+  tags                     = var.tags
+}
+
+module "schedule" {
+  source = "./modules/schedule"
+
+  name                = "${var.name_prefix}-schedule"
+  account_id          = local.account_id
+  region              = local.region
+  schedule_expression = var.schedule_expression
+  is_enabled          = var.schedule_enabled
+  state_machine_arn   = module.workflow.state_machine_arn
+  tags                = var.tags
+}

@@ -1,0 +1,84 @@
+variable "name" {
+  description = "Name of the function"
+  type        = string
+  nullable    = false
+}
+
+variable "description" {
+  description = "What the function does, in a sentence"
+  type        = string
+  nullable    = false
+}
+
+variable "region" {
+  description = "Region of the function; part of the name of its role, because role names are shared by all Regions"
+  type        = string
+  nullable    = false
+}
+
+variable "package_path" {
+  description = "Path of the zip"
+  type        = string
+  nullable    = false
+}
+
+variable "handler" {
+  description = "Import path of the handler in the zip"
+  type        = string
+  nullable    = false
+}
+
+variable "architecture" {
+  description = "Instruction set: arm64 or x86_64"
+  type        = string
+  nullable    = false
+}
+
+variable "memory_mb" {
+  description = "Memory in MB"
+  type        = number
+  nullable    = false
+}
+
+variable "timeout_seconds" {
+  description = "Seconds that one invocation may take"
+  type        = number
+  nullable    = false
+}
+
+variable "environment" {
+  description = "Environment variables"
+  type        = map(string)
+  nullable    = false
+}
+
+variable "statements" {
+  description = "What the function may do besides writing its own log: statements of its role's policy, by sid"
+  type = map(object({
+    actions   = list(string)
+    resources = list(string)
+  }))
+  nullable = false
+
+  validation {
+    condition     = alltrue([for statement in values(var.statements) : !contains(statement.resources, "*")])
+    error_message = "statements has a statement for all resources (*). Name the ARNs that the function uses."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days for which the log is kept; 0 for ever"
+  type        = number
+  nullable    = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the customer key that encrypts the log; null lets CloudWatch Logs encrypt it with its own keys"
+  type        = string
+}
+
+variable "tags" {
+  description = "Tags of the function, its role and its log group"
+  type        = map(string)
+  nullable    = false
+}

@@ -1,0 +1,41 @@
+variable "name" {
+  description = "Name of the rule"
+  type        = string
+  nullable    = false
+}
+
+variable "account_id" {
+  description = "Account of the rule"
+  type        = string
+  nullable    = false
+}
+
+variable "region" {
+  description = "Region of the rule; part of the name of its role, because role names are shared by all Regions"
+  type        = string
+  nullable    = false
+}
+
+variable "schedule_expression" {
+  description = "When the rule starts the state machine: rate(...) or cron(...), in UTC"
+  type        = string
+  nullable    = false
+}
+
+variable "is_enabled" {
+  description = "Whether the rule starts anything"
+  type        = bool
+  nullable    = false
+}
+
+variable "state_machine_arn" {
+  description = "ARN of the state machine that the rule starts"
+  type        = string
+  nullable    = false
+}
+
+variable "tags" {
+  description = "Tags of the rule and its role"
+  type        = map(string)
+  nullable    = false
+}

@@ -1,0 +1,28 @@
+variable "name" {
+  description = "Name of the bucket"
+  type        = string
+  nullable    = false
+}
+
+variable "force_destroy" {
+  description = "Whether destroying the bucket deletes the objects in it"
+  type        = bool
+  nullable    = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the customer key that encrypts the objects; null lets S3 encrypt them with its own keys"
+  type        = string
+}
+
+variable "noncurrent_version_retention_days" {
+  description = "Days until an overwritten or deleted version of an object is removed for good"
+  type        = number
+  nullable    = false
+}
+
+variable "tags" {
+  description = "Tags of the bucket"
+  type        = map(string)
+  nullable    = false
+}

@@ -1,0 +1,124 @@
+locals {
+  # Put together here, because the role has to name the state machine before there is one.
+  state_machine_arn = "arn:${var.partition}:states:${var.region}:${var.account_id}:stateMachine:${var.name}"
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts with its own keys unless kms_key_arn names a customer key
+  # The prefix keeps the log group out of the account's resource policy, which has a size limit.
+  name              = "/aws/vendedlogs/states/${var.name}"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+
+  tags = var.tags
+}
+
+data "aws_iam_policy_document" "trust" {
+  statement {
+    sid     = "AllowStepFunctionsToAssume"
+    effect  = "Allow"
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["states.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = [local.state_machine_arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "this" {
+  #checkov:skip=CKV_AWS_111:The log-delivery actions below know no resource
+  #checkov:skip=CKV_AWS_356:The log-delivery actions below know no resource
+  statement {
+    sid       = "CallFunctions"
+    effect    = "Allow"
+    actions   = ["lambda:InvokeFunction"]
+    resources = flatten([for arn in var.function_arns : [arn, "${arn}:*"]])
+  }
+
+  statement {
+    sid       = "CountMessages"
+    effect    = "Allow"
+    actions   = ["sqs:GetQueueAttributes"]
+    resources = [var.queue_arn]
+  }
+
+  statement {
+    sid       = "ToggleTrigger"
+    effect    = "Allow"
+    actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+    resources = [var.event_source_mapping_arn]
+  }
+
+  statement {
+    sid       = "FindOtherExecutions"
+    effect    = "Allow"
+    actions   = ["states:ListExecutions"]
+    resources = [local.state_machine_arn]
+  }
+
+  # All resources: AWS defines no resource type for these actions, and Step Functions refuses to create a state
+  # machine that logs without them.
+  statement {
+    sid    = "DeliverLog"
+    effect = "Allow"
+    actions = [
+      "logs:CreateLogDelivery",
+      "logs:DeleteLogDelivery",
+      "logs:DescribeLogGroups",
+      "logs:DescribeResourcePolicies",
+      "logs:GetLogDelivery",
+      "logs:ListLogDeliveries",
+      "logs:PutResourcePolicy",
+      "logs:UpdateLogDelivery",
+    ]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_role" "this" {
+  name               = "${var.name}-workflow-${var.region}"
+  description        = "Role of the state machine ${var.name}"
+  assume_role_policy = data.aws_iam_policy_document.trust.json
+
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy" "this" {
+  name   = "${var.name}-workflow"
+  role   = aws_iam_role.this.id
+  policy = data.aws_iam_policy_document.this.json
+}
+
+resource "aws_sfn_state_machine" "this" {
+  #checkov:skip=CKV_AWS_284:The history of an execution already tells what happened when
+  name       = var.name
+  type       = "STANDARD"
+  role_arn   = aws_iam_role.this.arn
+  definition = var.definition
+
+  logging_configuration {
+    level = var.log_level
+    # The data are counts, times, statuses and error texts: no image and no key.
+    include_execution_data = true
+    # Step Functions accepts the ARN of a log group only with this ending.
+    log_destination = "${aws_cloudwatch_log_group.this.arn}:*"
+  }
+
+  tags = var.tags
+
+  # Step Functions tries the log delivery with the role when it creates the state machine.
+  depends_on = [aws_iam_role_policy.this]
+}

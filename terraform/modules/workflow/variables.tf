@@ -1,0 +1,70 @@
+variable "name" {
+  description = "Name of the state machine"
+  type        = string
+  nullable    = false
+}
+
+variable "account_id" {
+  description = "Account of the state machine"
+  type        = string
+  nullable    = false
+}
+
+variable "partition" {
+  description = "Partition of the state machine, such as aws"
+  type        = string
+  nullable    = false
+}
+
+variable "region" {
+  description = "Region of the state machine"
+  type        = string
+  nullable    = false
+}
+
+variable "definition" {
+  description = "The workflow in Amazon States Language, as JSON"
+  type        = string
+  nullable    = false
+}
+
+variable "function_arns" {
+  description = "ARNs of the functions that the workflow calls"
+  type        = list(string)
+  nullable    = false
+}
+
+variable "queue_arn" {
+  description = "ARN of the queue whose messages the workflow counts"
+  type        = string
+  nullable    = false
+}
+
+variable "event_source_mapping_arn" {
+  description = "ARN of the mapping that the workflow enables and disables"
+  type        = string
+  nullable    = false
+}
+
+variable "log_level" {
+  description = "Which events of an execution are logged: ALL, ERROR, FATAL or OFF"
+  type        = string
+  nullable    = false
+}
+
+variable "log_retention_days" {
+  description = "Days for which the log is kept; 0 for ever"
+  type        = number
+  nullable    = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the customer key that encrypts the log; null lets CloudWatch Logs encrypt it with its own keys"
+  type        = string
+}
+
+variable "tags" {
+  description = "Tags of the state machine, its role and its log group"
+  type        = map(string)
+  nullable    = false
+}

@@ -1,0 +1,283 @@
+# The module as a whole. The provider is mocked, so nothing is made; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  target = module.source_bucket.aws_s3_bucket.this
+  values = {
+    arn = "arn:aws:s3:::source"
+  }
+}
+
+override_resource {
+  target = module.final_bucket.aws_s3_bucket.this
+  values = {
+    arn = "arn:aws:s3:::final"
+  }
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  rekognition_custom_labels = {
+    project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+  }
+}
+
+run "names_come_from_prefix_account_and_region" {
+  assert {
+    condition     = local.source_bucket_name == "batch-vision-source-111122223333-us-east-1"
+    error_message = "The source bucket is named ${local.source_bucket_name}."
+  }
+
+  assert {
+    condition     = local.final_bucket_name == "batch-vision-final-111122223333-us-east-1"
+    error_message = "The final bucket is named ${local.final_bucket_name}."
+  }
+
+  assert {
+    condition     = output.analyze_images_function_name == "batch-vision-analyze-images"
+    error_message = "The analyzing function is named ${output.analyze_images_function_name}."
+  }
+}
+
+run "longest_names_fit" {
+  variables {
+    name_prefix = "abcdefghijklmnopqrstuvwxyz0"
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "us-isof-south-1"
+    }
+  }
+
+  assert {
+    condition     = max(length(local.source_bucket_name), length(local.final_bucket_name)) <= 63
+    error_message = "S3 allows 63 characters: ${local.source_bucket_name}"
+  }
+
+  assert {
+    condition     = alltrue([for name in keys(local.functions) : length("${var.name_prefix}-${name}-${local.region}") <= 64])
+    error_message = "IAM allows 64 characters for the name of a role."
+  }
+}
+
+run "functions_are_those_of_the_package" {
+  assert {
+    condition = toset(keys(module.function)) == toset([
+      "analyze_images", "check_backlog", "requeue_images", "start_model", "stop_model", "summarize_run",
+    ])
+    error_message = "The functions are ${join(", ", keys(module.function))}."
+  }
+}
+
+run "environment_carries_the_settings" {
+  variables {
+    source_prefix             = "incoming/"
+    min_confidence_percent    = 72.5
+    min_inference_units       = 2
+    max_inference_units       = 4
+    images_per_inference_unit = 900
+    requeue_limit_images      = 50
+    max_receive_count         = 7
+    log_level                 = "DEBUG"
+  }
+
+  assert {
+    condition = local.function_environment == {
+      SOURCE_BUCKET_NAME           = output.source_bucket_name
+      SOURCE_PREFIX                = "incoming/"
+      FINAL_BUCKET_NAME            = output.final_bucket_name
+      QUEUE_URL                    = output.queue_url
+      MAX_RECEIVE_COUNT            = "7"
+      BACKEND                      = "rekognition_custom_labels"
+      BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
+      MIN_CONFIDENCE_PERCENT       = "72.5"
+      MIN_INFERENCE_UNITS          = "2"
+      MAX_INFERENCE_UNITS          = "4"
+      IMAGES_PER_INFERENCE_UNIT    = "900"
+      REQUEUE_LIMIT_IMAGES         = "50"
+      POWERTOOLS_SERVICE_NAME      = "batch-vision"
+      POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
+      POWERTOOLS_LOG_LEVEL         = "DEBUG"
+    }
+    error_message = "The environment is ${jsonencode(local.function_environment)}."
+  }
+}
+
+run "no_confidence_means_the_trained_thresholds" {
+  assert {
+    condition     = local.function_environment.MIN_CONFIDENCE_PERCENT == ""
+    error_message = "MIN_CONFIDENCE_PERCENT is \"${local.function_environment.MIN_CONFIDENCE_PERCENT}\"."
+  }
+}
+
+run "each_function_may_do_what_it_does_and_no_more" {
+  variables {
+    source_prefix = "incoming/"
+  }
+
+  assert {
+    condition = jsonencode({
+      for name, function in local.functions :
+      name => sort(distinct(flatten([for statement in values(function.statements) : statement.actions])))
+      }) == jsonencode({
+      analyze_images = [
+        "rekognition:DetectCustomLabels",
+        "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion",
+        "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:PutObject", "s3:PutObjectTagging",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+      ]
+      check_backlog  = ["s3:ListBucket"]
+      requeue_images = ["s3:ListBucket", "s3:ListBucketVersions", "sqs:SendMessage"]
+      start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
+      stop_model     = ["rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion"]
+      summarize_run  = ["rekognition:DescribeProjectVersions", "s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+    })
+    error_message = "A function has gained or lost a permission."
+  }
+
+  assert {
+    condition     = tolist(local.functions.analyze_images.statements.ReadAndRemoveImages.resources) == tolist(["arn:aws:s3:::source/incoming/*"])
+    error_message = "Images are read and removed under the prefix only."
+  }
+
+  assert {
+    condition = tolist(local.functions.analyze_images.statements.WriteResults.resources) == tolist([
+      "arn:aws:s3:::final/catalog/*", "arn:aws:s3:::final/processed/*", "arn:aws:s3:::final/rejected/*",
+    ])
+    error_message = "Results are written to catalog/, processed/ and rejected/ only."
+  }
+
+  assert {
+    condition     = tolist(local.functions.summarize_run.statements.WriteSummary.resources) == tolist(["arn:aws:s3:::final/runs/*"])
+    error_message = "Summaries are written to runs/ only."
+  }
+
+  assert {
+    condition     = contains(local.functions.analyze_images.statements.TellMissingFromForbidden.resources, "arn:aws:s3:::source")
+    error_message = "Without s3:ListBucket on the source bucket a missing image looks like a forbidden one."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in values(local.functions) : [
+        for statement in values(function.statements) : [
+          for resource in statement.resources : startswith(resource, "arn:") && !endswith(resource, ":*")
+        ]
+      ]
+    ]))
+    error_message = "A statement is for all resources of a service."
+  }
+}
+
+run "model_permissions_name_the_model" {
+  assert {
+    condition = {
+      detect   = local.functions.analyze_images.statements.DetectWithModel.resources
+      start    = local.functions.start_model.statements.StartModel.resources
+      stop     = local.functions.stop_model.statements.StopModel.resources
+      describe = local.functions.stop_model.statements.DescribeModel.resources
+      } == {
+      detect   = [var.rekognition_custom_labels.project_version_arn]
+      start    = [var.rekognition_custom_labels.project_version_arn]
+      stop     = [var.rekognition_custom_labels.project_version_arn]
+      describe = [var.rekognition_custom_labels.project_arn]
+    }
+    error_message = "Versions are described on the project's ARN, all else is allowed on the version's."
+  }
+}
+
+run "customer_key_is_named_only_where_it_is_used" {
+  variables {
+    kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d-0000-4000-8000-000000000000"
+  }
+
+  assert {
+    condition = [
+      for name, function in local.functions : name if contains(keys(function.statements), "UseCustomerKey")
+    ] == ["analyze_images", "requeue_images", "summarize_run"]
+    error_message = "The functions that touch objects or messages need the key, the others do not."
+  }
+
+  assert {
+    condition     = local.functions.analyze_images.statements.UseCustomerKey.resources == [var.kms_key_arn]
+    error_message = "The statement must name the key."
+  }
+}
+
+run "mapping_waits_for_the_workflow" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.enabled == false
+    error_message = "The mapping must be made disabled: the model does not run yet."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.function_response_types == toset(["ReportBatchItemFailures"])
+    error_message = "Without ReportBatchItemFailures one bad message returns its whole batch."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.batch_size == 10
+    error_message = "batch_size is ${aws_lambda_event_source_mapping.this.batch_size}."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 2
+    error_message = "maximum_concurrency is ${aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency}."
+  }
+}
+
+run "mapping_follows_its_variables" {
+  variables {
+    batch_size           = 100
+    batch_window_seconds = 5
+    max_concurrency      = 20
+  }
+
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.this.batch_size == 100
+      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 5
+      && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 20
+    )
+    error_message = "The mapping does not follow its variables."
+  }
+}
+
+run "visibility_timeout_is_six_times_the_function_timeout" {
+  variables {
+    analyze_timeout_seconds = 40
+    batch_window_seconds    = 3
+  }
+
+  assert {
+    condition     = local.visibility_timeout_seconds == 243
+    error_message = "The visibility timeout is ${local.visibility_timeout_seconds} seconds."
+  }
+}
+
+run "short_waits_for_local_runs_are_allowed" {
+  variables {
+    analyze_timeout_seconds    = 5
+    visibility_timeout_seconds = 30
+    stall_timeout_seconds      = 60
+    model_poll_seconds         = 1
+    start_timeout_seconds      = 10
+    stop_timeout_seconds       = 10
+    trigger_poll_seconds       = 1
+    trigger_timeout_seconds    = 60
+    drain_poll_seconds         = 1
+    drain_timeout_seconds      = 300
+  }
+
+  assert {
+    condition     = local.visibility_timeout_seconds == 30
+    error_message = "The visibility timeout is ${local.visibility_timeout_seconds} seconds."
+  }
+}

@@ -1,0 +1,386 @@
+# The parts that the module is made of, one by one. The provider is mocked, so nothing is made; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+run "bucket_is_private_versioned_and_encrypted" {
+  module {
+    source = "./modules/storage"
+  }
+
+  variables {
+    name                              = "welds-source-111122223333-us-east-1"
+    force_destroy                     = false
+    kms_key_arn                       = null
+    noncurrent_version_retention_days = 365
+    tags                              = {}
+  }
+
+  assert {
+    condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
+    error_message = "The bucket is not versioned."
+  }
+
+  assert {
+    condition = alltrue([
+      aws_s3_bucket_public_access_block.this.block_public_acls,
+      aws_s3_bucket_public_access_block.this.block_public_policy,
+      aws_s3_bucket_public_access_block.this.ignore_public_acls,
+      aws_s3_bucket_public_access_block.this.restrict_public_buckets,
+    ])
+    error_message = "The bucket could become public."
+  }
+
+  assert {
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
+    error_message = "Without a customer key S3 encrypts with its own."
+  }
+
+  assert {
+    condition     = one(one(data.aws_iam_policy_document.this.statement).condition).variable == "aws:SecureTransport"
+    error_message = "The bucket takes requests without TLS."
+  }
+}
+
+run "lifecycle_never_expires_a_current_object" {
+  module {
+    source = "./modules/storage"
+  }
+
+  variables {
+    name                              = "welds-source-111122223333-us-east-1"
+    force_destroy                     = false
+    kms_key_arn                       = null
+    noncurrent_version_retention_days = 365
+    tags                              = {}
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for rule in aws_s3_bucket_lifecycle_configuration.this.rule : [
+        for expiration in rule.expiration : expiration.date == null && coalesce(expiration.days, 0) == 0
+      ]
+    ]))
+    error_message = "A rule removes current objects."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_lifecycle_configuration.this.rule[0].noncurrent_version_expiration[0].noncurrent_days == 365
+    error_message = "Noncurrent versions do not stay for as long as asked."
+  }
+}
+
+run "bucket_with_customer_key" {
+  module {
+    source = "./modules/storage"
+  }
+
+  variables {
+    name                              = "welds-source-111122223333-us-east-1"
+    force_destroy                     = false
+    kms_key_arn                       = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    noncurrent_version_retention_days = 365
+    tags                              = {}
+  }
+
+  assert {
+    condition = (
+      one(aws_s3_bucket_server_side_encryption_configuration.this.rule).bucket_key_enabled
+      && one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default[0].kms_master_key_id == var.kms_key_arn
+    )
+    error_message = "The bucket does not use the key, or asks KMS for each object."
+  }
+}
+
+run "queue_admits_the_source_bucket_only" {
+  module {
+    source = "./modules/queue"
+  }
+
+  variables {
+    name                       = "welds-images"
+    account_id                 = "111122223333"
+    partition                  = "aws"
+    region                     = "us-east-1"
+    source_bucket_name         = "welds-source"
+    source_bucket_arn          = "arn:aws:s3:::welds-source"
+    source_prefix              = "incoming/"
+    visibility_timeout_seconds = 360
+    message_retention_seconds  = 1209600
+    max_receive_count          = 5
+    kms_key_arn                = null
+    tags                       = {}
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.queue.statement : {
+        actions    = statement.actions
+        principals = [for principal in statement.principals : principal.identifiers]
+        conditions = { for condition in statement.condition : condition.variable => condition.values }
+      } if statement.effect == "Allow"
+      ] == [
+      {
+        actions    = toset(["sqs:SendMessage"])
+        principals = [toset(["s3.amazonaws.com"])]
+        conditions = {
+          "aws:SourceAccount" = tolist(["111122223333"])
+          "aws:SourceArn"     = tolist(["arn:aws:s3:::welds-source"])
+        }
+      }
+    ]
+    error_message = "The queue admits somebody else than S3 for the source bucket of this account."
+  }
+
+  assert {
+    condition = alltrue([
+      for document in [data.aws_iam_policy_document.queue, data.aws_iam_policy_document.dead_letter_queue] :
+      contains([for statement in document.statement : statement.sid if statement.effect == "Deny"], "DenyInsecureTransport")
+    ])
+    error_message = "A queue takes requests without TLS."
+  }
+
+  # What the policy names must be what the queue is called.
+  assert {
+    condition = alltrue([
+      for statement in data.aws_iam_policy_document.queue.statement :
+      statement.resources == toset(["arn:aws:sqs:us-east-1:111122223333:${aws_sqs_queue.this.name}"])
+    ])
+    error_message = "The policy is for another queue."
+  }
+
+  assert {
+    condition = (
+      one(aws_s3_bucket_notification.this.queue).events == toset(["s3:ObjectCreated:*"])
+      && one(aws_s3_bucket_notification.this.queue).filter_prefix == "incoming/"
+      && aws_s3_bucket_notification.this.bucket == "welds-source"
+    )
+    error_message = "The bucket does not announce its new objects under the prefix."
+  }
+}
+
+run "queue_keeps_messages" {
+  module {
+    source = "./modules/queue"
+  }
+
+  variables {
+    name                       = "welds-images"
+    account_id                 = "111122223333"
+    partition                  = "aws"
+    region                     = "us-east-1"
+    source_bucket_name         = "welds-source"
+    source_bucket_arn          = "arn:aws:s3:::welds-source"
+    source_prefix              = ""
+    visibility_timeout_seconds = 360
+    message_retention_seconds  = 1209600
+    max_receive_count          = 6
+    kms_key_arn                = null
+    tags                       = {}
+  }
+
+  assert {
+    condition     = jsondecode(aws_sqs_queue.this.redrive_policy).maxReceiveCount == 6
+    error_message = "The redrive policy is ${aws_sqs_queue.this.redrive_policy}."
+  }
+
+  assert {
+    condition = jsondecode(aws_sqs_queue.dead_letter.redrive_allow_policy) == {
+      redrivePermission = "byQueue"
+      sourceQueueArns   = ["arn:aws:sqs:us-east-1:111122223333:${aws_sqs_queue.this.name}"]
+    }
+    error_message = "The redrive allow policy is ${aws_sqs_queue.dead_letter.redrive_allow_policy}."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.this.message_retention_seconds == 1209600 && aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
+    error_message = "Messages are deleted before 14 days."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.this.sqs_managed_sse_enabled && aws_sqs_queue.dead_letter.sqs_managed_sse_enabled
+    error_message = "A queue is not encrypted."
+  }
+}
+
+run "queue_with_customer_key" {
+  module {
+    source = "./modules/queue"
+  }
+
+  variables {
+    name                       = "welds-images"
+    account_id                 = "111122223333"
+    partition                  = "aws"
+    region                     = "us-east-1"
+    source_bucket_name         = "welds-source"
+    source_bucket_arn          = "arn:aws:s3:::welds-source"
+    source_prefix              = ""
+    visibility_timeout_seconds = 360
+    message_retention_seconds  = 1209600
+    max_receive_count          = 5
+    kms_key_arn                = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    tags                       = {}
+  }
+
+  assert {
+    condition     = aws_sqs_queue.this.kms_master_key_id == var.kms_key_arn && aws_sqs_queue.dead_letter.kms_master_key_id == var.kms_key_arn
+    error_message = "A queue does not use the key."
+  }
+}
+
+run "function_has_a_role_for_its_statements_and_its_own_log" {
+  module {
+    source = "./modules/function"
+  }
+
+  variables {
+    name               = "welds-stop-model"
+    description        = "Stops the model"
+    region             = "us-east-1"
+    package_path       = "tests/fixtures/package.zip"
+    handler            = "lambdas.stop_model.handler.handler"
+    architecture       = "arm64"
+    memory_mb          = 512
+    timeout_seconds    = 300
+    environment        = { BACKEND = "any" }
+    log_retention_days = 30
+    kms_key_arn        = null
+    tags               = { Project = "welds" }
+
+    statements = {
+      StopModel = {
+        actions   = ["rekognition:StopProjectVersion"]
+        resources = ["arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1"]
+      }
+    }
+  }
+
+  assert {
+    condition = { for statement in data.aws_iam_policy_document.this.statement : statement.sid => statement.resources } == {
+      WriteOwnLog = toset(["arn:aws:logs:us-east-1:111122223333:log-group:mock:*"])
+      StopModel   = toset(["arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1"])
+    }
+    error_message = "The policy has other statements than those given and the one for the function's own log."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.runtime == "python3.13" && aws_lambda_function.this.handler == "lambdas.stop_model.handler.handler"
+    error_message = "The function runs ${aws_lambda_function.this.handler} on ${aws_lambda_function.this.runtime}."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.source_code_hash == filebase64sha256("tests/fixtures/package.zip")
+    error_message = "A changed zip would not be deployed."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/welds-stop-model" && aws_cloudwatch_log_group.this.retention_in_days == 30
+    error_message = "The log group is not the one that Lambda writes to."
+  }
+
+  assert {
+    condition     = coalesce(aws_lambda_function.this.reserved_concurrent_executions, -1) == -1
+    error_message = "Reserved concurrency takes from the account's other functions."
+  }
+
+  assert {
+    condition     = alltrue([for tags in [aws_lambda_function.this.tags, aws_iam_role.this.tags, aws_cloudwatch_log_group.this.tags] : tags == tomap({ Project = "welds" })])
+    error_message = "Tags are missing."
+  }
+}
+
+run "function_refuses_a_statement_for_all_resources" {
+  command = plan
+
+  module {
+    source = "./modules/function"
+  }
+
+  variables {
+    name               = "welds-stop-model"
+    description        = "Stops the model"
+    region             = "us-east-1"
+    package_path       = "tests/fixtures/package.zip"
+    handler            = "lambdas.stop_model.handler.handler"
+    architecture       = "arm64"
+    memory_mb          = 512
+    timeout_seconds    = 300
+    environment        = {}
+    log_retention_days = 30
+    kms_key_arn        = null
+    tags               = {}
+
+    statements = {
+      StopModel = {
+        actions   = ["rekognition:StopProjectVersion"]
+        resources = ["*"]
+      }
+    }
+  }
+
+  expect_failures = [var.statements]
+}
+
+run "schedule_starts_the_workflow" {
+  module {
+    source = "./modules/schedule"
+  }
+
+  variables {
+    name                = "welds-schedule"
+    account_id          = "111122223333"
+    region              = "us-east-1"
+    schedule_expression = "rate(1 hour)"
+    is_enabled          = true
+    state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
+    tags                = {}
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_rule.this.state == "ENABLED" && aws_cloudwatch_event_rule.this.schedule_expression == "rate(1 hour)"
+    error_message = "The rule does not fire every hour."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_target.this.arn == var.state_machine_arn && aws_cloudwatch_event_target.this.input == null
+    error_message = "The rule starts something else, or with an input."
+  }
+
+  assert {
+    condition = (
+      one(data.aws_iam_policy_document.this.statement).actions == toset(["states:StartExecution"])
+      && one(data.aws_iam_policy_document.this.statement).resources == toset([var.state_machine_arn])
+    )
+    error_message = "The role may do something else than start the workflow."
+  }
+
+  assert {
+    condition = toset(one(data.aws_iam_policy_document.trust.statement).condition[*].variable) == toset([
+      "aws:SourceAccount", "aws:SourceArn",
+    ])
+    error_message = "Rules of others could use the role."
+  }
+}
+
+run "schedule_can_be_off" {
+  module {
+    source = "./modules/schedule"
+  }
+
+  variables {
+    name                = "welds-schedule"
+    account_id          = "111122223333"
+    region              = "us-east-1"
+    schedule_expression = "rate(1 hour)"
+    is_enabled          = false
+    state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
+    tags                = {}
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_rule.this.state == "DISABLED"
+    error_message = "The rule fires although it is off."
+  }
+}

@@ -1,0 +1,438 @@
+# Each value that a variable refuses, and the values next to it that it takes. The provider is mocked; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  rekognition_custom_labels = {
+    project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+  }
+}
+
+# Numbers. Terraform does not look at a variable whose condition names one that was refused, so those have runs of their own.
+
+run "refuses_what_is_too_small" {
+  command = plan
+
+  variables {
+    name_prefix               = "a"
+    min_inference_units       = 0
+    images_per_inference_unit = 0
+    min_confidence_percent    = -1
+    batch_size                = 0
+    max_concurrency           = 1
+    max_receive_count         = 4
+    message_retention_seconds = 59
+    requeue_limit_images      = 0
+    analyze_memory_mb         = 127
+    control_memory_mb         = 127
+    analyze_timeout_seconds   = 0
+    model_poll_seconds        = 0
+    trigger_poll_seconds      = 0
+    drain_poll_seconds        = 0
+  }
+
+  expect_failures = [var.name_prefix, var.min_inference_units, var.images_per_inference_unit, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+}
+
+run "refuses_what_is_too_small_for_another" {
+  command = plan
+
+  variables {
+    min_inference_units        = 3
+    max_inference_units        = 2
+    batch_size                 = 11
+    batch_window_seconds       = 0
+    analyze_timeout_seconds    = 60
+    visibility_timeout_seconds = 359
+    start_timeout_seconds      = 29
+    stop_timeout_seconds       = 29
+    trigger_timeout_seconds    = 4
+  }
+
+  expect_failures = [var.max_inference_units, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
+}
+
+run "refuses_bounds_that_are_too_small" {
+  command = plan
+
+  variables {
+    analyze_timeout_seconds = 100
+    stall_timeout_seconds   = 599
+    drain_timeout_seconds   = 29
+  }
+
+  expect_failures = [var.stall_timeout_seconds, var.drain_timeout_seconds]
+}
+
+run "takes_the_smallest" {
+  command = plan
+
+  variables {
+    min_inference_units        = 2
+    max_inference_units        = 2
+    batch_size                 = 11
+    batch_window_seconds       = 1
+    analyze_timeout_seconds    = 60
+    visibility_timeout_seconds = 360
+    stall_timeout_seconds      = 360
+    start_timeout_seconds      = 30
+    stop_timeout_seconds       = 30
+    trigger_timeout_seconds    = 5
+    drain_timeout_seconds      = 30
+    max_concurrency            = 2
+    max_receive_count          = 5
+    min_confidence_percent     = 0
+  }
+}
+
+run "refuses_what_is_too_large" {
+  command = plan
+
+  variables {
+    name_prefix               = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    min_confidence_percent    = 100.5
+    batch_size                = 10001
+    max_concurrency           = 1001
+    max_receive_count         = 1001
+    message_retention_seconds = 1209601
+    requeue_limit_images      = 50001
+    analyze_memory_mb         = 10241
+    control_memory_mb         = 10241
+    analyze_timeout_seconds   = 901
+    model_poll_seconds        = 301
+    trigger_poll_seconds      = 301
+    drain_poll_seconds        = 301
+  }
+
+  expect_failures = [var.name_prefix, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+}
+
+run "refuses_times_that_are_too_large" {
+  command = plan
+
+  variables {
+    batch_window_seconds       = 301
+    visibility_timeout_seconds = 43201
+    start_timeout_seconds      = 21601
+    stop_timeout_seconds       = 21601
+    trigger_timeout_seconds    = 3601
+  }
+
+  expect_failures = [var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
+}
+
+run "refuses_a_drain_that_is_too_large" {
+  command = plan
+
+  variables {
+    drain_timeout_seconds = 604801
+    drain_poll_seconds    = 300
+  }
+
+  expect_failures = [var.drain_timeout_seconds]
+}
+
+run "refuses_fractions" {
+  command = plan
+
+  variables {
+    min_inference_units       = 1.5
+    images_per_inference_unit = 900.5
+    batch_size                = 5.5
+    max_concurrency           = 2.5
+    max_receive_count         = 5.5
+    message_retention_seconds = 600.5
+    requeue_limit_images      = 10.5
+    analyze_memory_mb         = 512.5
+    control_memory_mb         = 512.5
+    analyze_timeout_seconds   = 60.5
+    model_poll_seconds        = 30.5
+    trigger_poll_seconds      = 5.5
+    drain_poll_seconds        = 30.5
+  }
+
+  expect_failures = [var.min_inference_units, var.images_per_inference_unit, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+}
+
+run "refuses_fractions_of_times" {
+  command = plan
+
+  variables {
+    max_inference_units        = 2.5
+    batch_window_seconds       = 1.5
+    visibility_timeout_seconds = 400.5
+    start_timeout_seconds      = 2700.5
+    stop_timeout_seconds       = 900.5
+    trigger_timeout_seconds    = 300.5
+  }
+
+  expect_failures = [var.max_inference_units, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
+}
+
+run "refuses_fractions_of_bounds" {
+  command = plan
+
+  variables {
+    drain_timeout_seconds = 18000.5
+    stall_timeout_seconds = 900.5
+  }
+
+  expect_failures = [var.drain_timeout_seconds, var.stall_timeout_seconds]
+}
+
+# The history of an execution
+
+run "refuses_a_drain_that_would_fill_the_history" {
+  command = plan
+
+  variables {
+    drain_timeout_seconds = 86400
+    drain_poll_seconds    = 30
+  }
+
+  expect_failures = [var.drain_timeout_seconds]
+}
+
+run "refuses_a_start_that_would_fill_the_history" {
+  command = plan
+
+  variables {
+    start_timeout_seconds = 2700
+    model_poll_seconds    = 1
+  }
+
+  expect_failures = [var.drain_timeout_seconds]
+}
+
+run "takes_a_drain_of_a_day_with_longer_polls" {
+  command = plan
+
+  variables {
+    drain_timeout_seconds = 86400
+    drain_poll_seconds    = 120
+  }
+}
+
+# Choices and forms
+
+run "refuses_unknown_choices" {
+  command = plan
+
+  variables {
+    function_architecture   = "arm"
+    log_level               = "TRACE"
+    state_machine_log_level = "DEBUG"
+    log_retention_days      = 31
+    backend                 = "no_such_service"
+  }
+
+  expect_failures = [var.function_architecture, var.log_level, var.state_machine_log_level, var.log_retention_days, var.backend]
+}
+
+run "refuses_a_backend_without_its_model" {
+  command = plan
+
+  variables {
+    rekognition_custom_labels = null
+  }
+
+  expect_failures = [var.backend]
+}
+
+run "refuses_a_missing_zip" {
+  command = plan
+
+  variables {
+    lambda_package_path = "tests/fixtures/missing.zip"
+  }
+
+  expect_failures = [var.lambda_package_path]
+}
+
+run "refuses_upper_case_slash_alias_swapped" {
+  command = plan
+
+  variables {
+    name_prefix         = "Welds"
+    source_prefix       = "/incoming/"
+    kms_key_arn         = "arn:aws:kms:us-east-1:111122223333:alias/images"
+    schedule_expression = "rate(1 hours)"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.source_prefix, var.kms_key_arn, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_underscore_star_key_id_no_version" {
+  command = plan
+
+  variables {
+    name_prefix         = "weld_seams"
+    source_prefix       = "incoming/*"
+    kms_key_arn         = "0a1b2c3d-0000-4000-8000-000000000000"
+    schedule_expression = "rate(2 hour)"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.source_prefix, var.kms_key_arn, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_double_hyphen_policy_variable_other_service_no_project" {
+  command = plan
+
+  variables {
+    name_prefix         = "weld--seams"
+    source_prefix       = "$${aws:username}/"
+    kms_key_arn         = "arn:aws:s3:::images"
+    schedule_expression = "cron(0 18 * * MON-FRI *)"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.source_prefix, var.kms_key_arn, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_last_hyphen_space_other_project" {
+  command = plan
+
+  variables {
+    name_prefix         = "welds-"
+    source_prefix       = "my images/"
+    schedule_expression = "cron(0 18 ? * ? *)"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/bolts/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.source_prefix, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_first_digit_accent_other_region" {
+  command = plan
+
+  variables {
+    name_prefix         = "1welds"
+    source_prefix       = "soudé/"
+    schedule_expression = "at(2027-01-01T00:00:00)"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:eu-west-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.source_prefix, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_reserved_name_other_account" {
+  command = plan
+
+  variables {
+    name_prefix         = "sthree-welds"
+    schedule_expression = "1 hour"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:444455556666:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.name_prefix, var.schedule_expression, var.rekognition_custom_labels]
+}
+
+run "refuses_project_without_number" {
+  command = plan
+
+  variables {
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.rekognition_custom_labels]
+}
+
+run "takes_ordinary_forms" {
+  command = plan
+
+  variables {
+    name_prefix         = "weld-seams-2"
+    source_prefix       = "incoming/line-1_a.b/"
+    kms_key_arn         = "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/mrk-0a1b2c3d"
+    schedule_expression = "cron(0 18 ? * MON-FRI *)"
+  }
+}
+
+# The patterns of schedule_expression against more values than are worth a run each.
+run "schedule_patterns" {
+  command = plan
+
+  variables {
+    name_prefix = "welds"
+  }
+
+  assert {
+    condition = [for text in [
+      "rate(1 minute)",
+      "rate(1 hour)",
+      "rate(1 day)",
+      "rate(2 minutes)",
+      "rate(12 hours)",
+      "rate(30 days)",
+      "cron(0 18 ? * MON-FRI *)",
+      "cron(0/15 * * * ? *)",
+      "cron(00 09 ? * 2-6 *)",
+      "cron(0 8 L * ? *)",
+      "cron(0 8 LW * ? *)",
+      "cron(0 8 3W * ? *)",
+      "cron(0 10 ? * 6L *)",
+      "cron(0 10 ? * 6#3 *)",
+      "cron(5,35 8-18 1,15 JAN-MAR ? 2027-2030)",
+      "cron(59 23 31 DEC ? 2199)",
+    ] : text if !can(regex(local.rate_pattern, text)) && !can(regex(local.cron_pattern, text))] == []
+    error_message = "An expression that EventBridge takes is refused."
+  }
+
+  assert {
+    condition = [for text in [
+      "rate(1 hours)",
+      "rate(2 hour)",
+      "rate(0 hours)",
+      "rate(01 hours)",
+      "rate(30 seconds)",
+      "rate(1.5 hours)",
+      "rate(1  hour)",
+      "rate(-1 hours)",
+      "cron(0 18 * * ?)",
+      "cron(0 18 ? * ? *)",
+      "cron(0 18 * * MON-FRI *)",
+      "cron(60 18 * * ? *)",
+      "cron(0 24 * * ? *)",
+      "cron(0 18 0 * ? *)",
+      "cron(0 18 32 * ? *)",
+      "cron(0 18 1 13 ? *)",
+      "cron(0 18 ? * 0 *)",
+      "cron(0 18 ? * 8 *)",
+      "cron(0 18 ? * 6#6 *)",
+      "cron(x 18 * * ? *)",
+      "cron(? 18 * * ? *)",
+      "cron(0 18 * * ? 1969)",
+      "cron(0  18 * * ? *)",
+      "cron(0 18 * * ? *) ",
+    ] : text if can(regex(local.rate_pattern, text)) || can(regex(local.cron_pattern, text))] == []
+    error_message = "An expression that EventBridge refuses is taken."
+  }
+}

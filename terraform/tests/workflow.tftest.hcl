@@ -1,0 +1,212 @@
+# The rendered workflow, and what its role may do. The provider is mocked, so nothing is made; see tests/mocks. What
+# the workflow does when it runs is tested end to end on LocalStack.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  rekognition_custom_labels = {
+    project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+  }
+}
+
+run "workflow_is_rendered" {
+  variables {
+    model_poll_seconds      = 31
+    start_timeout_seconds   = 2701
+    stop_timeout_seconds    = 901
+    trigger_poll_seconds    = 7
+    trigger_timeout_seconds = 301
+    drain_poll_seconds      = 37
+    drain_timeout_seconds   = 20001
+    stall_timeout_seconds   = 907
+  }
+
+  override_module {
+    target = module.function["check_backlog"]
+    outputs = {
+      function_name = "check-backlog"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:check-backlog"
+    }
+  }
+
+  override_module {
+    target = module.function["start_model"]
+    outputs = {
+      function_name = "start-model"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:start-model"
+    }
+  }
+
+  override_module {
+    target = module.function["stop_model"]
+    outputs = {
+      function_name = "stop-model"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:stop-model"
+    }
+  }
+
+  override_module {
+    target = module.function["requeue_images"]
+    outputs = {
+      function_name = "requeue-images"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:requeue-images"
+    }
+  }
+
+  override_module {
+    target = module.function["summarize_run"]
+    outputs = {
+      function_name = "summarize-run"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:summarize-run"
+    }
+  }
+
+  assert {
+    condition     = can(regex("^[A-Za-z]+$", jsondecode(local.workflow_definition).StartAt))
+    error_message = "The rendered workflow is not JSON with a StartAt."
+  }
+
+  assert {
+    condition     = !strcontains(local.workflow_definition, "$${")
+    error_message = "A placeholder is left in the rendered workflow."
+  }
+
+  # A number in quotes is not Amazon States Language.
+  assert {
+    condition = length(regexall(
+      "\"(?:Seconds|TimeoutSeconds|NumericGreaterThanEquals|[a-z_]+_seconds)\": *\"",
+      local.workflow_definition,
+    )) == 0
+    error_message = "A number of the rendered workflow stands in quotes."
+  }
+
+  assert {
+    condition = toset(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition)[*][0]) == toset([
+      "31", "37", "7",
+    ])
+    error_message = "The waits are ${jsonencode(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition))}."
+  }
+
+  assert {
+    condition = toset(regexall("\"timeout_seconds\": *([0-9]+)", local.workflow_definition)[*][0]) == toset([
+      "2701", "901",
+    ])
+    error_message = "The deadlines of the model are not start_timeout_seconds and stop_timeout_seconds."
+  }
+
+  assert {
+    condition = (
+      can(regex("\"drain_timeout_seconds\": *20001\\b", local.workflow_definition))
+      && can(regex("\"stall_timeout_seconds\": *907\\b", local.workflow_definition))
+    )
+    error_message = "The bounds of the drain loop are not drain_timeout_seconds and stall_timeout_seconds."
+  }
+
+  # 43 rounds of 7 seconds: 301 seconds.
+  assert {
+    condition     = contains(regexall("\"NumericGreaterThanEquals\": *([0-9]+)", local.workflow_definition)[*][0], "43")
+    error_message = "The trigger loops are not bounded by trigger_timeout_seconds."
+  }
+
+  # The sum of all bounds; what is beyond it is time for calls that hang.
+  assert {
+    condition     = jsondecode(local.workflow_definition).TimeoutSeconds >= 2701 + 901 + 2 * 301 + 20001 + 1800
+    error_message = "The execution ends before its own bounds do: ${jsondecode(local.workflow_definition).TimeoutSeconds} seconds."
+  }
+
+  assert {
+    condition = toset(regexall("\"FunctionName\": *\"arn:aws:lambda:us-east-1:111122223333:function:([a-z-]+)\"", local.workflow_definition)[*][0]) == toset([
+      "check-backlog", "requeue-images", "start-model", "stop-model", "summarize-run",
+    ])
+    error_message = "The workflow does not call the five functions."
+  }
+
+  assert {
+    condition = (
+      length(regexall(aws_lambda_event_source_mapping.this.uuid, local.workflow_definition)) > 0
+      && length(regexall(output.queue_url, local.workflow_definition)) > 0
+    )
+    error_message = "The workflow does not name the mapping and the queue."
+  }
+}
+
+run "each_function_is_called_where_its_name_says" {
+  # Terraform hands over the right ARN under each name: the template asks for it by the name of the function.
+  assert {
+    condition = alltrue([
+      for name in keys(local.functions) :
+      name == "analyze_images" || strcontains(file("../state_machine.asl.json"), "$${${name}_function_arn}")
+    ])
+    error_message = "A control function is not called by the workflow."
+  }
+}
+
+run "workflow_role" {
+  module {
+    source = "./modules/workflow"
+  }
+
+  variables {
+    name                     = "welds"
+    account_id               = "111122223333"
+    partition                = "aws"
+    region                   = "us-east-1"
+    definition               = "{}"
+    function_arns            = ["arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:b"]
+    queue_arn                = "arn:aws:sqs:us-east-1:111122223333:images"
+    event_source_mapping_arn = "arn:aws:lambda:us-east-1:111122223333:event-source-mapping:m"
+    log_level                = "ERROR"
+    log_retention_days       = 30
+    kms_key_arn              = null
+    tags                     = {}
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.this.statement : statement.sid => statement.resources
+      if statement.sid != "DeliverLog"
+      } == {
+      CallFunctions = toset([
+        "arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:a:*",
+        "arn:aws:lambda:us-east-1:111122223333:function:b", "arn:aws:lambda:us-east-1:111122223333:function:b:*",
+      ])
+      CountMessages       = toset(["arn:aws:sqs:us-east-1:111122223333:images"])
+      ToggleTrigger       = toset(["arn:aws:lambda:us-east-1:111122223333:event-source-mapping:m"])
+      FindOtherExecutions = toset(["arn:aws:states:us-east-1:111122223333:stateMachine:welds"])
+    }
+    error_message = "The role names other resources than those of the workflow."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in data.aws_iam_policy_document.this.statement :
+      alltrue([for action in statement.actions : startswith(action, "logs:")]) if contains(statement.resources, "*")
+    ])
+    error_message = "Only log delivery may have all resources."
+  }
+
+  assert {
+    condition = {
+      for condition in data.aws_iam_policy_document.trust.statement[0].condition : condition.variable => condition.values
+      } == {
+      "aws:SourceAccount" = tolist(["111122223333"])
+      "aws:SourceArn"     = tolist(["arn:aws:states:us-east-1:111122223333:stateMachine:welds"])
+    }
+    error_message = "Only this state machine may assume the role."
+  }
+
+  assert {
+    condition     = endswith(aws_sfn_state_machine.this.logging_configuration[0].log_destination, ":*")
+    error_message = "Step Functions accepts the ARN of a log group only with :* at its end."
+  }
+
+  assert {
+    condition     = startswith(aws_cloudwatch_log_group.this.name, "/aws/vendedlogs/states/")
+    error_message = "Log groups of state machines belong under /aws/vendedlogs/."
+  }
+}

@@ -1,0 +1,529 @@
+# ---------------------------------------------------------------------------------------------------------------------
+# Deployment
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "name_prefix" {
+  description = "Begins the name of everything. Two deployments in one account and Region need two prefixes"
+  type        = string
+  default     = "batch-vision"
+  nullable    = false
+
+  # The longest name is that of a bucket, 63 characters: the prefix, "-source-", 12 of the account, "-" and up to 15 of
+  # the Region leave 27.
+  validation {
+    condition     = length(var.name_prefix) >= 2 && length(var.name_prefix) <= 27
+    error_message = "name_prefix is \"${var.name_prefix}\", ${length(var.name_prefix)} characters. Use 2 to 27, so that bucket names stay within 63."
+  }
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", var.name_prefix))
+    error_message = "name_prefix is \"${var.name_prefix}\". Use lower-case letters, digits and single hyphens between them, and begin with a letter: S3 allows no more in a bucket name."
+  }
+
+  validation {
+    condition     = !can(regex("^(sthree|amzn-s3-demo)-", "${var.name_prefix}-"))
+    error_message = "name_prefix is \"${var.name_prefix}\". S3 keeps bucket names that begin with sthree- or amzn-s3-demo- to itself: use another prefix."
+  }
+}
+
+variable "function_architecture" {
+  description = "Instruction set of the functions: arm64 (cheaper) or x86_64. The zip is pure Python and runs on both"
+  type        = string
+  default     = "arm64"
+  nullable    = false
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.function_architecture)
+    error_message = "function_architecture is \"${var.function_architecture}\". Use arm64 or x86_64."
+  }
+}
+
+variable "lambda_package_path" {
+  description = "Path of the zip with all functions. Null means build/lambdas.zip beside the module, where `make package` writes it"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = fileexists(coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip"))
+    error_message = "lambda_package_path: there is no file ${coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")}. Run `make package`, or name the zip that you built."
+  }
+}
+
+variable "force_destroy" {
+  description = "Whether `terraform destroy` deletes buckets that still hold images and results"
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of a customer key for buckets, queues and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null ? true : can(regex("^arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key_arn))
+    error_message = "kms_key_arn is \"${coalesce(var.kms_key_arn, "null")}\". Use the ARN of the key itself (arn:aws:kms:<region>:<account>:key/<id>), not of an alias."
+  }
+}
+
+variable "tags" {
+  description = "Tags of everything that can have tags, besides default_tags of your provider"
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Model
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "backend" {
+  description = "Model service. The variable of the same name says which model"
+  type        = string
+  default     = "rekognition_custom_labels"
+  nullable    = false
+
+  validation {
+    condition     = contains(keys(local.backends), var.backend)
+    error_message = "backend is \"${var.backend}\". Use one of: ${join(", ", keys(local.backends))}."
+  }
+
+  validation {
+    condition     = try(local.backends[var.backend], "unknown") != null
+    error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it to the model to use."
+  }
+}
+
+variable "rekognition_custom_labels" {
+  description = "The Rekognition Custom Labels model: ARN of its project, and of the project version, which is the trained model"
+  type = object({
+    project_arn         = string
+    project_version_arn = string
+  })
+  default = null
+
+  validation {
+    condition = var.rekognition_custom_labels == null ? true : can(regex(
+      "^arn:[a-z0-9-]+:rekognition:[a-z0-9-]+:[0-9]{12}:project/[A-Za-z0-9_.-]{1,255}/[0-9]+$",
+      var.rekognition_custom_labels.project_arn,
+    ))
+    error_message = "rekognition_custom_labels.project_arn is \"${try(var.rekognition_custom_labels.project_arn, "")}\". Use the ARN of a project (…:project/<name>/<number>), as `aws rekognition describe-projects` shows it."
+  }
+
+  validation {
+    condition = var.rekognition_custom_labels == null ? true : can(regex(
+      "^arn:[a-z0-9-]+:rekognition:[a-z0-9-]+:[0-9]{12}:project/[A-Za-z0-9_.-]{1,255}/version/[A-Za-z0-9_.-]{1,255}/[0-9]+$",
+      var.rekognition_custom_labels.project_version_arn,
+    ))
+    error_message = "rekognition_custom_labels.project_version_arn is \"${try(var.rekognition_custom_labels.project_version_arn, "")}\". Use the ARN of a project version (…:project/<name>/version/<version>/<number>), as `aws rekognition describe-project-versions` shows it."
+  }
+
+  validation {
+    # Up to the project's name: the number after it differs between a project and its versions.
+    condition = try(
+      regex("^(.+:project/[^/]+)/", var.rekognition_custom_labels.project_arn)[0]
+      == regex("^(.+:project/[^/]+)/", var.rekognition_custom_labels.project_version_arn)[0],
+      true,
+    )
+    error_message = "rekognition_custom_labels.project_version_arn is \"${try(var.rekognition_custom_labels.project_version_arn, "")}\", which is not a version of project_arn \"${try(var.rekognition_custom_labels.project_arn, "")}\". Name, account and Region of the project must be the same in both."
+  }
+}
+
+variable "min_inference_units" {
+  description = "Inference units to start the model with, at least. Each costs money from start to stop"
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.min_inference_units >= 1 && floor(var.min_inference_units) == var.min_inference_units
+    error_message = "min_inference_units is ${var.min_inference_units}. Use a whole number of at least 1."
+  }
+}
+
+variable "max_inference_units" {
+  description = "Inference units to start the model with, at most. The service's default quota is 5 for a model; ask AWS for more before going beyond"
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.max_inference_units >= var.min_inference_units && floor(var.max_inference_units) == var.max_inference_units
+    error_message = "max_inference_units is ${var.max_inference_units}. Use a whole number of at least min_inference_units, which is ${var.min_inference_units}."
+  }
+}
+
+variable "images_per_inference_unit" {
+  description = "One inference unit is started for each this many waiting images, between the minimum and the maximum. The default is an hour's work at 5 images a second; measure your model and set it"
+  type        = number
+  default     = 18000
+  nullable    = false
+
+  validation {
+    condition     = var.images_per_inference_unit >= 1 && floor(var.images_per_inference_unit) == var.images_per_inference_unit
+    error_message = "images_per_inference_unit is ${var.images_per_inference_unit}. Use a whole number of at least 1."
+  }
+}
+
+variable "min_confidence_percent" {
+  description = "Predictions with less confidence, in percent, are left out. Null uses the thresholds that the model was trained with"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.min_confidence_percent == null ? true : var.min_confidence_percent >= 0 && var.min_confidence_percent <= 100
+    error_message = "min_confidence_percent is ${coalesce(var.min_confidence_percent, -1)}. Use a number from 0 to 100 (percent, so 80 and not 0.8), or null."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Schedule
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # What EventBridge takes in each field of cron(...). A range, a list or a step is made of the values of its field.
+  cron_values = {
+    minute       = "(?:[1-5]?[0-9]|0[0-9])"
+    hour         = "(?:1?[0-9]|2[0-3]|0[0-9])"
+    day_of_month = "(?:[12][0-9]|3[01]|0?[1-9])"
+    month        = "(?:1[0-2]|0?[1-9]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)"
+    day_of_week  = "(?:[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)"
+    year         = "(?:19[7-9][0-9]|20[0-9][0-9]|21[0-9][0-9])"
+  }
+  cron_lists = {
+    for field, value in local.cron_values :
+    field => replace("ITEM(?:,ITEM)*", "ITEM", "(?:\\*|${value}(?:-${value})?)(?:/[1-9][0-9]*)?")
+  }
+  # L is the last day, 15W the weekday nearest to the 15th, 6L the last Friday, 6#3 the third. One of the two day
+  # fields is a question mark and the other is not.
+  cron_day_of_month = "(?:${local.cron_lists.day_of_month}|L|LW|${local.cron_values.day_of_month}W)"
+  cron_day_of_week  = "(?:${local.cron_lists.day_of_week}|L|${local.cron_values.day_of_week}L|${local.cron_values.day_of_week}#[1-5])"
+  cron_pattern = join("", [
+    "^cron\\(", local.cron_lists.minute, " ", local.cron_lists.hour, " (?:",
+    local.cron_day_of_month, " ", local.cron_lists.month, " \\?|\\? ", local.cron_lists.month, " ", local.cron_day_of_week,
+    ") ", local.cron_lists.year, "\\)$",
+  ])
+  rate_pattern = "^rate\\((?:1 (?:minute|hour|day)|(?:[2-9]|[1-9][0-9]+) (?:minutes|hours|days))\\)$"
+}
+
+variable "schedule_expression" {
+  description = "When a run starts, in UTC: rate(1 hour), or cron(minute hour day-of-month month day-of-week year)"
+  type        = string
+  default     = "rate(1 hour)"
+  nullable    = false
+
+  validation {
+    condition     = !startswith(var.schedule_expression, "rate(") || can(regex(local.rate_pattern, var.schedule_expression))
+    error_message = "schedule_expression is \"${var.schedule_expression}\". Use rate(1 minute), rate(1 hour) or rate(1 day), or a whole number above 1 with the plural, as in rate(2 hours)."
+  }
+
+  validation {
+    condition     = !startswith(var.schedule_expression, "cron(") || can(regex(local.cron_pattern, var.schedule_expression))
+    error_message = "schedule_expression is \"${var.schedule_expression}\". Use six fields, minute hour day-of-month month day-of-week year, with ? in exactly one of the two day fields, as in cron(0 18 ? * MON-FRI *)."
+  }
+
+  validation {
+    condition     = startswith(var.schedule_expression, "rate(") || startswith(var.schedule_expression, "cron(")
+    error_message = "schedule_expression is \"${var.schedule_expression}\". Use rate(...) or cron(...), as in rate(1 hour)."
+  }
+}
+
+variable "schedule_enabled" {
+  description = "Whether the schedule starts runs. Without it, executions of the workflow are started by hand"
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images and queue
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "source_prefix" {
+  description = "Only objects of the source bucket whose keys begin with it are analyzed, as in \"incoming/\". Empty means all"
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    # A star, a question mark or a dollar sign would be a pattern in a policy; S3 wants others encoded in a filter.
+    condition     = can(regex("^[A-Za-z0-9!_.-][A-Za-z0-9!_./-]*$|^$", var.source_prefix)) && length(var.source_prefix) <= 512
+    error_message = "source_prefix is \"${var.source_prefix}\". Use up to 512 letters, digits and ! - _ . / without a slash in front."
+  }
+}
+
+variable "batch_size" {
+  description = "Messages that one invocation of the analyzing function gets, at most. Their images are worked on at the same time"
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.batch_size >= 1 && var.batch_size <= 10000 && floor(var.batch_size) == var.batch_size
+    error_message = "batch_size is ${var.batch_size}. Use a whole number from 1 to 10000."
+  }
+}
+
+variable "batch_window_seconds" {
+  description = "Seconds for which Lambda gathers messages for a batch, at most"
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300 && floor(var.batch_window_seconds) == var.batch_window_seconds
+    error_message = "batch_window_seconds is ${var.batch_window_seconds}. Use a whole number from 0 to 300."
+  }
+
+  validation {
+    condition     = var.batch_size <= 10 || var.batch_window_seconds >= 1
+    error_message = "batch_window_seconds is ${var.batch_window_seconds}, and batch_size is ${var.batch_size}. Lambda wants a window of at least 1 for batches of more than 10: set batch_window_seconds to 1 or more, or batch_size to 10 or less."
+  }
+}
+
+variable "max_concurrency" {
+  description = "Invocations of the analyzing function at the same time, at most. Two of them, with 10 images each, keep one inference unit busy; more than the model can serve are throttled"
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = var.max_concurrency >= 2 && var.max_concurrency <= 1000 && floor(var.max_concurrency) == var.max_concurrency
+    error_message = "max_concurrency is ${var.max_concurrency}. Use a whole number from 2 to 1000, which are Lambda's limits."
+  }
+}
+
+variable "visibility_timeout_seconds" {
+  description = "Seconds for which a message that was taken is hidden from others. Null means six times analyze_timeout_seconds, plus batch_window_seconds"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.visibility_timeout_seconds == null ? true : var.visibility_timeout_seconds >= 6 * var.analyze_timeout_seconds && var.visibility_timeout_seconds <= 43200 && floor(var.visibility_timeout_seconds) == var.visibility_timeout_seconds
+    error_message = "visibility_timeout_seconds is ${coalesce(var.visibility_timeout_seconds, -1)}. Use a whole number from six times analyze_timeout_seconds, which is ${6 * var.analyze_timeout_seconds}, to 43200: a message must not come back while its image is still worked on."
+  }
+}
+
+variable "max_receive_count" {
+  description = "Receives after which a message goes to the dead-letter queue"
+  type        = number
+  default     = 5
+  nullable    = false
+
+  validation {
+    # Below 5, AWS warns, the throttling of Lambda alone can send good messages to the dead-letter queue.
+    condition     = var.max_receive_count >= 5 && var.max_receive_count <= 1000 && floor(var.max_receive_count) == var.max_receive_count
+    error_message = "max_receive_count is ${var.max_receive_count}. Use a whole number from 5 to 1000."
+  }
+}
+
+variable "message_retention_seconds" {
+  description = "Seconds for which a message waits on the queue. The default, 14 days, is the longest that SQS allows"
+  type        = number
+  default     = 1209600
+  nullable    = false
+
+  validation {
+    condition     = var.message_retention_seconds >= 60 && var.message_retention_seconds <= 1209600 && floor(var.message_retention_seconds) == var.message_retention_seconds
+    error_message = "message_retention_seconds is ${var.message_retention_seconds}. Use a whole number from 60 to 1209600 (14 days)."
+  }
+}
+
+variable "requeue_limit_images" {
+  description = "Images without a message that one run puts back on the queue, at most. The rest waits for the next run"
+  type        = number
+  default     = 10000
+  nullable    = false
+
+  validation {
+    condition     = var.requeue_limit_images >= 1 && var.requeue_limit_images <= 50000 && floor(var.requeue_limit_images) == var.requeue_limit_images
+    error_message = "requeue_limit_images is ${var.requeue_limit_images}. Use a whole number from 1 to 50000, which one invocation can send."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "analyze_memory_mb" {
+  description = "Memory of the analyzing function, in MB"
+  type        = number
+  default     = 512
+  nullable    = false
+
+  validation {
+    condition     = var.analyze_memory_mb >= 128 && var.analyze_memory_mb <= 10240 && floor(var.analyze_memory_mb) == var.analyze_memory_mb
+    error_message = "analyze_memory_mb is ${var.analyze_memory_mb}. Use a whole number from 128 to 10240."
+  }
+}
+
+variable "analyze_timeout_seconds" {
+  description = "Seconds that the analyzing function has for a batch, with its retries of throttled images"
+  type        = number
+  default     = 60
+  nullable    = false
+
+  validation {
+    condition     = var.analyze_timeout_seconds >= 1 && var.analyze_timeout_seconds <= 900 && floor(var.analyze_timeout_seconds) == var.analyze_timeout_seconds
+    error_message = "analyze_timeout_seconds is ${var.analyze_timeout_seconds}. Use a whole number from 1 to 900, which is Lambda's limit."
+  }
+}
+
+variable "control_memory_mb" {
+  description = "Memory of the functions that the workflow calls, in MB"
+  type        = number
+  default     = 512
+  nullable    = false
+
+  validation {
+    condition     = var.control_memory_mb >= 128 && var.control_memory_mb <= 10240 && floor(var.control_memory_mb) == var.control_memory_mb
+    error_message = "control_memory_mb is ${var.control_memory_mb}. Use a whole number from 128 to 10240."
+  }
+}
+
+variable "log_level" {
+  description = "Least severe level that the functions log: DEBUG, INFO, WARNING, ERROR or CRITICAL"
+  type        = string
+  default     = "INFO"
+  nullable    = false
+
+  validation {
+    condition     = contains(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], var.log_level)
+    error_message = "log_level is \"${var.log_level}\". Use DEBUG, INFO, WARNING, ERROR or CRITICAL."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days for which logs are kept; 0 means for ever"
+  type        = number
+  default     = 365
+  nullable    = false
+
+  validation {
+    condition = contains(
+      [0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.log_retention_days,
+    )
+    error_message = "log_retention_days is ${var.log_retention_days}. CloudWatch Logs takes 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Waits and bounds of the workflow
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "model_poll_seconds" {
+  description = "Seconds between two looks at a model that starts or stops"
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.model_poll_seconds >= 1 && var.model_poll_seconds <= 300 && floor(var.model_poll_seconds) == var.model_poll_seconds
+    error_message = "model_poll_seconds is ${var.model_poll_seconds}. Use a whole number from 1 to 300: a running model that nobody looks at costs money."
+  }
+}
+
+variable "start_timeout_seconds" {
+  description = "Seconds until a model that does not run yet is given up and stopped. AWS says that a start takes 10 to 30 minutes"
+  type        = number
+  default     = 2700
+  nullable    = false
+
+  validation {
+    condition     = var.start_timeout_seconds >= var.model_poll_seconds && var.start_timeout_seconds <= 21600 && floor(var.start_timeout_seconds) == var.start_timeout_seconds
+    error_message = "start_timeout_seconds is ${var.start_timeout_seconds}. Use a whole number from model_poll_seconds, which is ${var.model_poll_seconds}, to 21600 (6 hours)."
+  }
+}
+
+variable "stop_timeout_seconds" {
+  description = "Seconds until a model that has not stopped is reported as an error of the run"
+  type        = number
+  default     = 900
+  nullable    = false
+
+  validation {
+    condition     = var.stop_timeout_seconds >= var.model_poll_seconds && var.stop_timeout_seconds <= 21600 && floor(var.stop_timeout_seconds) == var.stop_timeout_seconds
+    error_message = "stop_timeout_seconds is ${var.stop_timeout_seconds}. Use a whole number from model_poll_seconds, which is ${var.model_poll_seconds}, to 21600 (6 hours)."
+  }
+}
+
+variable "trigger_poll_seconds" {
+  description = "Seconds between two looks at the event source mapping while it is enabled or disabled"
+  type        = number
+  default     = 5
+  nullable    = false
+
+  validation {
+    condition     = var.trigger_poll_seconds >= 1 && var.trigger_poll_seconds <= 300 && floor(var.trigger_poll_seconds) == var.trigger_poll_seconds
+    error_message = "trigger_poll_seconds is ${var.trigger_poll_seconds}. Use a whole number from 1 to 300."
+  }
+}
+
+variable "trigger_timeout_seconds" {
+  description = "Seconds until an event source mapping that is not enabled, or not disabled, is given up"
+  type        = number
+  default     = 300
+  nullable    = false
+
+  validation {
+    condition     = var.trigger_timeout_seconds >= var.trigger_poll_seconds && var.trigger_timeout_seconds <= 3600 && floor(var.trigger_timeout_seconds) == var.trigger_timeout_seconds
+    error_message = "trigger_timeout_seconds is ${var.trigger_timeout_seconds}. Use a whole number from trigger_poll_seconds, which is ${var.trigger_poll_seconds}, to 3600."
+  }
+}
+
+variable "drain_poll_seconds" {
+  description = "Seconds between two looks at the queue and the source bucket while images are analyzed"
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.drain_poll_seconds >= 1 && var.drain_poll_seconds <= 300 && floor(var.drain_poll_seconds) == var.drain_poll_seconds
+    error_message = "drain_poll_seconds is ${var.drain_poll_seconds}. Use a whole number from 1 to 300: a drained queue that nobody looks at costs money."
+  }
+}
+
+variable "drain_timeout_seconds" {
+  description = "Seconds for which one run analyzes images, at most. Images that are left wait for the next run"
+  type        = number
+  default     = 21600
+  nullable    = false
+
+  validation {
+    condition     = var.drain_timeout_seconds >= var.drain_poll_seconds && var.drain_timeout_seconds <= 604800 && floor(var.drain_timeout_seconds) == var.drain_timeout_seconds
+    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds}. Use a whole number from drain_poll_seconds, which is ${var.drain_poll_seconds}, to 604800 (7 days)."
+  }
+
+  validation {
+    # Step Functions ends an execution at 25,000 events, without any of its Catches: the model would stay on.
+    condition     = ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 20 + local.other_history_events < 20000
+    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds} and drain_poll_seconds is ${var.drain_poll_seconds}: with start_timeout_seconds, stop_timeout_seconds and trigger_timeout_seconds a run could write ${ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 20 + local.other_history_events} events, and Step Functions ends it at 25000. Make drain_timeout_seconds shorter or drain_poll_seconds longer (the same goes for the other timeouts and model_poll_seconds, trigger_poll_seconds) until it is below 20000."
+  }
+}
+
+variable "stall_timeout_seconds" {
+  description = "Seconds without any progress after which a run stops the model, keeps the messages and fails"
+  type        = number
+  default     = 900
+  nullable    = false
+
+  validation {
+    # A message that failed once comes back after the visibility timeout: until then, silence is no stall.
+    condition     = var.stall_timeout_seconds >= local.visibility_timeout_seconds && floor(var.stall_timeout_seconds) == var.stall_timeout_seconds
+    error_message = "stall_timeout_seconds is ${var.stall_timeout_seconds}. Use a whole number of at least the visibility timeout of the queue, which is ${local.visibility_timeout_seconds}: a message that failed once is hidden for that long."
+  }
+}
+
+variable "state_machine_log_level" {
+  description = "Events of the workflow that are logged: ALL, ERROR, FATAL or OFF. The history of an execution holds all of them for 90 days anyway"
+  type        = string
+  default     = "ERROR"
+  nullable    = false
+
+  validation {
+    condition     = contains(["ALL", "ERROR", "FATAL", "OFF"], var.state_machine_log_level)
+    error_message = "state_machine_log_level is \"${var.state_machine_log_level}\". Use ALL, ERROR, FATAL or OFF."
+  }
+}
