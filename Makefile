@@ -4,12 +4,64 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+IMAGES ?= local/samples/pile
+LABELLED ?= local/samples/labelled
+OUT ?= build/results
+BACKEND ?= rekognition_custom_labels
+PYTEST_ARGS ?=
+export LOCALSTACK_PORT EMULATOR_PORT
+
 VENVS := build/venvs
-DEV := $(VENVS)/dev/bin
+PYTHON := $(VENVS)/dev/bin/python
+DEV := $(VENVS)/dev/.installed
+LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
 .PHONY: help
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: local-run
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name]
+	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)"
+
+.PHONY: local-up
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir]
+	@$(PYTHON) -m local up --labelled "$(LABELLED)"
+
+.PHONY: local-down
+local-down: $(DEV) ## stop what local-up started
+	@$(PYTHON) -m local down
+
+.PHONY: local-test
+local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: package
+package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions
+	@$(PYTHON) -m lambdas.package
+
+.PHONY: check
+check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform fmt, validate and test, policy scan
+	@$(VENVS)/dev/bin/ruff format --check --quiet .
+	@$(VENVS)/dev/bin/ruff check --quiet .
+	@$(VENVS)/dev/bin/mypy --no-error-summary
+	@echo "python: format, lint and types are good"
+	@$(PYTHON) -m local check-terraform
+	@$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml
+
+.PHONY: format
+format: $(DEV) ## format Python and Terraform
+	@$(VENVS)/dev/bin/ruff format --quiet .
+	@$(VENVS)/dev/bin/ruff check --quiet --fix .
+	@terraform fmt -recursive terraform local/terraform
+
+.PHONY: lock
+lock: $(DEV) ## resolve requirements/*.in again into hashed lock files
+	@sh requirements/lock.sh
+
+.PHONY: clean
+clean: local-down ## stop everything and remove build/
+	@rm -rf build
 
 # One environment for each requirements/<name>.txt, made again when its lock file changes.
 .PRECIOUS: $(VENVS)/%/.installed

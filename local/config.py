@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -13,8 +14,16 @@ LOGS = LOCAL_BUILD / "logs"
 REGION = "us-east-1"
 ACCOUNT_ID = "000000000000"
 
-LOCALSTACK_PORT = int(os.environ.get("LOCALSTACK_PORT", "4566"))
-EMULATOR_PORT = int(os.environ.get("EMULATOR_PORT", "4599"))
+
+def _port(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and 1024 <= int(text) <= 65535):
+        sys.exit(f"batch-vision: {name} is {text!r}; it must be a port number from 1024 to 65535, such as {default}.")
+    return int(text)
+
+
+LOCALSTACK_PORT = _port("LOCALSTACK_PORT", 4566)
+EMULATOR_PORT = _port("EMULATOR_PORT", 4599)
 LOCALSTACK_URL = f"http://127.0.0.1:{LOCALSTACK_PORT}"
 EMULATOR_URL = f"http://127.0.0.1:{EMULATOR_PORT}"
 

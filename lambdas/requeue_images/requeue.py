@@ -22,8 +22,9 @@ def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         deleted = {marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"]}
         versions = [version for version in page.get("Versions", []) if version["Key"] not in deleted]
-        # S3 lists the newest version of a key first and tells times to the second: the sort keeps that order turned.
-        for version in sorted(reversed(versions), key=lambda version: version["LastModified"]):
+        # S3 lists the newest version of a key first, and tells times to the second: the stable sort does the rest.
+        versions.reverse()
+        for version in sorted(versions, key=lambda version: version["LastModified"]):
             yield SourceImage(
                 bucket=bucket,
                 key=version["Key"],

@@ -1,0 +1,113 @@
+"""The local commands; the Makefile's local-... targets call them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from local import config, environment, run
+from local.display import Display
+from local.emulator.errors import EmulatorError
+from local.errors import LocalError
+from local.images import check_out, download, find_images, upload
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+SAMPLES = config.REPOSITORY / "local" / "samples"
+DEFAULT_OUT = config.BUILD / "results"
+
+_labelled_option = click.option(
+    "--labelled",
+    type=click.Path(path_type=Path),
+    default=SAMPLES / "labelled",
+    help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
+)
+
+
+@click.group()
+def main() -> None:
+    """Run batch-vision on this machine."""
+    # A request to end is handled as Ctrl-C is: what was started is stopped.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+@main.command("run")
+@click.option("--images", type=click.Path(path_type=Path), default=SAMPLES / "pile", help="Folder of images.")
+@click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, help="Folder for the results.")
+@click.option("--backend", default="rekognition_custom_labels", help="Model service.")
+@_labelled_option
+def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
+    """Set everything up, analyze a folder of images, and take everything down."""
+    if backend not in run.backend_names():
+        raise LocalError(f"BACKEND={backend} is not known. Use one of: {', '.join(run.backend_names())}.")
+    found = find_images(images, "IMAGES")
+    find_images(labelled, "LABELLED")
+    if out == DEFAULT_OUT:
+        shutil.rmtree(out, ignore_errors=True)
+    check_out(out)
+    display = Display()
+    display.console.print(f"{len(found)} files in {images}", highlight=False)
+    try:
+        stack = environment.up(display, labelled, dies_with_parent=True)
+        with display.step("Uploading") as step:
+            upload(stack, found, step.progress)
+            step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
+        with display.step("Running the workflow") as step:
+            described = run.run(stack, len(found), step)
+            step.done(described["status"])
+        with display.step("Downloading") as step:
+            results = download(stack, out, step.progress)
+            step.done(str(out))
+        is_good = run.report(display.console, stack, described, results, len(found), out)
+    finally:
+        with display.step("Taking everything down"):
+            environment.down()
+    sys.exit(0 if is_good else 1)
+
+
+@main.command("up")
+@_labelled_option
+def up_command(labelled: Path) -> None:
+    """Start the local environment and leave it running."""
+    find_images(labelled, "LABELLED")
+    display = Display()
+    environment.up(display, labelled, dies_with_parent=False)
+    console = display.console
+    console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
+    console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
+    console.print("`make local-down` stops it.")
+
+
+@main.command("down")
+def down_command() -> None:
+    """Stop the local environment."""
+    stopped = environment.down()
+    click.echo("The local environment is stopped." if stopped else "No local environment was running.")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(config.REPOSITORY)
+
+
+def _guarded() -> None:
+    try:
+        main(standalone_mode=False)
+    except (LocalError, EmulatorError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        sys.exit(f"batch-vision: {message}")
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit("batch-vision: interrupted; what had been started was stopped.")
+
+
+if __name__ == "__main__":
+    _guarded()

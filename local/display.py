@@ -1,0 +1,72 @@
+"""What a user sees while a local command works: live on a terminal, a line for each step elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
+
+_LINE_EVERY_SECONDS = 10.0
+
+
+class Step:
+    """One thing that is being done."""
+
+    def __init__(self, display: Display, title: str, live: Progress | None, task: TaskID | None) -> None:
+        self._display, self._title, self._live, self._task = display, title, live, task
+        self._began = self._said = time.monotonic()
+        self.result = ""
+
+    def progress(self, done: int, total: int, now: str = "") -> None:
+        """Say how far it is, and what is happening now."""
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, completed=done, total=total or None, now=now)
+        elif time.monotonic() - self._said >= _LINE_EVERY_SECONDS:
+            self._said = time.monotonic()
+            self._display.console.print(f"  {self._title}: {done} of {total} {now}", highlight=False)
+
+    def done(self, result: str) -> None:
+        """Say what came of it."""
+        self.result = result
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self._began
+
+
+class Display:
+    """Writes to the terminal, or to whatever takes the output."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(soft_wrap=True)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Show a step while its block runs, and one line for it afterwards."""
+        if self.console.is_terminal:
+            live = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[now]}"),
+                console=self.console,
+                transient=True,
+            )
+            with live:
+                step = Step(self, title, live, live.add_task(title, total=None, now=""))
+                yield step
+        else:
+            step = Step(self, title, None, None)
+            yield step
+        self.console.print(f"[green]✓[/green] {title} [dim]{step.seconds:.0f} s[/dim]  {step.result}", highlight=False)

@@ -1,0 +1,239 @@
+"""The local environment: LocalStack, the emulator and the applied stack, started and stopped together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from lambdas.package import PACKAGE, PackageError, make_package
+from local import config
+from local.emulator.client import EmulatorClient
+from local.errors import LocalError
+from local.localstack import check_port, find_localstack, start_localstack
+from local.processes import find_background, start_background, tail
+from local.terraform import Terraform, check_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from local.display import Display
+
+OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
+ENV_FILE = config.LOCAL_BUILD / "env"
+EMULATOR_PID_FILE = config.LOCAL_BUILD / "emulator.pid"
+EMULATOR_LOG_FILE = config.LOGS / "emulator.log"
+
+_DEV_PYTHON = config.BUILD / "venvs" / "dev" / "bin" / "python"
+_EMULATOR_MODULE = "local.emulator"
+_EMULATOR_READY_SECONDS = 60.0
+_EMULATOR_POLL_SECONDS = 0.1
+_EMULATOR_STOP_SECONDS = 5.0
+
+CLIENT_ENVIRONMENT = {
+    "AWS_ENDPOINT_URL": config.LOCALSTACK_URL,
+    "AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL,
+    "AWS_REGION": config.REGION,
+    "AWS_DEFAULT_REGION": config.REGION,
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "EMULATOR_URL": config.EMULATOR_URL,
+}
+
+# What the emulator takes to start and stop a model: the service's minutes, made short.
+EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
+
+# The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
+MODULE_ARGUMENTS: dict[str, Any] = {
+    "backend": "rekognition_custom_labels",
+    "rekognition_custom_labels": {
+        "project_arn": config.PROJECT_ARN,
+        "project_version_arn": config.PROJECT_VERSION_ARN,
+    },
+    "model_poll_seconds": 1,
+    "start_timeout_seconds": 120,
+    "stop_timeout_seconds": 120,
+    "trigger_poll_seconds": 1,
+    "drain_poll_seconds": 2,
+    "force_destroy": True,
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The running environment, as a client sees it."""
+
+    outputs: Mapping[str, Any]
+
+    @cached_property
+    def emulator(self) -> EmulatorClient:
+        """The emulator's control interface."""
+        return EmulatorClient(config.EMULATOR_URL)
+
+    def output(self, name: str) -> str:
+        """Give one output of Terraform."""
+        return str(self.outputs[name]["value"])
+
+    def client(self, service: str) -> Any:
+        """Make a client of an AWS service on LocalStack."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=config.LOCALSTACK_URL,
+            region_name=config.REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - LocalStack takes any
+            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
+        )
+
+
+def check_nothing_runs() -> None:
+    """Check that no environment runs and that the ports are free.
+
+    Raises
+    ------
+    LocalError
+        Naming the port, what answers there, and the remedy. Nothing was started.
+    """
+    if find_localstack() or find_background(EMULATOR_PID_FILE):
+        raise LocalError("The local environment is running already. Stop it with `make local-down` first.")
+    check_port(config.LOCALSTACK_PORT)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", config.EMULATOR_PORT))
+        except OSError as error:
+            raise LocalError(
+                f"Port {config.EMULATOR_PORT}, for the emulator, is in use by another program."
+                " End that program, or choose another port: make ... EMULATOR_PORT=4600"
+            ) from error
+
+
+def up(
+    display: Display,
+    labelled: Path,
+    *,
+    dies_with_parent: bool,
+    arguments: Mapping[str, Any] | None = None,
+    emulator_settings: Mapping[str, Any] | None = None,
+) -> Environment:
+    """Start LocalStack and the emulator and apply the stack.
+
+    Parameters
+    ----------
+    labelled
+        The folder that the emulator's model learns from.
+    dies_with_parent
+        Whether everything ends with this process, even when that is killed.
+    arguments, emulator_settings
+        What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
+
+    Raises
+    ------
+    LocalError
+        What is wrong and what to do; whatever had been started was stopped.
+    """
+    check_version()
+    check_nothing_runs()
+    try:
+        return _up(display, labelled, dies_with_parent, arguments or {}, emulator_settings or {})
+    except BaseException:
+        down()
+        raise
+
+
+def _up(
+    display: Display,
+    labelled: Path,
+    dies_with_parent: bool,
+    arguments: Mapping[str, Any],
+    emulator_settings: Mapping[str, Any],
+) -> Environment:
+    with display.step("Packaging the Lambdas") as step:
+        try:
+            make_package()
+        except PackageError as error:
+            raise LocalError(str(error)) from error
+        step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
+    with display.step("Starting the vision emulator") as step:
+        labels = _start_emulator(labelled, dict(EMULATOR_SETTINGS) | dict(emulator_settings), dies_with_parent)
+        step.done(f"labels {', '.join(labels)}, learned from {_shown(labelled)}")
+    with display.step("Starting LocalStack") as step:
+        start_localstack(
+            config.LOCALSTACK_PORT,
+            lambda_environment={"AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL},
+            dies_with_parent=dies_with_parent,
+        )
+        step.done(config.LOCALSTACK_URL)
+    terraform = Terraform()
+    with display.step("Applying the stack with Terraform") as step:
+        shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
+        terraform.write_root(MODULE_ARGUMENTS | dict(arguments))
+        terraform.init()
+        resources = 0
+
+        def progress(done: int, total: int, address: str) -> None:
+            nonlocal resources
+            resources = total
+            step.progress(done, total, address)
+
+        terraform.apply(progress)
+        step.done(f"{resources} resources")
+    environment = Environment(terraform.outputs())
+    OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
+    ENV_FILE.write_text("".join(f"export {name}={value}\n" for name, value in CLIENT_ENVIRONMENT.items()))
+    return environment
+
+
+def down() -> bool:
+    """Stop whatever of the environment runs and remove its state; say whether anything ran."""
+    localstack = find_localstack()
+    emulator = find_background(EMULATOR_PID_FILE)
+    if localstack:
+        localstack.stop()
+    if emulator:
+        emulator.stop(_EMULATOR_STOP_SECONDS)
+    for path in (OUTPUTS_FILE, ENV_FILE):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(config.LOCAL_BUILD / "terraform", ignore_errors=True)
+    return bool(localstack or emulator)
+
+
+def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool) -> list[str]:
+    EMULATOR_LOG_FILE.unlink(missing_ok=True)
+    process = start_background(
+        [
+            _DEV_PYTHON,
+            "-m",
+            _EMULATOR_MODULE,
+            f"--port={config.EMULATOR_PORT}",
+            f"--labelled={labelled}",
+            f"--s3-endpoint={config.LOCALSTACK_URL}",
+            f"--settings={json.dumps(settings)}",
+        ],
+        marker=_EMULATOR_MODULE,
+        environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        directory=config.REPOSITORY,
+        log_file=EMULATOR_LOG_FILE,
+        pid_file=EMULATOR_PID_FILE,
+        dies_with_parent=dies_with_parent,
+    )
+    client = EmulatorClient(config.EMULATOR_URL)
+    deadline = time.monotonic() + _EMULATOR_READY_SECONDS
+    while not client.is_ready():
+        if not process.is_running() or time.monotonic() > deadline:
+            raise LocalError(f"The emulator did not start. {tail(EMULATOR_LOG_FILE).strip()}")
+        time.sleep(_EMULATOR_POLL_SECONDS)
+    return list(client.model()["labels"])
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(config.REPOSITORY) else str(path)

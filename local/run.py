@@ -1,0 +1,136 @@
+"""One run on the local stack: start the workflow, watch it, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from local.environment import MODULE_ARGUMENTS
+from local.errors import LocalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from local.display import Step
+    from local.environment import Environment
+    from local.images import Results
+
+# Amazon Rekognition pricing, us-east-1, 2026-11-20: from the start of the model to its stop.
+PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS = 4.00
+
+_POLL_SECONDS = 0.5
+_LONGEST_RUN_SECONDS = 6 * 3600
+
+# The states of state_machine.asl.json in the words of a progress display.
+_PHASES = {
+    "StartModel": "starting the model",
+    "WaitForModel": "starting the model",
+    "GetTrigger": "opening the event source mapping",
+    "EnableTrigger": "opening the event source mapping",
+    "WaitForTrigger": "opening the event source mapping",
+    "WaitForProgress": "analyzing images",
+    "CheckProgress": "analyzing images",
+    "RequeueImages": "putting images without a message back on the queue",
+    "GetTriggerToClose": "closing the event source mapping",
+    "DisableTrigger": "closing the event source mapping",
+    "WaitForDisabled": "closing the event source mapping",
+    "StopModel": "stopping the model",
+    "WaitForStop": "stopping the model",
+    "SummarizeRun": "summing up",
+}
+
+
+def cost_dollars(unit_seconds: float) -> float:
+    """Give AWS's price of inference-unit seconds, in dollars."""
+    return unit_seconds / 3600 * PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS
+
+
+def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
+    """Start an execution, show how far it is until it ends, and give Step Functions' description of it.
+
+    Raises
+    ------
+    LocalError
+        It did not end within six hours; it was stopped.
+    """
+    workflow, s3 = environment.client("stepfunctions"), environment.client("s3")
+    arn = workflow.start_execution(
+        stateMachineArn=environment.output("state_machine_arn"), name=f"local-run-{uuid.uuid4()}"
+    )["executionArn"]
+    deadline = time.monotonic() + _LONGEST_RUN_SECONDS
+    phase = "checking for work"
+    while True:
+        described: dict[str, Any] = workflow.describe_execution(executionArn=arn)
+        if described["status"] != "RUNNING":
+            return described
+        if time.monotonic() > deadline:
+            workflow.stop_execution(executionArn=arn)
+            raise LocalError(f"The run did not end within {_LONGEST_RUN_SECONDS // 3600} hours and was stopped.")
+        history = workflow.get_execution_history(executionArn=arn, reverseOrder=True, maxResults=20)["events"]
+        entered = (
+            event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event
+        )
+        phase = next((_PHASES[name] for name in entered if name in _PHASES), phase)
+        left = s3.list_objects_v2(Bucket=environment.output("source_bucket_name"))["KeyCount"]
+        model = environment.emulator.model()
+        cost = cost_dollars(model["billed_unit_seconds"])
+        step.progress(max(0, images - left), images, f"{phase}, model {model['status']}, cost so far ${cost:.4f}")
+        time.sleep(_POLL_SECONDS)
+
+
+def report(
+    console: Console, environment: Environment, described: dict[str, Any], results: Results, images: int, out: Path
+) -> bool:
+    """Print what the run did, and say whether every image has its end and the model is off."""
+    model = environment.emulator.model()
+    is_stopped = model["status"] not in ("STARTING", "RUNNING", "STOPPING")
+    summary = json.loads(described["output"]) if described.get("output") else {}
+    processed, rejected = results.count("processed"), results.count("rejected")
+    agreeing, named = results.agreement(model["labels"])
+    billed = model["billed_unit_seconds"]
+
+    table = Table.grid(padding=(0, 2))
+    table.add_row("images processed", f"{processed} of {images}")
+    table.add_row("images rejected", str(rejected) + _counted(results.by_reason()))
+    table.add_row("predictions by label", _counted(results.by_label()).strip(" ()") or "none")
+    if named:
+        table.add_row("label is the folder's name", f"{agreeing} of {named}")
+    if summary:
+        on = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
+        table.add_row("model on", on)
+    table.add_row("billed", f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)")
+    price = f"${PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS:.2f} an hour for each inference unit"
+    start_seconds = environment.emulator.state()["settings"]["start_seconds"]
+    table.add_row("would have cost on AWS", f"${cost_dollars(billed):.4f}, at {price}")
+    table.add_row("", f"(the emulator starts in {start_seconds:g} s; the service takes 10 to 30 minutes)")
+    table.add_row("results", str(out))
+    console.print()
+    console.print(table)
+
+    problems = []
+    if described["status"] != "SUCCEEDED":
+        problems.append(f"the run {described['status']}: {described.get('error', '')} {described.get('cause', '')}")
+    if processed + rejected != images:
+        problems.append(f"{images - processed - rejected} images have no result; they are still in the source bucket")
+    if not is_stopped:
+        problems.append(f"the model is {model['status']}")
+    for problem in problems:
+        console.print(f"[red]✗[/red] {problem}", highlight=False)
+    if not problems:
+        console.print("[green]✓[/green] every image has its end, the model is stopped", highlight=False)
+    return not problems
+
+
+def _counted(counts: Any) -> str:
+    return f" ({', '.join(f'{name} {number}' for name, number in sorted(counts.items()))})" if counts else ""
+
+
+def backend_names() -> list[str]:
+    """Give the backends that can run locally."""
+    return [str(MODULE_ARGUMENTS["backend"])]

@@ -1,0 +1,217 @@
+"""Applies the module to LocalStack with the real Terraform and its real AWS provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from local import config
+from local.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+MODULE = config.REPOSITORY / "terraform"
+ROOT = config.REPOSITORY / "local" / "terraform"  # provider, outputs and lock file; the module call is generated
+
+_PROVIDER = Path("registry.terraform.io") / "hashicorp" / "aws"
+_LEAST_VERSION = (1, 9)
+# Where packages and administrators put an unpacked mirror; Terraform looks into the user's own places by itself.
+_MIRROR_ROOTS = (
+    "/opt",
+    "/srv",
+    "/usr/local/share",
+    "/usr/local/lib",
+    "/usr/share",
+    "/usr/lib",
+    "/var/lib",
+    "/var/cache",
+)
+_MIRROR_DEPTH = 3
+_INTERRUPT_SECONDS = 20
+
+
+class Terraform:
+    """A working directory of Terraform that applies the module.
+
+    Parameters
+    ----------
+    directory
+        Where the generated root and its state are.
+    """
+
+    def __init__(self, directory: Path = config.LOCAL_BUILD / "terraform") -> None:
+        self.directory = directory
+
+    def write_root(self, arguments: Mapping[str, Any], localstack_url: str = config.LOCALSTACK_URL) -> None:
+        """Write the root configuration: the committed provider and outputs, and the module with these arguments."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for path in (*ROOT.glob("*.tf"), ROOT / ".terraform.lock.hcl"):
+            shutil.copy2(path, self.directory / path.name)
+        module = {"source": os.path.relpath(MODULE, self.directory)} | dict(arguments)
+        _write_json(self.directory / "module.tf.json", {"module": {"batch_vision": module}})
+        _write_json(
+            self.directory / "terraform.tfvars.json", {"localstack_url": localstack_url, "region": config.REGION}
+        )
+
+    def init(self) -> None:
+        """Install the provider: from an unpacked mirror found by search, otherwise from its registry.
+
+        Raises
+        ------
+        LocalError
+            Terraform is missing or too old, or the provider cannot be had.
+        """
+        check_version()
+        problems = []
+        for options in _init_options():
+            finished = self._run("init", "-input=false", "-no-color", "-lockfile=readonly", *options)
+            if finished.returncode == 0:
+                return
+            problems.append((finished.stderr or finished.stdout).strip())
+        raise LocalError(
+            "terraform init could not install the AWS provider, neither from a mirror on this machine nor from its"
+            " registry. Connect to the network, or unpack a mirror (`terraform providers mirror DIR` makes one) and"
+            f" set TF_CLI_ARGS_init=-plugin-dir=DIR.\n{problems[-1]}"
+        )
+
+    def apply(self, progress: Callable[[int, int, str], None] | None = None) -> None:
+        """Apply without asking.
+
+        Parameters
+        ----------
+        progress
+            Called with the number of finished resources, their total, and the address of the last one.
+
+        Raises
+        ------
+        LocalError
+            Terraform's own messages.
+        """
+        done = total = 0
+        problems: list[str] = []
+        for event in self._stream("apply", "-auto-approve", "-input=false", "-json"):
+            kind = event.get("type")
+            if kind == "planned_change":
+                total += 1
+            elif kind == "apply_complete":
+                done += 1
+            elif kind == "diagnostic" and event["diagnostic"]["severity"] == "error":
+                problems.append(f"{event['diagnostic']['summary']}\n{event['diagnostic'].get('detail', '')}".strip())
+            if progress and kind in ("planned_change", "apply_complete"):
+                address = event.get("hook", event.get("change", {})).get("resource", {}).get("addr", "")
+                progress(done, total, address.removeprefix("module.batch_vision."))
+        if problems:
+            raise LocalError("terraform apply failed:\n" + "\n".join(problems))
+
+    def plan(self) -> tuple[int, str]:
+        """Plan, and give the detailed exit status (0: no changes, 1: error, 2: changes) and what was printed."""
+        finished = self._run("plan", "-input=false", "-no-color", "-detailed-exitcode")
+        return finished.returncode, finished.stdout + finished.stderr
+
+    def destroy(self) -> None:
+        """Destroy without asking; raises `LocalError` with Terraform's own messages."""
+        finished = self._run("destroy", "-auto-approve", "-input=false", "-no-color")
+        if finished.returncode != 0:
+            raise LocalError(f"terraform destroy failed:\n{finished.stderr.strip()}")
+
+    def outputs(self) -> dict[str, Any]:
+        """Give what `terraform output -json` prints."""
+        finished = self._run("output", "-json")
+        if finished.returncode != 0:
+            raise LocalError(f"terraform output failed:\n{finished.stderr.strip()}")
+        return cast("dict[str, Any]", json.loads(finished.stdout))
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self._start(arguments)
+        try:
+            output, problems = process.communicate()
+        except BaseException:
+            _interrupt(process)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, problems)
+
+    def _stream(self, *arguments: str) -> Iterator[dict[str, Any]]:
+        process = self._start(arguments)
+        try:
+            for line in process.stdout or ():
+                yield json.loads(line)
+            problems = process.stderr.read().strip() if process.stderr else ""
+            if process.wait() != 0 and problems:
+                raise LocalError(f"terraform {arguments[0]} failed:\n{problems}")
+        except BaseException:
+            _interrupt(process)
+            raise
+
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["terraform", *arguments],
+            cwd=self.directory,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches it once, from here, and not a second time from the terminal
+        )
+
+
+def check_version() -> None:
+    """Check that Terraform is there and new enough; raises `LocalError` with the remedy."""
+    wanted = ".".join(map(str, _LEAST_VERSION))
+    if shutil.which("terraform") is None:
+        raise LocalError(f"terraform is not on PATH. Install Terraform {wanted} or later.")
+    finished = subprocess.run(
+        ["terraform", "version", "-json"], env=_environment(), check=False, capture_output=True, text=True
+    )
+    try:
+        found = json.loads(finished.stdout)["terraform_version"]
+    except (ValueError, KeyError) as error:
+        raise LocalError(f"`terraform version` does not work: {finished.stderr.strip()}") from error
+    if tuple(int(part) for part in found.split("-")[0].split(".")[:2]) < _LEAST_VERSION:
+        raise LocalError(f"Terraform is {found}; install {wanted} or later.")
+
+
+def find_mirror(roots: Sequence[str] = _MIRROR_ROOTS) -> Path | None:
+    """Find a folder that holds the AWS provider, unpacked, for this platform; None when there is none."""
+    machine = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+    target = f"{platform.system().lower()}_{machine.get(platform.machine().lower(), platform.machine().lower())}"
+    for root in roots:
+        for depth in range(_MIRROR_DEPTH + 1):
+            for provider in sorted(Path(root).glob("*/" * depth + str(_PROVIDER))):
+                if any(provider.glob(f"*/{target}/terraform-provider-aws*")):
+                    return provider.parents[len(_PROVIDER.parts) - 1]
+    return None
+
+
+def _init_options() -> Iterator[list[str]]:
+    chosen_by_user = "TF_CLI_ARGS_init" in os.environ or Path(os.environ.get("TF_CLI_CONFIG_FILE", "")).is_file()
+    if not chosen_by_user and (mirror := find_mirror()):
+        yield [f"-plugin-dir={mirror}"]
+    yield []
+
+
+def _environment() -> dict[str, str]:
+    """The user's environment without what would lead the provider to a real account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
+    return kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(_INTERRUPT_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

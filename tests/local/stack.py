@@ -1,0 +1,173 @@
+"""A deployed stack as the end-to-end tests use it, and the one check that every run must pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+import lambdas.analyze_images
+from local.environment import Environment
+
+SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+
+LONGEST_RUN_SECONDS = 240
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One uploaded object version."""
+
+    key: str
+    version_id: str
+    sha256: str
+
+
+@dataclass
+class Stack:
+    """The stack, and every upload that a test made."""
+
+    environment: Environment
+    uploads: list[Upload] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.s3 = self.environment.client("s3")
+        self.sqs = self.environment.client("sqs")
+        self.workflow = self.environment.client("stepfunctions")
+        self.functions = self.environment.client("lambda")
+        self.emulator = self.environment.emulator
+        self.source = self.environment.output("source_bucket_name")
+        self.final = self.environment.output("final_bucket_name")
+        self.queue_url = self.environment.output("queue_url")
+        self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
+        self.state_machine_arn = self.environment.output("state_machine_arn")
+        self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
+
+    # What a test does.
+
+    def upload(self, key: str, content: bytes) -> Upload:
+        version_id = self.s3.put_object(Bucket=self.source, Key=key, Body=content)["VersionId"]
+        upload = Upload(key, version_id, hashlib.sha256(content).hexdigest())
+        self.uploads.append(upload)
+        return upload
+
+    def start(self, **request: Any) -> str:
+        return str(self.workflow.start_execution(stateMachineArn=self.state_machine_arn, **request)["executionArn"])
+
+    def wait(self, execution_arn: str) -> dict[str, Any]:
+        deadline = time.monotonic() + LONGEST_RUN_SECONDS
+        while True:
+            described: dict[str, Any] = self.workflow.describe_execution(executionArn=execution_arn)
+            if described["status"] != "RUNNING":
+                return described
+            assert time.monotonic() < deadline, f"still running: {self.states(execution_arn)[-5:]}"
+            time.sleep(_POLL_SECONDS)
+
+    def run(self) -> dict[str, Any]:
+        return self.wait(self.start())
+
+    def reset(self) -> None:
+        """Forget everything of the test before: objects, messages, the emulator's counters and faults."""
+        self.uploads.clear()
+        for bucket in (self.source, self.final):
+            for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                for entry in page.get("Versions", []) + page.get("DeleteMarkers", []):
+                    self.s3.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
+        for url in (self.queue_url, self.dead_letter_queue_url):
+            self.sqs.purge_queue(QueueUrl=url)
+        self.emulator.reset()
+
+    # What a test asks.
+
+    def states(self, execution_arn: str) -> list[str]:
+        """The names of the states that an execution entered, in order."""
+        pages = self.workflow.get_paginator("get_execution_history").paginate(executionArn=execution_arn)
+        events = [event for page in pages for event in page["events"]]
+        return [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def messages(self, url: str | None = None) -> dict[str, int]:
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url or self.queue_url, AttributeNames=["All"])["Attributes"]
+        prefix = "ApproximateNumberOfMessages"
+        return {name.removeprefix(prefix): int(text) for name, text in attributes.items() if name.startswith(prefix)}
+
+    def read_json(self, key: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.s3.get_object(Bucket=self.final, Key=key)["Body"].read())
+        return content
+
+    def catalog(self) -> list[dict[str, Any]]:
+        bodies = (
+            self.s3.get_object(Bucket=self.final, Key=key)["Body"].read().decode()
+            for key in self.keys(self.final, "catalog/")
+        )
+        return [json.loads(line) for body in bodies for line in body.splitlines()]
+
+    def results(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Every result in the final bucket, by the upload it is of; overwritten ones count, for they are kept."""
+        found = defaultdict(list)
+        for entry in self._versions(self.final):
+            if entry["Key"].startswith(("processed/", "rejected/")) and entry["Key"].endswith(".json"):
+                answer = self.s3.get_object(Bucket=self.final, Key=entry["Key"], VersionId=entry["VersionId"])
+                if answer["Metadata"] == {"batch-vision": "result"}:
+                    result = json.loads(answer["Body"].read())
+                    assert entry["Key"] == f"{result['image_key']}.json"
+                    found[result["source"]["key"], result["source"]["version_id"]].append(result)
+        return dict(found)
+
+    def check(self, *, left: int = 0) -> None:
+        """Check, over every upload, what must hold after any run.
+
+        Exactly one of processed, rejected and still in the source bucket, with the same bytes; nothing in the
+        final bucket that is none of these; every result as the schema says; the model stopped, the mapping
+        disabled, nothing in flight, no dead letter.
+
+        Parameters
+        ----------
+        left
+            How many uploads are to be still in the source bucket.
+        """
+        waiting = {(entry["Key"], entry["VersionId"]) for entry in self._versions(self.source)}
+        images = defaultdict(set)
+        for entry in self._versions(self.final):
+            content = self.s3.get_object(Bucket=self.final, Key=entry["Key"], VersionId=entry["VersionId"])["Body"]
+            images[entry["Key"]].add(hashlib.sha256(content.read()).hexdigest())
+        results = self.results()
+        current = set()
+        for upload in self.uploads:
+            identity = (upload.key, upload.version_id)
+            places = {result["image_key"] for result in results.get(identity, [])}
+            assert len(places) + (identity in waiting) == 1, f"{upload.key!r}: {places}, waiting {identity in waiting}"
+            for result in results.get(identity, []):
+                VALIDATOR.validate(result)
+                assert upload.sha256 in images[result["image_key"]], f"{upload.key!r} has not its bytes"
+                current |= {result["image_key"], f"{result['image_key']}.json"}
+        assert set(results) | waiting == {(upload.key, upload.version_id) for upload in self.uploads}
+        for key in self.keys(self.final):
+            assert key in current or key.startswith(("catalog/", "runs/")), f"{key!r} belongs to no upload"
+        assert len(waiting) == left
+        self.check_nothing_runs()
+
+    def check_nothing_runs(self) -> None:
+        model = self.emulator.model()
+        assert model["status"] in ("STOPPED", "TRAINING_COMPLETED", "FAILED"), model
+        assert self.mapping_state() == "Disabled"
+        assert self.messages()["NotVisible"] == 0
+        assert sum(self.messages(self.dead_letter_queue_url).values()) == 0
+
+    def mapping_state(self) -> str:
+        return str(self.functions.get_event_source_mapping(UUID=self.mapping_uuid)["State"])
+
+    def _versions(self, bucket: str) -> list[dict[str, Any]]:
+        pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+        return [entry for page in pages for entry in page.get("Versions", [])]

@@ -1,0 +1,299 @@
+"""End to end on LocalStack: the real module, workflow and zip, and the emulator in the place of Rekognition."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from local import config
+from local.terraform import Terraform
+from tests.local.stack import Stack
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+SAMPLES = config.REPOSITORY / "local" / "samples" / "labelled"
+LABELLED = sorted(path for path in SAMPLES.rglob("*") if path.is_file())
+
+
+def picture(number: int = 0, kind: str = "PNG") -> bytes:
+    """One of the samples, each number a little different from the others."""
+    image = Image.open(LABELLED[number % len(LABELLED)]).convert("RGB")
+    image.putpixel((number % image.width, number // image.width), (number % 256, 0, 0))
+    content = io.BytesIO()
+    image.save(content, kind)
+    return content.getvalue()
+
+
+def test_a_second_plan_shows_no_changes(stack: Stack) -> None:
+    assert Terraform().plan() == (0, Terraform().plan()[1])
+
+
+def test_peer_failing_the_test_event_of_the_deployment_buys_a_batch(fresh_stack: Stack) -> None:
+    """The queue holds the s3:TestEvent that S3 sent when the notification was made, and no image waits."""
+    stack = fresh_stack
+    assert stack.messages()[""] == 1
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED"
+    assert stack.states(described["executionArn"])[-1] == "NothingToDo"
+    assert stack.emulator.model()["starts"] == 0
+    stack.check()
+
+
+def test_an_empty_queue_does_not_start_the_model(stack: Stack) -> None:
+    described = stack.run()
+    assert stack.states(described["executionArn"])[-1] == "NothingToDo"
+    assert stack.emulator.model()["starts"] == 0
+    stack.check()
+
+
+NAMES = [
+    "a b/c+d (1).JPG",
+    "café/R&D 50%.jpeg",
+    "日本/x.png",
+    "deep/er/and/deep/er/image.PNG",
+    "no suffix",
+    "100%25=1;2,3@4:5!$'*.png",
+    "x" * 200 + "/" + "y" * 819 + ".png",
+    "é" * 500 + "/" + "z" * 19 + ".jpg",
+]
+
+
+def test_more_than_a_hundred_images_under_names_of_all_kinds(stack: Stack) -> None:
+    assert len(NAMES[-2].encode()) == len(NAMES[-1].encode()) == 1024
+    names = NAMES + [f"belt {number % 7}/camera+{number % 3}/{number:03}.png" for number in range(100)]
+    for number, name in enumerate(names):
+        stack.upload(name, picture(number, "PNG" if name.lower().endswith("png") else "JPEG"))
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    results = stack.results()
+    assert all(result["status"] == "processed" for found in results.values() for result in found)
+    for name in names[:6]:
+        assert f"processed/{name}" in stack.keys(stack.final)
+    summary = json.loads(described["output"])
+    assert (summary["images_processed"], summary["images_rejected"]) == (len(names), 0)
+    assert stack.read_json(f"runs/{summary['run_id']}.json") == summary
+    assert {line["key"] for line in stack.catalog()} == set(names)
+    model = stack.emulator.model()
+    assert (model["starts"], model["stops"]) == (1, 1)
+    assert 0 < model["billed_unit_seconds"] <= summary["model_on_seconds"]
+
+
+def test_a_plan_after_a_run_shows_no_changes(stack: Stack) -> None:
+    stack.upload("a.png", picture())
+    assert stack.run()["status"] == "SUCCEEDED"
+    status, printed = Terraform().plan()
+    assert status == 0, printed
+
+
+def test_the_schedule_itself_starts_a_run(stack: Stack) -> None:
+    """Not StartExecution: the EventBridge rule, made by Terraform, with its own role."""
+    uploads = [stack.upload(f"{number}.png", picture(number)) for number in range(3)]
+    rule, events = stack.environment.output("schedule_rule_name"), stack.environment.client("events")
+    assert events.describe_rule(Name=rule)["ScheduleExpression"] == "rate(1 hour)"
+    before = set(executions(stack))
+    stack.apply(schedule_expression="rate(1 minute)")
+    try:
+        deadline = time.monotonic() + 150
+        while not (started := set(executions(stack)) - before):
+            assert time.monotonic() < deadline, "the rule started nothing"
+            time.sleep(1)
+    finally:
+        stack.apply()
+    assert stack.wait(started.pop())["status"] == "SUCCEEDED"
+    for arn in set(executions(stack)) - before:
+        stack.wait(arn)
+    stack.check()
+    assert len(stack.results()) == len(uploads)
+
+
+def executions(stack: Stack) -> list[str]:
+    listed = stack.workflow.list_executions(stateMachineArn=stack.state_machine_arn)["executions"]
+    return [execution["executionArn"] for execution in listed]
+
+
+def test_two_uploads_of_one_name(stack: Stack) -> None:
+    stack.upload("same.png", picture(1))
+    newer = stack.upload("same.png", picture(2))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    assert stack.read_json("processed/same.png.json")["source"]["version_id"] == newer.version_id
+    again = stack.upload("same.png", picture(3))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    assert stack.read_json("processed/same.png.json")["source"]["version_id"] == again.version_id
+
+
+def test_files_that_are_not_images_are_rejected_with_their_reason(stack: Stack) -> None:
+    stack.upload("good.png", picture())
+    stack.upload("right bytes.txt", picture(1, "JPEG"))
+    stack.upload("notes.jpg", b"no picture at all")
+    stack.upload("notes.json", b"{}")
+    stack.upload("empty.png", b"")
+    stack.upload("truncated.png", picture(2)[:200])
+    stack.upload("folder/", b"")
+    tiny = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(tiny, "PNG")
+    stack.upload("tiny.png", tiny.getvalue())
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    rejected = {result["source"]["key"]: result for (found,) in stack.results().values() if (result := found)["error"]}
+    assert set(rejected) == {"notes.jpg", "notes.json", "empty.png", "truncated.png", "folder/", "tiny.png"}
+    assert rejected["notes.jpg"]["error"]["type"] == "InvalidImageFormatError"
+    assert rejected["tiny.png"]["error"]["type"] == "InvalidImageError"
+    assert json.loads(described["output"])["images_rejected"] == 6
+
+
+def test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing(stack: Stack) -> None:
+    stack.upload("good.png", picture())
+    for body in ("rubbish", "{}", '{"Records": [{"s3": 1}]}', '{"Event": "s3:TestEvent"}'):
+        stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    assert stack.messages()[""] == 0
+
+
+def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack) -> None:
+    """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
+    for number in range(12):
+        stack.upload(f"{number}.png", picture(number))
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
+    assert stack.messages()[""] == 0
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    assert json.loads(described["output"])["requeued_images"] == 12
+
+
+def test_the_same_event_again_changes_nothing(stack: Stack) -> None:
+    upload = stack.upload("a.png", picture())
+    record = {
+        "eventName": "ObjectCreated:Put",
+        "eventTime": "2026-11-20T08:00:00.000Z",
+        "s3": {"bucket": {"name": stack.source}, "object": {"key": "a.png", "versionId": upload.version_id, "size": 1}},
+    }
+    body = json.dumps({"Records": [record]})
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
+    stack.upload("b.png", picture(1))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    assert len(stack.results()["a.png", upload.version_id]) == 1
+
+
+def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
+    stack.emulator.inject("DetectCustomLabels", "ProvisionedThroughputExceededException", probability=0.3)
+    stack.emulator.inject("DetectCustomLabels", "InternalServerError", probability=0.1)
+    for number in range(40):
+        stack.upload(f"{number}.png", picture(number))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
+    """A model that fails on its way up: the run fails by that name, nothing is lost, the next run does it."""
+    stack.emulator.inject("StartProjectVersion", "FAILED", count=1)
+    stack.upload("a.png", picture())
+    described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "ModelFailedError")
+    stack.check(left=1)
+    summary = stack.read_json(f"runs/{described['name']}.json")
+    assert (summary["outcome"], summary["error"]["type"]) == ("failed", "ModelFailedError")
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack) -> None:
+    stack.emulator.set(start_seconds=3600)
+    stack.upload("a.png", picture())
+    execution = stack.start()
+    time.sleep(3)
+    assert stack.emulator.model()["status"] == "STARTING"
+    # The model is stuck for longer than start_timeout_seconds, and lets itself be stopped only when it is up.
+    deadline = time.monotonic() + 120
+    while "StopModel" not in stack.states(execution):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    stack.emulator.set(start_seconds=0)
+    described = stack.wait(execution)
+    assert (described["status"], described["error"]) == ("FAILED", "ModelStartTimeoutError")
+    stack.check(left=1)
+
+
+def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
+    stack.emulator.force_status("TRAINING_IN_PROGRESS")
+    stack.upload("a.png", picture())
+    described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "ModelNotTrainedError")
+    stack.emulator.reset()
+    stack.check(left=1)
+
+
+def test_peer_failing_a_failed_stop_is_reported_as_success(stack: Stack) -> None:
+    """The service takes the request and refuses three times; the run ends only when it says STOPPED."""
+    stack.emulator.inject("StopProjectVersion", "InternalServerError", count=12)
+    stack.upload("a.png", picture())
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    assert stack.emulator.model()["stops"] == 1
+    stack.check()
+
+
+def test_peer_failing_the_start_is_polled_for_minutes_and_the_model_held(stack: Stack) -> None:
+    """One image: the model is on for little more than its own start and stop."""
+    stack.upload("a.png", picture())
+    described = stack.run()
+    settings = stack.emulator.state()["settings"]
+    on = json.loads(described["output"])["model_on_seconds"]
+    assert on < settings["start_seconds"] + settings["stop_seconds"] + 60
+    stack.check()
+
+
+def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
+    """Ten at once: one does the work, the others see it and end."""
+    for number in range(5):
+        stack.upload(f"{number}.png", picture(number))
+    arns = [stack.start() for _ in range(10)]
+    assert {stack.wait(arn)["status"] for arn in arns} == {"SUCCEEDED"}
+    assert stack.emulator.model()["starts"] == 1
+    last = [stack.states(arn)[-1] for arn in arns]
+    assert last.count("RunSucceeded") == 1
+    assert set(last) <= {"RunSucceeded", "AlreadyRunning", "NothingToDo"}
+    stack.check()
+
+
+def test_peer_failing_enabling_while_disabling_is_swallowed(stack: Stack) -> None:
+    """The mapping is closed the moment before the run opens it."""
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    stack.upload("a.png", picture())
+    execution = stack.start()
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=False)
+    assert stack.wait(execution)["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_the_functions_logs_are_where_a_user_finds_them(stack: Stack) -> None:
+    stack.upload("a.png", picture())
+    stack.run()
+    name = stack.environment.output("analyze_images_function_name")
+    log = Path(config.LOGS / "lambda" / f"{name}.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    outcomes = [line for line in lines if line.get("message") == "image" and line.get("key") == "a.png"]
+    assert outcomes[-1]["outcome"] == "processed"
+    emf = [line for line in lines if "_aws" in line]
+    assert "ImagesProcessed" in emf[-1]
+
+
+def test_every_function_runs_with_its_own_role_and_log_group(stack: Stack) -> None:
+    listed: list[dict[str, Any]] = stack.functions.list_functions()["Functions"]
+    assert len({function["Role"] for function in listed}) == len(listed) == 6
+    groups = {group["logGroupName"] for group in stack.environment.client("logs").describe_log_groups()["logGroups"]}
+    assert {f"/aws/lambda/{function['FunctionName']}" for function in listed} <= groups
