@@ -46,7 +46,10 @@ class BackgroundProcess:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
         found = _look_up(self.pid)
-        return found is not None and found.started == self.started and self.marker in found.command
+        if found is None or found.started != self.started:
+            return False
+        # The command line is empty while the program replaces the fork, and again while it ends.
+        return not found.command or self.marker in found.command
 
     def stop(self, timeout_seconds: float) -> None:
         """Ask it to stop, and kill its process group when it has not after `timeout_seconds`.
@@ -177,7 +180,8 @@ def _look_up(pid: int) -> _Found | None:
     words = result.stdout.split()
     if len(words) < 7 or words[0].startswith("Z"):
         return None
-    return _Found(" ".join(words[1:6]), " ".join(words[6:]))
+    command = " ".join(words[6:])
+    return _Found(" ".join(words[1:6]), "" if command.startswith("(") else command)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

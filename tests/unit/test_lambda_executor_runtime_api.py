@@ -101,7 +101,9 @@ def test_unknown_resources(api, method, path):
 
 def test_a_body_of_unknown_length_is_refused(api):
     connection = http.client.HTTPConnection(api.address, timeout=10)
-    connection.request("POST", f"{PREFIX}init/error", iter([b"{}"]), encode_chunked=True)
+    connection.putrequest("POST", f"{PREFIX}init/error")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
     assert connection.getresponse().status == 411
     connection.close()
 
