@@ -70,5 +70,5 @@ $(VENVS)/%/.installed: requirements/%.txt
 	echo "installing $< into $(VENVS)/$*"; \
 	rm -rf $(VENVS)/$*; \
 	"$$python" -m venv $(VENVS)/$*; \
-	$(VENVS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; \
+	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<; \
 	touch $@

@@ -63,7 +63,9 @@ MODULE_ARGUMENTS: dict[str, Any] = {
     "start_timeout_seconds": 120,
     "stop_timeout_seconds": 120,
     "trigger_poll_seconds": 1,
+    "trigger_timeout_seconds": 60,
     "drain_poll_seconds": 2,
+    "drain_timeout_seconds": 1200,
     "force_destroy": True,
 }
 

@@ -101,7 +101,7 @@ def report(
     table.add_row("predictions by label", _counted(results.by_label()).strip(" ()") or "none")
     if named:
         table.add_row("label is the folder's name", f"{agreeing} of {named}")
-    if summary:
+    if summary.get("model_on_seconds") is not None:
         on = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
         table.add_row("model on", on)
     table.add_row("billed", f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)")

@@ -98,14 +98,18 @@ class Terraform:
         problems: list[str] = []
         for event in self._stream("apply", "-auto-approve", "-input=false", "-json"):
             kind = event.get("type")
+            address = event.get("hook", event.get("change", {})).get("resource", {}).get("addr", "")
+            if ".data." in address:
+                continue
             if kind == "planned_change":
                 total += 1
             elif kind == "apply_complete":
                 done += 1
+            elif kind == "failed" and not problems:
+                problems.append(event["text"])
             elif kind == "diagnostic" and event["diagnostic"]["severity"] == "error":
                 problems.append(f"{event['diagnostic']['summary']}\n{event['diagnostic'].get('detail', '')}".strip())
             if progress and kind in ("planned_change", "apply_complete"):
-                address = event.get("hook", event.get("change", {})).get("resource", {}).get("addr", "")
                 progress(done, total, address.removeprefix("module.batch_vision."))
         if problems:
             raise LocalError("terraform apply failed:\n" + "\n".join(problems))
@@ -140,11 +144,14 @@ class Terraform:
     def _stream(self, *arguments: str) -> Iterator[dict[str, Any]]:
         process = self._start(arguments)
         try:
+            plain = []
             for line in process.stdout or ():
-                yield json.loads(line)
-            problems = process.stderr.read().strip() if process.stderr else ""
-            if process.wait() != 0 and problems:
-                raise LocalError(f"terraform {arguments[0]} failed:\n{problems}")
+                if line.startswith("{"):
+                    yield json.loads(line)
+                else:
+                    plain.append(line)
+            if process.wait() != 0:
+                yield {"type": "failed", "text": "".join(plain).strip()}
         except BaseException:
             _interrupt(process)
             raise
@@ -156,7 +163,7 @@ class Terraform:
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if "-json" in arguments else subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C reaches it once, from here, and not a second time from the terminal
         )
@@ -200,6 +207,8 @@ def _init_options() -> Iterator[list[str]]:
 def _environment() -> dict[str, str]:
     """The user's environment without what would lead the provider to a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
+    if not Path(kept.get("TF_CLI_CONFIG_FILE", "")).is_file():
+        kept.pop("TF_CLI_CONFIG_FILE", None)  # Terraform would warn of it in the middle of what it prints
     return kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
 
 

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 python=../build/venvs/dev/bin/python
 "$python" -m venv ../build/venvs/lock
-../build/venvs/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+../build/venvs/lock/bin/python -m pip install -qq --disable-pip-version-check uv==0.13.8
 compile() {
     ../build/venvs/lock/bin/uv pip compile --quiet --python-version 3.13 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links "$@"

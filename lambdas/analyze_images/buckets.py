@@ -164,8 +164,12 @@ class FinalBucket:
             with _translated():
                 self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
             raise
-        with _translated():
-            self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
+        try:
+            with _translated():
+                self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
+        except errors.ServiceUnavailableError:
+            if self._source.has(image.bucket, image.key, str(image.version_id)):
+                raise  # otherwise another delivery was faster, which not every S3 takes in silence
 
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""
