@@ -15,6 +15,7 @@ from local.display import Display
 from local.emulator.errors import EmulatorError
 from local.errors import LocalError
 from local.images import check_out, download, find_images, upload
+from local.terraform import check_module
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -89,6 +90,12 @@ def down_command() -> None:
     """Stop the local environment."""
     stopped = environment.down()
     click.echo("The local environment is stopped." if stopped else "No local environment was running.")
+
+
+@main.command("check-terraform")
+def check_terraform_command() -> None:
+    """Check format, validity and native tests of the Terraform module."""
+    check_module()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

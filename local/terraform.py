@@ -43,11 +43,14 @@ class Terraform:
     Parameters
     ----------
     directory
-        Where the generated root and its state are.
+        Where the configuration and its state are.
+    data_directory
+        Where Terraform keeps providers and modules, when not in that directory.
     """
 
-    def __init__(self, directory: Path = config.LOCAL_BUILD / "terraform") -> None:
+    def __init__(self, directory: Path = config.LOCAL_BUILD / "terraform", data_directory: Path | None = None) -> None:
         self.directory = directory
+        self._data_directory = data_directory
 
     def write_root(self, arguments: Mapping[str, Any], localstack_url: str = config.LOCALSTACK_URL) -> None:
         """Write the root configuration: the committed provider and outputs, and the module with these arguments."""
@@ -71,7 +74,7 @@ class Terraform:
         check_version()
         problems = []
         for options in _init_options():
-            finished = self._run("init", "-input=false", "-no-color", "-lockfile=readonly", *options)
+            finished = self.run("init", "-input=false", "-no-color", "-lockfile=readonly", *options)
             if finished.returncode == 0:
                 return
             problems.append((finished.stderr or finished.stdout).strip())
@@ -81,13 +84,15 @@ class Terraform:
             f" set TF_CLI_ARGS_init=-plugin-dir=DIR.\n{problems[-1]}"
         )
 
-    def apply(self, progress: Callable[[int, int, str], None] | None = None) -> None:
+    def apply(self, progress: Callable[[int, int, str], None] | None = None, options: Sequence[str] = ()) -> None:
         """Apply without asking.
 
         Parameters
         ----------
         progress
             Called with the number of finished resources, their total, and the address of the last one.
+        options
+            More options of `terraform apply`.
 
         Raises
         ------
@@ -96,7 +101,7 @@ class Terraform:
         """
         done = total = 0
         problems: list[str] = []
-        for event in self._stream("apply", "-auto-approve", "-input=false", "-json"):
+        for event in self._stream("apply", "-auto-approve", "-input=false", "-json", *options):
             kind = event.get("type")
             address = event.get("hook", event.get("change", {})).get("resource", {}).get("addr", "")
             if ".data." in address:
@@ -116,23 +121,24 @@ class Terraform:
 
     def plan(self) -> tuple[int, str]:
         """Plan, and give the detailed exit status (0: no changes, 1: error, 2: changes) and what was printed."""
-        finished = self._run("plan", "-input=false", "-no-color", "-detailed-exitcode")
+        finished = self.run("plan", "-input=false", "-no-color", "-detailed-exitcode")
         return finished.returncode, finished.stdout + finished.stderr
 
     def destroy(self) -> None:
         """Destroy without asking; raises `LocalError` with Terraform's own messages."""
-        finished = self._run("destroy", "-auto-approve", "-input=false", "-no-color")
+        finished = self.run("destroy", "-auto-approve", "-input=false", "-no-color")
         if finished.returncode != 0:
             raise LocalError(f"terraform destroy failed:\n{finished.stderr.strip()}")
 
     def outputs(self) -> dict[str, Any]:
         """Give what `terraform output -json` prints."""
-        finished = self._run("output", "-json")
+        finished = self.run("output", "-json")
         if finished.returncode != 0:
             raise LocalError(f"terraform output failed:\n{finished.stderr.strip()}")
         return cast("dict[str, Any]", json.loads(finished.stdout))
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of Terraform in the directory and give what came of it."""
         process = self._start(arguments)
         try:
             output, problems = process.communicate()
@@ -160,13 +166,35 @@ class Terraform:
         return subprocess.Popen(
             ["terraform", *arguments],
             cwd=self.directory,
-            env=_environment(),
+            env=_environment() | ({"TF_DATA_DIR": str(self._data_directory)} if self._data_directory else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if "-json" in arguments else subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C reaches it once, from here, and not a second time from the terminal
         )
+
+
+def check_module() -> None:
+    """Check the module: format, validity and its native tests.
+
+    Raises
+    ------
+    LocalError
+        Terraform's own messages.
+    """
+    check_version()
+    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-module")
+    for folder in (MODULE, ROOT):
+        finished = module.run("fmt", "-recursive", "-check", "-diff", str(folder))
+        if finished.returncode != 0:
+            raise LocalError(f"`make format` would change:\n{finished.stdout}{finished.stderr}")
+    module.init()
+    for command in ("validate", "test"):
+        finished = module.run(command, "-no-color")
+        if finished.returncode != 0:
+            raise LocalError(f"terraform {command} failed:\n{finished.stdout}{finished.stderr}")
+        print(f"terraform {command}: {finished.stdout.strip().splitlines()[-1]}")
 
 
 def check_version() -> None:

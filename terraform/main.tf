@@ -107,7 +107,15 @@ locals {
           resources = [local.source_objects_arn]
         }
         WriteResults = {
-          actions = ["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"]
+          # Deleting is for a result whose image was deleted before it could be copied; aborting, for the parts of an
+          # object over 5 GiB.
+          actions = [
+            "s3:AbortMultipartUpload",
+            "s3:DeleteObject",
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:PutObjectTagging",
+          ]
           resources = [
             "${module.final_bucket.bucket_arn}/catalog/*",
             "${module.final_bucket.bucket_arn}/processed/*",
@@ -188,7 +196,6 @@ locals {
           actions   = ["s3:PutObject"]
           resources = ["${module.final_bucket.bucket_arn}/runs/*"]
         }
-        DescribeModel = local.backend.describe
       })
     }
   }
@@ -197,8 +204,6 @@ locals {
     SOURCE_BUCKET_NAME        = module.source_bucket.bucket_name
     SOURCE_PREFIX             = var.source_prefix
     FINAL_BUCKET_NAME         = module.final_bucket.bucket_name
-    QUEUE_URL                 = module.queue.queue_url
-    MAX_RECEIVE_COUNT         = tostring(var.max_receive_count)
     BACKEND                   = var.backend
     BACKEND_SETTINGS          = jsonencode(local.backend.settings)
     MIN_CONFIDENCE_PERCENT    = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)

@@ -438,9 +438,9 @@ variable "start_timeout_seconds" {
 }
 
 variable "stop_timeout_seconds" {
-  description = "Seconds until a model that has not stopped is reported as an error of the run"
+  description = "Seconds until a model that has not stopped is reported as an error of the run. A model that is starting stops only when it is up, so allow for a start too"
   type        = number
-  default     = 900
+  default     = 3600
   nullable    = false
 
   validation {

@@ -24,8 +24,6 @@ class Settings:
         Where images are uploaded. The prefix is empty or a leading part of the keys.
     final_bucket_name
         Where images, results, catalog and run summaries go.
-    queue_url
-        The queue that S3 notifies.
     backend, backend_settings
         The model service and what its backend needs to know, as strings.
     min_confidence_percent
@@ -41,7 +39,6 @@ class Settings:
     source_bucket_name: str
     source_prefix: str
     final_bucket_name: str
-    queue_url: str
     backend: str
     backend_settings: Mapping[str, str]
     min_confidence_percent: float | None
@@ -63,7 +60,6 @@ class Settings:
             source_bucket_name=_text(environment, "SOURCE_BUCKET_NAME"),
             source_prefix=environment.get("SOURCE_PREFIX", ""),
             final_bucket_name=_text(environment, "FINAL_BUCKET_NAME"),
-            queue_url=_text(environment, "QUEUE_URL"),
             backend=_text(environment, "BACKEND"),
             backend_settings=_string_map(environment, "BACKEND_SETTINGS"),
             min_confidence_percent=_optional_percent(environment, "MIN_CONFIDENCE_PERCENT"),

@@ -93,8 +93,6 @@ run "environment_carries_the_settings" {
       SOURCE_BUCKET_NAME           = output.source_bucket_name
       SOURCE_PREFIX                = "incoming/"
       FINAL_BUCKET_NAME            = output.final_bucket_name
-      QUEUE_URL                    = output.queue_url
-      MAX_RECEIVE_COUNT            = "7"
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
       MIN_CONFIDENCE_PERCENT       = "72.5"
@@ -129,15 +127,15 @@ run "each_function_may_do_what_it_does_and_no_more" {
       }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels",
-        "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion",
-        "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:PutObject", "s3:PutObjectTagging",
+        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging",
+        "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:PutObject", "s3:PutObjectTagging",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
       ]
       check_backlog  = ["s3:ListBucket"]
       requeue_images = ["s3:ListBucket", "s3:ListBucketVersions", "sqs:SendMessage"]
       start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
       stop_model     = ["rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion"]
-      summarize_run  = ["rekognition:DescribeProjectVersions", "s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      summarize_run  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
     })
     error_message = "A function has gained or lost a permission."
   }

@@ -1,19 +1,39 @@
-"""The real LocalStack of the end-to-end tests: one for the whole session, ended with it."""
+"""What the end-to-end tests run on: a LocalStack alone, or the whole stack, one at a time on a machine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
-from local import config
+from local import config, environment
+from local.display import Display
+from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
 from local.localstack import start_localstack
+from tests.local.stack import Stack
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+LABELLED = config.REPOSITORY / "local" / "samples" / "labelled"
+
+# Waits and bounds as short as the tests can bear, through the variables that users have too.
+ARGUMENTS = MODULE_ARGUMENTS | {
+    "name_prefix": "e2e",
+    "analyze_timeout_seconds": 10,
+    "start_timeout_seconds": 20,
+    "stop_timeout_seconds": 60,
+    "stall_timeout_seconds": 90,
+    "drain_poll_seconds": 1,
+    "drain_timeout_seconds": 600,
+}
+TIMES = EMULATOR_SETTINGS | {
+    "start_seconds": 2,
+    "stop_seconds": 1,
+    "latency_ms": 20,
+    "transactions_per_second_per_unit": 20,
+}
 
 
 @dataclass(frozen=True)
@@ -34,10 +54,34 @@ class LocalStackEndpoint:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def localstack() -> Iterator[LocalStackEndpoint]:
     running = start_localstack(dies_with_parent=True)
     try:
         yield LocalStackEndpoint(running.url)
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="module")
+def applied() -> Iterator[Stack]:
+    """The stack, applied once for all tests of a file."""
+    display = Display()
+    running = environment.up(display, LABELLED, dies_with_parent=True, arguments=ARGUMENTS, emulator_settings=TIMES)
+    try:
+        yield Stack(running, ARGUMENTS)
+    finally:
+        environment.down()
+
+
+@pytest.fixture
+def fresh_stack(applied: Stack) -> Stack:
+    """The stack as the apply left it, with the message of the deployment; for the first test of a file only."""
+    return applied
+
+
+@pytest.fixture
+def stack(applied: Stack) -> Stack:
+    """The stack, with nothing in it."""
+    applied.reset()
+    return applied

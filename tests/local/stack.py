@@ -14,6 +14,7 @@ import jsonschema
 
 import lambdas.analyze_images
 from local.environment import Environment
+from local.terraform import Terraform
 
 SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
@@ -36,6 +37,7 @@ class Stack:
     """The stack, and every upload that a test made."""
 
     environment: Environment
+    arguments: dict[str, Any] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,12 @@ class Stack:
 
     def run(self) -> dict[str, Any]:
         return self.wait(self.start())
+
+    def apply(self, *options: str, **arguments: Any) -> None:
+        """Apply again, with some of the module's arguments changed."""
+        terraform = Terraform()
+        terraform.write_root(self.arguments | arguments)
+        terraform.apply(options=options)
 
     def reset(self) -> None:
         """Forget everything of the test before: objects, messages, the emulator's counters and faults."""

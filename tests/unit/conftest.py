@@ -22,7 +22,6 @@ ENVIRONMENT = {
     "SOURCE_BUCKET_NAME": "source",
     "SOURCE_PREFIX": "",
     "FINAL_BUCKET_NAME": "final",
-    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/queue",
     "BACKEND": "rekognition_custom_labels",
     "BACKEND_SETTINGS": (
         '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'

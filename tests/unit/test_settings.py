@@ -28,7 +28,6 @@ def test_is_frozen(settings: Settings) -> None:
     [
         ("SOURCE_BUCKET_NAME", None),
         ("FINAL_BUCKET_NAME", ""),
-        ("QUEUE_URL", None),
         ("BACKEND", None),
         ("MIN_INFERENCE_UNITS", "0"),
         ("MAX_INFERENCE_UNITS", "two"),
