@@ -49,27 +49,35 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
         raise LocalError(f"BACKEND={backend} is not known. Use one of: {', '.join(run.backend_names())}.")
     found = find_images(images, "IMAGES")
     find_images(labelled, "LABELLED")
-    if out == DEFAULT_OUT:
-        shutil.rmtree(out, ignore_errors=True)
-    check_out(out)
+    is_default_out = out.resolve() == DEFAULT_OUT
+    if not is_default_out:
+        check_out(out)
     display = Display()
     display.console.print(f"{len(found)} files in {images}", highlight=False)
+    stack = environment.up(display, labelled, dies_with_parent=True)
     try:
-        stack = environment.up(display, labelled, dies_with_parent=True)
-        with display.step("Uploading") as step:
-            upload(stack, found, step.progress)
-            step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
-        with display.step("Running the workflow") as step:
-            described = run.run(stack, len(found), step)
-            step.done(described["status"])
-        with display.step("Downloading") as step:
-            results = download(stack, out, step.progress)
-            step.done(str(out))
-        is_good = run.report(display.console, stack, described, results, len(found), out)
+        is_good = _run(display, stack, found, out, is_default_out=is_default_out)
     finally:
         with display.step("Taking everything down"):
             environment.down()
     sys.exit(0 if is_good else 1)
+
+
+def _run(
+    display: Display, stack: environment.Environment, found: dict[str, Path], out: Path, *, is_default_out: bool
+) -> bool:
+    if is_default_out:
+        shutil.rmtree(out, ignore_errors=True)  # the results of the run before
+    with display.step("Uploading") as step:
+        upload(stack, found, step.progress)
+        step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
+    with display.step("Running the workflow") as step:
+        described = run.run(stack, len(found), step)
+        step.done(described["status"])
+    with display.step("Downloading") as step:
+        results = download(stack, out, step.progress)
+        step.done(str(out))
+    return run.report(display.console, stack, described, results, len(found), out)
 
 
 @main.command("up")

@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.errors import LocalError
 
@@ -99,36 +99,55 @@ def start_background(
     command = [str(argument) for argument in arguments]
     if marker not in " ".join(command):
         raise ValueError(f"{marker!r} is not in the command line {command}")
-    read_end, write_end = os.pipe()
-    if dies_with_parent:
-        command = [sys.executable, str(Path(__file__).with_name("lifeline.py")), str(read_end), *command]
     try:
         with log_file.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(read_end,) if dies_with_parent else (),
-            )
+            options: dict[str, Any] = {
+                "cwd": directory,
+                "env": dict(environment),
+                "stdin": subprocess.DEVNULL,
+                "stdout": output,
+                "stderr": subprocess.STDOUT,
+            }
+            if dies_with_parent:
+                process, lifeline = start_tied(command, **options)
+                _LIFELINES[process.pid] = lifeline
+            else:
+                process = subprocess.Popen(command, start_new_session=True, **options)
     except OSError as error:
-        os.close(write_end)
-        raise LocalError(f"cannot start {command[0]}: {error.strerror}. Run `make install` again.") from error
-    finally:
-        os.close(read_end)
-    if dies_with_parent:
-        _LIFELINES[process.pid] = write_end
-    else:
-        os.close(write_end)
+        raise LocalError(
+            f"cannot start {command[0]}: {error.strerror}. Remove build/venvs and run the command again."
+        ) from error
     found = _look_up(process.pid)
     background = BackgroundProcess(process.pid, found.started if found else "", marker, pid_file)
     pid_file.write_text(json.dumps({"pid": background.pid, "started": background.started, "marker": marker}) + "\n")
     # `is_running` reaps it; without this, subprocess warns of a process that is meant to go on.
     process.returncode = 0
     return background
+
+
+def start_tied(command: Sequence[str], **options: Any) -> tuple[subprocess.Popen[Any], int]:
+    """Start a program in a session of its own that ends when this process ends, even when that is killed.
+
+    Parameters
+    ----------
+    options
+        As for `subprocess.Popen`.
+
+    Returns
+    -------
+    process, lifeline
+        The lifeline is a file descriptor; closing it ends the program.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        tied = [sys.executable, str(Path(__file__).with_name("lifeline.py")), str(read_end), *command]
+        process = subprocess.Popen(tied, start_new_session=True, pass_fds=(read_end,), **options)
+    except BaseException:
+        os.close(write_end)
+        raise
+    finally:
+        os.close(read_end)
+    return process, write_end
 
 
 def find_background(pid_file: Path) -> BackgroundProcess | None:

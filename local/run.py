@@ -7,8 +7,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from local.environment import MODULE_ARGUMENTS
 from local.errors import LocalError
 
@@ -95,23 +93,26 @@ def report(
     agreeing, named = results.agreement(model["labels"])
     billed = model["billed_unit_seconds"]
 
-    table = Table.grid(padding=(0, 2))
-    table.add_row("images processed", f"{processed} of {images}")
-    table.add_row("images rejected", str(rejected) + _counted(results.by_reason()))
-    table.add_row("predictions by label", _counted(results.by_label()).strip(" ()") or "none")
+    settings = environment.emulator.state()["settings"]
+    lines = {
+        "images processed": f"{processed} of {images}",
+        "images rejected": f"{rejected}{_counted(results.by_reason())}",
+        "predictions by label": _counted(results.by_label()).strip(" ()") or "none",
+    }
     if named:
-        table.add_row("label is the folder's name", f"{agreeing} of {named}")
+        lines["label is the folder's name"] = f"{agreeing} of {named}"
     if summary.get("model_on_seconds") is not None:
-        on = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
-        table.add_row("model on", on)
-    table.add_row("billed", f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)")
+        lines["model on"] = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
     price = f"${PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS:.2f} an hour for each inference unit"
-    start_seconds = environment.emulator.state()["settings"]["start_seconds"]
-    table.add_row("would have cost on AWS", f"${cost_dollars(billed):.4f}, at {price}")
-    table.add_row("", f"(the emulator starts in {start_seconds:g} s; the service takes 10 to 30 minutes)")
-    table.add_row("results", str(out))
+    times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
+    lines |= {
+        "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
+        "would cost on AWS": f"${cost_dollars(billed):.4f} at {price} ({times})",
+        "results": str(out),
+    }
     console.print()
-    console.print(table)
+    for name, text in lines.items():
+        console.print(f"{name:<28}{text}", highlight=False)
 
     problems = []
     if described["status"] != "SUCCEEDED":

@@ -8,11 +8,13 @@ import platform
 import shutil
 import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from local import config
 from local.errors import LocalError
+from local.processes import start_tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,18 +141,13 @@ class Terraform:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform in the directory and give what came of it."""
-        process = self._start(arguments)
-        try:
+        with self._running(arguments, subprocess.PIPE) as process:
             output, problems = process.communicate()
-        except BaseException:
-            _interrupt(process)
-            raise
         return subprocess.CompletedProcess(process.args, process.returncode, output, problems)
 
     def _stream(self, *arguments: str) -> Iterator[dict[str, Any]]:
-        process = self._start(arguments)
-        try:
-            plain = []
+        plain = []
+        with self._running(arguments, subprocess.STDOUT) as process:
             for line in process.stdout or ():
                 if line.startswith("{"):
                     yield json.loads(line)
@@ -158,21 +155,26 @@ class Terraform:
                     plain.append(line)
             if process.wait() != 0:
                 yield {"type": "failed", "text": "".join(plain).strip()}
-        except BaseException:
-            _interrupt(process)
-            raise
 
-    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def _running(self, arguments: Sequence[str], problems: int) -> Iterator[subprocess.Popen[str]]:
+        """Run Terraform apart from the terminal, which would send it a Ctrl-C of its own."""
+        process, lifeline = start_tied(
             ["terraform", *arguments],
             cwd=self.directory,
             env=_environment() | ({"TF_DATA_DIR": str(self._data_directory)} if self._data_directory else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if "-json" in arguments else subprocess.PIPE,
+            stderr=problems,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches it once, from here, and not a second time from the terminal
         )
+        try:
+            yield process
+        except BaseException:
+            _interrupt(process)
+            raise
+        finally:
+            os.close(lifeline)
 
 
 def check_module() -> None:

@@ -90,114 +90,123 @@ locals {
       description     = "Asks the model about each image of a batch, writes the result and moves the image"
       memory_mb       = var.analyze_memory_mb
       timeout_seconds = var.analyze_timeout_seconds
-      statements = merge(local.use_key, {
-        TakeMessages = {
-          actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-          resources = [module.queue.queue_arn]
-        }
-        # Copying a tagged object reads its tags.
-        ReadAndRemoveImages = {
-          actions = [
-            "s3:DeleteObjectVersion",
-            "s3:GetObject",
-            "s3:GetObjectTagging",
-            "s3:GetObjectVersion",
-            "s3:GetObjectVersionTagging",
-          ]
-          resources = [local.source_objects_arn]
-        }
-        WriteResults = {
-          # Deleting is for a result whose image was deleted before it could be copied; aborting, for the parts of an
-          # object over 5 GiB.
-          actions = [
-            "s3:AbortMultipartUpload",
-            "s3:DeleteObject",
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:PutObjectTagging",
-          ]
-          resources = [
-            "${module.final_bucket.bucket_arn}/catalog/*",
-            "${module.final_bucket.bucket_arn}/processed/*",
-            "${module.final_bucket.bucket_arn}/rejected/*",
-          ]
-        }
-        # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
-        TellMissingFromForbidden = {
-          actions   = ["s3:ListBucket"]
-          resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
-        }
-        DetectWithModel = local.backend.detect
-      })
     }
 
     check_backlog = {
       description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
       memory_mb       = var.control_memory_mb
       timeout_seconds = local.control_function_timeout_seconds
-      statements = {
-        ListImages = {
-          actions   = ["s3:ListBucket"]
-          resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
-        }
-      }
     }
 
     start_model = {
       description     = "Starts the model, or says how far its start has come"
       memory_mb       = var.control_memory_mb
       timeout_seconds = local.control_function_timeout_seconds
-      statements = {
-        DescribeModel = local.backend.describe
-        StartModel    = local.backend.start
-      }
     }
 
     stop_model = {
       description     = "Stops the model, or says how far its stop has come"
       memory_mb       = var.control_memory_mb
       timeout_seconds = local.control_function_timeout_seconds
-      statements = {
-        DescribeModel = local.backend.describe
-        StopModel     = local.backend.stop
-      }
     }
 
     requeue_images = {
       description     = "Puts images that have no message back on the queue"
       memory_mb       = var.control_memory_mb
       timeout_seconds = local.control_function_timeout_seconds
-      statements = merge(local.use_key, {
-        ListImageVersions = {
-          actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
-          resources = [module.source_bucket.bucket_arn]
-        }
-        SendMessages = {
-          actions   = ["sqs:SendMessage"]
-          resources = [module.queue.queue_arn]
-        }
-      })
     }
 
     summarize_run = {
       description     = "Sums up the catalog of a run and writes the summary"
       memory_mb       = var.control_memory_mb
       timeout_seconds = local.control_function_timeout_seconds
-      statements = merge(local.use_key, {
-        ListResults = {
-          actions   = ["s3:ListBucket"]
-          resources = [module.final_bucket.bucket_arn]
-        }
-        ReadCatalog = {
-          actions   = ["s3:GetObject"]
-          resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
-        }
-        WriteSummary = {
-          actions   = ["s3:PutObject"]
-          resources = ["${module.final_bucket.bucket_arn}/runs/*"]
-        }
-      })
     }
+  }
+
+  # What each function may do. Apart from the map above, so that functions are made while the queue still is.
+  function_statements = {
+    analyze_images = merge(local.use_key, {
+      TakeMessages = {
+        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        resources = [module.queue.queue_arn]
+      }
+      # Copying a tagged object reads its tags.
+      ReadAndRemoveImages = {
+        actions = [
+          "s3:DeleteObjectVersion",
+          "s3:GetObject",
+          "s3:GetObjectTagging",
+          "s3:GetObjectVersion",
+          "s3:GetObjectVersionTagging",
+        ]
+        resources = [local.source_objects_arn]
+      }
+      WriteResults = {
+        # Deleting is for a result whose image was deleted before it could be copied; aborting, for the parts of an
+        # object over 5 GiB.
+        actions = [
+          "s3:AbortMultipartUpload",
+          "s3:DeleteObject",
+          "s3:GetObject",
+          "s3:PutObject",
+          "s3:PutObjectTagging",
+        ]
+        resources = [
+          "${module.final_bucket.bucket_arn}/catalog/*",
+          "${module.final_bucket.bucket_arn}/processed/*",
+          "${module.final_bucket.bucket_arn}/rejected/*",
+        ]
+      }
+      # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+      }
+      DetectWithModel = local.backend.detect
+    })
+
+    check_backlog = {
+      ListImages = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+      }
+    }
+
+    start_model = {
+      DescribeModel = local.backend.describe
+      StartModel    = local.backend.start
+    }
+
+    stop_model = {
+      DescribeModel = local.backend.describe
+      StopModel     = local.backend.stop
+    }
+
+    requeue_images = merge(local.use_key, {
+      ListImageVersions = {
+        actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+        resources = [module.source_bucket.bucket_arn]
+      }
+      SendMessages = {
+        actions   = ["sqs:SendMessage"]
+        resources = [module.queue.queue_arn]
+      }
+    })
+
+    summarize_run = merge(local.use_key, {
+      ListResults = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+      ReadCatalog = {
+        actions   = ["s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+      }
+      WriteSummary = {
+        actions   = ["s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/runs/*"]
+      }
+    })
   }
 
   function_environment = {
@@ -231,7 +240,7 @@ module "function" {
   memory_mb          = each.value.memory_mb
   timeout_seconds    = each.value.timeout_seconds
   environment        = local.function_environment
-  statements         = each.value.statements
+  statements         = local.function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
   tags               = var.tags

@@ -122,8 +122,8 @@ run "each_function_may_do_what_it_does_and_no_more" {
 
   assert {
     condition = jsonencode({
-      for name, function in local.functions :
-      name => sort(distinct(flatten([for statement in values(function.statements) : statement.actions])))
+      for name, statements in local.function_statements :
+      name => sort(distinct(flatten([for statement in values(statements) : statement.actions])))
       }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels",
@@ -141,31 +141,31 @@ run "each_function_may_do_what_it_does_and_no_more" {
   }
 
   assert {
-    condition     = tolist(local.functions.analyze_images.statements.ReadAndRemoveImages.resources) == tolist(["arn:aws:s3:::source/incoming/*"])
+    condition     = tolist(local.function_statements.analyze_images.ReadAndRemoveImages.resources) == tolist(["arn:aws:s3:::source/incoming/*"])
     error_message = "Images are read and removed under the prefix only."
   }
 
   assert {
-    condition = tolist(local.functions.analyze_images.statements.WriteResults.resources) == tolist([
+    condition = tolist(local.function_statements.analyze_images.WriteResults.resources) == tolist([
       "arn:aws:s3:::final/catalog/*", "arn:aws:s3:::final/processed/*", "arn:aws:s3:::final/rejected/*",
     ])
     error_message = "Results are written to catalog/, processed/ and rejected/ only."
   }
 
   assert {
-    condition     = tolist(local.functions.summarize_run.statements.WriteSummary.resources) == tolist(["arn:aws:s3:::final/runs/*"])
+    condition     = tolist(local.function_statements.summarize_run.WriteSummary.resources) == tolist(["arn:aws:s3:::final/runs/*"])
     error_message = "Summaries are written to runs/ only."
   }
 
   assert {
-    condition     = contains(local.functions.analyze_images.statements.TellMissingFromForbidden.resources, "arn:aws:s3:::source")
+    condition     = contains(local.function_statements.analyze_images.TellMissingFromForbidden.resources, "arn:aws:s3:::source")
     error_message = "Without s3:ListBucket on the source bucket a missing image looks like a forbidden one."
   }
 
   assert {
     condition = alltrue(flatten([
-      for function in values(local.functions) : [
-        for statement in values(function.statements) : [
+      for statements in values(local.function_statements) : [
+        for statement in values(statements) : [
           for resource in statement.resources : startswith(resource, "arn:") && !endswith(resource, ":*")
         ]
       ]
@@ -177,10 +177,10 @@ run "each_function_may_do_what_it_does_and_no_more" {
 run "model_permissions_name_the_model" {
   assert {
     condition = {
-      detect   = local.functions.analyze_images.statements.DetectWithModel.resources
-      start    = local.functions.start_model.statements.StartModel.resources
-      stop     = local.functions.stop_model.statements.StopModel.resources
-      describe = local.functions.stop_model.statements.DescribeModel.resources
+      detect   = local.function_statements.analyze_images.DetectWithModel.resources
+      start    = local.function_statements.start_model.StartModel.resources
+      stop     = local.function_statements.stop_model.StopModel.resources
+      describe = local.function_statements.stop_model.DescribeModel.resources
       } == {
       detect   = [var.rekognition_custom_labels.project_version_arn]
       start    = [var.rekognition_custom_labels.project_version_arn]
@@ -198,13 +198,13 @@ run "customer_key_is_named_only_where_it_is_used" {
 
   assert {
     condition = [
-      for name, function in local.functions : name if contains(keys(function.statements), "UseCustomerKey")
+      for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")
     ] == ["analyze_images", "requeue_images", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
   }
 
   assert {
-    condition     = local.functions.analyze_images.statements.UseCustomerKey.resources == [var.kms_key_arn]
+    condition     = local.function_statements.analyze_images.UseCustomerKey.resources == [var.kms_key_arn]
     error_message = "The statement must name the key."
   }
 }

@@ -1,0 +1,193 @@
+"""The make targets as a user calls them: what they print, what they leave, and what they do when interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from local import config, environment
+from local.processes import find_background
+from tests.local.test_stack import picture
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
+
+# Command lines that only the local environment has.
+MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform apply", "terraform-provider-aws")
+
+
+def leftovers() -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
+    return [line for line in listed.splitlines() if any(mark in line for mark in MARKS)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    assert leftovers() == []
+    yield
+    environment.down()
+    assert leftovers() == []
+    for port in (config.LOCALSTACK_PORT, config.EMULATOR_PORT):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is still taken"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "my images"
+    for number in range(6):
+        path = folder / "crack" / f"no. {number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def command(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["make", *words],
+        cwd=config.REPOSITORY,
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    printed, _ = process.communicate(timeout=300)
+    return process.returncode, printed
+
+
+def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, printed = finish(command("local-run", f"IMAGES={images}", f"OUT={out}"))
+    assert status == 0, printed
+    for text in (
+        "7 files in",
+        "images processed            6 of 7",
+        "images rejected             1 (InvalidImageFormatError 1)",
+        "label is the folder's name",
+        "model on",
+        "inference-unit seconds (1 start, 1 stop)",
+        "would cost on AWS           $0.0",
+        f"results                     {out}",
+        "every image has its end, the model is stopped",
+    ):
+        assert text in printed, printed
+    assert (out / "processed" / "crack" / "no. 3.png").read_bytes() == (images / "crack" / "no. 3.png").read_bytes()
+    assert json.loads((out / "rejected" / "notes.txt.json").read_text())["status"] == "rejected"
+    assert len(list((out / "runs").glob("*.json"))) == 1
+
+
+def test_local_up_leaves_an_environment_that_any_client_can_drive(images: Path) -> None:
+    status, printed = finish(command("local-up"))
+    assert status == 0, printed
+    exports = environment.ENV_FILE.read_text().splitlines()
+    assert all(line.startswith("export ") for line in exports)
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in exports)
+    assert set(variables) >= {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "EMULATOR_URL"}
+    outputs = json.loads(environment.OUTPUTS_FILE.read_text())
+    assert set(outputs) == {
+        "source_bucket_name",
+        "final_bucket_name",
+        "queue_url",
+        "dead_letter_queue_url",
+        "state_machine_arn",
+        "schedule_rule_name",
+        "event_source_mapping_uuid",
+        "analyze_images_function_name",
+    }
+    client = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
+    assert outputs["source_bucket_name"]["value"] in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+
+    for again in (command("local-up"), command("local-run", f"IMAGES={images}")):
+        status, printed = finish(again)
+        assert status != 0
+        assert "is running already. Stop it with `make local-down` first" in printed
+    assert find_background(environment.EMULATOR_PID_FILE), "a refused command stopped what runs"
+
+    status, printed = finish(command("local-down"))
+    assert (status, "is stopped" in printed) == (0, True), printed
+    assert leftovers() == []
+    assert not environment.OUTPUTS_FILE.exists()
+    assert not environment.ENV_FILE.exists()
+    assert "No local environment was running" in finish(command("local-down"))[1]
+
+
+@pytest.mark.parametrize("last_line", ["Packaging the Lambdas", "Starting LocalStack", "Uploading"])
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_interrupted_it_leaves_nothing(images: Path, last_line: str, number: signal.Signals) -> None:
+    """While LocalStack starts, while Terraform applies, and while the workflow runs."""
+    process = command("local-run", f"IMAGES={images}")
+    seen = []
+    for line in process.stdout or ():
+        seen.append(line)
+        if last_line in line:
+            break
+    time.sleep(2)
+    os.killpg(process.pid, number)
+    status, printed = finish(process)
+    assert status != 0
+    assert "interrupted; what had been started was stopped" in printed, "".join(seen) + printed
+    assert "Traceback" not in printed
+    assert leftovers() == []
+
+
+def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
+    """SIGKILL of everything that the terminal knows: what runs in the background notices and ends."""
+    process = command("local-run", f"IMAGES={images}")
+    for line in process.stdout or ():
+        if "Starting LocalStack" in line:
+            break
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 40
+    while leftovers():
+        assert time.monotonic() < deadline, leftovers()
+        time.sleep(0.5)
+    environment.check_nothing_runs()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["IMAGES=/nowhere"], "IMAGES=/nowhere does not exist"),
+        (["IMAGES=Makefile"], "IMAGES=Makefile is not a folder"),
+        (["LABELLED=/nowhere"], "LABELLED=/nowhere does not exist"),
+        (["LABELLED=docs"], "LABELLED=docs"),
+        (["BACKEND=abacus"], "BACKEND=abacus is not known. Use one of: rekognition_custom_labels"),
+        (["OUT=lambdas"], "OUT=lambdas is not empty"),
+        (["LOCALSTACK_PORT=high"], "LOCALSTACK_PORT is 'high'"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_starts(words: list[str], message: str) -> None:
+    shutil.rmtree(config.LOGS, ignore_errors=True)
+    status, printed = finish(command("local-run", *words))
+    assert status != 0
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not (config.LOGS / "localstack.log").exists()
+
+
+@pytest.mark.parametrize(("name", "port"), [("LOCALSTACK_PORT", 4566), ("EMULATOR_PORT", 4599)])
+def test_a_port_in_use_is_named_and_nothing_started(images: Path, name: str, port: int) -> None:
+    shutil.rmtree(config.LOGS, ignore_errors=True)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        status, printed = finish(command("local-run", f"IMAGES={images}", f"{name}={taken}"))
+    assert status != 0
+    assert f"ort {taken}" in printed
+    assert "another program" in printed
+    assert not (config.LOGS / "localstack.log").exists()
