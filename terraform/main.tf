@@ -43,10 +43,11 @@ module "source_bucket" {
 module "final_bucket" {
   source = "./modules/storage"
 
-  name                              = local.final_bucket_name
-  force_destroy                     = var.force_destroy
-  kms_key_arn                       = var.kms_key_arn
-  noncurrent_version_retention_days = 90
+  name          = local.final_bucket_name
+  force_destroy = var.force_destroy
+  kms_key_arn   = var.kms_key_arn
+  # A noncurrent version here is the image or result of an upload whose key was uploaded again: a result like any other.
+  noncurrent_version_retention_days = null
   tags                              = var.tags
 }
 
@@ -159,7 +160,7 @@ locals {
       }
       # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
       TellMissingFromForbidden = {
-        actions   = ["s3:ListBucket"]
+        actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
       }
       DetectWithModel = local.backend.detect
@@ -169,6 +170,10 @@ locals {
       ListImages = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+      }
+      CountDeadLetters = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.dead_letter_queue_arn]
       }
     }
 
@@ -275,12 +280,15 @@ locals {
   # (max(1, …) here and below: a poll of 0 seconds is to be refused by its own message, not by a division.)
   trigger_max_checks = ceil(var.trigger_timeout_seconds / max(1, var.trigger_poll_seconds))
 
+  # No batch that was taken before the mapping was closed lives longer than its function.
+  in_flight_max_checks = ceil(var.analyze_timeout_seconds / max(1, var.trigger_poll_seconds))
+
   # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of the model loops
   # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 20.
   other_history_events = sum([
     ceil(var.start_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
     ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
-    2 * local.trigger_max_checks * 20,
+    (2 * local.trigger_max_checks + local.in_flight_max_checks) * 20,
   ])
 
   # How long a task waits for a control function: a little longer than the function may take.
@@ -292,6 +300,7 @@ locals {
     var.start_timeout_seconds,
     var.drain_timeout_seconds,
     2 * var.trigger_timeout_seconds,
+    var.analyze_timeout_seconds,
     var.stop_timeout_seconds,
     6 * (local.control_timeout_seconds + 120),
   ])
@@ -300,6 +309,7 @@ locals {
   workflow_template = templatefile("${path.module}/../state_machine.asl.json", {
     partition                   = local.partition
     queue_url                   = module.queue.queue_url
+    dead_letter_queue_url       = module.queue.dead_letter_queue_url
     event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid
     check_backlog_function_arn  = module.function["check_backlog"].function_arn
     start_model_function_arn    = module.function["start_model"].function_arn
@@ -312,6 +322,7 @@ locals {
     stop_timeout_seconds        = var.stop_timeout_seconds
     trigger_poll_seconds        = var.trigger_poll_seconds
     trigger_max_checks          = local.trigger_max_checks
+    in_flight_max_checks        = local.in_flight_max_checks
     drain_poll_seconds          = var.drain_poll_seconds
     drain_timeout_seconds       = var.drain_timeout_seconds
     stall_timeout_seconds       = var.stall_timeout_seconds

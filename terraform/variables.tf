@@ -260,8 +260,9 @@ variable "batch_size" {
   nullable    = false
 
   validation {
-    condition     = var.batch_size >= 1 && var.batch_size <= 10000 && floor(var.batch_size) == var.batch_size
-    error_message = "batch_size is ${var.batch_size}. Use a whole number from 1 to 10000."
+    # Lambda allows 10000, but what one invocation cannot ask the model about in its time goes back to the queue.
+    condition     = var.batch_size >= 1 && var.batch_size <= 100 && floor(var.batch_size) == var.batch_size
+    error_message = "batch_size is ${var.batch_size}. Use a whole number from 1 to 100: more images than one invocation has time for would only go back to the queue."
   }
 }
 

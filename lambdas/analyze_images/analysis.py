@@ -80,7 +80,7 @@ def analyze(
     final: FinalBucket,
     *,
     is_redelivery: bool,
-    retry_seconds: float,
+    deadline: float,
 ) -> Outcome:
     """Take one image to its end.
 
@@ -88,8 +88,8 @@ def analyze(
     ----------
     is_redelivery
         Whether the message was delivered before: then a result may be there already, and is kept.
-    retry_seconds
-        How long to go on asking the model.
+    deadline
+        Until when to ask the model, as `time.monotonic` tells it.
 
     Raises
     ------
@@ -107,19 +107,26 @@ def analyze(
         attempts += 1
         return backend.detect(source.stored(image))
 
+    def ask() -> dict[str, Any]:
+        if image.size_bytes == 0:
+            raise errors.InvalidImageFormatError("The object is empty.")
+        if began > deadline:
+            raise errors.NoTimeLeftError("The invocation is nearly over: the image is left for another one.")
+        retrying = Retrying(
+            retry=retry_if_exception(is_worth_retrying),
+            stop=stop_before_delay(max(0.0, deadline - began)),
+            wait=wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            reraise=True,
+        )
+        return results.processed(image, backend, retrying(detect), utc_now())
+
     try:
         image = source.resolve(image)
         if is_redelivery and (earlier := final.find_result(image)):
             final.move(image, earlier)
             return outcome(earlier["status"], earlier)
-        retrying = Retrying(
-            retry=retry_if_exception(is_worth_retrying),
-            stop=stop_before_delay(retry_seconds),
-            wait=wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
-            reraise=True,
-        )
         try:
-            result = results.processed(image, backend, retrying(detect), utc_now())
+            result = ask()
         except errors.PermanentImageError as error:
             result = results.rejected(image, backend, error, utc_now())
         filed = final.file(image, result)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from lambdas.analyze_images.names import names_for
 from lambdas.shared import errors
@@ -23,18 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
+    from tenacity import RetryCallState
 
     from lambdas.shared.events import SourceImage
 
+_CONFLICT_ATTEMPTS = 6
 _GIB_BYTES = 1024**3
 _COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
 _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
 _RESULT_CONTENT_TYPE = "application/json"
 _RESULT_MARK = {"batch-vision": "result"}
+_RESERVED_MARK = {"batch-vision": "reserved"}
 
 
 class _TakenError(Exception):
-    """A conditional write found the name taken."""
+    """A conditional write found the name taken, or what it was to replace changed or gone."""
+
+
+class _ConflictError(Exception):
+    """Another conditional write to the name is under way: S3 wants this one repeated (409)."""
 
 
 @contextmanager
@@ -46,13 +54,21 @@ def _translated() -> Iterator[None]:
         http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if http_status == 412:
             raise _TakenError from error
+        if http_status == 409:
+            raise _ConflictError from error
         if http_status == 404 and code != "NoSuchBucket":
             raise errors.ImageGoneError(str(error)) from error
         if http_status == 403:
             raise errors.AccessDeniedError(str(error)) from error
-        raise errors.ServiceUnavailableError(str(error)) from error
+        if http_status == 429 or http_status >= 500:
+            raise errors.ServiceUnavailableError(str(error)) from error
+        raise errors.StorageRefusedError(str(error)) from error
     except BotoCoreError as error:
         raise errors.ServiceUnavailableError(str(error)) from error
+
+
+def _give_up_conflict(_: RetryCallState) -> Any:
+    raise errors.ServiceUnavailableError("S3 found another conditional write under way, time and again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +153,23 @@ class FinalBucket:
         ImageGoneError
             The image was deleted meanwhile; nothing of it is left behind.
         """
-        usual, other = names_for(image)
-        claimed = None
-        if not self._is_image_place_taken(f"{result['status']}/{usual}"):
-            claimed = self._claim(image, result, usual)
-        if claimed is None:
-            claimed = self._claim(image, result, other)
-        if claimed is None:  # both names are hashes of this very upload's: nobody else writes them
-            raise errors.ServiceUnavailableError(f"No free name in the final bucket for {image.key!r}.")
-        self.move(image, claimed)
-        return claimed
+        for name in names_for(image):
+            place = f"{result['status']}/{name}"
+            if self._reserve_image_place(place) and (claimed := self._claim(image, result, place)):
+                filed, etag = claimed
+                self.move(image, filed, own_etag=etag)
+                return filed
+        # The second name is this very upload's own, so only something foreign in the final bucket can be there.
+        raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
 
-    def move(self, image: SourceImage, result: dict[str, Any]) -> None:
-        """Copy the image beside its result and delete that version from the source bucket; may be repeated."""
+    def move(self, image: SourceImage, result: dict[str, Any], own_etag: str | None = None) -> None:
+        """Copy the image beside its result and delete that version from the source bucket; may be repeated.
+
+        Parameters
+        ----------
+        own_etag
+            ETag of the result, when it was written just now: it goes again if the image is found to be gone.
+        """
         place = result["image_key"]
         source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
         try:
@@ -159,15 +179,18 @@ class FinalBucket:
                 else:
                     self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
         except errors.ImageGoneError:
-            if self._has(place):
-                return  # another delivery finished the move
-            with _translated():
-                self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
+            # Not there: moved by another delivery, or deleted by somebody. A result is taken back only where it is
+            # this call's own and without an image; one from before may have lost its image to whoever reads them.
+            if own_etag is None or self._has(place):
+                return
+            if self._read_result(f"{place}.json")[1] == own_etag:
+                with _translated():
+                    self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
             raise
         try:
             with _translated():
                 self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
-        except errors.ServiceUnavailableError:
+        except (errors.ServiceUnavailableError, errors.StorageRefusedError):
             if self._source.has(image.bucket, image.key, str(image.version_id)):
                 raise  # otherwise another delivery was faster, which not every S3 takes in silence
 
@@ -177,20 +200,23 @@ class FinalBucket:
         with _translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
 
-    def _claim(self, image: SourceImage, result: dict[str, Any], name: str) -> dict[str, Any] | None:
-        """Write the result under a name; None when the name belongs to a newer upload or another object."""
-        place = f"{result['status']}/{name}"
+    def _claim(
+        self, image: SourceImage, result: dict[str, Any], place: str
+    ) -> tuple[dict[str, Any], str | None] | None:
+        """Write the result for a place; None when that belongs to a newer upload or another object.
+
+        Returns the result that counts, and its ETag if it was written now.
+        """
         result = result | {"image_key": place}
         try:
-            self._put_result(f"{place}.json", result, IfNoneMatch="*")
-            return result
+            return result, self._put_result(f"{place}.json", result, IfNoneMatch="*")
         except _TakenError:
             pass
         existing, etag = self._read_result(f"{place}.json")
         if existing is None or existing["source"]["key"] != image.key:
             return None
         if _is_of(existing, image):
-            return existing
+            return existing, None
         source = existing["source"]
         if from_text(source["uploaded_at"]) > image.uploaded_at:
             return None
@@ -199,23 +225,31 @@ class FinalBucket:
                 f"Upload {source['version_id']} of {image.key!r} is older and not moved yet; it goes first."
             )
         try:
-            self._put_result(f"{place}.json", result, IfMatch=etag)
+            return result, self._put_result(f"{place}.json", result, IfMatch=etag)
         except _TakenError as error:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
-        return result
 
-    def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> None:
-        with _translated():
-            self._s3.put_object(
-                Bucket=self._name,
-                Key=key,
-                Body=json.dumps(result, ensure_ascii=False, indent=1).encode(),
-                ContentType=_RESULT_CONTENT_TYPE,
-                Metadata=_RESULT_MARK,
-                **condition,  # type: ignore[arg-type]
-            )
+    def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> str:
+        body = json.dumps(result, ensure_ascii=False, indent=1).encode()
+        return self._put_on_condition(
+            Key=key, Body=body, ContentType=_RESULT_CONTENT_TYPE, Metadata=_RESULT_MARK, **condition
+        )
+
+    @retry(
+        retry=retry_if_exception_type(_ConflictError),
+        stop=stop_after_attempt(_CONFLICT_ATTEMPTS),
+        wait=wait_random_exponential(0.05, 1),
+        retry_error_callback=_give_up_conflict,
+    )
+    def _put_on_condition(self, **request: Any) -> str:
+        """Write an object under a condition and give its ETag; raises `_TakenError` where the condition fails."""
+        try:
+            with _translated():
+                return self._s3.put_object(Bucket=self._name, **request)["ETag"]
+        except errors.ImageGoneError as error:
+            raise _TakenError from error  # what it was to replace is gone
 
     def _read_result(self, key: str) -> tuple[dict[str, Any] | None, str]:
         """Read a result and its ETag; None where there is no object or one that is no result of ours."""
@@ -229,9 +263,19 @@ class FinalBucket:
         with _translated():
             return json.loads(answer["Body"].read()), answer["ETag"]
 
-    def _is_image_place_taken(self, place: str) -> bool:
-        """Tell whether an image would overwrite a result: possible only where its own name ends like one."""
-        return place.endswith(".json") and self._read_result(place)[0] is not None
+    def _reserve_image_place(self, place: str) -> bool:
+        """Make sure that the image overwrites no result, now or later; False when a result is there.
+
+        Only an image whose own name ends like a result's could; the empty object that holds its place is
+        overwritten by the image.
+        """
+        if not place.endswith(".json"):
+            return True
+        try:
+            self._put_on_condition(Key=place, Body=b"", Metadata=_RESERVED_MARK, IfNoneMatch="*")
+        except _TakenError:
+            return self._read_result(place)[0] is None
+        return True
 
     def _has(self, key: str) -> bool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 # The function only waits for services, so its images are worked on side by side.
 _POOL = ThreadPoolExecutor(clients.MAX_CONNECTIONS)
 
-# Of the time that an invocation has left, the part in which the model is asked again; the rest is for S3.
+# Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
 _RETRY_SHARE = 0.6
 
 
@@ -46,14 +47,15 @@ class Batch:
 
     Parameters
     ----------
-    retry_seconds
-        How long to go on asking the model about one image.
+    deadline
+        Until when to ask the model, as `time.monotonic` tells it.
     """
 
-    def __init__(self, retry_seconds: float) -> None:
+    def __init__(self, deadline: float) -> None:
+        self._backend = backend()  # here, for the threads must not make one each
         self._source = SourceBucket(clients.s3())
         self._final = FinalBucket(clients.s3(), settings().final_bucket_name, self._source)
-        self._retry_seconds = retry_seconds
+        self._deadline = deadline
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._outcomes: list[Outcome] = []
 
@@ -77,11 +79,11 @@ class Batch:
             try:
                 outcome = analyze(
                     image,
-                    backend(),
+                    self._backend,
                     self._source,
                     self._final,
                     is_redelivery=is_redelivery,
-                    retry_seconds=self._retry_seconds,
+                    deadline=self._deadline,
                 )
             except BatchVisionError as error:
                 logger.warning("image left for redelivery", extra=about | {"error": repr(error)})
@@ -114,7 +116,7 @@ class Batch:
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Take a batch of SQS messages and answer which of them are to be delivered again."""
-    batch = Batch(context.get_remaining_time_in_millis() / 1000 * _RETRY_SHARE)
+    batch = Batch(time.monotonic() + context.get_remaining_time_in_millis() / 1000 * _RETRY_SHARE)
     # Even a batch that fails as a whole is answered item by item: an error would hide which and why.
     processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     answer = async_process_partial_response(event, batch.take, processor, context)

@@ -25,6 +25,7 @@ class ModelState(StrEnum):
     STOPPING = "stopping"
     FAILED = "failed"
     UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"  # a status that the service has and the backend does not know: never good news
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,8 +144,7 @@ class RekognitionCustomLabels(Backend):
             if version.get("ProjectVersionArn") == self._project_version_arn:
                 status = version.get("Status", "")
                 return ModelStatus(
-                    # A status that is new to us says nothing good: neither start nor trust it.
-                    state=_STATES.get(status, ModelState.UNAVAILABLE),
+                    state=_STATES.get(status, ModelState.UNKNOWN),
                     service_status=status,
                     message=version.get("StatusMessage", ""),
                     inference_units=version.get("MinInferenceUnits"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 # How far the clocks of two functions may differ, and how long a catalog object may take to be written.
 _CLOCK_MARGIN = timedelta(seconds=5)
@@ -32,9 +33,31 @@ class Bounds:
     drain_timeout_seconds: int
 
 
-def count_objects(s3: S3Client, bucket: str, prefix: str) -> int:
-    """Count the objects under a prefix, up to the 1,000 that one request tells of."""
-    return s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["KeyCount"]
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What waits in the source bucket, counted up to the 1,000 objects that one request tells of.
+
+    Attributes
+    ----------
+    total, with_content
+        All objects, and those that are not empty: a folder made in the console is an empty object, and alone it
+        is no reason to start a model.
+    """
+
+    total: int
+    with_content: int
+
+
+def count_objects(s3: S3Client, bucket: str, prefix: str) -> Objects:
+    """Count the objects under a prefix; one request."""
+    contents = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return Objects(len(contents), sum(entry["Size"] > 0 for entry in contents))
+
+
+def count_dead_letters(sqs: SQSClient, queue_url: str) -> int:
+    """Count the messages of the dead-letter queue."""
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
 
 def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
@@ -44,13 +67,14 @@ def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
 
 
 def assess(
-    objects: int,
+    objects: Objects,
     messages: Mapping[str, int],
     previous: Mapping[str, Any] | None,
     now: datetime,
     *,
     is_moving: bool = False,
     is_requeued: bool = False,
+    dead_letters: int = 0,
     bounds: Bounds | None = None,
 ) -> dict[str, Any]:
     """Judge the backlog.
@@ -58,7 +82,7 @@ def assess(
     Parameters
     ----------
     objects
-        Objects under the source prefix, counted up to a bound.
+        What is under the source prefix.
     messages
         ``visible``, ``in_flight`` and ``delayed`` messages of the queue.
     previous
@@ -67,6 +91,8 @@ def assess(
         Whether an image was finished since the check before.
     is_requeued
         Whether objects without a message were put back on the queue in this run.
+    dead_letters
+        Messages in the dead-letter queue; asked only about objects without a message.
 
     Returns
     -------
@@ -77,6 +103,9 @@ def assess(
 
     Raises
     ------
+    DeadLettersError
+        Every object that waits may be one of the dead letters: starting the model for them again would cost
+        money in every run and change nothing.
     NoProgressError
         Nothing moved for `Bounds.stall_timeout_seconds`.
     DrainTimeoutError
@@ -85,16 +114,22 @@ def assess(
     total = messages["visible"] + messages["in_flight"] + messages["delayed"]
     started_at = from_text(previous["started_at"]) if previous else now
     progressed_at = now if previous is None or is_moving else from_text(previous["progressed_at"])
-    is_idle = objects > 0 and total == 0
+    is_idle = objects.total > 0 and total == 0
     idle_checks = (previous["idle_checks"] if previous else 0) + 1 if is_idle else 0
-    if objects == 0 and total == 0:
+    if is_idle and 0 < objects.total <= dead_letters and (idle_checks >= 2 or previous is None):
+        raise errors.DeadLettersError(
+            f"{objects.total} objects are left in the source bucket, none has a message on the queue, and the"
+            f" dead-letter queue holds {dead_letters} messages. See the log of analyze-images for what failed; when it"
+            " is mended, move the messages back (SQS console: Start DLQ redrive)."
+        )
+    if objects.total == 0 and total == 0:
         state = "drained"
     elif idle_checks >= 2 and not is_requeued:
         state = "lost_events"
     else:
         state = "waiting"
     if bounds and state != "drained":
-        left = f"{objects} objects in the source bucket (counted up to 1,000) and {total} messages are left."
+        left = f"{objects.total} objects in the source bucket (counted up to 1,000) and {total} messages are left."
         if now - progressed_at > timedelta(seconds=bounds.stall_timeout_seconds):
             raise errors.NoProgressError(
                 f"No image was finished since {to_text(progressed_at)}, longer than stall_timeout_seconds ="
@@ -106,7 +141,7 @@ def assess(
                 f" {bounds.drain_timeout_seconds}: {left} The next run goes on with them."
             )
     return {
-        "images": max(objects, total) if objects else 0,
+        "images": max(objects.with_content, total) if objects.with_content else 0,
         "messages": total,
         "state": state,
         "started_at": to_text(started_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.check_backlog.backlog import Bounds, assess, count_objects, finished_since
+from lambdas.check_backlog.backlog import Bounds, assess, count_dead_letters, count_objects, finished_since
 from lambdas.shared import clients
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``messages`` and, during the drain, ``previous``, ``is_requeued`` and the two bounds; see `assess`."""
+    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued`` and bounds."""
     s3, chosen, now = clients.s3(), settings(), utc_now()
     previous = event.get("previous")
     bounds = None
     if "drain_timeout_seconds" in event:
         bounds = Bounds(event["stall_timeout_seconds"], event["drain_timeout_seconds"])
+    objects = count_objects(s3, chosen.source_bucket_name, chosen.source_prefix)
+    is_idle = objects.total > 0 and not any(event["messages"].values())
     backlog = assess(
-        count_objects(s3, chosen.source_bucket_name, chosen.source_prefix),
+        objects,
         event["messages"],
         previous,
         now,
         is_moving=previous is not None
         and finished_since(s3, chosen.final_bucket_name, from_text(previous["checked_at"])),
         is_requeued=event.get("is_requeued", False),
+        dead_letters=count_dead_letters(clients.sqs(), event["dead_letter_queue_url"]) if is_idle else 0,
         bounds=bounds,
     )
     logger.info("backlog", extra=backlog)

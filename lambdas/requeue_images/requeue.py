@@ -18,9 +18,11 @@ _MESSAGES_PER_REQUEST = 10  # the most that SendMessageBatch takes
 
 
 def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage]:
-    """Give every object version under a prefix, older uploads of a key first; keys that were deleted are left out."""
+    """Give every object version under a prefix, but those of deleted keys; the older uploads of a page come first."""
+    deleted: set[str] = set()
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        deleted = {marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"]}
+        # Kept from page to page: a marker may end one page and its versions begin the next.
+        deleted.update(marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"])
         versions = [version for version in page.get("Versions", []) if version["Key"] not in deleted]
         # S3 lists the newest version of a key first, and tells times to the second: the stable sort does the rest.
         versions.reverse()

@@ -23,7 +23,9 @@ RETRYING = Config(
 )
 
 # For calls whose repetition batch-vision decides itself (it knows how much time the invocation has left).
-NOT_RETRYING = RETRYING.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+NOT_RETRYING = RETRYING.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=10)
+)
 
 
 @cache

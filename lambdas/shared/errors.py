@@ -55,8 +55,16 @@ class ImageUnreadableError(TransientError):
     """The service cannot read an image that exists: wrong Region or missing permission, not the image's fault."""
 
 
+class NoTimeLeftError(TransientError):
+    """The invocation is nearly over, so the image is not begun."""
+
+
 class OlderUploadInProgressError(TransientError):
     """An older upload of the same key has its result but is not moved yet: this one waits for it."""
+
+
+class StorageRefusedError(BatchVisionError):
+    """S3 refuses a request for a reason that repeating it does not change, such as a key that may not be used."""
 
 
 class AccessDeniedError(BatchVisionError):
@@ -97,6 +105,10 @@ class ModelStartTimeoutError(ModelError):
 
 class ModelStopTimeoutError(ModelError):
     """The model was not confirmed stopped within stop_timeout_seconds."""
+
+
+class DeadLettersError(BatchVisionError):
+    """All images that wait have been tried too often: each has a message in the dead-letter queue."""
 
 
 class NoProgressError(BatchVisionError):

@@ -66,7 +66,7 @@ def ensure_running(
         raise errors.ModelNotTrainedError(
             f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
         )
-    if status.state is ModelState.UNAVAILABLE:
+    if status.state in (ModelState.UNAVAILABLE, ModelState.UNKNOWN):
         raise errors.ModelUnavailableError(f"{_named(backend, status)} Choose another model in your tfvars.")
     # A failure from before this run is no reason not to try; one since our own start is.
     if status.state is ModelState.FAILED and units:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from lambdas.backends.base import Backend
 
-_ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING)
+# What is not known to be off may be costing money.
+_ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING, ModelState.UNKNOWN)
 
 
 def ensure_stopped(

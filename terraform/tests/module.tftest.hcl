@@ -128,10 +128,10 @@ run "each_function_may_do_what_it_does_and_no_more" {
       analyze_images = [
         "rekognition:DetectCustomLabels",
         "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging",
-        "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:PutObject", "s3:PutObjectTagging",
+        "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
       ]
-      check_backlog  = ["s3:ListBucket"]
+      check_backlog  = ["s3:ListBucket", "sqs:GetQueueAttributes"]
       requeue_images = ["s3:ListBucket", "s3:ListBucketVersions", "sqs:SendMessage"]
       start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
       stop_model     = ["rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion"]

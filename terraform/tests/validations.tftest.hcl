@@ -96,7 +96,7 @@ run "refuses_what_is_too_large" {
   variables {
     name_prefix               = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     min_confidence_percent    = 100.5
-    batch_size                = 10001
+    batch_size                = 101
     max_concurrency           = 1001
     max_receive_count         = 1001
     message_retention_seconds = 1209601

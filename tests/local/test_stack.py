@@ -139,6 +139,10 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
     for number in range(12):
         stack.upload(f"{number}.png", picture(number))
+    deadline = time.monotonic() + 30
+    while stack.messages()[""] < 12:
+        assert time.monotonic() < deadline, "S3 did not send all events"
+        time.sleep(0.2)
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
     assert stack.messages()[""] == 0
     described = stack.run()
@@ -253,6 +257,42 @@ def test_peer_failing_enabling_while_disabling_is_swallowed(stack: Stack) -> Non
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=False)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
     stack.check()
+
+
+def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> None:
+    """No image waits, but the model runs and the mapping is open: whatever left them so, the tick ends it."""
+    stack.emulator.force_status("RUNNING")
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED"
+    assert stack.states(described["executionArn"])[-1] == "NothingToDo"
+    model = stack.emulator.model()
+    assert (model["starts"], model["stops"]) == (0, 1)
+    stack.check()
+
+
+def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour(stack: Stack) -> None:
+    """An image whose message is in the dead-letter queue: told of by name, without starting the model."""
+    stack.upload("unlucky.png", picture())
+    taken = stack.sqs.receive_message(QueueUrl=stack.queue_url, WaitTimeSeconds=10)["Messages"][0]
+    stack.sqs.send_message(QueueUrl=stack.dead_letter_queue_url, MessageBody=taken["Body"])
+    stack.sqs.delete_message(QueueUrl=stack.queue_url, ReceiptHandle=taken["ReceiptHandle"])
+    described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "DeadLettersError")
+    assert described["cause"].startswith("1 objects are left in the source bucket")
+    assert stack.emulator.model()["starts"] == 0
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=taken["Body"])
+    stack.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_a_folder_made_in_the_console_buys_no_start(stack: Stack) -> None:
+    stack.upload("folder/", b"")
+    described = stack.run()
+    assert stack.states(described["executionArn"])[-1] == "NothingToDo"
+    assert stack.emulator.model()["starts"] == 0
+    stack.check(left=1)
 
 
 def test_the_functions_logs_are_where_a_user_finds_them(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from botocore.exceptions import ClientError
 
 import lambdas.analyze_images
 from lambdas.analyze_images import buckets, results
@@ -33,8 +35,15 @@ class World:
     def __init__(self, s3: Any, source: SourceBucket, final: FinalBucket) -> None:
         self.s3, self.source, self.final, self.backend = s3, source, final, FakeBackend()
 
-    def analyze(self, image: SourceImage, *, again: bool = False, retry_seconds: float = 0.0) -> Outcome:
-        return analyze(image, self.backend, self.source, self.final, is_redelivery=again, retry_seconds=retry_seconds)
+    def analyze(self, image: SourceImage, *, again: bool = False, retry_seconds: float = 0.5) -> Outcome:
+        return analyze(
+            image,
+            self.backend,
+            self.source,
+            self.final,
+            is_redelivery=again,
+            deadline=time.monotonic() + retry_seconds,
+        )
 
     def keys(self, bucket: str) -> list[str]:
         return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
@@ -320,3 +329,140 @@ def test_a_backend_that_takes_bytes_reads_the_named_version(world: World, upload
     world.backend.detections = [read]
     world.analyze(first)
     assert seen == [b"1"]
+
+
+def test_an_empty_object_is_rejected_without_asking_the_model(world: World, upload: Upload) -> None:
+    assert world.analyze(upload("folder/", b"")).error_type == "InvalidImageFormatError"
+    assert world.backend.calls == []
+    assert world.keys("final") == ["rejected/folder/", "rejected/folder/.json"]
+
+
+def test_an_image_is_not_begun_when_the_time_is_up(world: World, upload: Upload) -> None:
+    with pytest.raises(errors.NoTimeLeftError):
+        world.analyze(upload("a.jpg"), retry_seconds=-1)
+    assert world.backend.calls == []
+    assert world.keys("source") == ["a.jpg"]
+
+
+def test_a_sidecar_filed_at_the_same_time_overwrites_no_result(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another invocation files `x` between the claim of `x.json` and its copy."""
+    world.backend.detections = [errors.InvalidImageFormatError("no image")]
+    image, sidecar = upload("x", b"broken"), upload("x.json", b"sidecar")
+    copy = world.s3.copy_object
+    filed: list[Outcome] = []
+
+    def interleaved(**request: Any) -> Any:
+        if request["CopySource"]["Key"] == "x.json" and not filed:
+            filed.append(world.analyze(image))
+        return copy(**request)
+
+    monkeypatch.setattr(world.s3, "copy_object", interleaved)
+    world.analyze(sidecar)
+    assert [outcome.status for outcome in filed] == ["rejected"]
+    for upload_, content in ((image, b"broken"), (sidecar, b"sidecar")):
+        found = world.final.find_result(upload_)
+        assert found is not None
+        assert world.read(found["image_key"]) == content
+        assert world.result(f"{found['image_key']}.json") == found
+    assert len(world.keys("final")) == 4
+
+
+def test_a_redelivery_takes_back_no_result_whose_image_was_fetched(world: World, upload: Upload) -> None:
+    image = upload("a.jpg")
+    world.analyze(image)
+    world.s3.delete_object(Bucket="final", Key="processed/a.jpg")
+    world.analyze(image, again=True)
+    assert world.keys("final") == ["processed/a.jpg.json"]
+
+
+def test_only_its_own_result_is_taken_back(world: World, upload: Upload) -> None:
+    """The owner deletes the older upload, and the newer claims the result before the older notices."""
+    first = upload("a.jpg", b"1")
+    second = upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    copy = world.s3.copy_object
+
+    def interleaved(**request: Any) -> Any:
+        world.s3.copy_object = copy
+        world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=first.version_id)
+        newer = results.processed(second, world.backend, DETECTION, NOW)
+        assert world.final._claim(second, newer, "processed/a.jpg") is not None
+        return copy(**request)
+
+    world.s3.copy_object = interleaved
+    assert world.analyze(first).status == "gone"
+    assert world.result("processed/a.jpg.json")["source"]["version_id"] == second.version_id
+
+
+def client_error(code: str, http_status: int) -> ClientError:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": http_status}}
+    return ClientError(response, "PutObject")
+
+
+def failing(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> list[int]:
+    put, left = world.s3.put_object, [times]
+
+    def fail(**request: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return put(**request)
+
+    monkeypatch.setattr(world.s3, "put_object", fail)
+    return left
+
+
+def test_a_conflict_of_conditional_writes_is_repeated_at_once(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = upload("a.jpg")
+    failing(world, monkeypatch, client_error("ConditionalRequestConflict", 409), 2)
+    assert world.analyze(image).status == "processed"
+
+
+def test_a_conflict_without_end_leaves_the_image(world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = upload("a.jpg")
+    monkeypatch.setattr(buckets, "_CONFLICT_ATTEMPTS", 2)
+    failing(world, monkeypatch, client_error("ConditionalRequestConflict", 409), 99)
+    with pytest.raises(errors.ServiceUnavailableError, match="conditional write"):
+        world.analyze(image)
+    assert world.keys("source") == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("http_status", "error"),
+    [
+        (400, errors.StorageRefusedError),
+        (403, errors.AccessDeniedError),
+        (429, errors.ServiceUnavailableError),
+        (503, errors.ServiceUnavailableError),
+    ],
+)
+def test_what_s3_refuses_leaves_the_image(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, http_status: int, error: type[Exception]
+) -> None:
+    image = upload("a.jpg")
+    failing(world, monkeypatch, client_error("Newfangled", http_status), 1)
+    with pytest.raises(error):
+        world.analyze(image)
+    assert world.keys("source") == ["a.jpg"]
+    assert world.keys("final") == []
+
+
+def test_a_result_that_vanishes_while_it_is_replaced_leaves_the_image(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.analyze(upload("a.jpg", b"1"))
+    newer = upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    put = world.s3.put_object
+
+    def vanish(**request: Any) -> Any:
+        if "IfMatch" in request:
+            raise client_error("NoSuchKey", 404)
+        return put(**request)
+
+    monkeypatch.setattr(world.s3, "put_object", vanish)
+    with pytest.raises(errors.OlderUploadInProgressError):
+        world.analyze(newer)
+    assert world.keys("source") == ["a.jpg"]

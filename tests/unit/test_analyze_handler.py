@@ -25,7 +25,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        return 0
+        return 1000
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_batch_that_fails_whole_is_answered_item_by_item(
 ) -> None:
     backend.detections = [errors.ModelNotReadyError("off")]
     event = {"Records": [message("1", upload("a.jpg")), message("2", upload("b.jpg"))]}
-    assert failures(module.handler(event, Context())) == ["1", "2"]  # type: ignore[arg-type]
+    assert sorted(failures(module.handler(event, Context()))) == ["1", "2"]  # type: ignore[arg-type]
 
 
 def test_two_uploads_of_a_key_in_one_batch_do_not_get_in_each_others_way(
@@ -153,3 +153,24 @@ def test_a_catalog_that_cannot_be_written_fails_no_image(
     monkeypatch.setattr(module.FinalBucket, "write_catalog", refuse)
     assert failures(module.handler({"Records": [message("1", upload("a.jpg"))]}, Context())) == []  # type: ignore[arg-type]
     assert "Contents" not in s3.list_objects_v2(Bucket="source")
+
+
+def test_what_does_not_fit_into_the_invocation_is_left_for_another(
+    backend: FakeBackend, s3: Any, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image has the time that is left of the invocation, not a time of its own."""
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 0)
+    event = {"Records": [message(str(i), upload(f"{i}.jpg")) for i in range(100)]}
+    assert len(failures(module.handler(event, Context()))) == 100  # type: ignore[arg-type]
+    assert backend.calls == []
+    assert "Versions" not in s3.list_object_versions(Bucket="final")
+
+
+def test_the_backend_is_made_once_and_not_by_each_thread(
+    backend: FakeBackend, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(module, "backend", lambda: made.append(1) or backend)
+    event = {"Records": [message(str(i), upload(f"{i}.jpg")) for i in range(10)]}
+    assert failures(module.handler(event, Context())) == []  # type: ignore[arg-type]
+    assert made == [1]

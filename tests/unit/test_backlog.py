@@ -5,14 +5,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 
-from lambdas.check_backlog.backlog import Bounds, assess, count_objects, finished_since
+from lambdas.check_backlog.backlog import Bounds, Objects, count_dead_letters, count_objects, finished_since
+from lambdas.check_backlog.backlog import assess as assess_objects
 from lambdas.requeue_images.requeue import list_uploads, send
 from lambdas.shared import errors
 from lambdas.shared.catalog import catalog_key
 from lambdas.shared.events import SourceImage, parse_message
-from lambdas.summarize_run.summary import read_catalog, summarize
+from lambdas.summarize_run.summary import read_catalog, read_error, summarize
 from tests.unit.conftest import NOW
 
 BOUNDS = Bounds(stall_timeout_seconds=60, drain_timeout_seconds=600)
@@ -20,6 +22,10 @@ BOUNDS = Bounds(stall_timeout_seconds=60, drain_timeout_seconds=600)
 
 def counts(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, int]:
     return {"visible": visible, "in_flight": in_flight, "delayed": delayed}
+
+
+def assess(objects: int, *arguments: Any, **options: Any) -> dict[str, Any]:
+    return assess_objects(Objects(objects, objects), *arguments, **options)
 
 
 def after(seconds: float) -> Any:
@@ -82,8 +88,34 @@ def test_the_drain_has_a_deadline_even_while_it_moves() -> None:
 def test_objects_are_counted_under_the_prefix(s3: Any) -> None:
     for key in ("in/a.jpg", "in/b/c.jpg", "other/d.jpg"):
         s3.put_object(Bucket="source", Key=key, Body=b"x")
-    assert count_objects(s3, "source", "in/") == 2
-    assert count_objects(s3, "source", "none/") == 0
+    s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
+    assert count_objects(s3, "source", "in/") == Objects(3, 2)
+    assert count_objects(s3, "source", "none/") == Objects(0, 0)
+
+
+def test_empty_objects_alone_buy_no_start_but_are_cleared_away_with_others() -> None:
+    assert assess_objects(Objects(2, 0), counts(visible=2), None, NOW)["images"] == 0
+    assert assess_objects(Objects(3, 1), counts(visible=3), None, NOW)["images"] == 3
+    assert assess_objects(Objects(2, 0), counts(), None, NOW)["state"] == "waiting"
+
+
+def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour() -> None:
+    """Objects that are all dead letters buy no start, hold no model, and are told of by name."""
+    with pytest.raises(errors.DeadLettersError, match=r"2 objects are left .* holds 2 messages.*redrive"):
+        assess(2, counts(), None, NOW, dead_letters=2)
+    assert assess(3, counts(), None, NOW, dead_letters=2)["images"] == 3
+    assert assess(2, counts(visible=1), None, NOW, dead_letters=2)["images"] == 2
+    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
+    second = assess(1, counts(), first, after(1), dead_letters=1, bounds=BOUNDS)
+    with pytest.raises(errors.DeadLettersError):
+        assess(1, counts(), second, after(2), dead_letters=1, bounds=BOUNDS)
+
+
+def test_dead_letters_are_counted(s3: Any) -> None:
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="one")
+    assert count_dead_letters(sqs, url) == 1
 
 
 def test_a_finished_batch_is_seen_without_listing_the_past(s3: Any) -> None:
@@ -102,6 +134,25 @@ def test_all_versions_are_listed_older_first_and_deleted_keys_left_out(
     s3.delete_object(Bucket="source", Key="gone.jpg")
     listed = list(list_uploads(s3, "source", ""))
     assert [image.version_id for image in listed] == [one.version_id, two.version_id]
+
+
+class PagedS3:
+    """Two pages of versions, cut between the marker of a deleted key and its versions."""
+
+    def get_paginator(self, name: str) -> PagedS3:
+        assert name == "list_object_versions"
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        version = {"VersionId": "1", "LastModified": NOW, "ETag": '"e"', "Size": 1}
+        return [
+            {"Versions": [version | {"Key": "a"}], "DeleteMarkers": [{"Key": "gone", "IsLatest": True}]},
+            {"Versions": [version | {"Key": "gone"}, version | {"Key": "z"}]},
+        ]
+
+
+def test_a_deleted_key_is_left_out_wherever_the_pages_are_cut() -> None:
+    assert [image.key for image in list_uploads(PagedS3(), "source", "")] == ["a", "z"]  # type: ignore[arg-type]
 
 
 class FakeQueue:
@@ -134,6 +185,7 @@ def line(key: str, status: str = "processed", error: str | None = None) -> str:
 EVENT = {
     "run": {"id": "run-1", "execution_arn": "arn", "started_at": "2026-11-20T08:00:00.000Z"},
     "backlog": {"images": 4},
+    "started": {"at": "2026-11-20T08:00:00.500Z"},
     "processed": {
         "model": {
             "requested_at": "2026-11-20T08:00:01.000Z",
@@ -163,9 +215,16 @@ def test_a_run_is_summed_up_from_its_own_catalog_objects(s3: Any) -> None:
 
 
 def test_a_failed_run_is_summed_up_too(s3: Any) -> None:
-    error = {"Error": "ModelFailedError", "Cause": "it broke"}
-    event = EVENT | {"processed": None, "stop": None, "error": error}
+    error = {"Error": "ModelFailedError", "Cause": '{"errorMessage": "it broke", "stackTrace": []}'}
+    event = EVENT | {"processed": None, "error": error}
     summary = summarize(event, read_catalog(s3, "final", NOW), NOW)
     assert summary["outcome"] == "failed"
     assert summary["error"] == {"type": "ModelFailedError", "message": "it broke"}
+    assert summary["model_on_seconds"] == 1200.5
+    summary = summarize(event | {"stop": None}, read_catalog(s3, "final", NOW), NOW)
     assert summary["model_on_seconds"] is None
+
+
+@pytest.mark.parametrize("cause", ["", "it broke", "[]", "{}", '"text"'])
+def test_a_cause_that_is_no_functions_error_is_kept_as_it_is(cause: str) -> None:
+    assert read_error({"Error": "States.Timeout", "Cause": cause}) == {"type": "States.Timeout", "message": cause}

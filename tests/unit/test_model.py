@@ -72,7 +72,11 @@ def test_a_model_that_failed_before_this_run_is_tried_and_one_that_fails_now_end
 
 @pytest.mark.parametrize(
     ("state", "error"),
-    [(S.NOT_TRAINED, errors.ModelNotTrainedError), (S.UNAVAILABLE, errors.ModelUnavailableError)],
+    [
+        (S.NOT_TRAINED, errors.ModelNotTrainedError),
+        (S.UNAVAILABLE, errors.ModelUnavailableError),
+        (S.UNKNOWN, errors.ModelUnavailableError),
+    ],
 )
 def test_a_model_that_cannot_run_ends_the_wait_at_once(settings: Settings, state: S, error: type[Exception]) -> None:
     backend = FakeBackend([state])
@@ -104,6 +108,14 @@ def test_a_model_that_is_not_on_is_stopped(state: S) -> None:
     backend = FakeBackend([state])
     assert stop(backend)["is_stopped"] is True
     assert backend.calls == []
+
+
+def test_a_model_in_a_state_that_nobody_knows_is_not_taken_for_stopped() -> None:
+    backend = FakeBackend([S.UNKNOWN])
+    first = stop(backend)
+    assert (first["is_stopped"], backend.calls) == (False, [("stop",)])
+    with pytest.raises(errors.ModelStopTimeoutError):
+        stop(backend, first, 61)
 
 
 def test_a_starting_model_is_asked_until_it_can_stop() -> None:

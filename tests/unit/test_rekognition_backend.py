@@ -51,12 +51,12 @@ def test_describe(status: str, state: ModelState) -> None:
     assert (described.state, described.service_status, described.inference_units) == (state, status, 2)
 
 
-def test_an_unknown_status_is_not_trusted() -> None:
+def test_an_unknown_status_is_told_as_such() -> None:
     backend, stub = make()
     answer = {"ProjectVersionDescriptions": [{"ProjectVersionArn": VERSION, "Status": "NEWFANGLED"}]}
     stub.add_response("describe_project_versions", answer)
     with stub:
-        assert backend.describe().state is ModelState.UNAVAILABLE
+        assert backend.describe().state is ModelState.UNKNOWN
 
 
 def test_a_version_the_project_does_not_have_is_named() -> None:

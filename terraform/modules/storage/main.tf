@@ -66,8 +66,12 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       expired_object_delete_marker = true
     }
 
-    noncurrent_version_expiration {
-      noncurrent_days = var.noncurrent_version_retention_days
+    dynamic "noncurrent_version_expiration" {
+      for_each = var.noncurrent_version_retention_days[*]
+
+      content {
+        noncurrent_days = noncurrent_version_expiration.value
+      }
     }
   }
 

@@ -16,9 +16,8 @@ variable "kms_key_arn" {
 }
 
 variable "noncurrent_version_retention_days" {
-  description = "Days until an overwritten or deleted version of an object is removed for good"
+  description = "Days until an overwritten or deleted version of an object is removed for good; null keeps it"
   type        = number
-  nullable    = false
 }
 
 variable "tags" {
