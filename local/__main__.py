@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local import config, environment, run
 from local.display import Display
-from local.emulator.errors import EmulatorError
+from local.emulator.errors import ConfigurationError, EmulatorError
+from local.emulator.labelled import learn_folder
 from local.errors import LocalError
 from local.images import check_out, download, find_images, upload
 from local.terraform import check_module
@@ -48,7 +50,7 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
     if backend not in run.backend_names():
         raise LocalError(f"BACKEND={backend} is not known. Use one of: {', '.join(run.backend_names())}.")
     found = find_images(images, "IMAGES")
-    find_images(labelled, "LABELLED")
+    _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
     if not is_default_out:
         check_out(out)
@@ -73,7 +75,7 @@ def _run(
         step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
     with display.step("Running the workflow") as step:
         described = run.run(stack, len(found), step)
-        step.done(described["status"])
+        step.done(described["status"], is_good=described["status"] == "SUCCEEDED")
     with display.step("Downloading") as step:
         results = download(stack, out, step.progress)
         step.done(str(out))
@@ -84,7 +86,7 @@ def _run(
 @_labelled_option
 def up_command(labelled: Path) -> None:
     """Start the local environment and leave it running."""
-    find_images(labelled, "LABELLED")
+    _check_labelled(labelled)
     display = Display()
     environment.up(display, labelled, dies_with_parent=False)
     console = display.console
@@ -106,6 +108,14 @@ def check_terraform_command() -> None:
     check_module()
 
 
+def _check_labelled(folder: Path) -> None:
+    find_images(folder, "LABELLED")
+    try:
+        learn_folder(folder)
+    except ConfigurationError as error:
+        raise LocalError(f"LABELLED={folder}: {error}") from error
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -117,9 +127,10 @@ def _relative(path: Path) -> Path:
 def _guarded() -> None:
     try:
         main(standalone_mode=False)
-    except (LocalError, EmulatorError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        sys.exit(f"batch-vision: {message}")
+    except click.ClickException as error:
+        sys.exit(f"batch-vision: {error.format_message()}")
+    except (LocalError, EmulatorError, BotoCoreError, ClientError, OSError) as error:
+        sys.exit(f"batch-vision: {error}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")
 

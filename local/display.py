@@ -24,6 +24,7 @@ class Step:
         self._display, self._title, self._live, self._task = display, title, live, task
         self._began = self._said = time.monotonic()
         self.result = ""
+        self.mark = "[green]✓[/green]"
 
     def progress(self, done: int, total: int, now: str = "") -> None:
         """Say how far it is, and what is happening now."""
@@ -33,9 +34,10 @@ class Step:
             self._said = time.monotonic()
             self._display.console.print(f"  {self._title}: {done} of {total} {now}", highlight=False)
 
-    def done(self, result: str) -> None:
+    def done(self, result: str, *, is_good: bool = True) -> None:
         """Say what came of it."""
         self.result = result
+        self.mark = "[green]✓[/green]" if is_good else "[red]✗[/red]"
 
     @property
     def seconds(self) -> float:
@@ -69,4 +71,4 @@ class Display:
         else:
             step = Step(self, title, None, None)
             yield step
-        self.console.print(f"[green]✓[/green] {title} [dim]{step.seconds:.0f} s[/dim]  {step.result}", highlight=False)
+        self.console.print(f"{step.mark} {title} [dim]{step.seconds:.0f} s[/dim]  {step.result}", highlight=False)

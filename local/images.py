@@ -34,6 +34,13 @@ def find_images(folder: Path, variable: str) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
+        try:
+            relative.as_posix().encode()
+        except UnicodeEncodeError as error:
+            raise LocalError(
+                f"{variable}={folder} holds {relative.as_posix()!r}, whose name is not UTF-8, as keys of S3 are."
+                " Rename it."
+            ) from error
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             found[relative.as_posix()] = path
     if not found:

@@ -192,7 +192,7 @@ class FinalBucket:
                 self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
         except (errors.ServiceUnavailableError, errors.StorageRefusedError):
             if self._source.has(image.bucket, image.key, str(image.version_id)):
-                raise  # otherwise another delivery was faster, which not every S3 takes in silence
+                raise  # otherwise another delivery was faster, and the version is gone as it should be
 
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""

@@ -35,7 +35,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """What waits in the source bucket, counted up to the 1,000 objects that one request tells of.
+    """What waits in the source bucket, counted as far as the first 1,000 objects with some that are not empty.
 
     Attributes
     ----------
@@ -49,9 +49,14 @@ class Objects:
 
 
 def count_objects(s3: S3Client, bucket: str, prefix: str) -> Objects:
-    """Count the objects under a prefix; one request."""
-    contents = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
-    return Objects(len(contents), sum(entry["Size"] > 0 for entry in contents))
+    """Count the objects under a prefix; one request, unless it tells of empty objects only."""
+    total = 0
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        contents = page.get("Contents", [])
+        total += len(contents)
+        if with_content := sum(entry["Size"] > 0 for entry in contents):
+            return Objects(total, with_content)
+    return Objects(total, 0)
 
 
 def count_dead_letters(sqs: SQSClient, queue_url: str) -> int:

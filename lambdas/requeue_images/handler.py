@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``queue_url``; answer ``requeued_images`` and ``is_done``.
+    """Take ``queue_url`` and ``requeued_before``; answer ``requeued_images``, of the run, and ``is_done``.
 
     Not done means that the bound was reached and more may wait.
     """
     chosen = settings()
     uploads = list_uploads(clients.s3(), chosen.source_bucket_name, chosen.source_prefix)
     sent = send(clients.sqs(), event["queue_url"], islice(uploads, chosen.requeue_limit_images))
-    answer = {"requeued_images": sent, "is_done": sent < chosen.requeue_limit_images}
+    answer = {"requeued_images": event["requeued_before"] + sent, "is_done": sent < chosen.requeue_limit_images}
     logger.info("requeue", extra=answer)
     return answer

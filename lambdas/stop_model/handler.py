@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import backend
 from lambdas.shared.observability import logger
-from lambdas.shared.times import utc_now
+from lambdas.shared.times import from_text, utc_now
 from lambdas.stop_model.model import ensure_stopped
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``previous`` and ``timeout_seconds``; see `ensure_stopped`."""
-    stop = ensure_stopped(backend(), event["previous"], event["timeout_seconds"], utc_now())
+    """Take ``requested_at`` and ``timeout_seconds``; see `ensure_stopped`."""
+    stop = ensure_stopped(backend(), from_text(event["requested_at"]), event["timeout_seconds"], utc_now())
     logger.info("model", extra=stop)
     return stop

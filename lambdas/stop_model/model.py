@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.base import ModelState
 from lambdas.shared import errors
-from lambdas.shared.times import from_text, to_text
+from lambdas.shared.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from lambdas.backends.base import Backend
@@ -20,31 +19,28 @@ if TYPE_CHECKING:
 _ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING, ModelState.UNKNOWN)
 
 
-def ensure_stopped(
-    backend: Backend, previous: Mapping[str, Any] | None, timeout_seconds: int, now: datetime
-) -> dict[str, Any]:
+def ensure_stopped(backend: Backend, requested_at: datetime, timeout_seconds: int, now: datetime) -> dict[str, Any]:
     """Do what brings the model nearer to stopped, and say how it stands.
 
     A model that is starting may refuse to stop until it runs; it is asked again each time.
 
     Parameters
     ----------
-    previous
-        What the step before answered; None for the first.
+    requested_at
+        When the stop was wanted first.
     timeout_seconds
-        How long after the first step the stop must be confirmed.
+        How long after that the stop must be confirmed.
 
     Returns
     -------
     dict
-        ``status`` (the service's word), ``is_stopped``, ``requested_at`` and ``stopped_at`` (None until then).
+        ``status`` (the service's word), ``is_stopped`` and ``stopped_at`` (None until then).
 
     Raises
     ------
     ModelStopTimeoutError
         The service did not confirm in time: somebody must look, because the model may be costing money.
     """
-    requested_at = from_text(previous["requested_at"]) if previous else now
     status = backend.describe()
     is_stopped = status.state not in _ON
     if not is_stopped:
@@ -60,6 +56,5 @@ def ensure_stopped(
     return {
         "status": status.service_status,
         "is_stopped": is_stopped,
-        "requested_at": to_text(requested_at),
         "stopped_at": to_text(now) if is_stopped else None,
     }

@@ -58,7 +58,7 @@ def summarize(event: Mapping[str, Any], lines: Iterator[dict[str, Any]], now: da
     -------
     dict
         Times, counts, inference units, ``model_on_seconds`` from the request to start until the confirmed stop
-        (None when the stop was not confirmed), and the error if there was one.
+        (None when there was no start, or the stop was not confirmed), and the error if there was one.
     """
     # By upload, because a message may be delivered again; and no more of a line than is counted, because a run may
     # have half a million of them.
@@ -70,7 +70,7 @@ def summarize(event: Mapping[str, Any], lines: Iterator[dict[str, Any]], now: da
     stopped_at = stop["stopped_at"] if stop else None
     requested_at = model["requested_at"] if model else event["started"]["at"]
     model_on_seconds = None
-    if stopped_at:
+    if requested_at and stopped_at:
         model_on_seconds = round((from_text(stopped_at) - from_text(requested_at)).total_seconds(), 3)
     return {
         "schema_version": SCHEMA_VERSION,

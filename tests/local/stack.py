@@ -134,11 +134,15 @@ class Stack:
         return dict(found)
 
     def check(self, *, left: int = 0) -> None:
-        """Check, over every upload, what must hold after any run.
+        """Check what must hold after any run: `check_each`, and `check_nothing_runs`."""
+        self.check_each(left=left)
+        self.check_nothing_runs()
 
-        Exactly one of processed, rejected and still in the source bucket, with the same bytes; nothing in the
-        final bucket that is none of these; every result as the schema says; the model stopped, the mapping
-        disabled, nothing in flight, no dead letter.
+    def check_each(self, *, left: int = 0) -> None:
+        """Check every upload, and every object.
+
+        Each upload is exactly one of processed, rejected and still in the source bucket, with the same bytes;
+        nothing in the final bucket is none of these; every result is as the schema says.
 
         Parameters
         ----------
@@ -164,11 +168,12 @@ class Stack:
         for key in self.keys(self.final):
             assert key in current or key.startswith(("catalog/", "runs/")), f"{key!r} belongs to no upload"
         assert len(waiting) == left
-        self.check_nothing_runs()
 
     def check_nothing_runs(self) -> None:
+        """Check that the model is stopped, the mapping disabled, nothing in flight, and no letter dead."""
         model = self.emulator.model()
         assert model["status"] in ("STOPPED", "TRAINING_COMPLETED", "FAILED"), model
+        assert model["not_running_calls"] == 0, "images were sent to a model that was not running"
         assert self.mapping_state() == "Disabled"
         assert self.messages()["NotVisible"] == 0
         assert sum(self.messages(self.dead_letter_queue_url).values()) == 0

@@ -17,7 +17,7 @@ import pytest
 
 from local import config, environment
 from local.processes import find_background
-from tests.local.test_stack import picture
+from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
 
@@ -43,13 +43,19 @@ def nothing_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
+    """Half of the labelled samples, in a folder for each label, and one file that is no image."""
     folder = tmp_path / "my images"
-    for number in range(6):
-        path = folder / "crack" / f"no. {number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(number))
+    copy_half(folder, 0)
     (folder / "notes.txt").write_text("no picture")
     return folder
+
+
+def copy_half(folder: Path, half: int) -> None:
+    for label in (path for path in SAMPLES.iterdir() if path.is_dir()):
+        for path in sorted(label.iterdir())[half::2]:
+            target = folder / label.name / f"no. {path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def command(*words: str) -> subprocess.Popen[str]:
@@ -70,14 +76,16 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    status, printed = finish(command("local-run", f"IMAGES={images}", f"OUT={out}"))
+    """Learned on one half of the samples, run on the other."""
+    out, labelled = tmp_path / "out", tmp_path / "labelled"
+    copy_half(labelled, 1)
+    status, printed = finish(command("local-run", f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}"))
     assert status == 0, printed
     for text in (
-        "7 files in",
-        "images processed            6 of 7",
+        "13 files in",
+        "images processed            12 of 13",
         "images rejected             1 (InvalidImageFormatError 1)",
-        "label is the folder's name",
+        "label is the folder's name  12 of 12",
         "model on",
         "inference-unit seconds (1 start, 1 stop)",
         "would cost on AWS           $0.0",
@@ -85,7 +93,8 @@ def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -
         "every image has its end, the model is stopped",
     ):
         assert text in printed, printed
-    assert (out / "processed" / "crack" / "no. 3.png").read_bytes() == (images / "crack" / "no. 3.png").read_bytes()
+    for path in images.glob("*/*"):
+        assert (out / "processed" / path.relative_to(images)).read_bytes() == path.read_bytes()
     assert json.loads((out / "rejected" / "notes.txt.json").read_text())["status"] == "rejected"
     assert len(list((out / "runs").glob("*.json"))) == 1
 
@@ -166,7 +175,7 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
         (["IMAGES=/nowhere"], "IMAGES=/nowhere does not exist"),
         (["IMAGES=Makefile"], "IMAGES=Makefile is not a folder"),
         (["LABELLED=/nowhere"], "LABELLED=/nowhere does not exist"),
-        (["LABELLED=docs"], "LABELLED=docs"),
+        (["LABELLED=tests/local"], "LABELLED=tests/local"),
         (["BACKEND=abacus"], "BACKEND=abacus is not known. Use one of: rekognition_custom_labels"),
         (["OUT=lambdas"], "OUT=lambdas is not empty"),
         (["LOCALSTACK_PORT=high"], "LOCALSTACK_PORT is 'high'"),

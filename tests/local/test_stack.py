@@ -89,6 +89,7 @@ def test_more_than_a_hundred_images_under_names_of_all_kinds(stack: Stack) -> No
 def test_a_plan_after_a_run_shows_no_changes(stack: Stack) -> None:
     stack.upload("a.png", picture())
     assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
     status, printed = Terraform().plan()
     assert status == 0, printed
 
@@ -151,7 +152,7 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     assert json.loads(described["output"])["requeued_images"] == 12
 
 
-def test_the_same_event_again_changes_nothing(stack: Stack) -> None:
+def test_peer_failing_a_duplicate_event_becomes_poison(stack: Stack) -> None:
     upload = stack.upload("a.png", picture())
     record = {
         "eventName": "ObjectCreated:Put",
@@ -217,7 +218,7 @@ def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
 
 
 def test_peer_failing_a_failed_stop_is_reported_as_success(stack: Stack) -> None:
-    """The service takes the request and refuses three times; the run ends only when it says STOPPED."""
+    """The service fails to stop the model twelve times over; the run ends only when it says STOPPED."""
     stack.emulator.inject("StopProjectVersion", "InternalServerError", count=12)
     stack.upload("a.png", picture())
     described = stack.run()
@@ -249,13 +250,60 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
     stack.check()
 
 
-def test_peer_failing_enabling_while_disabling_is_swallowed(stack: Stack) -> None:
-    """The mapping is closed the moment before the run opens it."""
+@pytest.mark.parametrize(
+    ("name", "state", "following"),
+    [
+        ("IsTriggerEnabled", "Enabled", "WaitForProgress"),
+        ("IsTriggerEnabled", "Disabled", "EnableTrigger"),
+        ("IsTriggerEnabled", "Disabling", "WaitForTrigger"),
+        ("IsTriggerEnabled", "Enabling", "WaitForTrigger"),
+        ("IsTriggerEnabled", "Updating", "WaitForTrigger"),
+        ("IsTriggerDisabled", "Disabled", "CountMessagesInFlight"),
+        ("IsTriggerDisabled", "Enabled", "DisableTrigger"),
+        ("IsTriggerDisabled", "Enabling", "WaitForDisabled"),
+        ("IsTriggerDisabled", "Disabling", "WaitForDisabled"),
+    ],
+)
+def test_peer_failing_enabling_while_disabling_is_swallowed(
+    stack: Stack, name: str, state: str, following: str
+) -> None:
+    """LocalStack's mapping changes at once, so the workflow's own states are asked what they make of the others."""
+    machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
+    states = json.loads(machine["definition"])["States"]
+    states |= states["ProcessBacklog"]["Branches"][0]["States"]
+    asked = {"trigger": {"state": state}, "enable": {"checks": 0}, "disable": {"checks": 0}}
+    answer = stack.workflow.test_state(
+        definition=json.dumps(states[name]), roleArn=machine["roleArn"], input=json.dumps(asked)
+    )
+    assert answer["nextState"] == following
+
+
+def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stack: Stack) -> None:
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.upload("a.png", picture())
     execution = stack.start()
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=False)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None:
+    """The deadline of the drain comes in the middle of the work: what was begun is finished, the rest waits."""
+    stack.apply(drain_timeout_seconds=4)
+    stack.emulator.set(latency_ms=3000, transactions_per_second_per_unit=3)
+    for number in range(40):
+        stack.upload(f"{number}.png", picture(number))
+    described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
+    states = stack.states(described["executionArn"])
+    assert "WaitForInFlight" in states, "nothing was in flight, so this shows nothing"
+    left = len(stack.keys(stack.source))
+    assert 0 < left < 40
+    stack.apply()
+    assert stack.emulator.model()["not_running_calls"] == 0
+    stack.check_each(left=left)
+    stack.emulator.reset()
+    assert stack.run()["status"] == "SUCCEEDED"
     stack.check()
 
 
@@ -298,6 +346,7 @@ def test_a_folder_made_in_the_console_buys_no_start(stack: Stack) -> None:
 def test_the_functions_logs_are_where_a_user_finds_them(stack: Stack) -> None:
     stack.upload("a.png", picture())
     stack.run()
+    stack.check()
     name = stack.environment.output("analyze_images_function_name")
     log = Path(config.LOGS / "lambda" / f"{name}.log").read_text()
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]

@@ -221,6 +221,8 @@ def test_a_failed_run_is_summed_up_too(s3: Any) -> None:
     assert summary["outcome"] == "failed"
     assert summary["error"] == {"type": "ModelFailedError", "message": "it broke"}
     assert summary["model_on_seconds"] == 1200.5
+    never_started = summarize(event | {"started": {"at": None}}, read_catalog(s3, "final", NOW), NOW)
+    assert (never_started["model_on_seconds"], never_started["model_requested_at"]) == (None, None)
     summary = summarize(event | {"stop": None}, read_catalog(s3, "final", NOW), NOW)
     assert summary["model_on_seconds"] is None
 

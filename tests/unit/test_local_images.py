@@ -25,6 +25,12 @@ def test_a_wrong_folder_is_named_with_its_make_argument(tmp_path: Path) -> None:
             find_images(tmp_path / name, "IMAGES")
 
 
+def test_a_name_that_can_be_no_key_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad\udcff.jpg").write_bytes(b"x")
+    with pytest.raises(LocalError, match="not UTF-8"):
+        find_images(tmp_path, "IMAGES")
+
+
 def test_results_go_to_an_empty_folder_only(tmp_path: Path) -> None:
     check_out(tmp_path / "new")
     check_out(tmp_path)

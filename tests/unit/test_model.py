@@ -21,8 +21,8 @@ def start(backend: FakeBackend, settings: Settings, previous: Any = None, after_
     return ensure_running(backend, settings, 1, previous, 60, NOW + timedelta(seconds=after_seconds))
 
 
-def stop(backend: FakeBackend, previous: Any = None, after_seconds: float = 0) -> dict[str, Any]:
-    return ensure_stopped(backend, previous, 60, NOW + timedelta(seconds=after_seconds))
+def stop(backend: FakeBackend, after_seconds: float = 0) -> dict[str, Any]:
+    return ensure_stopped(backend, NOW, 60, NOW + timedelta(seconds=after_seconds))
 
 
 @pytest.mark.parametrize(("images", "units"), [(1, 1), (100, 1), (101, 2), (200, 2), (201, 3), (10_000, 3)])
@@ -96,8 +96,8 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(settings: Se
 def test_a_running_model_is_stopped_and_the_stop_confirmed() -> None:
     backend = FakeBackend([S.RUNNING, S.STOPPING, S.STOPPED])
     first = stop(backend)
-    second = stop(backend, first, 5)
-    third = stop(backend, second, 10)
+    second = stop(backend, 5)
+    third = stop(backend, 10)
     assert backend.calls == [("stop",)]
     assert [step["is_stopped"] for step in (first, second, third)] == [False, False, True]
     assert third["stopped_at"] == "2026-11-20T08:00:10.000Z"
@@ -115,21 +115,21 @@ def test_a_model_in_a_state_that_nobody_knows_is_not_taken_for_stopped() -> None
     first = stop(backend)
     assert (first["is_stopped"], backend.calls) == (False, [("stop",)])
     with pytest.raises(errors.ModelStopTimeoutError):
-        stop(backend, first, 61)
+        stop(backend, 61)
 
 
 def test_a_starting_model_is_asked_until_it_can_stop() -> None:
     backend = FakeBackend([S.STARTING, S.RUNNING], stop_error=errors.ModelBusyError("starting"))
-    first = stop(backend)
-    stop(backend, first)
+    stop(backend)
+    stop(backend)
     assert backend.calls == [("stop",), ("stop",)]
 
 
 def test_peer_failing_a_failed_stop_is_reported_as_success() -> None:
     backend = FakeBackend([S.RUNNING])
-    first = stop(backend)
+    stop(backend)
     with pytest.raises(errors.ModelStopTimeoutError, match=r"still RUNNING.*stop_timeout_seconds = 60"):
-        stop(backend, first, 61)
+        stop(backend, 61)
     backend.stop_error = errors.AccessDeniedError("no")
     with pytest.raises(errors.AccessDeniedError):
         stop(backend)
