@@ -2,7 +2,8 @@
 
 The order is: write the result, copy the image, delete that version from the source. Each step may be repeated,
 so whoever finds it half done (a redelivery, a duplicate event) finishes it. The result is written on the
-condition that its name is free, which makes it the claim on that name.
+condition that its name is free, which makes it the claim on that name. It names the mask, if there is one, which is
+written next, so that a mask is nobody's until it is claimed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
 _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
 _RESULT_CONTENT_TYPE = "application/json"
 _RESULT_MARK = {"batch-vision": "result"}
+_MASK_SUFFIX = ".mask.png"
 
 
 class _TakenError(Exception):
@@ -122,8 +124,8 @@ class FinalBucket:
                     return existing
         return None
 
-    def file(self, image: SourceImage, result: dict[str, Any]) -> dict[str, Any]:
-        """Give the result and its image their place.
+    def file(self, image: SourceImage, result: dict[str, Any], mask_png: bytes | None = None) -> dict[str, Any]:
+        """Give the result, its mask and its image their place.
 
         Returns
         -------
@@ -138,6 +140,7 @@ class FinalBucket:
             The image was deleted meanwhile; nothing of it is left behind.
         """
         usual, other = names_for(image)
+        result = result | {"mask_key": self._mask_place(result["status"], usual, other) if mask_png else None}
         claimed = None
         if not self._is_image_place_taken(f"{result['status']}/{usual}"):
             claimed = self._claim(image, result, usual)
@@ -145,8 +148,20 @@ class FinalBucket:
             claimed = self._claim(image, result, other)
         if claimed is None:  # both names are hashes of this very upload's: nobody else writes them
             raise errors.ServiceUnavailableError(f"No free name in the final bucket for {image.key!r}.")
+        claimed = self._write_mask(claimed, mask_png)
         self.move(image, claimed)
         return claimed
+
+    def has_mask_of(self, result: dict[str, Any]) -> bool:
+        """Tell whether the mask that a result names was written, or the result names none."""
+        if not (place := result.get("mask_key")):
+            return True
+        try:
+            with _translated():
+                head = self._s3.head_object(Bucket=self._name, Key=place)
+        except errors.ImageGoneError:
+            return False
+        return head["Metadata"] == _mask_mark(result)
 
     def move(self, image: SourceImage, result: dict[str, Any]) -> None:
         """Copy the image beside its result and delete that version from the source bucket; may be repeated."""
@@ -161,8 +176,10 @@ class FinalBucket:
         except errors.ImageGoneError:
             if self._has(place):
                 return  # another delivery finished the move
-            with _translated():
-                self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
+            for written in (result.get("mask_key"), f"{place}.json"):
+                if written:
+                    with _translated():
+                        self._s3.delete_object(Bucket=self._name, Key=written)
             raise
         try:
             with _translated():
@@ -204,6 +221,32 @@ class FinalBucket:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
+        if (replaced := existing.get("mask_key")) and replaced != result["mask_key"]:
+            with _translated():
+                self._s3.delete_object(Bucket=self._name, Key=replaced)
+        return result
+
+    def _mask_place(self, status: str, usual: str, other: str) -> str:
+        """Give a place for a mask: beside the image, unless an upload with a mask's name has claimed that."""
+        place = f"{status}/{usual}{_MASK_SUFFIX}"
+        return place if self._read_result(f"{place}.json")[0] is None else f"{status}/{other}{_MASK_SUFFIX}"
+
+    def _write_mask(self, result: dict[str, Any], mask_png: bytes | None) -> dict[str, Any]:
+        """Write the mask that a result names; one that was lost, and that nobody can give again, is named no more."""
+        if self.has_mask_of(result):
+            return result
+        if mask_png is None:
+            result = result | {"mask_key": None}
+            self._put_result(f"{result['image_key']}.json", result)
+            return result
+        with _translated():
+            self._s3.put_object(
+                Bucket=self._name,
+                Key=result["mask_key"],
+                Body=mask_png,
+                ContentType="image/png",
+                Metadata=_mask_mark(result),
+            )
         return result
 
     def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> None:
@@ -230,7 +273,10 @@ class FinalBucket:
             return json.loads(answer["Body"].read()), answer["ETag"]
 
     def _is_image_place_taken(self, place: str) -> bool:
-        """Tell whether an image would overwrite a result: possible only where its own name ends like one."""
+        """Tell whether an image would overwrite a result or a mask: possible only where its name ends like one."""
+        if place.endswith(_MASK_SUFFIX):
+            result, _ = self._read_result(f"{place.removesuffix(_MASK_SUFFIX)}.json")
+            return result is not None and result.get("mask_key") == place
         return place.endswith(".json") and self._read_result(place)[0] is not None
 
     def _has(self, key: str) -> bool:
@@ -240,6 +286,11 @@ class FinalBucket:
         except errors.ImageGoneError:
             return False
         return True
+
+
+def _mask_mark(result: dict[str, Any]) -> dict[str, str]:
+    """Say in a mask's metadata which upload it is of: that of an older upload of the key may stand in its place."""
+    return {"batch-vision": "mask", "version-id": result["source"]["version_id"]}
 
 
 def _is_of(result: dict[str, Any], image: SourceImage) -> bool:
