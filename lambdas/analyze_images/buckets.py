@@ -140,12 +140,11 @@ class FinalBucket:
             The image was deleted meanwhile; nothing of it is left behind.
         """
         usual, other = names_for(image)
-        result = result | {"mask_key": self._mask_place(result["status"], usual, other) if mask_png else None}
         claimed = None
         if not self._is_image_place_taken(f"{result['status']}/{usual}"):
-            claimed = self._claim(image, result, usual)
+            claimed = self._claim(image, result, usual, has_mask=mask_png is not None)
         if claimed is None:
-            claimed = self._claim(image, result, other)
+            claimed = self._claim(image, result, other, has_mask=mask_png is not None)
         if claimed is None:  # both names are hashes of this very upload's: nobody else writes them
             raise errors.ServiceUnavailableError(f"No free name in the final bucket for {image.key!r}.")
         claimed = self._write_mask(claimed, mask_png)
@@ -194,10 +193,10 @@ class FinalBucket:
         with _translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
 
-    def _claim(self, image: SourceImage, result: dict[str, Any], name: str) -> dict[str, Any] | None:
+    def _claim(self, image: SourceImage, result: dict[str, Any], name: str, *, has_mask: bool) -> dict[str, Any] | None:
         """Write the result under a name; None when the name belongs to a newer upload or another object."""
         place = f"{result['status']}/{name}"
-        result = result | {"image_key": place}
+        result = result | {"image_key": place, "mask_key": self._mask_place(image, place) if has_mask else None}
         try:
             self._put_result(f"{place}.json", result, IfNoneMatch="*")
             return result
@@ -226,10 +225,13 @@ class FinalBucket:
                 self._s3.delete_object(Bucket=self._name, Key=replaced)
         return result
 
-    def _mask_place(self, status: str, usual: str, other: str) -> str:
+    def _mask_place(self, image: SourceImage, image_place: str) -> str:
         """Give a place for a mask: beside the image, unless an upload with a mask's name has claimed that."""
-        place = f"{status}/{usual}{_MASK_SUFFIX}"
-        return place if self._read_result(f"{place}.json")[0] is None else f"{status}/{other}{_MASK_SUFFIX}"
+        place = f"{image_place}{_MASK_SUFFIX}"
+        if self._read_result(f"{place}.json")[0] is None:
+            return place
+        status = image_place.partition("/")[0]
+        return f"{status}/{names_for(image)[1]}{_MASK_SUFFIX}"
 
     def _write_mask(self, result: dict[str, Any], mask_png: bytes | None) -> dict[str, Any]:
         """Write the mask that a result names; one that was lost, and that nobody can give again, is named no more."""
