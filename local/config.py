@@ -31,3 +31,7 @@ PROJECT_ARN = f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/1
 PROJECT_VERSION_ARN = (
     f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/version/batch-vision.1/1700000000001"
 )
+
+LOOKOUT_PROJECT_NAME = "batch-vision"
+LOOKOUT_MODEL_VERSION = "1"
+LOOKOUT_MODEL_ARN = f"arn:aws:lookoutvision:{REGION}:{ACCOUNT_ID}:model/{LOOKOUT_PROJECT_NAME}/{LOOKOUT_MODEL_VERSION}"

@@ -32,7 +32,44 @@ locals {
         resources = [var.rekognition_custom_labels.project_version_arn]
       }
     }
+
+    # AWS ended this service on 2025-10-31: it runs against the local emulator only.
+    lookout_for_vision = var.lookout_for_vision == null ? null : {
+      settings = tomap({
+        project_name  = var.lookout_for_vision.project_name
+        model_version = var.lookout_for_vision.model_version
+      })
+      detect = {
+        actions   = ["lookoutvision:DetectAnomalies"]
+        resources = [local.lookout_for_vision_model_arn]
+      }
+      describe = {
+        actions   = ["lookoutvision:DescribeModel"]
+        resources = [local.lookout_for_vision_model_arn]
+      }
+      start = {
+        actions   = ["lookoutvision:StartModel"]
+        resources = [local.lookout_for_vision_model_arn]
+      }
+      stop = {
+        actions   = ["lookoutvision:StopModel"]
+        resources = [local.lookout_for_vision_model_arn]
+      }
+    }
   }
+
+  # The service goes by names; IAM by an ARN that is made of them.
+  lookout_for_vision_model_arn = var.lookout_for_vision == null ? null : join(":", [
+    "arn",
+    local.partition,
+    "lookoutvision",
+    local.region,
+    local.account_id,
+    "model/${var.lookout_for_vision.project_name}/${var.lookout_for_vision.model_version}",
+  ])
+
+  # One of them, the chosen one; the variable `backend` refuses anything else.
+  configured_backends = [for name, entry in local.backends : name if entry != null]
 
   backend = local.backends[var.backend]
 }

@@ -79,7 +79,7 @@ variable "tags" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 variable "backend" {
-  description = "Model service. The variable of the same name says which model"
+  description = "Model service: rekognition_custom_labels, or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says which model; those of the others are not set"
   type        = string
   default     = "rekognition_custom_labels"
   nullable    = false
@@ -92,6 +92,11 @@ variable "backend" {
   validation {
     condition     = try(local.backends[var.backend], "unknown") != null
     error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it to the model to use."
+  }
+
+  validation {
+    condition     = length(setsubtract(local.configured_backends, [var.backend])) == 0
+    error_message = "backend is \"${var.backend}\", but the variable ${join(" and ", setsubtract(local.configured_backends, [var.backend]))} is set too. Remove it from your tfvars, or choose its service with backend."
   }
 }
 
@@ -127,6 +132,30 @@ variable "rekognition_custom_labels" {
       true,
     )
     error_message = "rekognition_custom_labels.project_version_arn is \"${try(var.rekognition_custom_labels.project_version_arn, "")}\", which is not a version of project_arn \"${try(var.rekognition_custom_labels.project_arn, "")}\". Name, account and Region of the project must be the same in both."
+  }
+}
+
+variable "lookout_for_vision" {
+  description = "The Lookout for Vision model: name of its project and number of its version. AWS ended the service on 2025-10-31, so that this backend runs against the local emulator only; on AWS, choose another"
+  type = object({
+    project_name  = string
+    model_version = string
+  })
+  default = null
+
+  validation {
+    condition = var.lookout_for_vision == null ? true : can(regex(
+      "^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$",
+      var.lookout_for_vision.project_name,
+    ))
+    error_message = "lookout_for_vision.project_name is \"${try(var.lookout_for_vision.project_name, "")}\". Use the name of the project, not an ARN: up to 255 letters, digits, hyphens and underscores, and begin with a letter or digit."
+  }
+
+  validation {
+    # The service takes "latest" too. But a training that ends in the middle of a run would give that word another
+    # meaning: one model would be started, and another stopped.
+    condition     = var.lookout_for_vision == null ? true : can(regex("^[1-9][0-9]{0,9}$", var.lookout_for_vision.model_version))
+    error_message = "lookout_for_vision.model_version is \"${try(var.lookout_for_vision.model_version, "")}\". Use the number of the version, as in \"1\"; \"latest\" is not taken, because it can change its meaning between the start and the stop of a model."
   }
 }
 

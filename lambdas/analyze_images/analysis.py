@@ -13,12 +13,15 @@ from lambdas.shared import errors
 from lambdas.shared.times import to_text, utc_now
 
 if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
     from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
     from lambdas.backends.base import Backend, Detection
     from lambdas.shared.events import SourceImage
 
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10
+_BACK_OFF = wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,12 @@ def is_worth_retrying(error: BaseException) -> bool:
     return isinstance(error, errors.TransientError) and not isinstance(error, useless)
 
 
+def _wait_seconds(state: RetryCallState) -> float:
+    """Back off, and for no less than the service asked for."""
+    error = state.outcome and state.outcome.exception()
+    return max(_BACK_OFF(state), getattr(error, "retry_after_seconds", None) or 0.0)
+
+
 def analyze(
     image: SourceImage,
     backend: Backend,
@@ -107,7 +116,7 @@ def analyze(
         attempts += 1
         return backend.detect(source.stored(image))
 
-    def ask() -> dict[str, Any]:
+    def ask() -> tuple[dict[str, Any], bytes | None]:
         if image.size_bytes == 0:
             raise errors.InvalidImageFormatError("The object is empty.")
         if began > deadline:
@@ -115,21 +124,24 @@ def analyze(
         retrying = Retrying(
             retry=retry_if_exception(is_worth_retrying),
             stop=stop_before_delay(max(0.0, deadline - began)),
-            wait=wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+            wait=_wait_seconds,
             reraise=True,
         )
-        return results.processed(image, backend, retrying(detect), utc_now())
+        detection = retrying(detect)
+        return results.processed(image, backend, detection, utc_now()), detection.mask_png
 
+    earlier: dict[str, Any] | None = None
+    mask_png: bytes | None = None
     try:
         image = source.resolve(image)
-        if is_redelivery and (earlier := final.find_result(image)):
+        if is_redelivery and (earlier := final.find_result(image)) and final.has_mask_of(earlier):
             final.move(image, earlier)
             return outcome(earlier["status"], earlier)
         try:
-            result = ask()
+            result, mask_png = ask()
         except errors.PermanentImageError as error:
             result = results.rejected(image, backend, error, utc_now())
-        filed = final.file(image, result)
+        filed = final.file(image, earlier or result, mask_png)
         return outcome(filed["status"], filed)
     except errors.ImageGoneError:
         return outcome("gone", None)

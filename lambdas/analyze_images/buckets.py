@@ -2,7 +2,8 @@
 
 The order is: write the result, copy the image, delete that version from the source. Each step may be repeated,
 so whoever finds it half done (a redelivery, a duplicate event) finishes it. The result is written on the
-condition that its name is free, which makes it the claim on that name.
+condition that its name is free, which makes it the claim on that name. It names the mask, if there is one, which is
+written next, so that a mask is nobody's until it is claimed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_ch
 _RESULT_CONTENT_TYPE = "application/json"
 _RESULT_MARK = {"batch-vision": "result"}
 _RESERVED_MARK = {"batch-vision": "reserved"}
+_MASK_SUFFIX = ".mask.png"
 
 
 class _TakenError(Exception):
@@ -138,8 +140,8 @@ class FinalBucket:
                     return existing
         return None
 
-    def file(self, image: SourceImage, result: dict[str, Any]) -> dict[str, Any]:
-        """Give the result and its image their place.
+    def file(self, image: SourceImage, result: dict[str, Any], mask_png: bytes | None = None) -> dict[str, Any]:
+        """Give the result, its mask and its image their place.
 
         Returns
         -------
@@ -155,12 +157,26 @@ class FinalBucket:
         """
         for name in names_for(image):
             place = f"{result['status']}/{name}"
-            if self._reserve_image_place(place) and (claimed := self._claim(image, result, place)):
+            if not self._reserve_image_place(place):
+                continue
+            if claimed := self._claim(image, result, place, has_mask=mask_png is not None):
                 filed, etag = claimed
+                filed, etag = self._write_mask(filed, etag, mask_png)
                 self.move(image, filed, own_etag=etag)
                 return filed
         # The second name is this very upload's own, so only something foreign in the final bucket can be there.
         raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
+
+    def has_mask_of(self, result: dict[str, Any]) -> bool:
+        """Tell whether the mask that a result names was written, or the result names none."""
+        if not (place := result.get("mask_key")):
+            return True
+        try:
+            with _translated():
+                head = self._s3.head_object(Bucket=self._name, Key=place)
+        except errors.ImageGoneError:
+            return False
+        return head["Metadata"] == _mask_mark(result)
 
     def move(self, image: SourceImage, result: dict[str, Any], own_etag: str | None = None) -> None:
         """Copy the image beside its result and delete that version from the source bucket; may be repeated.
@@ -184,8 +200,10 @@ class FinalBucket:
             if own_etag is None or self._has(place):
                 return
             if self._read_result(f"{place}.json")[1] == own_etag:
-                with _translated():
-                    self._s3.delete_object(Bucket=self._name, Key=f"{place}.json")
+                for written in (result.get("mask_key"), f"{place}.json"):
+                    if written:
+                        with _translated():
+                            self._s3.delete_object(Bucket=self._name, Key=written)
             raise
         try:
             with _translated():
@@ -201,13 +219,13 @@ class FinalBucket:
             self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
 
     def _claim(
-        self, image: SourceImage, result: dict[str, Any], place: str
+        self, image: SourceImage, result: dict[str, Any], place: str, *, has_mask: bool
     ) -> tuple[dict[str, Any], str | None] | None:
         """Write the result for a place; None when that belongs to a newer upload or another object.
 
         Returns the result that counts, and its ETag if it was written now.
         """
-        result = result | {"image_key": place}
+        result = result | {"image_key": place, "mask_key": self._mask_place(image, place) if has_mask else None}
         try:
             return result, self._put_result(f"{place}.json", result, IfNoneMatch="*")
         except _TakenError:
@@ -225,11 +243,42 @@ class FinalBucket:
                 f"Upload {source['version_id']} of {image.key!r} is older and not moved yet; it goes first."
             )
         try:
-            return result, self._put_result(f"{place}.json", result, IfMatch=etag)
+            own_etag = self._put_result(f"{place}.json", result, IfMatch=etag)
         except _TakenError as error:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
+        if (replaced := existing.get("mask_key")) and replaced != result["mask_key"]:
+            with _translated():
+                self._s3.delete_object(Bucket=self._name, Key=replaced)
+        return result, own_etag
+
+    def _mask_place(self, image: SourceImage, image_place: str) -> str:
+        """Give a place for a mask: beside the image, unless an upload with a mask's name has claimed that."""
+        place = f"{image_place}{_MASK_SUFFIX}"
+        if self._read_result(f"{place}.json")[0] is None:
+            return place
+        status = image_place.partition("/")[0]
+        return f"{status}/{names_for(image)[1]}{_MASK_SUFFIX}"
+
+    def _write_mask(
+        self, result: dict[str, Any], etag: str | None, mask_png: bytes | None
+    ) -> tuple[dict[str, Any], str | None]:
+        """Write the mask that a result names; one that was lost, and that nobody can give again, is named no more."""
+        if self.has_mask_of(result):
+            return result, etag
+        if mask_png is None:
+            result = result | {"mask_key": None}
+            return result, self._put_result(f"{result['image_key']}.json", result)
+        with _translated():
+            self._s3.put_object(
+                Bucket=self._name,
+                Key=result["mask_key"],
+                Body=mask_png,
+                ContentType="image/png",
+                Metadata=_mask_mark(result),
+            )
+        return result, etag
 
     def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> str:
         body = json.dumps(result, ensure_ascii=False, indent=1).encode()
@@ -264,11 +313,14 @@ class FinalBucket:
             return json.loads(answer["Body"].read()), answer["ETag"]
 
     def _reserve_image_place(self, place: str) -> bool:
-        """Make sure that the image overwrites no result, now or later; False when a result is there.
+        """Make sure that the image overwrites no result or mask, now or later; False when one is there.
 
-        Only an image whose own name ends like a result's could; the empty object that holds its place is
-        overwritten by the image.
+        Only an image whose own name ends like one could. The empty object that holds the place of one that ends like
+        a result is overwritten by the image.
         """
+        if place.endswith(_MASK_SUFFIX):
+            result, _ = self._read_result(f"{place.removesuffix(_MASK_SUFFIX)}.json")
+            return result is None or result.get("mask_key") != place
         if not place.endswith(".json"):
             return True
         try:
@@ -284,6 +336,11 @@ class FinalBucket:
         except errors.ImageGoneError:
             return False
         return True
+
+
+def _mask_mark(result: dict[str, Any]) -> dict[str, str]:
+    """Say in a mask's metadata which upload it is of: that of an older upload of the key may stand in its place."""
+    return {"batch-vision": "mask", "version-id": result["source"]["version_id"]}
 
 
 def _is_of(result: dict[str, Any], image: SourceImage) -> bool:

@@ -29,9 +29,9 @@ def names_for(image: SourceImage) -> tuple[str, str]:
 
 
 def same_names_lock(key: str) -> str:
-    """Give what all keys share whose names could get in each other's way: `a`, `a.json`, `a.json.json`."""
-    while key.endswith(".json"):
-        key = key.removesuffix(".json")
+    """Give what all keys share whose names could get in each other's way: `a`, `a.json`, `a.mask.png.json`."""
+    while key.endswith((".json", ".mask.png")):
+        key = key.removesuffix(".json").removesuffix(".mask.png")
     return key
 
 

@@ -80,12 +80,15 @@ class Detection:
     Attributes
     ----------
     raw
-        The service's own response, ready for JSON.
+        The service's own response, ready for JSON, without the mask.
+    mask_png
+        Where in the image the anomalies are, as a PNG; None when the service does not tell.
     """
 
     predictions: list[Prediction] = field(default_factory=list)
     anomaly: Anomaly | None = None
     raw: dict[str, Any] = field(default_factory=dict)
+    mask_png: bytes | None = field(default=None, repr=False)
 
 
 class ReadableImage(Protocol):

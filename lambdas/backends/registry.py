@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from lambdas.backends.lookout_for_vision import LookoutForVision
 from lambdas.backends.rekognition_custom_labels import RekognitionCustomLabels
 from lambdas.shared.errors import SettingsError
 from lambdas.shared.settings import settings
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from lambdas.backends.base import Backend
     from lambdas.shared.settings import Settings
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (RekognitionCustomLabels,)}
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (RekognitionCustomLabels, LookoutForVision)}
 
 
 def make_backend(chosen: Settings) -> Backend:

@@ -36,7 +36,15 @@ class InvalidImageError(PermanentImageError):
 
 
 class TransientError(BatchVisionError):
-    """May succeed later: retried while time allows, then left on the queue for redelivery."""
+    """May succeed later: retried while time allows, then left on the queue for redelivery.
+
+    Attributes
+    ----------
+    retry_after_seconds
+        How long the service asks to be left alone; None when it says nothing.
+    """
+
+    retry_after_seconds: float | None = None
 
 
 class ThrottledError(TransientError):

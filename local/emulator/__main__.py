@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from local.config import EMULATOR_PORT, LOCALSTACK_URL, PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
+from local.config import (
+    EMULATOR_PORT,
+    LOCALSTACK_URL,
+    LOOKOUT_MODEL_ARN,
+    PROJECT_ARN,
+    PROJECT_VERSION_ARN,
+    REPOSITORY,
+)
 from local.emulator.errors import ConfigurationError
 from local.emulator.labelled import learn_folder
 from local.emulator.objects import S3ObjectReader
@@ -32,13 +39,20 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
     help="Folder to learn from, with one subfolder of images for each label.",
 )
 @click.option("--s3-endpoint", default=LOCALSTACK_URL, help="Where to read images in S3 from.")
-@click.option("--project-arn", default=PROJECT_ARN, help="The project that exists.")
+@click.option("--project-arn", default=PROJECT_ARN, help="The project that exists in Rekognition.")
 @click.option(
     "--project-version-arn",
     "project_version_arns",
     multiple=True,
     default=(PROJECT_VERSION_ARN,),
-    help="A model that exists; may be given several times.",
+    help="A model that exists in Rekognition; may be given several times.",
+)
+@click.option(
+    "--lookout-model-arn",
+    "lookout_model_arns",
+    multiple=True,
+    default=(LOOKOUT_MODEL_ARN,),
+    help="A model that exists in Lookout for Vision; may be given several times.",
 )
 @click.option("--settings", "settings_json", default="{}", help="Settings to begin with, a JSON object.")
 def main(
@@ -48,9 +62,10 @@ def main(
     s3_endpoint: str,
     project_arn: str,
     project_version_arns: tuple[str, ...],
+    lookout_model_arns: tuple[str, ...],
     settings_json: str,
 ) -> None:
-    """Emulate Amazon Rekognition Custom Labels with a model learned from labelled images."""
+    """Emulate Amazon Rekognition Custom Labels and Lookout for Vision with a model learned from labelled images."""
     try:
         emulator = Emulator(
             learn_folder(labelled),
@@ -58,6 +73,7 @@ def main(
             settings=_parsed_settings(settings_json),
             project_arn=project_arn,
             project_version_arns=project_version_arns,
+            lookout_model_arns=lookout_model_arns,
         )
         server = _listening(emulator, host, port)
     except ConfigurationError as error:

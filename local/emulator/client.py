@@ -56,9 +56,9 @@ class EmulatorClient:
         """Return the settings, the models by ARN, and the faults."""
         return self._call("GET", "state")
 
-    def model(self, project_version_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
+    def model(self, model_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
         """Return the state of one model: its status, counters and billed_unit_seconds."""
-        return cast("dict[str, Any]", self.state()["models"][project_version_arn])
+        return cast("dict[str, Any]", self.state()["models"][model_arn])
 
     def set(self, **settings: float | bool) -> dict[str, Any]:
         """Change some settings, see `local.emulator.settings.Settings`, and return all."""
@@ -75,9 +75,9 @@ class EmulatorClient:
         """Forget the faults that have not happened yet."""
         self._call("DELETE", "faults")
 
-    def force_status(self, status: str, project_version_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
+    def force_status(self, status: str, model_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
         """Put a model into any status of its service."""
-        return self._call("PUT", "models", {"project_version_arn": project_version_arn, "status": status})
+        return self._call("PUT", "models", {"model_arn": model_arn, "status": status})
 
     def reset(self) -> dict[str, Any]:
         """Go back to the state of the start-up: models, counters, faults and settings."""

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from local.emulator.errors import ImageDimensionsError, ImageFormatError, ImageTooLargeError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
 
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+# Values of the EXIF orientation of pictures that lie on one of their sides.
+LYING_ORIENTATIONS = (5, 6, 7, 8)
 HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -37,6 +39,36 @@ class ImageLimits:
     min_side_px: int = 64
     max_side_px: int = 4096
     max_aspect_ratio: float | None = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHeader:
+    """What an encoded image says of itself before it is decoded.
+
+    Attributes
+    ----------
+    image_format
+        `JPEG` or `PNG`.
+    width_px, height_px
+        Its sides when it is upright.
+    """
+
+    image_format: str
+    width_px: int
+    height_px: int
+
+
+def read_header(content: bytes, limits: ImageLimits) -> ImageHeader:
+    """Check an encoded image against the limits without decoding it; see `decode` for the errors."""
+    image, image_format = _opened(content, limits)
+    try:
+        # A PNG would be decoded whole in search of an orientation that its header does not have.
+        has_exif = image_format == "JPEG" or "exif" in image.info
+        orientation = image.getexif().get(ExifTags.Base.Orientation) if has_exif else None
+    except Exception as error:  # Pillow raises many kinds for broken headers
+        raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
+    width_px, height_px = reversed(image.size) if orientation in LYING_ORIENTATIONS else image.size
+    return ImageHeader(image_format, width_px, height_px)
 
 
 def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None) -> Image.Image:
@@ -62,6 +94,19 @@ def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None)
     ImageDimensionsError
         If a side is too short, or the sides are too unequal.
     """
+    image, image_format = _opened(content, limits)
+    try:
+        if image_format == "JPEG" and scaled_to_px is not None:
+            cast("JpegImageFile", image).draft(None, (scaled_to_px, scaled_to_px))
+        image.load()
+        # A decoded image may take 64 MiB: no copy is made that is not needed.
+        ImageOps.exif_transpose(image, in_place=True)
+        return image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image)
+    except Exception as error:  # likewise for broken bodies
+        raise ImageFormatError(f"the {image_format} content cannot be decoded: {error}") from error
+
+
+def _opened(content: bytes, limits: ImageLimits) -> tuple[Image.Image, str]:
     if len(content) > limits.max_bytes:
         raise ImageTooLargeError(f"the image has {len(content)} bytes, at most {limits.max_bytes} are accepted")
     image_format = next((name for magic, name in SIGNATURES.items() if content.startswith(magic)), None)
@@ -77,15 +122,7 @@ def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None)
     except Exception as error:  # Pillow raises many kinds for broken headers
         raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
     _check_sides(image.size, limits)
-    try:
-        if image_format == "JPEG" and scaled_to_px is not None:
-            cast("JpegImageFile", image).draft(None, (scaled_to_px, scaled_to_px))
-        image.load()
-        # A decoded image may take 64 MiB: no copy is made that is not needed.
-        ImageOps.exif_transpose(image, in_place=True)
-        return image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image)
-    except Exception as error:  # likewise for broken bodies
-        raise ImageFormatError(f"the {image_format} content cannot be decoded: {error}") from error
+    return image, image_format
 
 
 def _check_sides(size: tuple[int, int], limits: ImageLimits) -> None:

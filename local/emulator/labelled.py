@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from local.emulator.errors import ConfigurationError, ImageError
-from local.emulator.images import ImageLimits, decode
+from local.emulator.images import ImageHeader, ImageLimits, decode, read_header
 from local.emulator.pixel_model import MIN_EXAMPLES, PixelModel
 
 if TYPE_CHECKING:
@@ -49,15 +49,25 @@ def learn_folder(folder: Path) -> PixelModel:
                 f"the label {label!r} in {str(folder)!r} has {len(found)} image: "
                 f"add images until each label has {MIN_EXAMPLES} or more"
             )
-    return PixelModel.learn({label: [_read(path) for path in found] for label, found in paths.items()})
+    sizes_px: set[tuple[int, int]] = set()
+
+    def read(path: Path) -> Image.Image:
+        picture, header = _read(path)
+        sizes_px.add((header.width_px, header.height_px))
+        return picture
+
+    examples = {label: [read(path) for path in found] for label, found in paths.items()}
+    return PixelModel.learn(examples, sizes_px)
 
 
-def _read(path: Path) -> Image.Image:
+def _read(path: Path) -> tuple[Image.Image, ImageHeader]:
+    content = path.read_bytes()
     try:
-        picture = decode(path.read_bytes(), LIMITS, scaled_to_px=KEPT_SIDE_PX)
+        header = read_header(content, LIMITS)
+        picture = decode(content, LIMITS, scaled_to_px=KEPT_SIDE_PX)
     except ImageError as error:
         raise ConfigurationError(
             f"the labelled image {str(path)!r} cannot be used, {error}: replace or remove it"
         ) from error
     picture.thumbnail((KEPT_SIDE_PX, KEPT_SIDE_PX))
-    return picture
+    return picture, header

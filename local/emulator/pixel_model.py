@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 type Floats = npt.NDArray[np.float32]
+type Mask = npt.NDArray[np.bool_]
 
 WORKING_WIDTH_PX = 128
 MIN_WORKING_HEIGHT_PX = 16
@@ -37,6 +38,8 @@ BRIGHTNESS_WEIGHT = 0.1
 WORST_SHARES = (0.0025, 0.01, 0.05)
 # A deviation of this many times the usual one of the place is part of a defect.
 DEFECT_LEVEL = 2.0
+# A place that deviates by less than this share of the worst one is not part of the same defect.
+DEFECT_SHARE_OF_WORST = 0.3
 # A box that covers more than this share of the picture does not say where anything is.
 MAX_BOX_SHARE = 0.85
 
@@ -92,6 +95,11 @@ class Analysis:
     anomaly_map: Floats
     defect_level: float
 
+    @property
+    def defect_area(self) -> Mask:
+        """The places of the map that are part of a defect; none where nothing stands out."""
+        return _defect_area(self.anomaly_map, self.defect_level)
+
 
 class PixelModel:
     """A model that was learned from labelled pictures; safe for use by several threads at once.
@@ -102,28 +110,41 @@ class PixelModel:
         All labels, the normal one first.
     thresholds_percent
         For each label, the confidence that the label must reach by default.
+    sizes_px
+        Width and height of every picture that it was learned from.
     """
 
     def __init__(
         self,
         labels: tuple[str, ...],
         thresholds_percent: Mapping[str, float],
+        sizes_px: frozenset[tuple[int, int]],
         reference: _NormalReference,
         detector: _LogisticRegression,
         classifier: _DefectClassifier,
     ) -> None:
         self.labels = labels
         self.thresholds_percent = dict(thresholds_percent)
+        self.sizes_px = sizes_px
         self._reference = reference
         self._detector = detector
         self._classifier = classifier
 
     @classmethod
-    def learn(cls, examples: Mapping[str, Sequence[Image.Image]]) -> PixelModel:
+    def learn(
+        cls, examples: Mapping[str, Sequence[Image.Image]], sizes_px: Iterable[tuple[int, int]] | None = None
+    ) -> PixelModel:
         """Learn from at least two labels with at least two pictures each.
 
         The label named normal, good or ok (in any case) is the normal one; without such a name it is the
         one with the most pictures, and the first of those.
+
+        Parameters
+        ----------
+        examples
+            The pictures of each label.
+        sizes_px
+            Width and height of the originals, if the pictures were scaled down.
 
         Raises
         ------
@@ -150,7 +171,9 @@ class PixelModel:
         classifier = _DefectClassifier(described)
 
         thresholds = {normal: 50.0} | {label: _threshold_percent(label, described, classifier) for label in labels[1:]}
-        return cls(labels, thresholds, reference, detector, classifier)
+        if sizes_px is None:
+            sizes_px = (picture.size for pictures in examples.values() for picture in pictures)
+        return cls(labels, thresholds, frozenset(sizes_px), reference, detector, classifier)
 
     def analyse(self, picture: Image.Image) -> Analysis:
         """Say which label a picture has, how sure that is, and where it differs from the normal."""
@@ -422,12 +445,15 @@ def _describe(comparison: _Comparison) -> Floats:
     )
 
 
+def _defect_area(anomaly_map: Floats, defect_level: float) -> Mask:
+    return np.asarray(anomaly_map >= max(defect_level, DEFECT_SHARE_OF_WORST * float(anomaly_map.max())))
+
+
 def _box_of_worst(anomaly_map: Floats) -> BoundingBox | None:
     """Return the box around the connected region that holds the greatest deviation, if that stands out."""
-    peak = float(anomaly_map.max())
-    if peak < DEFECT_LEVEL:
+    if float(anomaly_map.max()) < DEFECT_LEVEL:
         return None
-    high = anomaly_map >= max(DEFECT_LEVEL, 0.3 * peak)
+    high = _defect_area(anomaly_map, DEFECT_LEVEL)
     # Gaps of a few pixels do not part a region.
     bridged = _box_mean(high.astype(np.float32), 2) > 0
     region = np.zeros_like(high)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
 import json
 import re
 import uuid
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 
+from local.emulator.answers import Answer
 from local.emulator.errors import (
     ConfigurationError,
     ImageDimensionsError,
@@ -98,16 +98,6 @@ def injectable_errors(model: ServiceModel) -> dict[str, tuple[str, ...]]:
     declared = {name: tuple(shape.name for shape in model.operation_model(name).error_shapes) for name in OPERATIONS}
     declared["StartProjectVersion"] += (START_FAILURE,)
     return declared
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What goes back to the caller; `dropped` means that the connection is closed without a word."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    dropped: bool = False
 
 
 class ServiceError(Exception):

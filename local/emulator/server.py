@@ -1,4 +1,4 @@
-"""The emulator as a server: routes requests to the service or to the control interface."""
+"""The emulator as a server: routes requests to a service or to the control interface."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
+from local.config import LOOKOUT_MODEL_ARN, PROJECT_ARN, PROJECT_VERSION_ARN
+from local.emulator import lookout_for_vision, rekognition
 from local.emulator.client import EmulatorClient
 from local.emulator.errors import ConfigurationError
 from local.emulator.faults import FaultPlan
 from local.emulator.hosting import HostedModel, SettingsHolder, Timing, change_settings
-from local.emulator.rekognition import Rekognition, injectable_errors, service_model, status_names
+from local.emulator.lookout_for_vision import LookoutForVision
+from local.emulator.rekognition import Rekognition
 from local.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,16 +27,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from local.emulator.lifecycle import StatusNames
     from local.emulator.objects import ObjectReader
     from local.emulator.pixel_model import PixelModel
 
 CONTROL_PREFIX = "/_emulator/"
-# Above the 5 MiB that the service takes as bytes, in base64.
-MAX_BODY_BYTES = 8 * 1024 * 1024
+# Well above what the services take, so that they refuse too much in their own words.
+MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 class Emulator:
-    """The application: one service, its models, and the control interface.
+    """The application: the services, their models, and the control interface.
 
     Parameters
     ----------
@@ -45,7 +48,9 @@ class Emulator:
     settings
         The settings at start-up.
     project_arn, project_version_arns
-        The project and the models that exist.
+        The project and the models that exist in Rekognition.
+    lookout_model_arns
+        The models that exist in Lookout for Vision.
     timing
         The clock and sleep to go by.
     """
@@ -58,17 +63,24 @@ class Emulator:
         settings: Settings | None = None,
         project_arn: str = PROJECT_ARN,
         project_version_arns: Sequence[str] = (PROJECT_VERSION_ARN,),
+        lookout_model_arns: Sequence[str] = (LOOKOUT_MODEL_ARN,),
         timing: Timing | None = None,
     ) -> None:
         timing = timing or Timing()
-        model = service_model()
         self.settings = SettingsHolder(settings or Settings())
-        self.status_names = status_names(model)
-        self.models = {
-            arn: HostedModel(self.status_names, pixel_model, self.settings, timing) for arn in project_version_arns
-        }
-        self.faults = FaultPlan(injectable_errors(model))
-        self._service = Rekognition(project_arn, self.models, objects, self.faults, timing)
+        labels_service, anomaly_service = rekognition.service_model(), lookout_for_vision.service_model()
+
+        def hosted(arns: Sequence[str], names: StatusNames) -> dict[str, HostedModel]:
+            return {arn: HostedModel(names, pixel_model, self.settings, timing) for arn in arns}
+
+        labels_models = hosted(project_version_arns, rekognition.status_names(labels_service))
+        anomaly_models = hosted(lookout_model_arns, lookout_for_vision.status_names(anomaly_service))
+        self.models = labels_models | anomaly_models
+        self.faults = FaultPlan(
+            rekognition.injectable_errors(labels_service) | lookout_for_vision.injectable_errors(anomaly_service)
+        )
+        self._rekognition = Rekognition(project_arn, labels_models, objects, self.faults, timing)
+        self._lookout = LookoutForVision(anomaly_models, self.faults, timing)
         self._control: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
             ("GET", "health"): lambda _: {"status": "ready"},
             ("GET", "state"): lambda _: self.state(),
@@ -89,7 +101,13 @@ class Emulator:
             body = request.get_data()
         except RequestEntityTooLarge as error:
             return error(environ, start_response)
-        answer = self._service.answer(request.headers.get("X-Amz-Target", ""), body)
+        if request.path.startswith(lookout_for_vision.PATH_PREFIX):
+            # What is percent-encoded in a name must not take part in telling the names apart.
+            path = str(environ["RAW_URI"]).partition("?")[0]
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            answer = self._lookout.answer(request.method, path, headers, body)
+        else:
+            answer = self._rekognition.answer(request.headers.get("X-Amz-Target", ""), body)
         if answer.dropped:
             connection: socket.socket = environ["werkzeug.socket"]
             connection.shutdown(socket.SHUT_RDWR)
@@ -131,18 +149,19 @@ class Emulator:
         return {}
 
     def _put_models(self, content: dict[str, Any]) -> dict[str, Any]:
-        arn, status = content.get("project_version_arn"), content.get("status")
+        arn, status = content.get("model_arn"), content.get("status")
         if arn not in self.models:
-            raise ConfigurationError(f"unknown project_version_arn {arn!r}: use one of {', '.join(self.models)}")
-        if status not in self.status_names.known:
-            raise ConfigurationError(f"unknown status {status!r}: use one of {', '.join(self.status_names.known)}")
+            raise ConfigurationError(f"unknown model_arn {arn!r}: use one of {', '.join(self.models)}")
         with self.models[arn].lifecycle() as life:
+            if status not in life.names.known:
+                raise ConfigurationError(f"unknown status {status!r}: use one of {', '.join(life.names.known)}")
             life.force(status)
         return self.models[arn].describe()
 
     def _reset(self) -> dict[str, Any]:
         self.faults.reset()
         self.settings.reset()
+        self._lookout.reset()
         for model in self.models.values():
             model.reset()
         return self.state()

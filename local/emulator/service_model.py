@@ -104,13 +104,14 @@ def render(value: Any, shape: Shape) -> Any:
         return round(value.timestamp(), 3)
     types: dict[str, tuple[type, ...]] = {
         "string": (str,),
+        "blob": (bytes,),
         "boolean": (bool,),
         **dict.fromkeys(INTEGER_TYPES, (int,)),
         **dict.fromkeys(NUMBER_TYPES, (int, float)),
     }
     if not isinstance(value, types.get(shape.type_name, ())):
         raise TypeError(f"{shape.name} is not a {shape.type_name}: {value!r}")
-    return value
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _broken_constraints(value: Any, shape: Shape) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from local.config import PROJECT_VERSION_ARN, REGION, REPOSITORY
+from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
 from local.emulator.labelled import learn_folder
+from local.emulator.lookout_for_vision import SERVICE_MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings
@@ -29,6 +31,7 @@ PILE = REPOSITORY / "local" / "samples" / "pile"
 BUCKET = "images-to-analyse"
 # A second version of the same project, so that listing and mixing up can be seen.
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
+SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
 # Nothing takes time and nothing is throttled, unless a test asks for it.
 FAST = Settings(start_seconds=0, stop_seconds=0, transactions_per_second_per_unit=1000, latency_ms=0)
 
@@ -61,6 +64,7 @@ def running_emulator(pixel_model: PixelModel, borrowed_reader: BorrowedReader) -
         borrowed_reader,
         settings=FAST,
         project_version_arns=[PROJECT_VERSION_ARN, SECOND_VERSION_ARN],
+        lookout_model_arns=[LOOKOUT_MODEL_ARN, SECOND_LOOKOUT_ARN],
     )
     with EmulatorServer(emulator) as client:
         yield client
@@ -78,6 +82,27 @@ def rekognition(emulator: EmulatorClient) -> RekognitionClient:
     """A client that does not retry, so that each error of the emulator is seen."""
     return boto3.client(
         "rekognition",
+        endpoint_url=emulator.url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+    )
+
+
+@pytest.fixture(scope="session")
+def lookout_session() -> boto3.Session:
+    """A session that knows the service, which boto3 itself no longer does."""
+    core = botocore.session.get_session()
+    core.get_component("data_loader").search_paths.append(str(SERVICE_MODELS))
+    return boto3.Session(botocore_session=core)
+
+
+@pytest.fixture
+def lookout(emulator: EmulatorClient, lookout_session: boto3.Session) -> Any:
+    """A client that does not retry, so that each error of the emulator is seen."""
+    return lookout_session.client(
+        "lookoutvision",
         endpoint_url=emulator.url,
         region_name=REGION,
         aws_access_key_id="test",

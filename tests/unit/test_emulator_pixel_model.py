@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from local.config import REPOSITORY
-from local.emulator.images import ImageLimits, decode
+from local.emulator.images import ImageHeader, ImageLimits, decode, read_header
 from local.emulator.labelled import learn_folder
 from local.emulator.pixel_model import Analysis, PixelModel
 from local.samples import draw_samples
@@ -108,6 +108,39 @@ def test_anomaly_map_is_high_where_the_defect_is(
             assert box[1] - 6 <= y <= box[3] + 6
 
 
+def test_defect_area_covers_the_defect(model: PixelModel, fresh: list[tuple[str, Image.Image, Box | None]]) -> None:
+    for label, picture, box in fresh:
+        if box is None:
+            continue
+        area = model.analyse(picture).defect_area
+        rows, columns = np.nonzero(area)
+        x = (columns + 0.5) / area.shape[1] * draw_samples.WIDTH_PX
+        y = (rows + 0.5) / area.shape[0] * draw_samples.HEIGHT_PX
+        inside = (box[0] - 8 <= x) & (x <= box[2] + 8) & (box[1] - 8 <= y) & (y <= box[3] + 8)
+        assert inside.mean() > 0.8, label
+
+
+def test_nothing_stands_out_of_a_flat_map() -> None:
+    flat = Analysis((), 10.0, np.full((9, 9), 1.5, np.float32), 2.0)
+    assert not flat.defect_area.any()
+    one = np.full((9, 9), 2.5, np.float32)
+    one[4, 4] = 20.0
+    assert np.argwhere(Analysis((), 10.0, one, 2.0).defect_area).tolist() == [[4, 4]]
+
+
+def test_it_knows_the_sizes_of_its_pictures(model: PixelModel, tmp_path: Path) -> None:
+    assert model.sizes_px == {(draw_samples.WIDTH_PX, draw_samples.HEIGHT_PX)}
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    for label, grey in (("good", 50), ("bad", 200)):
+        (tmp_path / label).mkdir()
+        # Larger than what is kept of them, and one of them lying on its side.
+        Image.new("L", (1600, 1200), grey).save(tmp_path / label / "1.png")
+        Image.new("L", (1200, 1600), grey).save(tmp_path / label / "2.jpg", exif=exif)
+        Image.new("L", (100, 80), grey).save(tmp_path / label / "3.jpg")
+    assert learn_folder(tmp_path).sizes_px == {(1600, 1200), (100, 80)}
+
+
 def test_same_pixels_same_answer(model: PixelModel) -> None:
     picture = Image.open(SAMPLES / "pile" / "part-02.png")
     again = learn_folder(SAMPLES / "labelled")
@@ -183,6 +216,17 @@ def test_decoding_turns_a_picture_upright() -> None:
     assert upright.size == (100, 200)
     assert upright.getpixel((50, 20)) < (50, 50, 50)
     assert upright.getpixel((50, 180)) > (200, 200, 200)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("orientation", "size"), [(1, (200, 100)), (3, (200, 100)), (6, (100, 200)), (8, (100, 200))])
+def test_header_tells_the_size_of_the_decoded(image_format: str, orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(content, image_format, exif=exif)
+    assert read_header(content.getvalue(), LIMITS) == ImageHeader(image_format, *size)
+    assert decode(content.getvalue(), LIMITS).size == size
 
 
 def test_decoding_keeps_16_bit_greys_apart() -> None:

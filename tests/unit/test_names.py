@@ -42,6 +42,7 @@ def test_the_other_name_is_of_one_upload_only() -> None:
 
 def test_keys_whose_names_could_collide_share_a_lock() -> None:
     assert same_names_lock("a") == same_names_lock("a.json") == same_names_lock("a.json.json")
+    assert same_names_lock("a") == same_names_lock("a.mask.png") == same_names_lock("a.json.mask.png.json")
     assert same_names_lock("a") != same_names_lock("b")
 
 

@@ -27,6 +27,7 @@ def test_it_holds_the_code_and_the_locked_dependencies_only(made: Path) -> None:
     assert not [
         name for name in names if name.startswith(("boto", "bin/", "tests/", "local/")) or "__pycache__" in name
     ]
+    assert "lambdas/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
     assert "lambdas/package.py" not in names
     assert names == sorted(names, key=lambda name: Path(name).parts)
 
@@ -51,6 +52,23 @@ def test_every_handler_imports_with_nothing_but_the_runtime(made: Path, tmp_path
         text=True,
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def test_the_service_that_boto3_does_not_know_is_known_in_the_package(made: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(made).extractall(tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, '.'); from lambdas.backends.lookout_for_vision import make_client;"
+        " from lambdas.shared.clients import RETRYING; print(make_client(RETRYING).meta.endpoint_url)"
+    )
+    finished = subprocess.run(
+        [LAMBDA_PYTHON, "-I", "-c", code],
+        cwd=tmp_path,
+        env={"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL_LOOKOUTVISION": "http://emulator:1", "PATH": ""},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.stdout.strip() == "http://emulator:1"
 
 
 def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

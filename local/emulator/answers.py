@@ -1,0 +1,19 @@
+"""What a protocol module gives back to the server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What goes back to the caller; `dropped` means that the connection is closed without a word."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    dropped: bool = False

@@ -1,0 +1,171 @@
+# The choice of a model service, and what follows from it. The provider is mocked; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  backend = "lookout_for_vision"
+
+  lookout_for_vision = {
+    project_name  = "weld-seams"
+    model_version = "3"
+  }
+}
+
+run "lookout_settings_reach_the_functions" {
+  assert {
+    condition = (
+      local.function_environment.BACKEND == "lookout_for_vision"
+      && jsondecode(local.function_environment.BACKEND_SETTINGS) == { project_name = "weld-seams", model_version = "3" }
+    )
+    error_message = "The functions get ${local.function_environment.BACKEND} with ${local.function_environment.BACKEND_SETTINGS}."
+  }
+}
+
+run "lookout_permissions_name_the_model_and_no_other_service" {
+  assert {
+    condition = jsonencode({
+      for name, statements in local.function_statements :
+      name => sort([
+        for action in distinct(flatten([for statement in values(statements) : statement.actions])) :
+        action if !startswith(action, "s3:") && !startswith(action, "sqs:")
+      ])
+      }) == jsonencode({
+      analyze_images = ["lookoutvision:DetectAnomalies"]
+      check_backlog  = []
+      requeue_images = []
+      start_model    = ["lookoutvision:DescribeModel", "lookoutvision:StartModel"]
+      stop_model     = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
+      summarize_run  = []
+    })
+    error_message = "A function may ask more of a model service than it does."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for action in ["detect", "describe", "start", "stop"] : local.backend[action].resources
+    ])) == toset(["arn:aws:lookoutvision:us-east-1:111122223333:model/weld-seams/3"])
+    error_message = "The permissions are for ${jsonencode(local.backend)}."
+  }
+}
+
+run "lookout_arn_follows_partition_and_region" {
+  override_data {
+    target = data.aws_partition.current
+    values = {
+      partition = "aws-cn"
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "cn-north-1"
+    }
+  }
+
+  assert {
+    condition     = local.backend.detect.resources == ["arn:aws-cn:lookoutvision:cn-north-1:111122223333:model/weld-seams/3"]
+    error_message = "The ARN of the model is ${local.backend.detect.resources[0]}."
+  }
+}
+
+run "rekognition_is_chosen_by_its_name" {
+  variables {
+    backend = "rekognition_custom_labels"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+    lookout_for_vision = null
+  }
+
+  assert {
+    condition     = local.backend.detect.actions == ["rekognition:DetectCustomLabels"]
+    error_message = "The other service is not chosen by its name: ${jsonencode(local.backend)}."
+  }
+}
+
+run "refuses_a_backend_whose_variable_is_not_set" {
+  command = plan
+
+  variables {
+    lookout_for_vision = null
+  }
+
+  expect_failures = [var.backend]
+}
+
+run "refuses_the_variable_of_another_backend" {
+  command = plan
+
+  variables {
+    backend            = "rekognition_custom_labels"
+    lookout_for_vision = { project_name = "weld-seams", model_version = "3" }
+  }
+
+  expect_failures = [var.backend]
+}
+
+run "refuses_two_backends" {
+  command = plan
+
+  variables {
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  expect_failures = [var.backend]
+}
+
+run "refuses_an_unknown_backend" {
+  command = plan
+
+  variables {
+    backend = "lookout"
+  }
+
+  expect_failures = [var.backend]
+}
+
+run "refuses_an_arn_and_latest" {
+  command = plan
+
+  variables {
+    lookout_for_vision = {
+      project_name  = "arn:aws:lookoutvision:us-east-1:111122223333:project/weld-seams"
+      model_version = "latest"
+    }
+  }
+
+  expect_failures = [var.lookout_for_vision]
+}
+
+run "refuses_names_that_the_service_refuses" {
+  command = plan
+
+  variables {
+    lookout_for_vision = {
+      project_name  = "-weld"
+      model_version = "0"
+    }
+  }
+
+  expect_failures = [var.lookout_for_vision]
+}
+
+run "takes_what_the_service_takes" {
+  command = plan
+
+  variables {
+    lookout_for_vision = {
+      project_name  = "0_weld-Seams"
+      model_version = "1024"
+    }
+  }
+}

@@ -1,0 +1,249 @@
+"""The worked example of docs/adding-a-backend.md, run as it stands there."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from lambdas.analyze_images.analysis import analyze
+from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.backends import registry
+from lambdas.backends.base import Backend, ModelState
+from lambdas.shared import errors
+from lambdas.shared.events import SourceImage
+from lambdas.shared.settings import Settings
+from lambdas.start_model.model import ensure_running
+from lambdas.stop_model.model import ensure_stopped
+from local.config import REPOSITORY
+from local.terraform import Terraform
+from tests.contract.test_backends import BUCKET, CASES, FINAL_BUCKET, NOW, VALIDATOR
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+NAME = "lambda_model"
+TEXT = (REPOSITORY / "docs" / "adding-a-backend.md").read_text()
+BLOCKS = {
+    (language, path): block
+    for language, path, block in re.findall(r"^```(\w+)\n# (\S+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+}
+
+
+class FakeLambda:
+    """As much of Lambda as the example calls."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.ready = True
+        self.starts = 0
+        self.answer: dict[str, Any] = {"labels": [{"name": "crack", "score": 0.75}]}
+        self.failure: str | None = None
+        self.asked: list[dict[str, Any]] = []
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        assert (arguments["FunctionName"], arguments["Qualifier"]) == ("inspect-welds", "live")
+        if self.failure:
+            raise ClientError({"Error": {"Code": self.failure, "Message": "words"}}, "Operation")
+
+    def get_provisioned_concurrency_config(self, **arguments: Any) -> dict[str, Any]:
+        self._check(arguments)
+        if not self.units:
+            code = "ProvisionedConcurrencyConfigNotFoundException"
+            raise ClientError({"Error": {"Code": code, "Message": "none"}}, "GetProvisionedConcurrencyConfig")
+        status = "READY" if self.ready else "IN_PROGRESS"
+        return {"Status": status, "RequestedProvisionedConcurrentExecutions": self.units}
+
+    def put_provisioned_concurrency_config(self, **arguments: Any) -> None:
+        self._check(arguments)
+        self.units = arguments["ProvisionedConcurrentExecutions"]
+        self.starts += 1
+
+    def delete_provisioned_concurrency_config(self, **arguments: Any) -> None:
+        self._check(arguments)
+        self.units = 0
+
+    def invoke(self, **arguments: Any) -> dict[str, Any]:
+        self._check(arguments)
+        self.asked.append(json.loads(arguments["Payload"]))
+        answer = {"Payload": io.BytesIO(json.dumps(self.answer).encode())}
+        return answer | ({"FunctionError": "Unhandled"} if "errorType" in self.answer else {})
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> FakeLambda:
+    fake = FakeLambda()
+    real = boto3.client
+    monkeypatch.setattr(boto3, "client", lambda name, **more: fake if name == "lambda" else real(name, **more))
+    return fake
+
+
+@pytest.fixture
+def backend_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Backend]]:
+    module = ModuleType(f"lambdas.backends.{NAME}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    code = compile(BLOCKS["python", f"lambdas/backends/{NAME}.py"], "docs/adding-a-backend.md", "exec")
+    exec(code, module.__dict__)
+    return module.LambdaModel
+
+
+@pytest.fixture
+def settings() -> Settings:
+    chosen = {"function_name": "inspect-welds", "alias": "live"}
+    return Settings(BUCKET, "", FINAL_BUCKET, NAME, chosen, None, 1, 3, 100, 1000)
+
+
+@pytest.fixture
+def backend(
+    backend_class: type[Backend], service: FakeLambda, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Backend:
+    """The example, registered by the document's own lines."""
+    names = vars(registry) | {"LambdaModel": backend_class}
+    exec(BLOCKS["python", "lambdas/backends/registry.py"], names)
+    assert set(names["BACKENDS"]) == {*registry.BACKENDS, NAME}
+    monkeypatch.setattr(registry, "BACKENDS", names["BACKENDS"])
+    return registry.make_backend(settings)
+
+
+def test_the_document_names_the_files_that_there_are() -> None:
+    assert set(BLOCKS) == {
+        ("python", f"lambdas/backends/{NAME}.py"),
+        ("python", "lambdas/backends/registry.py"),
+        ("hcl", "terraform/backends.tf"),
+        ("hcl", "terraform/variables.tf"),
+    }
+    places = re.findall(r"`((?:lambdas|terraform|tests|local)/[^`<>]+)`", TEXT)
+    wanted = {place for place in places if NAME not in place}
+    assert [place for place in wanted if not (REPOSITORY / place).exists()] == []
+    assert NAME not in {*registry.BACKENDS, *CASES}
+
+
+def test_it_goes_through_the_workflow_unchanged(
+    backend: Backend, service: FakeLambda, settings: Settings, s3: S3Client
+) -> None:
+    service.ready = False
+    step = ensure_running(backend, settings, 250, None, 600, NOW)
+    step = ensure_running(backend, settings, 250, step, 600, NOW)
+    assert not step["is_running"]
+    service.ready = True
+    step = ensure_running(backend, settings, 250, step, 600, NOW)
+    assert (step["is_running"], step["inference_units"], service.starts) == (True, 3, 1)
+
+    s3.create_bucket(Bucket=FINAL_BUCKET)
+    source = SourceBucket(s3)
+    final = FinalBucket(s3, FINAL_BUCKET, source)
+    answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
+    image = SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW)
+    outcome = analyze(image, backend, source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    VALIDATOR.validate(outcome.result)
+    assert outcome.result is not None
+    assert outcome.result["model"] == {"backend": NAME, "id": "inspect-welds:live"}
+    assert outcome.result["predictions"] == [{"name": "crack", "confidence": 75.0, "bounding_box": None}]
+    assert service.asked == [{"bucket": BUCKET, "key": "a.jpg", "version_id": answer["VersionId"]}]
+
+    ensure_stopped(backend, NOW, 600, NOW)
+    assert ensure_stopped(backend, NOW, 600, NOW)["is_stopped"]
+    assert backend.describe().state is ModelState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("TooManyRequestsException", errors.ThrottledError),
+        ("ServiceException", errors.ServiceUnavailableError),
+        ("AccessDeniedException", errors.AccessDeniedError),
+        ("ResourceNotFoundException", errors.ModelNotFoundError),
+        ("ResourceConflictException", errors.ModelBusyError),
+        ("Newfangled", errors.ModelError),
+    ],
+)
+def test_it_translates_errors(backend: Backend, service: FakeLambda, code: str, error: type[Exception]) -> None:
+    service.failure = code
+    for call in (backend.describe, backend.stop, lambda: backend.start(1)):
+        with pytest.raises(error, match="words"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("BadImage", errors.InvalidImageError), ("MemoryError", errors.ServiceUnavailableError)]
+)
+def test_only_one_error_blames_the_image(
+    backend: Backend, service: FakeLambda, s3: S3Client, kind: str, error: type[Exception]
+) -> None:
+    service.answer = {"errorType": kind, "errorMessage": "words"}
+    answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
+    image = SourceBucket(s3).stored(SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW))
+    with pytest.raises(error, match="words"):
+        backend.detect(image)
+
+
+def test_a_missing_setting_is_named(backend_class: type[Backend], service: FakeLambda) -> None:
+    less = Settings(BUCKET, "", FINAL_BUCKET, NAME, {"function_name": "f"}, None, 1, 3, 100, 1000)
+    with pytest.raises(errors.SettingsError, match="alias"):
+        backend_class.from_settings(less)
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
+def test_its_terraform_is_valid_and_the_choice_follows(tmp_path: Path) -> None:
+    """Into a copy of the module go the document's lines and no others; Terraform's own tests choose the backend."""
+    module = tmp_path / "terraform"
+    shutil.copytree(REPOSITORY / "terraform", module, ignore=shutil.ignore_patterns(".terraform", "*.tftest.hcl"))
+    shutil.copy(REPOSITORY / "state_machine.asl.json", tmp_path)
+    backends = module / "backends.tf"
+    entries = re.compile(r"^(  backends = \{\n.*?)^  \}", re.DOTALL | re.MULTILINE)
+    entry = BLOCKS["hcl", "terraform/backends.tf"]
+    backends.write_text(entries.sub(lambda found: f"{found[1]}\n{entry}  }}", backends.read_text(), count=1))
+    with (module / "variables.tf").open("a") as variables:
+        variables.write("\n" + BLOCKS["hcl", "terraform/variables.tf"])
+    (module / "tests" / "example.tftest.hcl").write_text(TERRAFORM_TEST)
+    terraform = Terraform(module, data_directory=tmp_path / "data")
+    assert terraform.run("fmt", "-check", "-diff").stdout == ""
+    terraform.init()
+    finished = terraform.run("test", "-no-color")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+TERRAFORM_TEST = """
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+  backend             = "lambda_model"
+}
+
+run "chosen" {
+  command = plan
+
+  variables {
+    lambda_model = { function_name = "inspect-welds", alias = "live" }
+  }
+
+  assert {
+    condition = (
+      local.backend.settings == tomap({ function_name = "inspect-welds", alias = "live" })
+      && local.function_statements.stop_model.StopModel.resources
+      == ["arn:aws:lambda:us-east-1:111122223333:function:inspect-welds:live"]
+    )
+    error_message = jsonencode(local.backend)
+  }
+}
+
+run "not_set" {
+  command = plan
+
+  expect_failures = [var.backend]
+}
+"""

@@ -1,0 +1,259 @@
+"""The mask of an image's anomalies: beside the result, once, and never in another object's place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.analyze_images import analysis
+from lambdas.analyze_images.analysis import analyze
+from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.analyze_images.names import names_for
+from lambdas.backends.base import Anomaly, Detection, Prediction
+from lambdas.shared import errors
+from lambdas.shared.events import SourceImage
+from tests.unit.conftest import DETECTION, NOW
+from tests.unit.test_analysis import World
+
+Upload = Callable[..., SourceImage]
+
+MASK = b"\x89PNG\r\n\x1a\n mask"
+MASKED = Detection([Prediction("crack", 90.0)], Anomaly(True, 90.0), {"DetectAnomalyResult": {}}, MASK)
+
+
+@pytest.fixture
+def world(s3: Any, source: SourceBucket, final: FinalBucket) -> World:
+    made = World(s3, source, final)
+    made.backend.detections = [MASKED]
+    return made
+
+
+def masked(mask: bytes) -> Detection:
+    return replace(MASKED, mask_png=mask)
+
+
+def die_in(world: World, monkeypatch: pytest.MonkeyPatch, step: str, image: SourceImage, *, key: str = "") -> None:
+    """Analyze, and die when a call of S3 is made (for a key that ends so)."""
+    real = getattr(world.s3, step)
+
+    def call(**arguments: Any) -> Any:
+        if arguments["Key"].endswith(key):
+            raise KeyboardInterrupt
+        return real(**arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.s3, step, call)
+        with pytest.raises(KeyboardInterrupt):
+            world.analyze(image)
+
+
+def test_the_mask_is_beside_the_result_and_not_in_it(world: World, upload: Upload) -> None:
+    world.analyze(upload("a b/é.jpg"))
+    assert world.keys("final") == [
+        "processed/a b/é.jpg",
+        "processed/a b/é.jpg.json",
+        "processed/a b/é.jpg.mask.png",
+    ]
+    assert world.read("processed/a b/é.jpg.mask.png") == MASK
+    assert world.s3.head_object(Bucket="final", Key="processed/a b/é.jpg.mask.png")["ContentType"] == "image/png"
+    result = world.result("processed/a b/é.jpg.json")
+    assert result["mask_key"] == "processed/a b/é.jpg.mask.png"
+    assert b"mask\n" not in world.read("processed/a b/é.jpg.json")
+    assert result["raw"] == {"DetectAnomalyResult": {}}
+
+
+def test_a_result_without_a_mask_names_none(world: World, upload: Upload) -> None:
+    world.backend.detections = [DETECTION]
+    world.analyze(upload("a.jpg"))
+    assert world.result("processed/a.jpg.json")["mask_key"] is None
+    assert world.keys("final") == ["processed/a.jpg", "processed/a.jpg.json"]
+
+
+def test_the_image_is_moved_only_when_the_mask_is_written(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = upload("a.jpg")
+    die_in(world, monkeypatch, "copy_object", image)
+    assert world.keys("final") == ["processed/a.jpg.json", "processed/a.jpg.mask.png"]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["redelivered", "duplicate event"])
+def test_a_mask_that_was_not_written_is_asked_for_again(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    image = upload("a.jpg")
+    die_in(world, monkeypatch, "put_object", image, key=".mask.png")
+    assert world.keys("final") == ["processed/a.jpg.json"]
+    written = world.result("processed/a.jpg.json")
+    assert world.analyze(image, again=again).status == "processed"
+    assert world.result("processed/a.jpg.json") == written
+    assert world.read("processed/a.jpg.mask.png") == MASK
+    assert world.versions("source") == 0
+
+
+def test_a_mask_that_was_written_is_not_asked_for_again(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = upload("a.jpg")
+    die_in(world, monkeypatch, "copy_object", image)
+    asked = len(world.backend.calls)
+    world.analyze(image, again=True)
+    assert len(world.backend.calls) == asked
+    assert len(world.s3.list_object_versions(Bucket="final", Prefix="processed/a.jpg.mask.png")["Versions"]) == 1
+
+
+@pytest.mark.parametrize("answer", [DETECTION, errors.ImageTooLargeError("for this model")])
+def test_a_mask_that_nobody_can_give_again_is_named_no_more(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """The backend was changed between two deliveries: the earlier answer counts, and it stays one answer."""
+    image = upload("a.jpg")
+    die_in(world, monkeypatch, "put_object", image, key=".mask.png")
+    written = world.result("processed/a.jpg.json")
+    world.backend.detections = [answer]
+    outcome = world.analyze(image, again=True)
+    assert (outcome.status, outcome.result) == ("processed", written | {"mask_key": None})
+    assert world.result("processed/a.jpg.json") == written | {"mask_key": None}
+    assert world.keys("final") == ["processed/a.jpg", "processed/a.jpg.json"]
+    assert world.versions("source") == 0
+
+
+def test_a_newer_upload_replaces_the_mask_of_the_older(world: World, upload: Upload) -> None:
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    world.backend.detections = [masked(b"first"), masked(b"second")]
+    world.analyze(first)
+    world.analyze(second)
+    assert world.read("processed/a.jpg.mask.png") == b"second"
+    assert len(world.keys("final")) == 3
+
+
+def test_a_newer_upload_without_a_mask_leaves_none_of_the_older(world: World, upload: Upload) -> None:
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    world.analyze(first)
+    world.backend.detections = [DETECTION]
+    world.analyze(second)
+    assert world.keys("final") == ["processed/a.jpg", "processed/a.jpg.json"]
+
+
+def test_an_older_upload_that_comes_late_has_a_mask_of_its_own(world: World, upload: Upload) -> None:
+    first, second = upload("a.jpg", b"1"), upload("a.jpg", b"2", NOW + timedelta(seconds=1))
+    world.backend.detections = [masked(b"second"), masked(b"first")]
+    world.analyze(second)
+    late = world.analyze(first).result
+    assert late is not None
+    assert world.read("processed/a.jpg.mask.png") == b"second"
+    assert world.read(late["mask_key"]) == b"first"
+    assert late["mask_key"] == f"{late['image_key']}.mask.png"
+
+
+@pytest.mark.parametrize("order", [("x", "x.mask.png"), ("x.mask.png", "x")])
+def test_an_upload_named_like_a_mask_overwrites_none(world: World, upload: Upload, order: tuple[str, str]) -> None:
+    world.backend.detections = [lambda image: masked(f"mask of {image.key}".encode())]
+    images = [upload(key, key.encode()) for key in order]
+    for image in images:
+        world.analyze(image)
+    for image in images:
+        found = world.final.find_result(image)
+        assert found is not None
+        assert world.read(found["image_key"]) == image.key.encode()
+        assert world.read(found["mask_key"]) == f"mask of {image.key}".encode()
+    assert len(world.keys("final")) == 6
+    before = world.keys("final")
+    assert all(world.analyze(image, again=True).status == "processed" for image in images)
+    assert world.keys("final") == before
+
+
+@pytest.mark.parametrize("half_done", ["x", "x.mask.png"])
+def test_a_claimed_place_is_left_alone_before_anything_is_there(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, half_done: str
+) -> None:
+    world.backend.detections = [lambda image: masked(f"mask of {image.key}".encode())]
+    images = {key: upload(key, key.encode()) for key in ("x", "x.mask.png")}
+    other = next(key for key in images if key != half_done)
+    if half_done == "x":
+        die_in(world, monkeypatch, "put_object", images["x"], key="x.mask.png")
+    else:
+        die_in(world, monkeypatch, "copy_object", images["x.mask.png"])
+    world.analyze(images[other])
+    world.analyze(images[half_done], again=True)
+    for key, image in images.items():
+        found = world.final.find_result(image)
+        assert found is not None
+        assert world.read(found["image_key"]) == key.encode()
+        assert world.read(found["mask_key"]) == f"mask of {key}".encode()
+    assert len(world.keys("final")) == 6
+
+
+def test_an_upload_named_like_a_mask_keeps_its_name_where_that_is_free(world: World, upload: Upload) -> None:
+    world.backend.detections = [DETECTION]
+    world.analyze(upload("x.jpg"))
+    world.analyze(upload("x.jpg.mask.png"))
+    assert "processed/x.jpg.mask.png" in world.keys("final")
+
+
+def test_the_mask_of_a_key_of_1024_bytes_fits(world: World, upload: Upload) -> None:
+    image = upload("d/" * 300 + "x" * 420 + ".jpg")
+    filed = world.analyze(image).result
+    assert filed is not None
+    assert filed["mask_key"] == f"processed/{names_for(image)[0]}.mask.png"
+    assert world.read(filed["mask_key"]) == MASK
+
+
+def test_an_image_deleted_before_its_copy_leaves_no_mask_behind(world: World, upload: Upload) -> None:
+    image = upload("a.jpg")
+
+    def delete_then_answer(_: Any) -> Detection:
+        world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=image.version_id)
+        return MASKED
+
+    world.backend.detections = [delete_then_answer]
+    assert world.analyze(image).status == "gone"
+    assert world.keys("final") == []
+
+
+class Clock:
+    """Notes how long the retries wait, and waits not at all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[float] = []
+        monkeypatch.setattr(analysis.Retrying, "__init__", self._without_sleep(analysis.Retrying.__init__))
+
+    def _without_sleep(self, real: Any) -> Any:
+        def init(retrying: Any, **options: Any) -> None:
+            real(retrying, **(options | {"sleep": self.waits.append}))
+
+        return init
+
+
+def throttled(seconds: float | None) -> errors.ThrottledError:
+    error = errors.ThrottledError("slow down")
+    error.retry_after_seconds = seconds
+    return error
+
+
+def test_a_service_that_asks_to_be_left_alone_is(world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    world.backend.detections = [throttled(3), throttled(None), throttled(20), MASKED]
+    outcome = world.analyze(upload("a.jpg"), retry_seconds=60)
+    assert outcome.attempts == 4
+    asked, free, long = clock.waits
+    assert 3 <= asked < 3.3
+    assert free < 1
+    assert long == 20
+
+
+def test_a_wait_beyond_the_time_that_is_left_is_for_the_redelivery(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    world.backend.detections = [throttled(31), MASKED]
+    image = upload("a.jpg")
+    with pytest.raises(errors.ThrottledError):
+        analyze(image, world.backend, world.source, world.final, is_redelivery=False, deadline=time.monotonic() + 30)
+    assert clock.waits == []
+    assert world.keys("source") == ["a.jpg"]
