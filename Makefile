@@ -25,8 +25,8 @@ local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [L
 	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)"
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir]
-	@$(PYTHON) -m local up --labelled "$(LABELLED)"
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name]
+	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)"
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started

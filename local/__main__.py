@@ -32,6 +32,8 @@ _labelled_option = click.option(
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
 
+_backend_option = click.option("--backend", default="rekognition_custom_labels", help="Model service.")
+
 
 @click.group()
 def main() -> None:
@@ -43,12 +45,11 @@ def main() -> None:
 @main.command("run")
 @click.option("--images", type=click.Path(path_type=Path), default=SAMPLES / "pile", help="Folder of images.")
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, help="Folder for the results.")
-@click.option("--backend", default="rekognition_custom_labels", help="Model service.")
+@_backend_option
 @_labelled_option
 def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
-    if backend not in run.backend_names():
-        raise LocalError(f"BACKEND={backend} is not known. Use one of: {', '.join(run.backend_names())}.")
+    _check_backend(backend)
     found = find_images(images, "IMAGES")
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
@@ -56,7 +57,7 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
         check_out(out)
     display = Display()
     display.console.print(f"{len(found)} files in {images}", highlight=False)
-    stack = environment.up(display, labelled, dies_with_parent=True)
+    stack = environment.up(display, labelled, backend=backend, dies_with_parent=True)
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
     finally:
@@ -83,12 +84,14 @@ def _run(
 
 
 @main.command("up")
+@_backend_option
 @_labelled_option
-def up_command(labelled: Path) -> None:
+def up_command(backend: str, labelled: Path) -> None:
     """Start the local environment and leave it running."""
+    _check_backend(backend)
     _check_labelled(labelled)
     display = Display()
-    environment.up(display, labelled, dies_with_parent=False)
+    environment.up(display, labelled, backend=backend, dies_with_parent=False)
     console = display.console
     console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
@@ -106,6 +109,11 @@ def down_command() -> None:
 def check_terraform_command() -> None:
     """Check format, validity and native tests of the Terraform module."""
     check_module()
+
+
+def _check_backend(name: str) -> None:
+    if name not in environment.MODELS:
+        raise LocalError(f"BACKEND={name} is not known. Use one of: {', '.join(environment.MODELS)}.")
 
 
 def _check_labelled(folder: Path) -> None:

@@ -39,9 +39,15 @@ _EMULATOR_READY_SECONDS = 60.0
 _EMULATOR_POLL_SECONDS = 0.1
 _EMULATOR_STOP_SECONDS = 5.0
 
+# Where clients find the services that the emulator stands for.
+EMULATED_ENDPOINTS = {
+    "AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL,
+    "AWS_ENDPOINT_URL_LOOKOUTVISION": config.EMULATOR_URL,
+}
+
 CLIENT_ENVIRONMENT = {
     "AWS_ENDPOINT_URL": config.LOCALSTACK_URL,
-    "AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL,
+    **EMULATED_ENDPOINTS,
     "AWS_REGION": config.REGION,
     "AWS_DEFAULT_REGION": config.REGION,
     "AWS_ACCESS_KEY_ID": "test",
@@ -54,11 +60,6 @@ EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_se
 
 # The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
 MODULE_ARGUMENTS: dict[str, Any] = {
-    "backend": "rekognition_custom_labels",
-    "rekognition_custom_labels": {
-        "project_arn": config.PROJECT_ARN,
-        "project_version_arn": config.PROJECT_VERSION_ARN,
-    },
     "model_poll_seconds": 1,
     "start_timeout_seconds": 120,
     "stop_timeout_seconds": 120,
@@ -70,16 +71,50 @@ MODULE_ARGUMENTS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class EmulatedModel:
+    """A model that the emulator has, and how the module is told of it."""
+
+    arn: str
+    argument: dict[str, str]
+
+
+# Statuses of both services in which a model costs nothing.
+OFF_STATUSES = ("TRAINING_COMPLETED", "STOPPED", "FAILED", "TRAINED", "HOSTING_FAILED")
+
+# The model of each backend, by the name that the variable `backend` takes.
+MODELS = {
+    "rekognition_custom_labels": EmulatedModel(
+        config.PROJECT_VERSION_ARN,
+        {"project_arn": config.PROJECT_ARN, "project_version_arn": config.PROJECT_VERSION_ARN},
+    ),
+    "lookout_for_vision": EmulatedModel(
+        config.LOOKOUT_MODEL_ARN,
+        {"project_name": config.LOOKOUT_PROJECT_NAME, "model_version": config.LOOKOUT_MODEL_VERSION},
+    ),
+}
+
+
+def choose(backend: str) -> dict[str, Any]:
+    """Give the module's arguments that choose a backend and its emulated model."""
+    return {"backend": backend, backend: MODELS[backend].argument}
+
+
 @dataclass(frozen=True)
 class Environment:
     """The running environment, as a client sees it."""
 
     outputs: Mapping[str, Any]
+    backend: str
 
     @cached_property
     def emulator(self) -> EmulatorClient:
         """The emulator's control interface."""
         return EmulatorClient(config.EMULATOR_URL)
+
+    def model(self) -> dict[str, Any]:
+        """Give the emulator's account of the model that the stack uses."""
+        return self.emulator.model(MODELS[self.backend].arn)
 
     def output(self, name: str) -> str:
         """Give one output of Terraform."""
@@ -123,6 +158,7 @@ def up(
     display: Display,
     labelled: Path,
     *,
+    backend: str,
     dies_with_parent: bool,
     arguments: Mapping[str, Any] | None = None,
     emulator_settings: Mapping[str, Any] | None = None,
@@ -133,6 +169,8 @@ def up(
     ----------
     labelled
         The folder that the emulator's model learns from.
+    backend
+        The model service to use.
     dies_with_parent
         Whether everything ends with this process, even when that is killed.
     arguments, emulator_settings
@@ -146,7 +184,7 @@ def up(
     check_version()
     check_nothing_runs()
     try:
-        return _up(display, labelled, dies_with_parent, arguments or {}, emulator_settings or {})
+        return _up(display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {})
     except BaseException:
         down()
         raise
@@ -155,6 +193,7 @@ def up(
 def _up(
     display: Display,
     labelled: Path,
+    backend: str,
     dies_with_parent: bool,
     arguments: Mapping[str, Any],
     emulator_settings: Mapping[str, Any],
@@ -171,14 +210,14 @@ def _up(
     with display.step("Starting LocalStack") as step:
         start_localstack(
             config.LOCALSTACK_PORT,
-            lambda_environment={"AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL},
+            lambda_environment=EMULATED_ENDPOINTS,
             dies_with_parent=dies_with_parent,
         )
         step.done(config.LOCALSTACK_URL)
     terraform = Terraform()
     with display.step("Applying the stack with Terraform") as step:
         shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
-        terraform.write_root(MODULE_ARGUMENTS | dict(arguments))
+        terraform.write_root(MODULE_ARGUMENTS | choose(backend) | dict(arguments))
         terraform.init()
         resources = 0
 
@@ -189,7 +228,7 @@ def _up(
 
         terraform.apply(progress)
         step.done(f"{resources} resources")
-    environment = Environment(terraform.outputs())
+    environment = Environment(terraform.outputs(), backend)
     OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
     ENV_FILE.write_text("".join(f"export {name}={value}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment

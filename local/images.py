@@ -94,6 +94,11 @@ class Results:
         """Count the rejected images by reason."""
         return Counter(result["error"]["type"] for result in self.results if result["error"])
 
+    def anomalous(self) -> int | None:
+        """Count the images with an anomaly; None where the model does not look for any."""
+        verdicts = [result["anomaly"]["is_anomalous"] for result in self.results if result["anomaly"]]
+        return sum(verdicts) if verdicts else None
+
     def agreement(self, labels: list[str]) -> tuple[int, int]:
         """Count the processed images whose folder is named as a label, and of those the ones given that label."""
         top = self.top_labels()

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from local.environment import MODULE_ARGUMENTS
+from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
         )
         phase = next((_PHASES[name] for name in entered if name in _PHASES), phase)
         left = s3.list_objects_v2(Bucket=environment.output("source_bucket_name"))["KeyCount"]
-        model = environment.emulator.model()
+        model = environment.model()
         cost = cost_dollars(model["billed_unit_seconds"])
         step.progress(max(0, images - left), images, f"{phase}, model {model['status']}, cost so far ${cost:.4f}")
         time.sleep(_POLL_SECONDS)
@@ -86,8 +86,8 @@ def report(
     console: Console, environment: Environment, described: dict[str, Any], results: Results, images: int, out: Path
 ) -> bool:
     """Print what the run did, and say whether every image has its end and the model is off."""
-    model = environment.emulator.model()
-    is_stopped = model["status"] not in ("STARTING", "RUNNING", "STOPPING")
+    model = environment.model()
+    is_stopped = model["status"] in OFF_STATUSES
     summary = json.loads(described["output"]) if described.get("output") else {}
     processed, rejected = results.count("processed"), results.count("rejected")
     agreeing, named = results.agreement(model["labels"])
@@ -99,6 +99,8 @@ def report(
         "images rejected": f"{rejected}{_counted(results.by_reason())}",
         "predictions by label": _counted(results.by_label()).strip(" ()") or "none",
     }
+    if results.anomalous() is not None:
+        lines["images with an anomaly"] = f"{results.anomalous()} of {processed}"
     if named:
         lines["label is the folder's name"] = f"{agreeing} of {named}"
     if summary.get("model_on_seconds") is not None:
@@ -130,8 +132,3 @@ def report(
 
 def _counted(counts: Any) -> str:
     return f" ({', '.join(f'{name} {number}' for name, number in sorted(counts.items()))})" if counts else ""
-
-
-def backend_names() -> list[str]:
-    """Give the backends that can run locally."""
-    return [str(MODULE_ARGUMENTS["backend"])]

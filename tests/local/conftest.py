@@ -64,10 +64,17 @@ def localstack() -> Iterator[LocalStackEndpoint]:
 
 
 @pytest.fixture(scope="module")
-def applied() -> Iterator[Stack]:
-    """The stack, applied once for all tests of a file."""
+def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack, applied once for all tests of a file, with the backend that the file names."""
     display = Display()
-    running = environment.up(display, LABELLED, dies_with_parent=True, arguments=ARGUMENTS, emulator_settings=TIMES)
+    running = environment.up(
+        display,
+        LABELLED,
+        backend=request.module.BACKEND,
+        dies_with_parent=True,
+        arguments=ARGUMENTS,
+        emulator_settings=TIMES,
+    )
     try:
         yield Stack(running, ARGUMENTS)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import jsonschema
 
 import lambdas.analyze_images
-from local.environment import Environment
+from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 
 SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
@@ -76,10 +77,15 @@ class Stack:
     def run(self) -> dict[str, Any]:
         return self.wait(self.start())
 
+    def switch(self, backend: str) -> None:
+        """Apply with another backend."""
+        self.environment = dataclasses.replace(self.environment, backend=backend)
+        self.apply()
+
     def apply(self, *options: str, **arguments: Any) -> None:
         """Apply again, with some of the module's arguments changed."""
         terraform = Terraform()
-        terraform.write_root(self.arguments | arguments)
+        terraform.write_root(self.arguments | choose(self.environment.backend) | arguments)
         terraform.apply(options=options)
 
     def reset(self) -> None:
@@ -163,7 +169,7 @@ class Stack:
             for result in results.get(identity, []):
                 VALIDATOR.validate(result)
                 assert upload.sha256 in images[result["image_key"]], f"{upload.key!r} has not its bytes"
-                current |= {result["image_key"], f"{result['image_key']}.json"}
+                current |= {result["image_key"], f"{result['image_key']}.json", result["mask_key"]}
         assert set(results) | waiting == {(upload.key, upload.version_id) for upload in self.uploads}
         for key in self.keys(self.final):
             assert key in current or key.startswith(("catalog/", "runs/")), f"{key!r} belongs to no upload"
@@ -171,9 +177,10 @@ class Stack:
 
     def check_nothing_runs(self) -> None:
         """Check that the model is stopped, the mapping disabled, nothing in flight, and no letter dead."""
-        model = self.emulator.model()
-        assert model["status"] in ("STOPPED", "TRAINING_COMPLETED", "FAILED"), model
-        assert model["not_running_calls"] == 0, "images were sent to a model that was not running"
+        for used in MODELS.values():  # the one in use, and the one that may have been before
+            model = self.emulator.model(used.arn)
+            assert model["status"] in OFF_STATUSES, model
+            assert model["not_running_calls"] == 0, "images were sent to a model that was not running"
         assert self.mapping_state() == "Disabled"
         assert self.messages()["NotVisible"] == 0
         assert sum(self.messages(self.dead_letter_queue_url).values()) == 0

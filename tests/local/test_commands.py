@@ -176,7 +176,7 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
         (["IMAGES=Makefile"], "IMAGES=Makefile is not a folder"),
         (["LABELLED=/nowhere"], "LABELLED=/nowhere does not exist"),
         (["LABELLED=tests/local"], "LABELLED=tests/local"),
-        (["BACKEND=abacus"], "BACKEND=abacus is not known. Use one of: rekognition_custom_labels"),
+        (["BACKEND=abacus"], "BACKEND=abacus is not known. Use one of: rekognition_custom_labels, lookout_for_vision"),
         (["OUT=lambdas"], "OUT=lambdas is not empty"),
         (["LOCALSTACK_PORT=high"], "LOCALSTACK_PORT is 'high'"),
     ],

@@ -17,6 +17,7 @@ from tests.local.stack import Stack
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
+BACKEND = "rekognition_custom_labels"
 SAMPLES = config.REPOSITORY / "local" / "samples" / "labelled"
 LABELLED = sorted(path for path in SAMPLES.rglob("*") if path.is_file())
 
@@ -37,7 +38,7 @@ def test_peer_failing_the_test_event_of_the_deployment_buys_a_batch(fresh_stack:
     described = stack.run()
     assert described["status"] == "SUCCEEDED"
     assert stack.states(described["executionArn"])[-1] == "NothingToDo"
-    assert stack.emulator.model()["starts"] == 0
+    assert stack.environment.model()["starts"] == 0
     stack.check()
 
 
@@ -49,7 +50,7 @@ def test_a_second_plan_shows_no_changes(stack: Stack) -> None:
 def test_an_empty_queue_does_not_start_the_model(stack: Stack) -> None:
     described = stack.run()
     assert stack.states(described["executionArn"])[-1] == "NothingToDo"
-    assert stack.emulator.model()["starts"] == 0
+    assert stack.environment.model()["starts"] == 0
     stack.check()
 
 
@@ -81,7 +82,7 @@ def test_more_than_a_hundred_images_under_names_of_all_kinds(stack: Stack) -> No
     assert (summary["images_processed"], summary["images_rejected"]) == (len(names), 0)
     assert stack.read_json(f"runs/{summary['run_id']}.json") == summary
     assert {line["key"] for line in stack.catalog()} == set(names)
-    model = stack.emulator.model()
+    model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     assert 0 < model["billed_unit_seconds"] <= summary["model_on_seconds"]
 
@@ -196,7 +197,7 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.upload("a.png", picture())
     execution = stack.start()
     time.sleep(3)
-    assert stack.emulator.model()["status"] == "STARTING"
+    assert stack.environment.model()["status"] == "STARTING"
     # The model is stuck for longer than start_timeout_seconds, and lets itself be stopped only when it is up.
     deadline = time.monotonic() + 120
     while "StopModel" not in stack.states(execution):
@@ -223,7 +224,7 @@ def test_peer_failing_a_failed_stop_is_reported_as_success(stack: Stack) -> None
     stack.upload("a.png", picture())
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
-    assert stack.emulator.model()["stops"] == 1
+    assert stack.environment.model()["stops"] == 1
     stack.check()
 
 
@@ -243,7 +244,7 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
         stack.upload(f"{number}.png", picture(number))
     arns = [stack.start() for _ in range(10)]
     assert {stack.wait(arn)["status"] for arn in arns} == {"SUCCEEDED"}
-    assert stack.emulator.model()["starts"] == 1
+    assert stack.environment.model()["starts"] == 1
     last = [stack.states(arn)[-1] for arn in arns]
     assert last.count("RunSucceeded") == 1
     assert set(last) <= {"RunSucceeded", "AlreadyRunning", "NothingToDo"}
@@ -300,7 +301,7 @@ def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None
     left = len(stack.keys(stack.source))
     assert 0 < left < 40
     stack.apply()
-    assert stack.emulator.model()["not_running_calls"] == 0
+    assert stack.environment.model()["not_running_calls"] == 0
     stack.check_each(left=left)
     stack.emulator.reset()
     assert stack.run()["status"] == "SUCCEEDED"
@@ -314,7 +315,7 @@ def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> No
     described = stack.run()
     assert described["status"] == "SUCCEEDED"
     assert stack.states(described["executionArn"])[-1] == "NothingToDo"
-    model = stack.emulator.model()
+    model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (0, 1)
     stack.check()
 
@@ -328,7 +329,7 @@ def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour
     described = stack.run()
     assert (described["status"], described["error"]) == ("FAILED", "DeadLettersError")
     assert described["cause"].startswith("1 objects are left in the source bucket")
-    assert stack.emulator.model()["starts"] == 0
+    assert stack.environment.model()["starts"] == 0
     stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=taken["Body"])
     stack.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
     assert stack.run()["status"] == "SUCCEEDED"
@@ -339,7 +340,7 @@ def test_a_folder_made_in_the_console_buys_no_start(stack: Stack) -> None:
     stack.upload("folder/", b"")
     described = stack.run()
     assert stack.states(described["executionArn"])[-1] == "NothingToDo"
-    assert stack.emulator.model()["starts"] == 0
+    assert stack.environment.model()["starts"] == 0
     stack.check(left=1)
 
 

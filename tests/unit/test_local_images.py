@@ -41,12 +41,15 @@ def test_results_go_to_an_empty_folder_only(tmp_path: Path) -> None:
         check_out(tmp_path / "old.json")
 
 
-def result(key: str, *labels: tuple[str, float], error: str | None = None) -> dict[str, Any]:
+def result(
+    key: str, *labels: tuple[str, float], error: str | None = None, anomalous: bool | None = None
+) -> dict[str, Any]:
     return {
         "status": "rejected" if error else "processed",
         "source": {"key": key},
         "predictions": [{"name": name, "confidence": confidence} for name, confidence in labels],
         "error": error and {"type": error},
+        "anomaly": anomalous if anomalous is None else {"is_anomalous": anomalous},
     }
 
 
@@ -64,6 +67,8 @@ def test_results_are_counted() -> None:
     assert results.by_label() == {"normal": 1, "stain": 1, "(no label)": 1, "crack": 1}
     assert results.by_reason() == {"InvalidImageFormatError": 1}
     assert results.agreement(["normal", "crack", "stain"]) == (1, 3)
+    assert results.anomalous() is None
+    assert Results([result("a", anomalous=True), result("b", anomalous=False)]).anomalous() == 1
 
 
 def test_the_price_is_four_dollars_an_hour_for_each_unit() -> None:

@@ -1,0 +1,123 @@
+"""End to end with Lookout for Vision, and from one backend to the other on a live stack."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from local.environment import MODELS
+from tests.local.stack import Stack
+from tests.local.test_stack import LABELLED, NAMES, picture
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+BACKEND = "lookout_for_vision"
+
+
+def test_images_under_names_of_all_kinds_get_a_verdict_and_a_mask(stack: Stack) -> None:
+    names = NAMES + [f"belt {number % 3}/{number:03}.png" for number in range(24)]
+    for number, name in enumerate(names):
+        stack.upload(name, picture(number, "PNG" if name.lower().endswith("png") else "JPEG"))
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    summary = json.loads(described["output"])
+    assert (summary["images_processed"], summary["images_rejected"]) == (len(names), 0)
+    for number, name in enumerate(names):
+        ((result,),) = [found for (key, _), found in stack.results().items() if key == name]
+        label = LABELLED[number % len(LABELLED)].parent.name
+        assert result["model"]["backend"] == BACKEND
+        assert result["anomaly"]["is_anomalous"] == (label != "normal"), name
+        mask = Image.open(io.BytesIO(stack.s3.get_object(Bucket=stack.final, Key=result["mask_key"])["Body"].read()))
+        assert mask.size == Image.open(LABELLED[number % len(LABELLED)]).size
+        colours = {colour for _, colour in mask.convert("RGB").getcolors(mask.width * mask.height) or []}
+        assert (len(colours) > 1) == (label != "normal"), name
+    assert "processed/café/R&D 50%.jpeg.mask.png" in stack.keys(stack.final)
+    model = stack.environment.model()
+    assert (model["starts"], model["stops"]) == (1, 1)
+
+
+def test_an_empty_queue_does_not_start_the_model(stack: Stack) -> None:
+    described = stack.run()
+    assert stack.states(described["executionArn"])[-1] == "NothingToDo"
+    assert stack.environment.model()["starts"] == 0
+    stack.check()
+
+
+def test_a_second_run_starts_the_model_again(stack: Stack) -> None:
+    """A client token that is used twice would make the second start a no-op."""
+    for number in range(2):
+        stack.upload(f"{number}.png", picture(number))
+        assert stack.run()["status"] == "SUCCEEDED"
+        stack.check()
+    assert stack.environment.model()["starts"] == 2
+
+
+def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> None:
+    stack.upload("same.png", picture(1))
+    newer = stack.upload("same.png", picture(2))
+    stack.upload("notes.jpg", b"no picture at all")
+    other_size = io.BytesIO()
+    Image.new("RGB", (100, 100)).save(other_size, "PNG")
+    stack.upload("other size.png", other_size.getvalue())
+    stack.upload("right bytes.txt", picture(3, "JPEG"))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    assert stack.read_json("processed/same.png.json")["source"]["version_id"] == newer.version_id
+    rejected = {key for (key, _), found in stack.results().items() if found[0]["error"]}
+    assert rejected == {"notes.jpg", "other size.png"}
+
+
+def test_a_model_that_fails_on_its_way_up_loses_nothing(stack: Stack) -> None:
+    stack.emulator.inject("StartModel", "HOSTING_FAILED", count=1)
+    stack.upload("a.png", picture())
+    described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "ModelFailedError")
+    stack.check(left=1)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
+    stack.emulator.inject("DetectAnomalies", "ThrottlingException", probability=0.2)
+    stack.emulator.inject("DetectAnomalies", "InternalServerException", probability=0.1)
+    for number in range(20):
+        stack.upload(f"{number}.png", picture(number))
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+
+
+def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: Stack) -> None:
+    """There and back; each pile is for the backend that is chosen when it is analyzed."""
+    for backend in ("rekognition_custom_labels", "lookout_for_vision"):
+        for number in range(6):
+            stack.upload(f"for {backend}/{number}.png", picture(number))
+        stack.switch(backend)
+        assert stack.run()["status"] == "SUCCEEDED"
+        stack.check()
+        for (key, _), (result,) in stack.results().items():
+            if key.startswith(f"for {backend}"):
+                assert result["model"]["backend"] == backend
+                assert (result["anomaly"] is None) == (backend == "rekognition_custom_labels")
+        assert stack.environment.model()["starts"] == 1
+
+
+@pytest.mark.parametrize("phase", ["WaitForModel", "WaitForProgress"])
+def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack, phase: str) -> None:
+    """The run that is under way stops the model that it started; the next one goes on with the new backend."""
+    old, new = stack.environment.backend, next(name for name in MODELS if name != stack.environment.backend)
+    stack.emulator.set(start_seconds=3, latency_ms=1500, transactions_per_second_per_unit=4)
+    for number in range(40):
+        stack.upload(f"{number}.png", picture(number))
+    execution = stack.start()
+    while phase not in stack.states(execution):
+        pass
+    stack.switch(new)
+    stack.wait(execution)
+    assert stack.emulator.model(MODELS[old].arn)["stops"] == 1
+    stack.emulator.set(latency_ms=0, transactions_per_second_per_unit=20)
+    stack.run()
+    stack.check()
