@@ -83,9 +83,6 @@ locals {
     }
   }
 
-  # Long enough to list a million objects.
-  control_function_timeout_seconds = 300
-
   functions = {
     analyze_images = {
       description     = "Asks the model about each image of a batch, writes the result and moves the image"
@@ -96,31 +93,31 @@ locals {
     check_backlog = {
       description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = local.control_function_timeout_seconds
+      timeout_seconds = var.control_function_timeout_seconds
     }
 
     start_model = {
       description     = "Starts the model, or says how far its start has come"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = local.control_function_timeout_seconds
+      timeout_seconds = var.control_function_timeout_seconds
     }
 
     stop_model = {
       description     = "Stops the model, or says how far its stop has come"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = local.control_function_timeout_seconds
+      timeout_seconds = var.control_function_timeout_seconds
     }
 
     requeue_images = {
       description     = "Puts images that have no message back on the queue"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = local.control_function_timeout_seconds
+      timeout_seconds = var.control_function_timeout_seconds
     }
 
     summarize_run = {
       description     = "Sums up the catalog of a run and writes the summary"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = local.control_function_timeout_seconds
+      timeout_seconds = var.control_function_timeout_seconds
     }
   }
 
@@ -292,7 +289,7 @@ locals {
   ])
 
   # How long a task waits for a control function: a little longer than the function may take.
-  control_timeout_seconds = local.control_function_timeout_seconds + 10
+  control_timeout_seconds = var.control_function_timeout_seconds + 10
 
   # The sum of all bounds, and for every phase one call that hangs until its timeout plus retries with back-off.
   # Reaching it means that the workflow itself is at fault, for each wait inside has its own earlier bound.

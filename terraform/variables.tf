@@ -72,6 +72,28 @@ variable "tags" {
   type        = map(string)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : length(key) >= 1 && length(key) <= 128])
+    error_message = "tags has keys that AWS refuses: ${jsonencode([for key in keys(var.tags) : key if length(key) < 1 || length(key) > 128])}. Use keys of 1 to 128 characters."
+  }
+
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:")])
+    error_message = "tags has keys that AWS keeps to itself: ${jsonencode([for key in keys(var.tags) : key if startswith(lower(key), "aws:")])}. Use keys that do not begin with aws:."
+  }
+
+  validation {
+    # A value can be null, which has no length.
+    condition     = alltrue([for value in values(var.tags) : try(length(value) <= 256, false)])
+    error_message = "tags has no value, or one that is too long, for ${jsonencode([for key, value in var.tags : key if !try(length(value) <= 256, false)])}. Use values of up to 256 characters; they may be empty."
+  }
+
+  validation {
+    # AWS allows 50. The rest is for default_tags.
+    condition     = length(var.tags) <= 45
+    error_message = "tags has ${length(var.tags)} tags. Use up to 45: AWS allows 50, with default_tags of your provider."
+  }
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -361,7 +383,7 @@ variable "message_retention_seconds" {
 }
 
 variable "requeue_limit_images" {
-  description = "Images without a message that one run puts back on the queue, at most. The rest waits for the next run"
+  description = "Images without a message that one call of the requeueing function puts back on the queue, at most. Where there are more, the same run calls it again when the queue is empty: this bounds a call, not a run"
   type        = number
   default     = 10000
   nullable    = false
@@ -409,6 +431,19 @@ variable "control_memory_mb" {
   validation {
     condition     = var.control_memory_mb >= 128 && var.control_memory_mb <= 10240 && floor(var.control_memory_mb) == var.control_memory_mb
     error_message = "control_memory_mb is ${var.control_memory_mb}. Use a whole number from 128 to 10240."
+  }
+}
+
+variable "control_function_timeout_seconds" {
+  description = "Seconds that each function that the workflow calls has for one call. The default is long enough to list a million objects"
+  type        = number
+  default     = 300
+  nullable    = false
+
+  validation {
+    # Lambda allows less, but then a function is ended before it has listed a bucket of any size or tried a call again.
+    condition     = var.control_function_timeout_seconds >= 30 && var.control_function_timeout_seconds <= 900 && floor(var.control_function_timeout_seconds) == var.control_function_timeout_seconds
+    error_message = "control_function_timeout_seconds is ${var.control_function_timeout_seconds}. Use a whole number from 30, so that there is time to list a bucket, to 900, which is Lambda's limit."
   }
 }
 

@@ -93,7 +93,7 @@ run "bucket_with_customer_key" {
   }
 }
 
-run "queue_admits_the_source_bucket_only" {
+run "queue_admits_the_source_bucket_only_and_is_encrypted" {
   module {
     source = "./modules/queue"
   }
@@ -141,6 +141,11 @@ run "queue_admits_the_source_bucket_only" {
     error_message = "A queue takes requests without TLS."
   }
 
+  assert {
+    condition     = aws_sqs_queue.this.sqs_managed_sse_enabled && aws_sqs_queue.dead_letter.sqs_managed_sse_enabled
+    error_message = "A queue is not encrypted."
+  }
+
   # What the policy names must be what the queue is called.
   assert {
     condition = alltrue([
@@ -157,50 +162,6 @@ run "queue_admits_the_source_bucket_only" {
       && aws_s3_bucket_notification.this.bucket == "welds-source"
     )
     error_message = "The bucket does not announce its new objects under the prefix."
-  }
-}
-
-run "queue_keeps_messages" {
-  module {
-    source = "./modules/queue"
-  }
-
-  variables {
-    name                       = "welds-images"
-    account_id                 = "111122223333"
-    partition                  = "aws"
-    region                     = "us-east-1"
-    source_bucket_name         = "welds-source"
-    source_bucket_arn          = "arn:aws:s3:::welds-source"
-    source_prefix              = ""
-    visibility_timeout_seconds = 360
-    message_retention_seconds  = 1209600
-    max_receive_count          = 6
-    kms_key_arn                = null
-    tags                       = {}
-  }
-
-  assert {
-    condition     = jsondecode(aws_sqs_queue.this.redrive_policy).maxReceiveCount == 6
-    error_message = "The redrive policy is ${aws_sqs_queue.this.redrive_policy}."
-  }
-
-  assert {
-    condition = jsondecode(aws_sqs_queue.dead_letter.redrive_allow_policy) == {
-      redrivePermission = "byQueue"
-      sourceQueueArns   = ["arn:aws:sqs:us-east-1:111122223333:${aws_sqs_queue.this.name}"]
-    }
-    error_message = "The redrive allow policy is ${aws_sqs_queue.dead_letter.redrive_allow_policy}."
-  }
-
-  assert {
-    condition     = aws_sqs_queue.this.message_retention_seconds == 1209600 && aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
-    error_message = "Messages are deleted before 14 days."
-  }
-
-  assert {
-    condition     = aws_sqs_queue.this.sqs_managed_sse_enabled && aws_sqs_queue.dead_letter.sqs_managed_sse_enabled
-    error_message = "A queue is not encrypted."
   }
 }
 
@@ -289,38 +250,6 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
     condition     = alltrue([for tags in [aws_lambda_function.this.tags, aws_iam_role.this.tags, aws_cloudwatch_log_group.this.tags] : tags == tomap({ Project = "welds" })])
     error_message = "Tags are missing."
   }
-}
-
-run "function_refuses_a_statement_for_all_resources" {
-  command = plan
-
-  module {
-    source = "./modules/function"
-  }
-
-  variables {
-    name               = "welds-stop-model"
-    description        = "Stops the model"
-    region             = "us-east-1"
-    package_path       = "tests/fixtures/package.zip"
-    handler            = "lambdas.stop_model.handler.handler"
-    architecture       = "arm64"
-    memory_mb          = 512
-    timeout_seconds    = 300
-    environment        = {}
-    log_retention_days = 30
-    kms_key_arn        = null
-    tags               = {}
-
-    statements = {
-      StopModel = {
-        actions   = ["rekognition:StopProjectVersion"]
-        resources = ["*"]
-      }
-    }
-  }
-
-  expect_failures = [var.statements]
 }
 
 run "schedule_starts_the_workflow" {

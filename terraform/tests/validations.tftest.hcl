@@ -19,24 +19,26 @@ run "refuses_what_is_too_small" {
   command = plan
 
   variables {
-    name_prefix               = "a"
-    min_inference_units       = 0
-    images_per_inference_unit = 0
-    min_confidence_percent    = -1
-    batch_size                = 0
-    max_concurrency           = 1
-    max_receive_count         = 4
-    message_retention_seconds = 59
-    requeue_limit_images      = 0
-    analyze_memory_mb         = 127
-    control_memory_mb         = 127
-    analyze_timeout_seconds   = 0
-    model_poll_seconds        = 0
-    trigger_poll_seconds      = 0
-    drain_poll_seconds        = 0
+    name_prefix                      = "a"
+    min_inference_units              = 0
+    images_per_inference_unit        = 0
+    min_confidence_percent           = -1
+    batch_size                       = 0
+    max_concurrency                  = 1
+    max_receive_count                = 4
+    message_retention_seconds        = 59
+    requeue_limit_images             = 0
+    analyze_memory_mb                = 127
+    control_memory_mb                = 127
+    control_function_timeout_seconds = 29
+    analyze_timeout_seconds          = 0
+    model_poll_seconds               = 0
+    trigger_poll_seconds             = 0
+    drain_poll_seconds               = 0
+    tags                             = { "" = "welds" }
   }
 
-  expect_failures = [var.name_prefix, var.min_inference_units, var.images_per_inference_unit, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.tags, var.name_prefix, var.min_inference_units, var.images_per_inference_unit, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_what_is_too_small_for_another" {
@@ -52,9 +54,10 @@ run "refuses_what_is_too_small_for_another" {
     start_timeout_seconds      = 29
     stop_timeout_seconds       = 29
     trigger_timeout_seconds    = 4
+    tags                       = { Project = null }
   }
 
-  expect_failures = [var.max_inference_units, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
+  expect_failures = [var.tags, var.max_inference_units, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
 }
 
 run "refuses_bounds_that_are_too_small" {
@@ -73,20 +76,21 @@ run "takes_the_smallest" {
   command = plan
 
   variables {
-    min_inference_units        = 2
-    max_inference_units        = 2
-    batch_size                 = 11
-    batch_window_seconds       = 1
-    analyze_timeout_seconds    = 60
-    visibility_timeout_seconds = 360
-    stall_timeout_seconds      = 360
-    start_timeout_seconds      = 30
-    stop_timeout_seconds       = 30
-    trigger_timeout_seconds    = 5
-    drain_timeout_seconds      = 30
-    max_concurrency            = 2
-    max_receive_count          = 5
-    min_confidence_percent     = 0
+    min_inference_units              = 2
+    max_inference_units              = 2
+    batch_size                       = 11
+    batch_window_seconds             = 1
+    analyze_timeout_seconds          = 60
+    visibility_timeout_seconds       = 360
+    stall_timeout_seconds            = 360
+    start_timeout_seconds            = 30
+    stop_timeout_seconds             = 30
+    trigger_timeout_seconds          = 5
+    drain_timeout_seconds            = 30
+    max_concurrency                  = 2
+    max_receive_count                = 5
+    min_confidence_percent           = 0
+    control_function_timeout_seconds = 30
   }
 }
 
@@ -94,22 +98,24 @@ run "refuses_what_is_too_large" {
   command = plan
 
   variables {
-    name_prefix               = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    min_confidence_percent    = 100.5
-    batch_size                = 101
-    max_concurrency           = 1001
-    max_receive_count         = 1001
-    message_retention_seconds = 1209601
-    requeue_limit_images      = 50001
-    analyze_memory_mb         = 10241
-    control_memory_mb         = 10241
-    analyze_timeout_seconds   = 901
-    model_poll_seconds        = 301
-    trigger_poll_seconds      = 301
-    drain_poll_seconds        = 301
+    name_prefix                      = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    min_confidence_percent           = 100.5
+    batch_size                       = 101
+    max_concurrency                  = 1001
+    max_receive_count                = 1001
+    message_retention_seconds        = 1209601
+    requeue_limit_images             = 50001
+    analyze_memory_mb                = 10241
+    control_memory_mb                = 10241
+    control_function_timeout_seconds = 901
+    analyze_timeout_seconds          = 901
+    model_poll_seconds               = 301
+    trigger_poll_seconds             = 301
+    drain_poll_seconds               = 301
+    tags                             = { (join("", [for number in range(129) : "k"])) = "welds" }
   }
 
-  expect_failures = [var.name_prefix, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.tags, var.name_prefix, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_times_that_are_too_large" {
@@ -121,9 +127,10 @@ run "refuses_times_that_are_too_large" {
     start_timeout_seconds      = 21601
     stop_timeout_seconds       = 21601
     trigger_timeout_seconds    = 3601
+    tags                       = { Project = join("", [for number in range(257) : "v"]) }
   }
 
-  expect_failures = [var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
+  expect_failures = [var.tags, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
 }
 
 run "refuses_a_drain_that_is_too_large" {
@@ -132,31 +139,33 @@ run "refuses_a_drain_that_is_too_large" {
   variables {
     drain_timeout_seconds = 604801
     drain_poll_seconds    = 300
+    tags                  = { for number in range(46) : "key-${number}" => "value" }
   }
 
-  expect_failures = [var.drain_timeout_seconds]
+  expect_failures = [var.tags, var.drain_timeout_seconds]
 }
 
 run "refuses_fractions" {
   command = plan
 
   variables {
-    min_inference_units       = 1.5
-    images_per_inference_unit = 900.5
-    batch_size                = 5.5
-    max_concurrency           = 2.5
-    max_receive_count         = 5.5
-    message_retention_seconds = 600.5
-    requeue_limit_images      = 10.5
-    analyze_memory_mb         = 512.5
-    control_memory_mb         = 512.5
-    analyze_timeout_seconds   = 60.5
-    model_poll_seconds        = 30.5
-    trigger_poll_seconds      = 5.5
-    drain_poll_seconds        = 30.5
+    min_inference_units              = 1.5
+    images_per_inference_unit        = 900.5
+    batch_size                       = 5.5
+    max_concurrency                  = 2.5
+    max_receive_count                = 5.5
+    message_retention_seconds        = 600.5
+    requeue_limit_images             = 10.5
+    analyze_memory_mb                = 512.5
+    control_memory_mb                = 512.5
+    control_function_timeout_seconds = 60.5
+    analyze_timeout_seconds          = 60.5
+    model_poll_seconds               = 30.5
+    trigger_poll_seconds             = 5.5
+    drain_poll_seconds               = 30.5
   }
 
-  expect_failures = [var.min_inference_units, var.images_per_inference_unit, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.min_inference_units, var.images_per_inference_unit, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_fractions_of_times" {
@@ -229,9 +238,10 @@ run "refuses_unknown_choices" {
     state_machine_log_level = "DEBUG"
     log_retention_days      = 31
     backend                 = "no_such_service"
+    tags                    = { "AWS:Project" = "welds" }
   }
 
-  expect_failures = [var.function_architecture, var.log_level, var.state_machine_log_level, var.log_retention_days, var.backend]
+  expect_failures = [var.tags, var.function_architecture, var.log_level, var.state_machine_log_level, var.log_retention_days, var.backend]
 }
 
 run "refuses_a_backend_without_its_model" {
@@ -373,6 +383,12 @@ run "takes_ordinary_forms" {
     source_prefix       = "incoming/line-1_a.b/"
     kms_key_arn         = "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/mrk-0a1b2c3d"
     schedule_expression = "cron(0 18 ? * MON-FRI *)"
+
+    # The longest key, the longest value, an empty one, and as many as may be.
+    tags = merge(
+      { for number in range(43) : "key-${number}" => "" },
+      { (join("", [for number in range(128) : "k"])) = "welds", Project = join("", [for number in range(256) : "v"]) },
+    )
   }
 }
 

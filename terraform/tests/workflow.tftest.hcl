@@ -136,6 +136,8 @@ run "workflow_is_rendered" {
 }
 
 run "each_function_is_called_where_its_name_says" {
+  command = plan
+
   # Terraform hands over the right ARN under each name: the template asks for it by the name of the function.
   assert {
     condition = alltrue([

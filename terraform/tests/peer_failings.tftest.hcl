@@ -1,0 +1,184 @@
+# What deployments of this kind are known to get wrong, with at least one run for each. The provider is mocked, so
+# nothing is made; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  rekognition_custom_labels = {
+    project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+  }
+}
+
+run "peer_failing_statements_for_all_resources" {
+  assert {
+    condition = alltrue(flatten([
+      for statements in values(local.function_statements) : [
+        for statement in values(statements) : [
+          for resource in statement.resources : startswith(resource, "arn:") && !endswith(resource, ":*")
+        ]
+      ]
+    ]))
+    error_message = "A statement is for all resources of a service."
+  }
+}
+
+run "peer_failing_statements_for_all_resources_are_refused" {
+  command = plan
+
+  module {
+    source = "./modules/function"
+  }
+
+  variables {
+    name               = "welds-stop-model"
+    description        = "Stops the model"
+    region             = "us-east-1"
+    package_path       = "tests/fixtures/package.zip"
+    handler            = "lambdas.stop_model.handler.handler"
+    architecture       = "arm64"
+    memory_mb          = 512
+    timeout_seconds    = 300
+    environment        = {}
+    log_retention_days = 30
+    kms_key_arn        = null
+    tags               = {}
+
+    statements = {
+      StopModel = {
+        actions   = ["rekognition:StopProjectVersion"]
+        resources = ["*"]
+      }
+    }
+  }
+
+  expect_failures = [var.statements]
+}
+
+# Four days is what SQS does when it is not told.
+run "peer_failing_messages_vanish_after_four_days" {
+  command = plan
+
+  assert {
+    condition     = module.queue.settings.message_retention_seconds == 1209600 && module.queue.settings.dead_letter_retention_seconds == 1209600
+    error_message = "Messages are deleted before 14 days."
+  }
+}
+
+# A queue that hands a message out again as soon as the function may end works on images twice. So six times as long.
+run "peer_failing_queue_timeout_is_that_of_the_function" {
+  command = plan
+
+  variables {
+    analyze_timeout_seconds = 40
+    batch_window_seconds    = 3
+  }
+
+  assert {
+    condition     = module.queue.settings.visibility_timeout_seconds == 243
+    error_message = "The visibility timeout is ${module.queue.settings.visibility_timeout_seconds} seconds."
+  }
+
+  assert {
+    condition     = module.function["analyze_images"].settings.timeout_seconds == 40
+    error_message = "The timeout of the function is ${module.function["analyze_images"].settings.timeout_seconds} seconds."
+  }
+}
+
+run "peer_failing_queue_timeout_like_that_of_the_function_is_refused" {
+  command = plan
+
+  variables {
+    analyze_timeout_seconds    = 60
+    visibility_timeout_seconds = 60
+  }
+
+  expect_failures = [var.visibility_timeout_seconds]
+}
+
+# Three seconds is what Lambda does when it is not told.
+run "peer_failing_control_functions_end_after_three_seconds" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for name, function in module.function : name == "analyze_images" || function.settings.timeout_seconds == 300])
+    error_message = "The timeouts are ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })}."
+  }
+
+  assert {
+    condition     = local.control_timeout_seconds > var.control_function_timeout_seconds
+    error_message = "The workflow gives a function up before its own timeout."
+  }
+}
+
+run "peer_failing_control_functions_of_three_seconds_are_refused" {
+  command = plan
+
+  variables {
+    control_function_timeout_seconds = 3
+  }
+
+  expect_failures = [var.control_function_timeout_seconds]
+}
+
+run "peer_failing_reserved_concurrency" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for function in values(module.function) : coalesce(function.settings.reserved_concurrency, -1) == -1])
+    error_message = "Reserved concurrency takes from the account's other functions, and throttled batches go to the dead-letter queue."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == var.max_concurrency
+    error_message = "The mapping does not bound the analyzing function."
+  }
+}
+
+run "peer_failing_no_dead_letter_queue" {
+  module {
+    source = "./modules/queue"
+  }
+
+  variables {
+    name                       = "welds-images"
+    account_id                 = "111122223333"
+    partition                  = "aws"
+    region                     = "us-east-1"
+    source_bucket_name         = "welds-source"
+    source_bucket_arn          = "arn:aws:s3:::welds-source"
+    source_prefix              = ""
+    visibility_timeout_seconds = 360
+    message_retention_seconds  = 1209600
+    max_receive_count          = 6
+    kms_key_arn                = null
+    tags                       = {}
+  }
+
+  override_resource {
+    target = aws_sqs_queue.dead_letter
+    values = {
+      arn = "arn:aws:sqs:us-east-1:111122223333:dead-letter"
+    }
+  }
+
+  assert {
+    condition = jsondecode(aws_sqs_queue.this.redrive_policy) == {
+      deadLetterTargetArn = "arn:aws:sqs:us-east-1:111122223333:dead-letter"
+      maxReceiveCount     = 6
+    }
+    error_message = "The redrive policy is ${aws_sqs_queue.this.redrive_policy}."
+  }
+
+  assert {
+    condition = jsondecode(aws_sqs_queue.dead_letter.redrive_allow_policy) == {
+      redrivePermission = "byQueue"
+      sourceQueueArns   = ["arn:aws:sqs:us-east-1:111122223333:${aws_sqs_queue.this.name}"]
+    }
+    error_message = "The redrive allow policy is ${aws_sqs_queue.dead_letter.redrive_allow_policy}."
+  }
+}

@@ -1,0 +1,235 @@
+# What a deployment gets without any setting, that settings reach the resources that they are for, and the committed
+# example. The provider is mocked, so nothing is made; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+
+  rekognition_custom_labels = {
+    project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+    project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+  }
+}
+
+run "defaults" {
+  assert {
+    condition     = module.schedule.settings.expression == "rate(1 hour)" && module.schedule.settings.state == "ENABLED"
+    error_message = "The schedule is ${jsonencode(module.schedule.settings)}."
+  }
+
+  assert {
+    condition = (
+      local.function_environment.MIN_INFERENCE_UNITS == "1"
+      && local.function_environment.MAX_INFERENCE_UNITS == "1"
+      && local.function_environment.IMAGES_PER_INFERENCE_UNIT == "18000"
+      && local.function_environment.REQUEUE_LIMIT_IMAGES == "10000"
+      && local.function_environment.SOURCE_PREFIX == ""
+      && local.function_environment.POWERTOOLS_LOG_LEVEL == "INFO"
+    )
+    error_message = "The environment is ${jsonencode(local.function_environment)}."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, function in module.function :
+      function.settings.memory_mb == 512
+      && function.settings.timeout_seconds == (name == "analyze_images" ? 60 : 300)
+      && function.settings.architectures == tolist(["arm64"])
+      && function.settings.log_retention_days == 365
+      && function.settings.kms_key_arn == null
+    ])
+    error_message = "The functions are ${jsonencode({ for name, function in module.function : name => function.settings })}."
+  }
+
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.this.batch_size == 10
+      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 0
+      && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 2
+    )
+    error_message = "The mapping takes ${aws_lambda_event_source_mapping.this.batch_size} messages, ${aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency} times."
+  }
+
+  assert {
+    condition = (
+      module.queue.settings.visibility_timeout_seconds == 360
+      && module.queue.settings.message_retention_seconds == 1209600
+      && module.queue.settings.max_receive_count == 5
+    )
+    error_message = "The queue is ${jsonencode(module.queue.settings)}."
+  }
+
+  assert {
+    condition = alltrue([
+      for bucket in [module.source_bucket, module.final_bucket] :
+      bucket.settings.force_destroy == false && bucket.settings.kms_key_arn == null
+    ])
+    error_message = "The buckets are ${jsonencode([module.source_bucket.settings, module.final_bucket.settings])}."
+  }
+
+  assert {
+    condition     = module.workflow.settings.log_level == "ERROR" && module.workflow.settings.log_retention_days == 365
+    error_message = "The workflow is ${jsonencode(module.workflow.settings)}."
+  }
+
+  # That these reach the workflow is shown in workflow.tftest.hcl.
+  assert {
+    condition = (
+      var.model_poll_seconds == 30
+      && var.start_timeout_seconds == 2700
+      && var.stop_timeout_seconds == 3600
+      && var.trigger_poll_seconds == 5
+      && var.trigger_timeout_seconds == 300
+      && var.drain_poll_seconds == 30
+      && var.drain_timeout_seconds == 21600
+      && var.stall_timeout_seconds == 900
+    )
+    error_message = "A wait or a bound of the workflow has another default."
+  }
+}
+
+run "settings_reach_their_resources" {
+  command = plan
+
+  variables {
+    schedule_expression              = "rate(2 hours)"
+    schedule_enabled                 = false
+    kms_key_arn                      = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    tags                             = { Project = "welds" }
+    log_retention_days               = 30
+    force_destroy                    = true
+    function_architecture            = "x86_64"
+    analyze_memory_mb                = 1024
+    analyze_timeout_seconds          = 45
+    control_memory_mb                = 256
+    control_function_timeout_seconds = 120
+    visibility_timeout_seconds       = 400
+    message_retention_seconds        = 86400
+    max_receive_count                = 7
+    state_machine_log_level          = "ALL"
+  }
+
+  assert {
+    condition     = module.schedule.settings.expression == "rate(2 hours)" && module.schedule.settings.state == "DISABLED"
+    error_message = "The schedule is ${jsonencode(module.schedule.settings)}."
+  }
+
+  # Each log group and each bucket, and both queues.
+  assert {
+    condition = toset(concat(
+      values(module.function)[*].settings.kms_key_arn,
+      module.queue.settings.kms_key_arns,
+      [module.source_bucket.settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow.settings.kms_key_arn],
+    )) == toset([var.kms_key_arn])
+    error_message = "Something is not encrypted with the customer key."
+  }
+
+  assert {
+    condition = toset(flatten([
+      values(module.function)[*].settings.tags,
+      module.queue.settings.tags,
+      module.source_bucket.settings.tags,
+      module.final_bucket.settings.tags,
+      module.workflow.settings.tags,
+      module.schedule.settings.tags,
+      aws_lambda_event_source_mapping.this.tags,
+    ])) == toset([tomap({ Project = "welds" })])
+    error_message = "Something has other tags."
+  }
+
+  assert {
+    condition = alltrue([
+      for retention in concat(values(module.function)[*].settings.log_retention_days, [module.workflow.settings.log_retention_days]) :
+      retention == 30
+    ])
+    error_message = "A log is kept for another time."
+  }
+
+  assert {
+    condition     = module.source_bucket.settings.force_destroy && module.final_bucket.settings.force_destroy
+    error_message = "A bucket does not follow force_destroy."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, function in module.function :
+      function.settings.memory_mb == (name == "analyze_images" ? 1024 : 256)
+      && function.settings.timeout_seconds == (name == "analyze_images" ? 45 : 120)
+      && function.settings.architectures == tolist(["x86_64"])
+    ])
+    error_message = "The functions are ${jsonencode({ for name, function in module.function : name => function.settings })}."
+  }
+
+  assert {
+    condition = (
+      module.queue.settings.visibility_timeout_seconds == 400
+      && module.queue.settings.message_retention_seconds == 86400
+      && module.queue.settings.max_receive_count == 7
+    )
+    error_message = "The queue is ${jsonencode(module.queue.settings)}."
+  }
+
+  assert {
+    condition     = module.workflow.settings.log_level == "ALL"
+    error_message = "The workflow logs ${module.workflow.settings.log_level}."
+  }
+
+  # 10 seconds more than the functions have, so that a task sees their own end.
+  assert {
+    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["130", tostring(local.execution_timeout_seconds)])
+    error_message = "The timeouts of tasks are ${jsonencode(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition))}."
+  }
+}
+
+run "read_example" {
+  module {
+    source = "./tests/fixtures/example"
+  }
+}
+
+# Each value of rekognition.tfvars.example is given here by its name, because a run takes no file.
+run "example_is_planned" {
+  command = plan
+
+  variables {
+    backend                   = run.read_example.values.backend
+    rekognition_custom_labels = run.read_example.values.rekognition_custom_labels
+    name_prefix               = run.read_example.values.name_prefix
+    schedule_expression       = run.read_example.values.schedule_expression
+    max_inference_units       = run.read_example.values.max_inference_units
+    tags                      = run.read_example.values.tags
+  }
+
+  assert {
+    condition = toset(keys(run.read_example.values)) == toset([
+      "backend", "rekognition_custom_labels", "name_prefix", "schedule_expression", "max_inference_units", "tags",
+    ])
+    error_message = "The example sets ${join(", ", keys(run.read_example.values))}: give each to this run."
+  }
+
+  assert {
+    condition     = local.source_bucket_name == "weld-seams-source-111122223333-us-east-1"
+    error_message = "The source bucket is named ${local.source_bucket_name}."
+  }
+
+  assert {
+    condition     = module.schedule.settings.expression == "rate(1 hour)"
+    error_message = "The schedule is ${module.schedule.settings.expression}."
+  }
+
+  assert {
+    condition     = module.function["stop_model"].settings.tags[0] == tomap({ Project = "weld-seams" })
+    error_message = "The tags are ${jsonencode(module.function["stop_model"].settings.tags[0])}."
+  }
+
+  assert {
+    condition = (
+      local.backend.settings.project_version_arn == run.read_example.values.rekognition_custom_labels.project_version_arn
+      && local.backend.stop.resources == [run.read_example.values.rekognition_custom_labels.project_version_arn]
+    )
+    error_message = "The module drives another model than that of the example."
+  }
+}
