@@ -304,7 +304,10 @@ locals {
 
   # The one place where the workflow is rendered: a new placeholder is a new line here.
   workflow_template = templatefile("${path.module}/../state_machine.asl.json", {
-    partition                   = local.partition
+    partition = local.partition
+    backend   = var.backend
+    # JSON in a text of a JSON file: encoded twice, without the quotes that stand around it there.
+    backend_settings            = trim(jsonencode(jsonencode(local.backend.settings)), "\"")
     queue_url                   = module.queue.queue_url
     dead_letter_queue_url       = module.queue.dead_letter_queue_url
     event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid

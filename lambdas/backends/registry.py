@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from lambdas.backends.lookout_for_vision import LookoutForVision
 from lambdas.backends.rekognition_custom_labels import RekognitionCustomLabels
-from lambdas.shared.errors import SettingsError
+from lambdas.shared.errors import BackendChangedError, SettingsError
 from lambdas.shared.settings import settings
 
 if TYPE_CHECKING:
@@ -36,5 +38,34 @@ def make_backend(chosen: Settings) -> Backend:
 
 @cache
 def backend() -> Backend:
-    """Give the backend of this process, made on first use."""
+    """Give the backend of this deployment, made on first use."""
     return make_backend(settings())
+
+
+@cache
+def backend_of_run(name: str, backend_settings: str) -> Backend:
+    """Give the backend that a run was begun with, which an apply may have changed for the deployment since.
+
+    Parameters
+    ----------
+    backend_settings
+        As in the environment variable ``BACKEND_SETTINGS``: a JSON object of texts.
+    """
+    return make_backend(replace(settings(), backend=name, backend_settings=json.loads(backend_settings)))
+
+
+def check_unchanged(name: str, backend_settings: str) -> None:
+    """Check that the deployment still has the backend that a run was begun with.
+
+    Raises
+    ------
+    BackendChangedError
+        It has another one: this run cannot go on, because images are sent to the new one.
+    """
+    now = settings()
+    if (now.backend, dict(now.backend_settings)) != (name, json.loads(backend_settings)):
+        raise BackendChangedError(
+            f"The deployment was changed from {name} {backend_settings} to {now.backend}"
+            f" {json.dumps(dict(now.backend_settings))} during the run. Its own model is stopped; the images that are"
+            " left wait for the next run, which uses the new one."
+        )

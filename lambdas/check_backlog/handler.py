@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lambdas.backends.registry import check_unchanged
 from lambdas.check_backlog.backlog import Bounds, assess, count_dead_letters, count_objects, finished_since
 from lambdas.shared import clients
 from lambdas.shared.observability import logger
@@ -21,6 +22,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     previous = event.get("previous")
     bounds = None
     if "drain_timeout_seconds" in event:
+        check_unchanged(event["backend"], event["backend_settings"])
         bounds = Bounds(event["stall_timeout_seconds"], event["drain_timeout_seconds"])
     objects = count_objects(s3, chosen.source_bucket_name, chosen.source_prefix)
     is_idle = objects.total > 0 and not any(event["messages"].values())

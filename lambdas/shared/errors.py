@@ -95,6 +95,10 @@ class ModelUnavailableError(ModelError):
     """The model is being deleted, has expired or is otherwise out of use."""
 
 
+class BackendChangedError(BatchVisionError):
+    """The deployment was changed to another model while this run was under way: it ends, and stops its own."""
+
+
 class ModelFailedError(ModelError):
     """The model failed on its way up."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.backends.registry import backend
+from lambdas.backends.registry import backend_of_run, check_unchanged
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
 from lambdas.shared.times import utc_now
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``backlog_images``, ``previous`` and ``timeout_seconds``; see `ensure_running`."""
+    """Take the run's backend, ``backlog_images``, ``previous`` and ``timeout_seconds``; see `ensure_running`."""
+    run = (event["backend"], event["backend_settings"])
+    check_unchanged(*run)
     model = ensure_running(
-        backend(),
+        backend_of_run(*run),
         settings(),
         event["backlog_images"],
         event["previous"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.backends.registry import backend
+from lambdas.backends.registry import backend_of_run
 from lambdas.shared.observability import logger
 from lambdas.shared.times import from_text, utc_now
 from lambdas.stop_model.model import ensure_stopped
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``requested_at`` and ``timeout_seconds``; see `ensure_stopped`."""
-    stop = ensure_stopped(backend(), from_text(event["requested_at"]), event["timeout_seconds"], utc_now())
+    """Take the run's backend, ``requested_at`` and ``timeout_seconds``; see `ensure_stopped`."""
+    stop = ensure_stopped(
+        backend_of_run(event["backend"], event["backend_settings"]),
+        from_text(event["requested_at"]),
+        event["timeout_seconds"],
+        utc_now(),
+    )
     logger.info("model", extra=stop)
     return stop

@@ -72,6 +72,14 @@ run "workflow_is_rendered" {
   }
 
   assert {
+    condition = alltrue([
+      for text in regexall("\"backend_settings\": *(\"(?:[^\"\\\\]|\\\\.)*\")", local.workflow_definition)[*][0] :
+      jsondecode(jsondecode(text)) == { for name, value in local.backend.settings : name => value }
+    ])
+    error_message = "The model of the run is not the chosen one."
+  }
+
+  assert {
     condition     = !strcontains(local.workflow_definition, "$${")
     error_message = "A placeholder is left in the rendered workflow."
   }

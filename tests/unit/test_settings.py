@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from lambdas.backends.registry import make_backend
-from lambdas.shared.errors import SettingsError
+from lambdas.backends import registry
+from lambdas.backends.registry import backend_of_run, check_unchanged, make_backend
+from lambdas.shared.errors import BackendChangedError, SettingsError
 from lambdas.shared.settings import Settings
 from tests.unit.conftest import ENVIRONMENT
 
@@ -62,3 +63,23 @@ def test_an_unknown_backend_is_named_with_those_there_are(settings: Settings) ->
 def test_a_missing_backend_setting_is_named(settings: Settings) -> None:
     with pytest.raises(SettingsError, match=r"BACKEND_SETTINGS lacks 'project_version_arn'"):
         make_backend(dataclasses.replace(settings, backend_settings={"project_arn": "a"}))
+
+
+OLD = ("lookout_for_vision", '{"project_name": "p", "model_version": "1"}')
+
+
+def test_a_run_keeps_the_model_that_it_was_begun_with(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "settings", lambda: settings)
+    assert backend_of_run(*OLD).name == "lookout_for_vision"
+    assert backend_of_run("rekognition_custom_labels", ENVIRONMENT["BACKEND_SETTINGS"]).model_id.endswith("version/v/2")
+
+
+def test_a_run_notices_that_the_deployment_has_another_model(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "settings", lambda: settings)
+    now = ENVIRONMENT["BACKEND_SETTINGS"]
+    check_unchanged("rekognition_custom_labels", now)
+    for backend, text in (OLD, ("rekognition_custom_labels", now.replace("version/v/2", "version/w/3"))):
+        with pytest.raises(BackendChangedError, match=r"was changed from .* during the run"):
+            check_unchanged(backend, text)
