@@ -16,6 +16,21 @@ import threading
 STOP_SECONDS = 10.0
 
 
+def kill_session(session_id: int) -> None:
+    """Kill every process of a session, those in process groups of their own too (as Terraform's providers are).
+
+    The caller, if it is one of them, goes last.
+    """
+    listed = subprocess.run(["ps", "-axo", "pid="], check=False, capture_output=True, text=True).stdout
+    pids = {int(word) for word in listed.split()} - {os.getpid()}
+    for pid in sorted(pids):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == session_id:
+                os.kill(pid, signal.SIGKILL)
+    if os.getsid(0) == session_id:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> int:
     """Run the command, watch the pipe, and return the command's exit status."""
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
@@ -29,7 +44,7 @@ def main() -> int:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        os.killpg(0, signal.SIGKILL)
+        kill_session(os.getsid(0))
 
     threading.Thread(target=watch, daemon=True).start()
     return process.wait()

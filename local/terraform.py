@@ -8,12 +8,13 @@ import platform
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from local import config
 from local.errors import LocalError
+from local.lifeline import kill_session
 from local.processes import start_tied
 
 if TYPE_CHECKING:
@@ -245,11 +246,10 @@ def _environment() -> dict[str, str]:
 def _interrupt(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_INTERRUPT_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        kill_session(process.pid)
+        process.wait()
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import jsonschema
+from botocore.config import Config
 
 import lambdas.analyze_images
+from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 
@@ -106,6 +109,20 @@ class Stack:
         pages = self.workflow.get_paginator("get_execution_history").paginate(executionArn=execution_arn)
         events = [event for page in pages for event in page["events"]]
         return [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
+
+    def following_state(self, name: str, asked: dict[str, Any]) -> str:
+        """The state that follows a state of the deployed workflow for some input; it is run alone."""
+        # Without the prefix that the client would put before the host's name, which is an address here.
+        client = boto3.client(
+            "stepfunctions", endpoint_url=config.LOCALSTACK_URL, config=Config(inject_host_prefix=False)
+        )
+        machine = client.describe_state_machine(stateMachineArn=self.state_machine_arn)
+        states = json.loads(machine["definition"])["States"]
+        states |= states["ProcessBacklog"]["Branches"][0]["States"]
+        answer = client.test_state(
+            definition=json.dumps(states[name]), roleArn=machine["roleArn"], input=json.dumps(asked)
+        )
+        return str(answer["nextState"])
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
