@@ -58,6 +58,21 @@ locals {
     }
   }
 
+  # The permission to stop any model of these services, for the one function that stops models: a run that is under way
+  # while an apply changes the model still stops the one that it started, whose own permission goes with that apply.
+  stop_former_models = {
+    actions = [
+      "lookoutvision:DescribeModel",
+      "lookoutvision:StopModel",
+      "rekognition:DescribeProjectVersions",
+      "rekognition:StopProjectVersion",
+    ]
+    resources = [
+      "arn:${local.partition}:lookoutvision:${local.region}:${local.account_id}:model/*",
+      "arn:${local.partition}:rekognition:${local.region}:${local.account_id}:project/*",
+    ]
+  }
+
   # The service goes by names; IAM by an ARN that is made of them.
   lookout_for_vision_model_arn = var.lookout_for_vision == null ? null : join(":", [
     "arn",

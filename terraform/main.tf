@@ -180,8 +180,9 @@ locals {
     }
 
     stop_model = {
-      DescribeModel = local.backend.describe
-      StopModel     = local.backend.stop
+      DescribeModel    = local.backend.describe
+      StopModel        = local.backend.stop
+      StopFormerModels = local.stop_former_models
     }
 
     requeue_images = merge(local.use_key, {

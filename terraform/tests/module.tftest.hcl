@@ -142,8 +142,11 @@ run "each_function_may_do_what_it_does_and_no_more" {
       check_backlog  = ["s3:ListBucket", "sqs:GetQueueAttributes"]
       requeue_images = ["s3:ListBucket", "s3:ListBucketVersions", "sqs:SendMessage"]
       start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
-      stop_model     = ["rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion"]
-      summarize_run  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      stop_model = [
+        "lookoutvision:DescribeModel", "lookoutvision:StopModel",
+        "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
+      ]
+      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
     })
     error_message = "A function has gained or lost a permission."
   }
