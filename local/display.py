@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,10 @@ class Step:
         return time.monotonic() - self._began
 
 
+def _whole() -> Column:
+    return Column(no_wrap=True, overflow="fold")
+
+
 class Display:
     """Writes to the terminal, or to whatever takes the output."""
 
@@ -57,13 +62,15 @@ class Display:
         if self.console.is_terminal:
             live = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("[dim]{task.fields[now]}"),
+                TextColumn("{task.description}", table_column=_whole()),
+                BarColumn(bar_width=16, table_column=_whole()),
+                MofNCompleteColumn(table_column=_whole()),
+                TimeElapsedColumn(table_column=_whole()),
+                # What is left of the line; the rest of a narrow terminal is for how far it is.
+                TextColumn("[dim]{task.fields[now]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
                 console=self.console,
                 transient=True,
+                expand=True,
             )
             with live:
                 step = Step(self, title, live, live.add_task(title, total=None, now=""))
