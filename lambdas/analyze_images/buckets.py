@@ -81,6 +81,7 @@ class StoredImage:
     bucket: str
     key: str
     version_id: str
+    size_bytes: int
 
     def read_bytes(self) -> bytes:
         """Fetch the content; raises `ImageGoneError` when that version is no longer there."""
@@ -120,7 +121,7 @@ class SourceBucket:
 
     def stored(self, image: SourceImage) -> StoredImage:
         """Give what a backend reads the image from."""
-        return StoredImage(self._s3, image.bucket, image.key, str(image.version_id))
+        return StoredImage(self._s3, image.bucket, image.key, str(image.version_id), image.size_bytes)
 
 
 class FinalBucket:

@@ -106,6 +106,10 @@ class ReadableImage(Protocol):
     def version_id(self) -> str:
         """Version of the object."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the content: to be looked at before it is read, for a function has little memory."""
+
     def read_bytes(self) -> bytes:
         """Fetch the content.
 

@@ -186,12 +186,12 @@ class LookoutForVision(Backend):
         service is sure of its verdict as a whole, so each of them has that confidence, and none has a box: where an
         anomaly is, the mask shows.
         """
+        if image.size_bytes > MAX_IMAGE_BYTES:
+            raise errors.ImageTooLargeError(
+                f"The image has {image.size_bytes:,} bytes; Lookout for Vision takes {MAX_IMAGE_BYTES:,} at most."
+            )
         content = image.read_bytes()
         content_type = _content_type(content)
-        if len(content) > MAX_IMAGE_BYTES:
-            raise errors.ImageTooLargeError(
-                f"The image has {len(content):,} bytes; Lookout for Vision takes {MAX_IMAGE_BYTES:,} at most."
-            )
         with _translated(_DETECT_ERRORS):
             answer = self._detector.detect_anomalies(**self._model, ContentType=content_type, Body=content)
         result = dict(answer["DetectAnomalyResult"])

@@ -29,6 +29,7 @@ class Image:
 
     def __init__(self, content: bytes = PNG) -> None:
         self.content = content
+        self.size_bytes = len(content)
 
     def read_bytes(self) -> bytes:
         return self.content
@@ -115,10 +116,18 @@ def test_other_formats_are_refused_without_a_call(content: bytes) -> None:
         backend.detect(Image(content))
 
 
-def test_what_is_too_large_is_refused_without_a_call() -> None:
+def test_what_is_too_large_is_refused_without_reading_it_or_a_call() -> None:
+    class Film(Image):
+        size_bytes = MAX_IMAGE_BYTES + 1
+
+        def __init__(self) -> None: ...
+
+        def read_bytes(self) -> bytes:
+            raise AssertionError("it would not fit into the function's memory")
+
     backend, stub = make()
     with stub, pytest.raises(errors.ImageTooLargeError, match="8,388,609 bytes"):
-        backend.detect(Image(PNG.ljust(MAX_IMAGE_BYTES + 1, b"\0")))
+        backend.detect(Film())
 
 
 def test_the_largest_is_sent() -> None:

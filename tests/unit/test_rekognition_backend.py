@@ -18,7 +18,7 @@ VERSION = "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v.1/2"
 
 
 class Image:
-    bucket, key, version_id = "source", "a b/é.jpg", "v1"
+    bucket, key, version_id, size_bytes = "source", "a b/é.jpg", "v1", 5
 
     def read_bytes(self) -> bytes:
         raise AssertionError("Rekognition reads the image itself")
