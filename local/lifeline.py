@@ -38,16 +38,22 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     process = subprocess.Popen(command)
+    is_cut = threading.Event()
 
     def watch() -> None:
         os.read(lifeline, 1)
+        is_cut.set()
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
         kill_session(os.getsid(0))
 
     threading.Thread(target=watch, daemon=True).start()
-    return process.wait()
+    status = process.wait()
+    if is_cut.is_set():
+        # Not left to the watching thread, which ends with this one: what the command has left would live on.
+        kill_session(os.getsid(0))
+    return status
 
 
 if __name__ == "__main__":

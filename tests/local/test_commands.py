@@ -166,6 +166,8 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
     while leftovers():
         assert time.monotonic() < deadline, leftovers()
         time.sleep(0.5)
+    time.sleep(2)
+    assert leftovers() == [], "something began while the rest ended"
     environment.check_nothing_runs()
 
 
