@@ -127,12 +127,6 @@ class Terraform:
         finished = self.run("plan", "-input=false", "-no-color", "-detailed-exitcode")
         return finished.returncode, finished.stdout + finished.stderr
 
-    def destroy(self) -> None:
-        """Destroy without asking; raises `LocalError` with Terraform's own messages."""
-        finished = self.run("destroy", "-auto-approve", "-input=false", "-no-color")
-        if finished.returncode != 0:
-            raise LocalError(f"terraform destroy failed:\n{finished.stderr.strip()}")
-
     def outputs(self) -> dict[str, Any]:
         """Give what `terraform output -json` prints."""
         finished = self.run("output", "-json")

@@ -8,22 +8,19 @@ and the developer guide. Current releases of boto3 do not know the service, so t
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import botocore.session
-from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.backends.base import Anomaly, Backend, Detection, ModelState, ModelStatus, Prediction
+from lambdas.backends.translation import translated
 from lambdas.shared import errors
 from lambdas.shared.clients import NOT_RETRYING, RETRYING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from botocore.config import Config
 
     from lambdas.backends.base import ReadableImage
@@ -70,24 +67,6 @@ _DETECT_ERRORS = _ERRORS | {
     # cannot be decoded, or whose dimensions are not those of the training images.
     "ValidationException": errors.InvalidImageError,
 }
-
-
-@contextmanager
-def _translated(known: dict[str, type[errors.BatchVisionError]]) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        cls = known.get(details.get("Code", ""))
-        if cls is None:
-            cls = errors.ServiceUnavailableError if http_status >= 500 else errors.ModelError
-        translated = cls(str(error))
-        if isinstance(translated, errors.TransientError):
-            translated.retry_after_seconds = error.response.get("RetryAfterSeconds")  # type: ignore[assignment]
-        raise translated from error
-    except BotoCoreError as error:  # the network, in all its forms
-        raise errors.ServiceUnavailableError(str(error)) from error
 
 
 @cache
@@ -158,7 +137,7 @@ class LookoutForVision(Backend):
 
     def describe(self) -> ModelStatus:
         """Ask for the model version."""
-        with _translated(_ERRORS):
+        with translated(_ERRORS):
             model = self._control.describe_model(**self._model).get("ModelDescription", {})
         status = model.get("Status", "")
         return ModelStatus(
@@ -171,12 +150,12 @@ class LookoutForVision(Backend):
 
     def start(self, inference_units: int) -> None:
         """Ask for the model to be hosted with a fixed number of inference units."""
-        with _translated(_START_ERRORS):
+        with translated(_START_ERRORS):
             self._control.start_model(**self._model, MinInferenceUnits=inference_units, ClientToken=_fresh_token())
 
     def stop(self) -> None:
         """Ask for the hosting of the model to be ended."""
-        with _translated(_ERRORS):
+        with translated(_ERRORS):
             self._control.stop_model(**self._model, ClientToken=_fresh_token())
 
     def detect(self, image: ReadableImage) -> Detection:
@@ -192,7 +171,7 @@ class LookoutForVision(Backend):
             )
         content = image.read_bytes()
         content_type = _content_type(content)
-        with _translated(_DETECT_ERRORS):
+        with translated(_DETECT_ERRORS):
             answer = self._detector.detect_anomalies(**self._model, ContentType=content_type, Body=content)
         result = dict(answer["DetectAnomalyResult"])
         mask_png = result.pop("AnomalyMask", None)

@@ -6,19 +6,16 @@ guide. The service reads the image from S3 itself, by reference, with the caller
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from lambdas.backends.translation import translated
 from lambdas.shared import errors
 from lambdas.shared.clients import NOT_RETRYING, RETRYING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_rekognition import RekognitionClient
 
     from lambdas.backends.base import ReadableImage
@@ -62,21 +59,6 @@ _DETECT_ERRORS = _ERRORS | {
     "InvalidParameterException": errors.InvalidImageError,
     "InvalidS3ObjectException": errors.ImageUnreadableError,
 }
-
-
-@contextmanager
-def _translated(known: dict[str, type[errors.BatchVisionError]]) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        cls = known.get(details.get("Code", ""))
-        if cls is None:
-            cls = errors.ServiceUnavailableError if http_status >= 500 else errors.ModelError
-        raise cls(str(error)) from error
-    except BotoCoreError as error:  # the network, in all its forms
-        raise errors.ServiceUnavailableError(str(error)) from error
 
 
 class RekognitionCustomLabels(Backend):
@@ -138,7 +120,7 @@ class RekognitionCustomLabels(Backend):
     def describe(self) -> ModelStatus:
         """Find the model version among those of its project that have its name."""
         version_name = self._project_version_arn.split("/")[3]
-        with _translated(_ERRORS):
+        with translated(_ERRORS):
             answer = self._control.describe_project_versions(ProjectArn=self._project_arn, VersionNames=[version_name])
         for version in answer["ProjectVersionDescriptions"]:
             if version.get("ProjectVersionArn") == self._project_version_arn:
@@ -155,19 +137,19 @@ class RekognitionCustomLabels(Backend):
 
     def start(self, inference_units: int) -> None:
         """Ask for the model to be started with a fixed number of inference units."""
-        with _translated(_START_ERRORS):
+        with translated(_START_ERRORS):
             self._control.start_project_version(
                 ProjectVersionArn=self._project_version_arn, MinInferenceUnits=inference_units
             )
 
     def stop(self) -> None:
         """Ask for the model to be stopped."""
-        with _translated(_ERRORS):
+        with translated(_ERRORS):
             self._control.stop_project_version(ProjectVersionArn=self._project_version_arn)
 
     def detect(self, image: ReadableImage) -> Detection:
         """Have the service read the image version from S3 and label it."""
-        with _translated(_DETECT_ERRORS):
+        with translated(_DETECT_ERRORS):
             answer = self._detector.detect_custom_labels(
                 ProjectVersionArn=self._project_version_arn,
                 Image={"S3Object": {"Bucket": image.bucket, "Name": image.key, "Version": image.version_id}},

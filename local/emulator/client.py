@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from typing import Any, cast
@@ -37,20 +36,6 @@ class EmulatorClient:
             return self._call("GET", "health").get("status") == "ready"
         except EmulatorRequestError:
             return False
-
-    def wait_until_ready(self, deadline_seconds: float = 30.0) -> None:
-        """Wait until the emulator answers.
-
-        Raises
-        ------
-        EmulatorRequestError
-            If it does not within the time.
-        """
-        end = time.monotonic() + deadline_seconds
-        while not self.is_ready():
-            if time.monotonic() > end:
-                raise EmulatorRequestError(f"no emulator at {self.url} within {deadline_seconds:g} seconds")
-            time.sleep(0.1)
 
     def state(self) -> dict[str, Any]:
         """Return the settings, the models by ARN, and the faults."""
