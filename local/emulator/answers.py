@@ -17,3 +17,7 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     dropped: bool = False
+
+    def lost(self) -> Answer:
+        """Return the answer as one that never arrives."""
+        return dataclasses.replace(self, dropped=True)

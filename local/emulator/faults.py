@@ -1,4 +1,23 @@
-"""Errors, delays and lost connections that are injected on request."""
+"""Errors, delays and lost connections that are injected on request.
+
+What can be asked for, of any operation, by `POST /_emulator/faults` with the keys `operation`, `error` and either
+`count` (1 if nothing is said) or `probability`:
+
+========================  ======================================================================================
+`error`                   what happens to a call that is hit
+========================  ======================================================================================
+a declared error's name   it is answered with that error, and nothing is done
+`drop`                    nothing is done, and the connection is closed without an answer
+`drop_answer`             what was asked is done, and the connection is closed without an answer
+`slow:<milliseconds>`     it is done and answered as ever, that much later
+`FAILED`                  `StartProjectVersion` only: the model begins to start, and fails on its way up
+`HOSTING_FAILED`          `StartModel` only: likewise
+========================  ======================================================================================
+
+A call is hit by one fault at most: the first of those planned for its operation that is still to be counted down, or
+whose chance comes up. A model can be put into any status besides (`PUT /_emulator/models`), and its times be changed
+(`PUT /_emulator/settings`): a model that is stuck in STOPPING has a `stop_seconds` of an hour.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +34,7 @@ if TYPE_CHECKING:
 
 SEED = 20
 DROP = "drop"
+DROP_ANSWER = "drop_answer"
 SLOW_PREFIX = "slow:"
 
 
@@ -27,7 +47,7 @@ class Fault:
     operation
         The operation that it hits.
     error
-        A declared error's name, `drop`, `slow:<milliseconds>` or a word of the protocol's own.
+        What happens, in the words of the module's own table.
     count
         How many calls it still hits; None when it works by chance.
     probability
@@ -50,7 +70,7 @@ class FaultPlan:
     """
 
     def __init__(self, allowed: Mapping[str, tuple[str, ...]]) -> None:
-        self._allowed = {operation: (*errors, DROP) for operation, errors in allowed.items()}
+        self._allowed = {operation: (*errors, DROP, DROP_ANSWER) for operation, errors in allowed.items()}
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._random = random.Random(SEED)  # noqa: S311 - chance that can be repeated, not a secret

@@ -32,7 +32,7 @@ from local.emulator.errors import (
     StatusConflictError,
     ThroughputExceededError,
 )
-from local.emulator.faults import DROP, delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
 from local.emulator.images import ImageLimits, read_header
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
@@ -194,20 +194,21 @@ class LookoutForVision:
         fault = self._faults.draw(operation.name)
         if fault == DROP:
             return Answer(dropped=True)
+        if fault is not None and (delay := delay_ms(fault)) is not None:
+            self._timing.sleep(delay / 1000.0)
+            fault = None
         try:
-            if fault is not None and (delay := delay_ms(fault)) is not None:
-                self._timing.sleep(delay / 1000.0)
-                fault = None
-            if fault is not None and fault != START_FAILURE:
+            if fault not in (None, START_FAILURE, DROP_ANSWER):
                 raise ServiceError(fault)
             request = _parsed(operation, names, headers, body)
             result = self._operations[operation](request, fault)
             content = json.dumps(render(result, cast("Shape", operation.output_shape))).encode()
-            return Answer(operation.http["responseCode"], content, _headers())
+            answer = Answer(operation.http["responseCode"], content, _headers())
         except ServiceError as error:
-            return _error_answer(error, names)
+            answer = _error_answer(error, names)
         except Exception as error:  # whatever breaks, the caller gets the service's own words
-            return _error_answer(ServiceError("InternalServerException", f"The emulator failed: {error!r}"), names)
+            answer = _error_answer(ServiceError("InternalServerException", f"The emulator failed: {error!r}"), names)
+        return answer.lost() if fault == DROP_ANSWER else answer
 
     def _route(self, method: str, path: str) -> tuple[OperationModel, dict[str, str]] | None:
         for operation in self._operations:

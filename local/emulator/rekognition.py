@@ -24,7 +24,7 @@ from local.emulator.errors import (
     StatusConflictError,
     ThroughputExceededError,
 )
-from local.emulator.faults import delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
 from local.emulator.images import ImageLimits
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
@@ -166,24 +166,24 @@ class Rekognition:
         if not target.startswith(self.TARGET_PREFIX) or operation not in self._operations:
             return Answer(400, b'{"__type":"UnknownOperationException"}', headers)
         fault = self._faults.draw(operation)
-        if fault == "drop":
+        if fault == DROP:
             return Answer(dropped=True)
+        if fault is not None and (delay := delay_ms(fault)) is not None:
+            self._timing.sleep(delay / 1000.0)
+            fault = None
         try:
-            shape = self._model.operation_model(operation)
-            answer_shape = cast("Shape", shape.output_shape)
-            if fault is not None and (delay := delay_ms(fault)) is not None:
-                self._timing.sleep(delay / 1000.0)
-                fault = None
-            if fault is not None and fault != START_FAILURE:
+            if fault not in (None, START_FAILURE, DROP_ANSWER):
                 raise ServiceError(fault)
-            request = self._parsed(body, shape.input_shape)
-            result = self._operations[operation](request, fault)
-            return Answer(200, json.dumps(render(result, answer_shape)).encode(), headers)
+            described = self._model.operation_model(operation)
+            result = self._operations[operation](self._parsed(body, described.input_shape), fault)
+            content = json.dumps(render(result, cast("Shape", described.output_shape))).encode()
+            answer = Answer(200, content, headers)
         except ServiceError as error:
-            return self._error_answer(error, request_id, headers)
+            answer = self._error_answer(error, request_id, headers)
         except Exception as error:  # whatever breaks, the caller gets the service's own words
             failure = ServiceError("InternalServerError", f"The emulator failed: {error!r}")
-            return self._error_answer(failure, request_id, headers)
+            answer = self._error_answer(failure, request_id, headers)
+        return answer.lost() if fault == DROP_ANSWER else answer
 
     def _parsed(self, body: bytes, shape: Any) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -419,6 +419,114 @@ def test_a_start_that_fails_is_seen_and_may_be_repeated(world: World) -> None:
     assert world.backend.describe().state is ModelState.FAILED
     world.backend.start(1)
     assert world.backend.describe().state is ModelState.RUNNING
+
+
+def code_for(world: World, operation: str, meaning: type[errors.BatchVisionError], like: str = "") -> str:
+    """What the service calls an error of this meaning."""
+    found = [name for name in DECLARED[operation] if world.case.expected(operation, name) is meaning and like in name]
+    return found[0]
+
+
+def step(world: World, previous: dict[str, Any] | None = None, seconds: int = 0) -> dict[str, Any]:
+    """One look of the workflow at a model that is to start within ten minutes."""
+    return ensure_running(world.backend, world.settings, 1, previous, 600, NOW + timedelta(seconds=seconds))
+
+
+def test_start_throttled_three_times(world: World) -> None:
+    for operation in (world.case.describe, world.case.start):
+        world.emulator.inject(operation, code_for(world, operation, errors.ThrottledError, "Throttling"), count=3)
+    world.start()
+    assert world.counted()["starts"] == 1
+
+
+def test_start_while_it_is_stopping_waits_for_the_end(world: World) -> None:
+    world.emulator.set(stop_seconds=600)
+    world.bring(ModelState.STOPPING)
+    waiting = step(world)
+    assert (waiting["is_running"], world.counted()["starts"]) == (False, 0)
+    world.emulator.set(stop_seconds=0)
+    world.start()
+    assert world.counted()["starts"] == 1
+
+
+def test_start_while_it_is_stopping_for_ever_ends_at_the_deadline(world: World) -> None:
+    world.emulator.set(stop_seconds=3600)
+    world.bring(ModelState.STOPPING)
+    with pytest.raises(errors.ModelStartTimeoutError):
+        step(world, step(world), 601)
+
+
+def test_start_refused_because_another_change_is_under_way(world: World) -> None:
+    world.emulator.inject(world.case.start, code_for(world, world.case.start, errors.ModelBusyError), count=2)
+    world.start()
+    assert world.counted()["starts"] == 1
+
+
+def test_start_refused_by_a_quota(world: World) -> None:
+    # Every time, because botocore takes Rekognition's LimitExceededException for throttling and tries again.
+    error = code_for(world, world.case.start, errors.ModelQuotaError)
+    world.emulator.inject(world.case.start, error, probability=1)
+    with pytest.raises(errors.ModelQuotaError):
+        world.start()
+
+
+def test_start_that_fails_on_the_way_up(world: World) -> None:
+    world.emulator.inject(world.case.start, world.case.failed_start)
+    with pytest.raises(errors.ModelFailedError):
+        world.start()
+
+
+def test_start_that_never_ends(world: World) -> None:
+    world.emulator.set(start_seconds=3600)
+    with pytest.raises(errors.ModelStartTimeoutError):
+        step(world, step(world), 601)
+
+
+def test_start_of_a_model_that_is_suddenly_unknown(world: World) -> None:
+    error = code_for(world, world.case.describe, errors.ModelNotFoundError)
+    world.emulator.inject(world.case.describe, error, probability=1)
+    with pytest.raises(errors.ModelNotFoundError):
+        world.start()
+
+
+def test_start_of_a_model_that_is_still_in_training(world: World) -> None:
+    world.bring(ModelState.NOT_TRAINED)
+    with pytest.raises(errors.ModelNotTrainedError):
+        world.start()
+
+
+@pytest.mark.parametrize("state", [ModelState.STARTING, ModelState.RUNNING])
+def test_start_that_somebody_else_made_is_taken_over(world: World, state: ModelState) -> None:
+    world.bring(state)
+    assert world.start()["is_running"]
+    assert world.counted()["starts"] == 0
+
+
+def test_start_and_stop_whose_answers_are_lost_are_done_once(world: World) -> None:
+    world.emulator.set(start_seconds=600, stop_seconds=600)
+    world.emulator.inject(world.case.start, "drop_answer")
+    step(world)
+    assert world.backend.describe().state is ModelState.STARTING
+    world.emulator.set(start_seconds=0)
+    assert step(world)["is_running"]
+    world.emulator.inject(world.case.stop, "drop_answer")
+    ensure_stopped(world.backend, NOW, 600, NOW)
+    assert world.backend.describe().state is ModelState.STOPPING
+    world.emulator.set(stop_seconds=0)
+    assert ensure_stopped(world.backend, NOW, 600, NOW)["is_stopped"]
+    assert (world.counted()["starts"], world.counted()["stops"]) == (1, 1)
+
+
+def test_detection_that_is_late_or_whose_answer_is_lost(world: World, sample: dict[str, bytes]) -> None:
+    world.bring(ModelState.RUNNING)
+    world.emulator.inject(world.case.detect, "drop_answer")
+    with pytest.raises(errors.ServiceUnavailableError):
+        world.detect(encoded_like_a_sample())
+    assert world.counted()["detect_calls"] == 1
+    world.emulator.inject(world.case.detect, "slow:300")
+    began = time.monotonic()
+    world.detect(encoded_like_a_sample())
+    assert time.monotonic() - began >= 0.3
 
 
 @for_each(lambda case: ((operation, error) for operation in operations(case) for error in DECLARED[operation]))

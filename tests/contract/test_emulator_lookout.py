@@ -618,6 +618,11 @@ def test_connection_lost_and_answer_late(emulator: EmulatorClient, lookout: Any)
     emulator.inject("DescribeModel", "drop")
     with pytest.raises(HTTPClientError):
         describing()
+    emulator.inject("StartModel", "drop_answer")
+    with pytest.raises(HTTPClientError):
+        caller(lookout, "StartModel")()
+    assert emulator.model(LOOKOUT_MODEL_ARN)["starts"] == 1
+    emulator.force_status("TRAINED", LOOKOUT_MODEL_ARN)
     emulator.inject("DescribeModel", "slow:20")
     assert describing()["ModelDescription"]["Status"] == "TRAINED"
     assert emulator.state()["faults"]["planned"] == []

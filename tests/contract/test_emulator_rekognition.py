@@ -576,10 +576,23 @@ def test_connection_lost_and_answer_late(emulator: EmulatorClient, rekognition: 
         caller(impatient, "DescribeProjectVersions")()
 
 
+def test_answer_lost_after_what_was_asked_is_done(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
+    emulator.set(start_seconds=600)
+    emulator.inject("StartProjectVersion", "drop_answer", count=2)
+    for status in ("STARTING", "STARTING"):  # the second is refused, and that answer is lost too
+        with pytest.raises(HTTPClientError):
+            caller(rekognition, "StartProjectVersion")()
+        assert emulator.model()["status"] == status
+    assert emulator.model()["starts"] == 1
+    assert emulator.state()["faults"]["injected"] == {"StartProjectVersion:drop_answer": 2}
+    assert code_of(caller(rekognition, "StartProjectVersion")) == "ResourceInUseException"
+
+
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
         ({"operation": "DetectFaces", "error": "drop"}, "DetectCustomLabels"),
+        ({"operation": "StopProjectVersion", "error": "lose_answer"}, "drop_answer"),
         ({"operation": "StopProjectVersion", "error": "ResourceNotReadyException"}, "ResourceInUseException"),
         ({"operation": "StopProjectVersion", "error": "FAILED"}, "drop"),
         ({"operation": "StopProjectVersion", "error": "slow:soon"}, "slow:<milliseconds>"),
