@@ -162,6 +162,7 @@ def up(
     dies_with_parent: bool,
     arguments: Mapping[str, Any] | None = None,
     emulator_settings: Mapping[str, Any] | None = None,
+    lambda_faults: Path | None = None,
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -175,6 +176,8 @@ def up(
         Whether everything ends with this process, even when that is killed.
     arguments, emulator_settings
         What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
+    lambda_faults
+        Folder in which tests ask for faults of the Lambdas; None for none.
 
     Raises
     ------
@@ -184,7 +187,9 @@ def up(
     check_version()
     check_nothing_runs()
     try:
-        return _up(display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {})
+        return _up(
+            display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {}, lambda_faults
+        )
     except BaseException:
         down()
         raise
@@ -197,6 +202,7 @@ def _up(
     dies_with_parent: bool,
     arguments: Mapping[str, Any],
     emulator_settings: Mapping[str, Any],
+    lambda_faults: Path | None,
 ) -> Environment:
     with display.step("Packaging the Lambdas") as step:
         try:
@@ -211,6 +217,7 @@ def _up(
         start_localstack(
             config.LOCALSTACK_PORT,
             lambda_environment=EMULATED_ENDPOINTS,
+            settings={"BATCH_VISION_LAMBDA_FAULTS": str(lambda_faults)} if lambda_faults else None,
             dies_with_parent=dies_with_parent,
         )
         step.done(config.LOCALSTACK_URL)

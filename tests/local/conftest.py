@@ -14,6 +14,7 @@ from local import config, environment
 from local.display import Display
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
 from local.localstack import start_localstack
+from tests.local.faults import LambdaFaults
 from tests.local.stack import Stack
 
 LABELLED = config.REPOSITORY / "local" / "samples" / "labelled"
@@ -74,6 +75,7 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         dies_with_parent=True,
         arguments=ARGUMENTS,
         emulator_settings=TIMES,
+        lambda_faults=LambdaFaults.prepare(),
     )
     try:
         yield Stack(running, ARGUMENTS)

@@ -19,6 +19,7 @@ import lambdas.analyze_images
 from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
+from tests.local.faults import LambdaFaults
 
 SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
@@ -50,6 +51,7 @@ class Stack:
         self.workflow = self.environment.client("stepfunctions")
         self.functions = self.environment.client("lambda")
         self.emulator = self.environment.emulator
+        self.lambda_faults = LambdaFaults()
         self.source = self.environment.output("source_bucket_name")
         self.final = self.environment.output("final_bucket_name")
         self.queue_url = self.environment.output("queue_url")
@@ -92,7 +94,7 @@ class Stack:
         terraform.apply(options=options)
 
     def reset(self) -> None:
-        """Forget everything of the test before: objects, messages, the emulator's counters and faults."""
+        """Forget everything of the test before: objects, messages, the emulator's counters, and all faults."""
         self.uploads.clear()
         for bucket in (self.source, self.final):
             for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -101,6 +103,7 @@ class Stack:
         for url in (self.queue_url, self.dead_letter_queue_url):
             self.sqs.purge_queue(QueueUrl=url)
         self.emulator.reset()
+        self.lambda_faults.clear()
 
     # What a test asks.
 

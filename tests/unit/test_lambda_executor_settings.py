@@ -23,6 +23,12 @@ def test_reads_every_variable():
     assert settings == ExecutorSettings(Path(sys.executable), Path("/logs"), extra, 3.0)
 
 
+def test_a_folder_of_faults_only_when_there_is_one(tmp_path):
+    assert ExecutorSettings.from_environment(variables()).fault_directory is None
+    settings = ExecutorSettings.from_environment(variables(BATCH_VISION_LAMBDA_FAULTS=str(tmp_path)))
+    assert settings.fault_directory == tmp_path
+
+
 @pytest.mark.parametrize("text", ["", "  ", "{}"])
 def test_no_extra_variable(text):
     settings = ExecutorSettings.from_environment(variables(BATCH_VISION_LAMBDA_ENVIRONMENT=text))
@@ -40,6 +46,8 @@ def test_no_extra_variable(text):
         ("BATCH_VISION_LAMBDA_PYTHON", "/no/such/python", "not the absolute path of a program"),
         ("BATCH_VISION_LAMBDA_LOG_DIRECTORY", "", "is not set"),
         ("BATCH_VISION_LAMBDA_LOG_DIRECTORY", "logs", "not an absolute path"),
+        ("BATCH_VISION_LAMBDA_FAULTS", "faults", "not the absolute path of a folder"),
+        ("BATCH_VISION_LAMBDA_FAULTS", "/no/such/folder", "not the absolute path of a folder"),
     ],
 )
 def test_says_which_variable_is_wrong_and_why(name, value, reason):

@@ -93,13 +93,14 @@ def _exited(exit_code: int | None, request_id: str) -> _Failure:
 class RuntimeProcess:
     """One process of the runtime client, with the Runtime API it talks to, in a process group of its own."""
 
-    def __init__(self, python: Path, function: FunctionConfiguration, home: Path, output: Path) -> None:
+    def __init__(self, settings: ExecutorSettings, function: FunctionConfiguration, home: Path, output: Path) -> None:
         self.api = RuntimeApi()
+        faults = [] if settings.fault_directory is None else [settings.fault_directory, function.name]
         lifeline, self._lifeline = os.pipe()
         try:
             with output.open("ab") as output_file:
                 self._process = subprocess.Popen(
-                    [python, "-s", "-B", _LAUNCHER, str(lifeline), function.handler],
+                    [settings.python, "-s", "-B", _LAUNCHER, str(lifeline), function.handler, *faults],
                     cwd=function.task_root,
                     env=self._environment(function, home),
                     stdin=subprocess.DEVNULL,
@@ -228,7 +229,7 @@ class Sandbox:
                     raise RuntimeError(f"the environment of {self._function.name} has been stopped")
                 if self._process is not None:
                     self._process.kill()
-                process = RuntimeProcess(self._settings.python, self._function, self._home, self._output)
+                process = RuntimeProcess(self._settings, self._function, self._home, self._output)
                 self._process = process
             process.api.wait_for_start(self._settings.start_seconds)
             self._init_ms = (time.monotonic() - begun) * 1000

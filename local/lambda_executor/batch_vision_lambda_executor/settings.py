@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PYTHON_VARIABLE = "BATCH_VISION_LAMBDA_PYTHON"
 LOG_DIRECTORY_VARIABLE = "BATCH_VISION_LAMBDA_LOG_DIRECTORY"
 ENVIRONMENT_VARIABLE = "BATCH_VISION_LAMBDA_ENVIRONMENT"
+FAULTS_VARIABLE = "BATCH_VISION_LAMBDA_FAULTS"
 
 
 class SettingsError(ValueError):
@@ -34,12 +35,15 @@ class ExecutorSettings:
         Variables that every function gets, unless it sets them itself.
     start_seconds
         How long a function may take until it asks for its first event.
+    fault_directory
+        Folder in which tests ask for faults of functions, see `faults`; None for none.
     """
 
     python: Path
     log_directory: Path
     extra_environment: Mapping[str, str] = field(default_factory=dict)
     start_seconds: float = 15.0
+    fault_directory: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], start_seconds: float = 15.0) -> ExecutorSettings:
@@ -56,11 +60,15 @@ class ExecutorSettings:
         log_directory = Path(_required(environment, LOG_DIRECTORY_VARIABLE))
         if not log_directory.is_absolute():
             raise SettingsError(f"{LOG_DIRECTORY_VARIABLE}={log_directory}: not an absolute path")
+        faults = environment.get(FAULTS_VARIABLE, "")
+        if faults and not (Path(faults).is_absolute() and Path(faults).is_dir()):
+            raise SettingsError(f"{FAULTS_VARIABLE}={faults}: not the absolute path of a folder")
         return cls(
             python=python,
             log_directory=log_directory,
             extra_environment=_string_map(environment.get(ENVIRONMENT_VARIABLE, "")),
             start_seconds=start_seconds,
+            fault_directory=Path(faults) if faults else None,
         )
 
 

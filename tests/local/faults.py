@@ -1,0 +1,48 @@
+"""Asks for faults of the deployed Lambdas."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from local import config
+from local.lambda_executor.batch_vision_lambda_executor import faults
+from local.lambda_executor.batch_vision_lambda_executor.faults import Fault
+
+_numbers = itertools.count()
+
+
+class LambdaFaults:
+    """The faults that the functions of one LocalStack are to have."""
+
+    def __init__(self, directory: Path = config.LOCAL_BUILD / "lambda-faults") -> None:
+        self.directory = directory
+        self._faults: list[Fault] = []
+
+    @classmethod
+    def prepare(cls) -> Path:
+        """Make the folder that LocalStack is to be told of, with nothing in it."""
+        prepared = cls()
+        prepared.directory.mkdir(parents=True, exist_ok=True)
+        prepared.clear()
+        return prepared.directory
+
+    def inject(self, function: str, action: str, point: str, **options: Any) -> str:
+        """Ask for a fault, see `Fault`, once if nothing is said; give the id to ask `hits` with."""
+        if "probability" not in options:
+            options.setdefault("count", 1)
+        fault = Fault(f"{next(_numbers)}", function, action, point, **options)
+        self._faults.append(fault)
+        faults.write(self.directory, self._faults)
+        return fault.id
+
+    def hits(self, fault_id: str) -> int:
+        """How often a fault has happened."""
+        return faults.hits(self.directory, fault_id)
+
+    def clear(self) -> None:
+        """Forget what was asked for, and what has happened."""
+        self._faults.clear()
+        for path in self.directory.glob("*"):
+            path.unlink()
