@@ -30,7 +30,8 @@ def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[st
 
     with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
         for text in pool.map(read, keys):
-            yield from (json.loads(line) for line in text.splitlines())
+            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+            yield from (json.loads(line) for line in text.split("\n") if line)
 
 
 def read_error(error: Mapping[str, str]) -> dict[str, str]:

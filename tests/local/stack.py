@@ -145,7 +145,8 @@ class Stack:
             self.s3.get_object(Bucket=self.final, Key=key)["Body"].read().decode()
             for key in self.keys(self.final, "catalog/")
         )
-        return [json.loads(line) for body in bodies for line in body.splitlines()]
+        # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+        return [json.loads(line) for body in bodies for line in body.split("\n") if line]
 
     def results(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Every result in the final bucket, by the upload it is of; overwritten ones count, for they are kept."""

@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from lambdas.analyze_images.buckets import FinalBucket
 from lambdas.check_backlog.backlog import Bounds, Objects, count_dead_letters, count_objects, finished_since
 from lambdas.check_backlog.backlog import assess as assess_objects
 from lambdas.requeue_images.requeue import list_uploads, send
@@ -212,6 +213,13 @@ def test_a_run_is_summed_up_from_its_own_catalog_objects(s3: Any) -> None:
     assert summary["model_on_seconds"] == 1200
     assert summary["inference_units"] == 2
     assert summary["outcome"] == "succeeded"
+
+
+def test_a_key_with_what_python_takes_for_the_end_of_a_line_is_summed_up(s3: Any, final: FinalBucket) -> None:
+    keys = [f"{chr(code)}.png" for code in (0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029)]
+    lines = [json.loads(line(key)) for key in keys]
+    final.write_catalog(catalog_key(after(1), "one"), lines)
+    assert list(read_catalog(s3, "final", NOW)) == lines
 
 
 def test_a_failed_run_is_summed_up_too(s3: Any) -> None:
