@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import boto3
 import jsonschema
@@ -44,6 +45,7 @@ class Stack:
     environment: Environment
     arguments: dict[str, Any] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
+    is_changed: bool = False  # whether other arguments of the module are applied than these
 
     def __post_init__(self) -> None:
         self.s3 = self.environment.client("s3")
@@ -66,6 +68,30 @@ class Stack:
         upload = Upload(key, version_id, hashlib.sha256(content).hexdigest())
         self.uploads.append(upload)
         return upload
+
+    def event_of(self, upload: Upload) -> str:
+        """The message that S3 sends for an upload."""
+        described = {"key": quote_plus(upload.key), "versionId": upload.version_id, "size": 1, "eTag": "e"}
+        record = {"eventName": "ObjectCreated:Put", "eventTime": "2026-11-20T08:00:00.000Z"}
+        return json.dumps({"Records": [record | {"s3": {"bucket": {"name": self.source}, "object": described}}]})
+
+    def analyze(self, upload: Upload, *, receive_count: int = 1) -> dict[str, Any]:
+        """Hand the message of an upload to the analyzing function, as SQS would; give the function's answer or error.
+
+        LocalStack has one poller for a queue: this is how several deliveries are made at once, or without waiting.
+        """
+        record = {
+            "messageId": "1",
+            "body": self.event_of(upload),
+            "attributes": {"ApproximateReceiveCount": str(receive_count)},
+            "eventSource": "aws:sqs",
+        }
+        answer = self.functions.invoke(
+            FunctionName=self.environment.output("analyze_images_function_name"),
+            Payload=json.dumps({"Records": [record]}),
+        )
+        said: dict[str, Any] = json.loads(answer["Payload"].read())
+        return said
 
     def start(self, **request: Any) -> str:
         return str(self.workflow.start_execution(stateMachineArn=self.state_machine_arn, **request)["executionArn"])
@@ -92,9 +118,12 @@ class Stack:
         terraform = Terraform()
         terraform.write_root(self.arguments | choose(self.environment.backend) | arguments)
         terraform.apply(options=options)
+        self.is_changed = bool(arguments)
 
     def reset(self) -> None:
-        """Forget everything of the test before: objects, messages, the emulator's counters, and all faults."""
+        """Forget everything of the test before: its arguments, objects, messages, counters and faults."""
+        if self.is_changed:
+            self.apply()
         self.uploads.clear()
         for bucket in (self.source, self.final):
             for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):

@@ -57,6 +57,25 @@ def test_a_second_run_starts_the_model_again(stack: Stack) -> None:
     assert stack.environment.model()["starts"] == 2
 
 
+@pytest.mark.fault("Draining: a Lambda that dies half-way between writing the JSON and deleting the image")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lambda_that_dies_before_or_after_it_writes_the_mask_loses_nothing(stack: Stack, when: str) -> None:
+    """The message is handed over by hand, so that nobody waits for the redelivery; S3's own one comes after that."""
+    stack.emulator.force_status("HOSTED", MODELS[BACKEND].arn)
+    upload = stack.upload("a.png", picture())
+    fault = stack.lambda_faults.inject("analyze-images", "die", f"{when} PutObject", key=r"\.mask\.png$")
+    assert stack.analyze(upload)["errorType"] == "Runtime.ExitError"
+    assert stack.lambda_faults.hits(fault) == 1
+    left = ["processed/a.png.json"] + (["processed/a.png.mask.png"] if when == "after" else [])
+    assert stack.keys(stack.final) == left
+    assert stack.keys(stack.source) == ["a.png"]
+    assert stack.analyze(upload, receive_count=2) == {"batchItemFailures": []}
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
+    ((result,),) = stack.results().values()
+    assert result["mask_key"] == "processed/a.png.mask.png"
+
+
 def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> None:
     stack.upload("same.png", picture(1))
     newer = stack.upload("same.png", picture(2))
