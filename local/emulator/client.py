@@ -50,10 +50,19 @@ class EmulatorClient:
         return self._call("PUT", "settings", settings)
 
     def inject(
-        self, operation: str, error: str, *, count: int | None = None, probability: float | None = None
+        self,
+        operation: str,
+        error: str,
+        *,
+        count: int | None = None,
+        probability: float | None = None,
+        seed: int | None = None,
     ) -> dict[str, Any]:
-        """Make an operation fail: the next `count` calls (1 if nothing is said), or each with a probability."""
-        fault = {"operation": operation, "error": error, "count": count, "probability": probability}
+        """Make an operation fail: the next `count` calls (1 if nothing is said), or each with a probability.
+
+        What can go wrong, `error`, and what the seed does is said in `local.emulator.faults`.
+        """
+        fault = {"operation": operation, "error": error, "count": count, "probability": probability, "seed": seed}
         return self._call("POST", "faults", {key: value for key, value in fault.items() if value is not None})
 
     def clear_faults(self) -> None:

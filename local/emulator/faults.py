@@ -1,7 +1,7 @@
 """Errors, delays and lost connections that are injected on request.
 
 What can be asked for, of any operation, by `POST /_emulator/faults` with the keys `operation`, `error` and either
-`count` (1 if nothing is said) or `probability`:
+`count` (1 if nothing is said) or `probability`, and with that a `seed` or none:
 
 ========================  ======================================================================================
 `error`                   what happens to a call that is hit
@@ -52,12 +52,15 @@ class Fault:
         How many calls it still hits; None when it works by chance.
     probability
         The chance, from 0 to 1, that it hits a call; None when it counts.
+    seed
+        What its chances depend on, beside the operation and the error.
     """
 
     operation: str
     error: str
     count: int | None = None
     probability: float | None = None
+    seed: int = SEED
 
 
 class FaultPlan:
@@ -72,8 +75,7 @@ class FaultPlan:
     def __init__(self, allowed: Mapping[str, tuple[str, ...]]) -> None:
         self._allowed = {operation: (*errors, DROP, DROP_ANSWER) for operation, errors in allowed.items()}
         self._lock = threading.Lock()
-        self._faults: list[Fault] = []
-        self._random = random.Random(SEED)  # noqa: S311 - chance that can be repeated, not a secret
+        self._faults: list[tuple[Fault, random.Random]] = []
         self.injected: Counter[str] = Counter()
 
     def add(self, request: Mapping[str, Any]) -> Fault:
@@ -85,22 +87,23 @@ class FaultPlan:
             If the operation or error is unknown, or not exactly one usable count or probability is given.
         """
         fault = self._parse(request)
+        chances = random.Random(f"{fault.seed} {fault.operation} {fault.error}")  # noqa: S311 - no secret: repeatable
         with self._lock:
-            self._faults.append(fault)
+            self._faults.append((fault, chances))
         return fault
 
     def draw(self, operation: str) -> str | None:
         """Return the error to inject into this call, or None."""
         with self._lock:
-            for fault in self._faults:
+            for fault, chances in self._faults:
                 if fault.operation != operation:
                     continue
-                if fault.probability is not None and self._random.random() >= fault.probability:
+                if fault.probability is not None and chances.random() >= fault.probability:
                     continue
                 if fault.count is not None:
                     fault.count -= 1
                     if fault.count == 0:
-                        self._faults.remove(fault)
+                        self._faults.remove((fault, chances))
                 self.injected[f"{operation}:{fault.error}"] += 1
                 return fault.error
         return None
@@ -111,25 +114,24 @@ class FaultPlan:
             self._faults.clear()
 
     def reset(self) -> None:
-        """Forget planned and counted faults, and begin the chances anew."""
+        """Forget planned and counted faults."""
         with self._lock:
             self._faults.clear()
             self.injected.clear()
-            self._random.seed(SEED)
 
     def describe(self) -> dict[str, Any]:
         """Return the planned and the counted faults as plain data."""
         with self._lock:
             return {
-                "planned": [dataclasses.asdict(fault) for fault in self._faults],
+                "planned": [dataclasses.asdict(fault) for fault, _ in self._faults],
                 "injected": dict(self.injected),
             }
 
     def _parse(self, request: Mapping[str, Any]) -> Fault:
-        unknown = set(request) - {"operation", "error", "count", "probability"}
+        unknown = set(request) - {"operation", "error", "count", "probability", "seed"}
         if unknown:
             raise ConfigurationError(
-                f"unknown key {sorted(unknown)[0]!r} of a fault: use operation, error and count or probability"
+                f"unknown key {sorted(unknown)[0]!r} of a fault: use operation, error, count, probability, seed"
             )
         operation, error = request.get("operation"), request.get("error")
         if not isinstance(operation, str) or operation not in self._allowed:
@@ -148,7 +150,10 @@ class FaultPlan:
                 raise ConfigurationError(f"count is {count!r}: use a whole number of 1 or more")
         elif isinstance(probability, bool) or not _is_chance(probability):
             raise ConfigurationError(f"probability is {probability!r}: use a number above 0 and up to 1")
-        return Fault(operation, error, count, probability)
+        seed = request.get("seed", SEED)
+        if not isinstance(seed, int) or isinstance(seed, bool) or (probability is None and "seed" in request):
+            raise ConfigurationError(f"seed is {seed!r}: use a whole number, and only together with a probability")
+        return Fault(operation, error, count, probability, seed)
 
 
 def delay_ms(error: str) -> int | None:

@@ -539,10 +539,10 @@ def test_faults_are_spent_in_order_and_can_be_forgotten(
     assert emulator.state()["faults"]["planned"] == []
 
 
-def test_faults_by_chance_repeat_with_a_reset(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
-    def round_of_calls() -> list[bool]:
+def test_faults_by_chance_repeat_with_their_seed(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
+    def round_of_calls(seed: int | None = None) -> list[bool]:
         emulator.reset()
-        emulator.inject("DescribeProjectVersions", "ThrottlingException", probability=0.5)
+        emulator.inject("DescribeProjectVersions", "ThrottlingException", probability=0.5, seed=seed)
         outcomes = []
         for _ in range(20):
             try:
@@ -555,6 +555,8 @@ def test_faults_by_chance_repeat_with_a_reset(emulator: EmulatorClient, rekognit
     first = round_of_calls()
     assert len(set(first)) == 2
     assert round_of_calls() == first
+    assert round_of_calls(seed=20) == first
+    assert round_of_calls(seed=21) != first
 
 
 def test_connection_lost_and_answer_late(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
@@ -599,6 +601,8 @@ def test_answer_lost_after_what_was_asked_is_done(emulator: EmulatorClient, reko
         ({"operation": "StopProjectVersion", "error": "drop", "count": 0}, "1 or more"),
         ({"operation": "StopProjectVersion", "error": "drop", "probability": 1.5}, "up to 1"),
         ({"operation": "StopProjectVersion", "error": "drop", "count": 1, "probability": 0.5}, "leave one out"),
+        ({"operation": "StopProjectVersion", "error": "drop", "probability": 0.5, "seed": "a"}, "seed is 'a'"),
+        ({"operation": "StopProjectVersion", "error": "drop", "seed": 1}, "only together with a probability"),
     ],
 )
 def test_faults_that_cannot_be(emulator: EmulatorClient, fault: dict[str, Any], named: str) -> None:

@@ -117,8 +117,8 @@ class Stack:
         """Apply again, with some of the module's arguments changed."""
         terraform = Terraform()
         terraform.write_root(self.arguments | choose(self.environment.backend) | arguments)
-        terraform.apply(options=options)
         self.is_changed = bool(arguments)
+        terraform.apply(options=options)
 
     def reset(self) -> None:
         """Forget everything of the test before: its arguments, objects, messages, counters and faults."""
