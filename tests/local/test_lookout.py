@@ -58,22 +58,28 @@ def test_a_second_run_starts_the_model_again(stack: Stack) -> None:
 
 
 @pytest.mark.fault("Draining: a Lambda that dies half-way between writing the JSON and deleting the image")
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lambda_that_dies_before_or_after_it_writes_the_mask_loses_nothing(stack: Stack, when: str) -> None:
-    """The message is handed over by hand, so that nobody waits for the redelivery; S3's own one comes after that."""
+def test_lambdas_that_die_before_and_after_they_write_the_mask_lose_nothing(stack: Stack) -> None:
+    """The messages are handed over by hand, so that nobody waits for the redelivery; S3's own ones come after that."""
     stack.emulator.force_status("HOSTED", MODELS[BACKEND].arn)
-    upload = stack.upload("a.png", picture())
-    fault = stack.lambda_faults.inject("analyze-images", "die", f"{when} PutObject", key=r"\.mask\.png$")
-    assert stack.analyze(upload)["errorType"] == "Runtime.ExitError"
-    assert stack.lambda_faults.hits(fault) == 1
-    left = ["processed/a.png.json"] + (["processed/a.png.mask.png"] if when == "after" else [])
-    assert stack.keys(stack.final) == left
-    assert stack.keys(stack.source) == ["a.png"]
-    assert stack.analyze(upload, receive_count=2) == {"batchItemFailures": []}
+    left = {"before": [".json"], "after": [".json", ".mask.png"]}
+    for number, (when, suffixes) in enumerate(left.items()):
+        upload = stack.upload(f"{when}.png", picture(number))
+        place = f"processed/{when}.png"
+        fault = stack.lambda_faults.inject("analyze-images", "die", f"{when} PutObject", key=rf"^{place}\.mask\.png$")
+        assert stack.analyze(upload)["errorType"] == "Runtime.ExitError"
+        assert stack.lambda_faults.hits(fault) == 1
+        assert stack.keys(stack.final, place) == [place + suffix for suffix in suffixes]
+        assert stack.keys(stack.source) == [upload.key]
+        assert stack.analyze(upload, receive_count=2) == {"batchItemFailures": []}
+        assert stack.keys(stack.final, place) == [place, f"{place}.json", f"{place}.mask.png"]
+        assert stack.keys(stack.source) == []
+    stack.upload("other.png", picture(2))
     assert stack.run()["status"] == "SUCCEEDED"
+    assert stack.messages()[""] == 0
     stack.check()
-    ((result,),) = stack.results().values()
-    assert result["mask_key"] == "processed/a.png.mask.png"
+    assert {result["mask_key"] for (result,) in stack.results().values()} == {
+        f"processed/{name}.png.mask.png" for name in ("before", "after", "other")
+    }
 
 
 def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> None:
