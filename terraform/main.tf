@@ -423,6 +423,7 @@ module "guard" {
   backend_settings          = local.backend.settings
   schedule_expression       = var.guard_schedule_expression
   poll_seconds              = var.model_poll_seconds
+  analyze_timeout_seconds   = var.analyze_timeout_seconds
   alert_topic_arn           = module.alerts.topic_arn
   tags                      = var.tags
 

@@ -83,6 +83,8 @@ class Duty:
     ----------
     model
         The model of the deployment.
+    batch_seconds
+        How long a batch that was taken before the mapping was closed may live.
     ended_execution_arn
         An execution that is known to have ended, whatever the list says; its own model is looked after too.
     """
@@ -91,6 +93,7 @@ class Duty:
     state_machine_arn: str
     mapping_uuid: str
     model: Model
+    batch_seconds: float
     ended_execution_arn: str | None = None
 
     @classmethod
@@ -101,6 +104,7 @@ class Duty:
             state_machine_arn=event["state_machine_arn"],
             mapping_uuid=event["event_source_mapping_uuid"],
             model=Model.named(event["backend"], event["backend_settings"]),
+            batch_seconds=event["analyze_timeout_seconds"],
             ended_execution_arn=event.get("execution_arn"),
         )
 
@@ -212,12 +216,15 @@ class Guard:
             # the first look may be about to end, because it has seen the one that was aborted since.
             is_settled = look > 1 or not self.report.live_executions
             if is_settled and quiet_looks >= (2 if self._duty.is_last else 1):
-                return
+                break
             if look > 1 and not self._duty.waits:
-                return
+                break
             if seconds_left() < poll_seconds + _MARGIN_SECONDS:
                 raise self._error(problems)
             sleep(poll_seconds)
+        if self._duty.is_last and self.report.is_mapping_disabled:
+            # A batch that is cut off in the middle of a move would leave its image in two places.
+            sleep(min(self._duty.batch_seconds, max(0.0, seconds_left() - _MARGIN_SECONDS)))
 
     def _error(self, problems: list[str]) -> errors.GuardError:
         sentences = problems + self.report.refused + self.report.left_on

@@ -6,6 +6,7 @@ locals {
     backend                   = var.backend
     backend_settings          = var.backend_settings
     poll_seconds              = var.poll_seconds
+    analyze_timeout_seconds   = var.analyze_timeout_seconds
     alert_topic_arn           = var.alert_topic_arn
   }
 }

@@ -8,6 +8,7 @@ output "state_machine_arn" {
 output "settings" {
   description = "What is set on the resources, for the tests of the whole module"
   value = {
+    input      = local.input
     expression = aws_cloudwatch_event_rule.schedule.schedule_expression
     tags       = [aws_cloudwatch_event_rule.executions.tags, aws_cloudwatch_event_rule.schedule.tags]
   }

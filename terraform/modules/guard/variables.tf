@@ -46,6 +46,12 @@ variable "poll_seconds" {
   nullable    = false
 }
 
+variable "analyze_timeout_seconds" {
+  description = "Seconds that a batch which was taken before the mapping was disabled may still take"
+  type        = number
+  nullable    = false
+}
+
 variable "alert_topic_arn" {
   description = "ARN of the topic that is told what the watchdog did"
   type        = string
