@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lambdas.guard_model.alert import Alert
 
 
-@metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Take ``task``, what it is about, ``poll_seconds`` and ``alert_topic_arn``; see `Guard.run`.
@@ -30,6 +29,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     if event.get("tf", {}).get("action", "delete") != "delete":
         return {}
+    answer: dict[str, Any] = _look_after(event, context)
+    return answer
+
+
+@metrics.log_metrics
+def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     duty = Duty.from_event(event)
     guard = Guard(duty, clients.stepfunctions(), clients.functions(), backend_of_run)
     error: BatchVisionError | None = None
