@@ -57,7 +57,7 @@ variable "force_destroy" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of a customer key for buckets, queues and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
+  description = "ARN of a customer key for buckets, queues, alerts and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
   type        = string
   default     = null
 
