@@ -85,8 +85,8 @@ resource "aws_lambda_function_event_invoke_config" "this" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 # Replaced when the deployment gets another model. Terraform destroys it before it changes anything that this module
-# depends on; when that fails, so does the apply, and the next one tries again. (An update that fails would be taken for
-# done: hashicorp/terraform-provider-aws issue 43447.)
+# depends on; when that fails, so does the apply, and the next one tries again. (Of an update that
+# fails the provider would keep the new input, and the former model would be forgotten.)
 resource "aws_lambda_invocation" "model" {
   function_name   = var.function_arn
   lifecycle_scope = "CRUD"
