@@ -270,7 +270,7 @@ resource "aws_lambda_event_source_mapping" "this" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Workflow and schedule
+# Workflow
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
@@ -353,6 +353,97 @@ module "workflow" {
   tags                     = var.tags
 }
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Watchdog: it does not depend on the workflow, and the workflow does not know of it
+# ---------------------------------------------------------------------------------------------------------------------
+
+module "alerts" {
+  source = "./modules/alerts"
+
+  name            = "${var.name_prefix}-alerts"
+  account_id      = local.account_id
+  partition       = local.partition
+  region          = local.region
+  email_addresses = var.alert_email_addresses
+  kms_key_arn     = var.kms_key_arn
+  tags            = var.tags
+}
+
+locals {
+  guard_statements = merge(local.use_key, {
+    FindExecutions = {
+      actions   = ["states:ListExecutions"]
+      resources = [module.workflow.state_machine_arn]
+    }
+    ReadAndStopExecutions = {
+      actions   = ["states:DescribeStateMachineForExecution", "states:StopExecution"]
+      resources = ["arn:${local.partition}:states:${local.region}:${local.account_id}:execution:${var.name_prefix}:*"]
+    }
+    CloseTrigger = {
+      actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+      resources = [aws_lambda_event_source_mapping.this.arn]
+    }
+    DescribeModel    = local.backend.describe
+    StopModel        = local.backend.stop
+    StopFormerModels = local.stop_former_models
+    SendAlerts = {
+      actions   = ["sns:Publish"]
+      resources = [module.alerts.topic_arn]
+    }
+  })
+}
+
+# Apart from the other functions, because it has to name what is made of them.
+module "guard_function" {
+  source = "./modules/function"
+
+  name               = "${var.name_prefix}-guard-model"
+  description        = "Watchdog: stops the model and closes the mapping when no execution owns them"
+  region             = local.region
+  package_path       = local.lambda_package_path
+  handler            = "lambdas.guard_model.handler.handler"
+  architecture       = var.function_architecture
+  memory_mb          = var.control_memory_mb
+  timeout_seconds    = var.guard_timeout_seconds
+  environment        = local.function_environment
+  statements         = local.guard_statements
+  log_retention_days = var.log_retention_days
+  kms_key_arn        = var.kms_key_arn
+  tags               = var.tags
+}
+
+module "guard" {
+  source = "./modules/guard"
+
+  name                      = "${var.name_prefix}-guard"
+  function_arn              = module.guard_function.function_arn
+  state_machine_arn         = module.workflow.state_machine_arn
+  event_source_mapping_uuid = aws_lambda_event_source_mapping.this.uuid
+  backend                   = var.backend
+  backend_settings          = local.backend.settings
+  schedule_expression       = var.guard_schedule_expression
+  poll_seconds              = var.model_poll_seconds
+  analyze_timeout_seconds   = var.analyze_timeout_seconds
+  alert_topic_arn           = module.alerts.topic_arn
+  tags                      = var.tags
+
+  # All that it needs at the end, and all else but the schedule: a destroy that cannot stop the model has destroyed
+  # nothing, and an apply that cannot has changed nothing.
+  depends_on = [
+    module.alerts,
+    module.final_bucket,
+    module.function,
+    module.guard_function,
+    module.queue,
+    module.source_bucket,
+    module.workflow,
+  ]
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Schedule
+# ---------------------------------------------------------------------------------------------------------------------
+
 module "schedule" {
   source = "./modules/schedule"
 
@@ -361,6 +452,7 @@ module "schedule" {
   region              = local.region
   schedule_expression = var.schedule_expression
   is_enabled          = var.schedule_enabled
-  state_machine_arn   = module.workflow.state_machine_arn
-  tags                = var.tags
+  # Through the watchdog, so that it is destroyed first: nothing starts a run while the last one is being stopped.
+  state_machine_arn = module.guard.state_machine_arn
+  tags              = var.tags
 }

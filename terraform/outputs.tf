@@ -37,3 +37,8 @@ output "analyze_images_function_name" {
   description = "Name of the function that analyzes images"
   value       = module.function["analyze_images"].function_name
 }
+
+output "alert_topic_arn" {
+  description = "ARN of the topic that tells what the watchdog stopped, or could not stop; subscribe to it, or set alert_email_addresses"
+  value       = module.alerts.topic_arn
+}

@@ -57,7 +57,7 @@ variable "force_destroy" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of a customer key for buckets, queues and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
+  description = "ARN of a customer key for buckets, queues, alerts and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
   type        = string
   default     = null
 
@@ -285,6 +285,57 @@ variable "schedule_enabled" {
   type        = bool
   default     = true
   nullable    = false
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Watchdog
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "guard_schedule_expression" {
+  description = "When the watchdog looks by itself whether anything was left on, in UTC: rate(...) or cron(...). Executions that fail, time out or are aborted call it at once; this is for what no event tells of"
+  type        = string
+  default     = "rate(15 minutes)"
+  nullable    = false
+
+  validation {
+    condition     = !startswith(var.guard_schedule_expression, "rate(") || can(regex(local.rate_pattern, var.guard_schedule_expression))
+    error_message = "guard_schedule_expression is \"${var.guard_schedule_expression}\". Use rate(1 minute), rate(1 hour) or rate(1 day), or a whole number above 1 with the plural, as in rate(15 minutes)."
+  }
+
+  validation {
+    condition     = !startswith(var.guard_schedule_expression, "cron(") || can(regex(local.cron_pattern, var.guard_schedule_expression))
+    error_message = "guard_schedule_expression is \"${var.guard_schedule_expression}\". Use six fields, minute hour day-of-month month day-of-week year, with ? in exactly one of the two day fields, as in cron(0/15 * * * ? *)."
+  }
+
+  validation {
+    condition     = startswith(var.guard_schedule_expression, "rate(") || startswith(var.guard_schedule_expression, "cron(")
+    error_message = "guard_schedule_expression is \"${var.guard_schedule_expression}\". Use rate(...) or cron(...), as in rate(15 minutes)."
+  }
+}
+
+variable "guard_timeout_seconds" {
+  description = "Seconds for which one call of the watchdog waits until the model is off, at most. A call that an execution's end caused is tried three times, and a model that is starting stops only when it is up: three times this should be longer than a start"
+  type        = number
+  default     = 900
+  nullable    = false
+
+  validation {
+    # Two looks, and what it keeps for its last one.
+    condition     = var.guard_timeout_seconds >= 2 * var.model_poll_seconds + 60 && var.guard_timeout_seconds <= 900 && floor(var.guard_timeout_seconds) == var.guard_timeout_seconds
+    error_message = "guard_timeout_seconds is ${var.guard_timeout_seconds}. Use a whole number from ${2 * var.model_poll_seconds + 60} (twice model_poll_seconds and a minute), so that there is time for two looks, to 900, which is Lambda's limit."
+  }
+}
+
+variable "alert_email_addresses" {
+  description = "Who is told when the watchdog had to stop something, or could not. AWS asks each address to confirm. The topic is there without any"
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for address in var.alert_email_addresses : can(regex("^[^@[:space:]]+@[^@[:space:]]+\\.[^@[:space:]]+$", address))])
+    error_message = "alert_email_addresses has ${jsonencode([for address in var.alert_email_addresses : address if !can(regex("^[^@[:space:]]+@[^@[:space:]]+\\.[^@[:space:]]+$", address))])}. Use e-mail addresses, as in team@example.com."
+  }
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
 if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 MAX_CONNECTIONS = 32
 
@@ -38,3 +40,21 @@ def s3() -> S3Client:
 def sqs() -> SQSClient:
     """Give the SQS client of this process."""
     return boto3.client("sqs", config=RETRYING)
+
+
+@cache
+def stepfunctions() -> SFNClient:
+    """Give the Step Functions client of this process."""
+    return boto3.client("stepfunctions", config=RETRYING)
+
+
+@cache
+def functions() -> LambdaClient:
+    """Give the Lambda client of this process."""
+    return boto3.client("lambda", config=RETRYING)
+
+
+@cache
+def sns() -> Any:
+    """Give the SNS client of this process."""
+    return boto3.client("sns", config=RETRYING)

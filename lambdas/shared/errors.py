@@ -129,3 +129,7 @@ class NoProgressError(BatchVisionError):
 
 class DrainTimeoutError(BatchVisionError):
     """The drain took longer than drain_timeout_seconds."""
+
+
+class GuardError(BatchVisionError):
+    """The watchdog could not stop what no execution owns, or not in its time: it may be costing money."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lambdas.backends.base import Backend
 
 # What is not known to be off may be costing money.
-_ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING, ModelState.UNKNOWN)
+ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING, ModelState.UNKNOWN)
 
 
 def ensure_stopped(backend: Backend, requested_at: datetime, timeout_seconds: int, now: datetime) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def ensure_stopped(backend: Backend, requested_at: datetime, timeout_seconds: in
         The service did not confirm in time: somebody must look, because the model may be costing money.
     """
     status = backend.describe()
-    is_stopped = status.state not in _ON
+    is_stopped = status.state not in ON
     if not is_stopped:
         if now - requested_at > timedelta(seconds=timeout_seconds):
             raise errors.ModelStopTimeoutError(

@@ -66,7 +66,7 @@ run "longest_names_fit" {
   }
 
   assert {
-    condition     = alltrue([for name in keys(local.functions) : length("${var.name_prefix}-${name}-${local.region}") <= 64])
+    condition     = alltrue([for name in concat(keys(local.functions), ["guard_model"]) : length("${var.name_prefix}-${name}-${local.region}") <= 64])
     error_message = "IAM allows 64 characters for the name of a role."
   }
 }
@@ -79,6 +79,73 @@ run "functions_are_those_of_the_package" {
       "analyze_images", "check_backlog", "requeue_images", "start_model", "stop_model", "summarize_run",
     ])
     error_message = "The functions are ${join(", ", keys(module.function))}."
+  }
+}
+
+run "watchdog_looks_after_what_the_module_made" {
+  variables {
+    guard_schedule_expression = "rate(7 minutes)"
+    model_poll_seconds        = 31
+    analyze_timeout_seconds   = 41
+  }
+
+  assert {
+    condition = module.guard.settings.input == {
+      state_machine_arn         = output.state_machine_arn
+      event_source_mapping_uuid = output.event_source_mapping_uuid
+      backend                   = "rekognition_custom_labels"
+      backend_settings          = local.backend.settings
+      poll_seconds              = 31
+      analyze_timeout_seconds   = 41
+      alert_topic_arn           = output.alert_topic_arn
+    }
+    error_message = "The watchdog is told ${jsonencode(module.guard.settings.input)}."
+  }
+
+  assert {
+    condition     = module.guard.settings.expression == "rate(7 minutes)"
+    error_message = "The watchdog looks at ${module.guard.settings.expression}."
+  }
+}
+
+run "watchdog_may_stop_what_belongs_to_the_deployment" {
+  assert {
+    condition = {
+      for sid, statement in local.guard_statements : sid => {
+        actions   = sort(statement.actions)
+        resources = sort(statement.resources)
+      }
+      } == {
+      CloseTrigger = {
+        actions   = tolist(["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"])
+        resources = tolist([aws_lambda_event_source_mapping.this.arn])
+      }
+      DescribeModel = {
+        actions   = tolist(["rekognition:DescribeProjectVersions"])
+        resources = tolist([var.rekognition_custom_labels.project_arn])
+      }
+      FindExecutions = {
+        actions   = tolist(["states:ListExecutions"])
+        resources = tolist([output.state_machine_arn])
+      }
+      ReadAndStopExecutions = {
+        actions   = tolist(["states:DescribeStateMachineForExecution", "states:StopExecution"])
+        resources = tolist(["arn:aws:states:us-east-1:111122223333:execution:batch-vision:*"])
+      }
+      SendAlerts = {
+        actions   = tolist(["sns:Publish"])
+        resources = tolist([output.alert_topic_arn])
+      }
+      StopFormerModels = {
+        actions   = sort(local.stop_former_models.actions)
+        resources = sort(local.stop_former_models.resources)
+      }
+      StopModel = {
+        actions   = tolist(["rekognition:StopProjectVersion"])
+        resources = tolist([var.rekognition_custom_labels.project_version_arn])
+      }
+    }
+    error_message = "The watchdog has gained or lost a permission: ${jsonencode(local.guard_statements)}."
   }
 }
 
@@ -205,6 +272,11 @@ run "customer_key_is_named_only_where_it_is_used" {
       for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")
     ] == ["analyze_images", "requeue_images", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
+  }
+
+  assert {
+    condition     = local.guard_statements.UseCustomerKey.resources == [var.kms_key_arn]
+    error_message = "The watchdog cannot publish to an encrypted topic."
   }
 
   assert {

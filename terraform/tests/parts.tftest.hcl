@@ -313,3 +313,129 @@ run "schedule_can_be_off" {
     error_message = "The rule fires although it is off."
   }
 }
+
+run "watchdog_is_called_when_an_execution_did_not_end_well" {
+  module {
+    source = "./modules/guard"
+  }
+
+  variables {
+    name                      = "welds-guard"
+    function_arn              = "arn:aws:lambda:us-east-1:111122223333:function:welds-guard-model"
+    state_machine_arn         = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
+    event_source_mapping_uuid = "5f2c2d3e-0000-4000-8000-000000000000"
+    backend                   = "any"
+    backend_settings          = { model = "welds.1" }
+    schedule_expression       = "rate(15 minutes)"
+    poll_seconds              = 30
+    analyze_timeout_seconds   = 60
+    alert_topic_arn           = "arn:aws:sns:us-east-1:111122223333:welds-alerts"
+    tags                      = {}
+  }
+
+  override_resource {
+    target = aws_cloudwatch_event_rule.executions
+    values = {
+      arn = "arn:aws:events:us-east-1:111122223333:rule/executions"
+    }
+  }
+
+  override_resource {
+    target = aws_cloudwatch_event_rule.schedule
+    values = {
+      arn = "arn:aws:events:us-east-1:111122223333:rule/schedule"
+    }
+  }
+
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_rule.executions.event_pattern) == {
+      source        = ["aws.states"]
+      "detail-type" = ["Step Functions Execution Status Change"]
+      detail = {
+        stateMachineArn = ["arn:aws:states:us-east-1:111122223333:stateMachine:welds"]
+        status          = ["ABORTED", "FAILED", "TIMED_OUT"]
+      }
+    }
+    error_message = "The rule is for ${aws_cloudwatch_event_rule.executions.event_pattern}."
+  }
+
+  # What EventBridge makes of it: the placeholder, with the quotes of a text.
+  assert {
+    condition = replace(
+      aws_cloudwatch_event_target.executions.input_transformer[0].input_template, "<execution_arn>", "\"arn:…\"",
+    ) == jsonencode(merge(local.input, { task = "execution_ended", execution_arn = "arn:…" }))
+    error_message = "The event is ${aws_cloudwatch_event_target.executions.input_transformer[0].input_template}."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_target.executions.input_transformer[0].input_paths == tomap({ execution_arn = "$.detail.executionArn" })
+    error_message = "The event does not say which execution ended."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_target.schedule.input == jsonencode(merge(local.input, { task = "tick" }))
+    error_message = "The tick is ${aws_cloudwatch_event_target.schedule.input}."
+  }
+
+  assert {
+    condition = {
+      for key, permission in aws_lambda_permission.this : permission.source_arn => permission.principal
+      } == {
+      "arn:aws:events:us-east-1:111122223333:rule/executions" = "events.amazonaws.com"
+      "arn:aws:events:us-east-1:111122223333:rule/schedule"   = "events.amazonaws.com"
+    }
+    error_message = "Other rules than these two may call the watchdog, or one of them may not."
+  }
+
+  assert {
+    condition = (
+      aws_lambda_invocation.deployment.input == jsonencode(merge(local.input, { task = "shut_down" }))
+      && aws_lambda_invocation.model.input == jsonencode(merge(local.input, { task = "release_model" }))
+      && alltrue([for invocation in [aws_lambda_invocation.deployment, aws_lambda_invocation.model] : invocation.lifecycle_scope == "CRUD"])
+    )
+    error_message = "Terraform does not call the watchdog when the deployment or its model goes."
+  }
+
+  assert {
+    condition = aws_lambda_invocation.model.triggers == tomap({
+      backend          = "any"
+      backend_settings = jsonencode({ model = "welds.1" })
+    })
+    error_message = "Another model would not replace the invocation."
+  }
+}
+
+run "alerts_go_to_the_addresses_and_by_tls_only" {
+  module {
+    source = "./modules/alerts"
+  }
+
+  variables {
+    name            = "welds-alerts"
+    account_id      = "111122223333"
+    partition       = "aws"
+    region          = "us-east-1"
+    email_addresses = ["a@example.com", "b@example.com"]
+    kms_key_arn     = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    tags            = {}
+  }
+
+  assert {
+    condition     = toset([for subscription in aws_sns_topic_subscription.email : subscription.endpoint if subscription.protocol == "email"]) == toset(var.email_addresses)
+    error_message = "Somebody is not told."
+  }
+
+  assert {
+    condition = (
+      one(data.aws_iam_policy_document.this.statement).effect == "Deny"
+      && one(one(data.aws_iam_policy_document.this.statement).condition).variable == "aws:SecureTransport"
+      && one(data.aws_iam_policy_document.this.statement).resources == toset(["arn:aws:sns:us-east-1:111122223333:${aws_sns_topic.this.name}"])
+    )
+    error_message = "The topic takes messages without TLS, or the policy is for another topic."
+  }
+
+  assert {
+    condition     = aws_sns_topic.this.kms_master_key_id == var.kms_key_arn
+    error_message = "The topic does not use the key."
+  }
+}

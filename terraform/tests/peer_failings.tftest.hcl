@@ -25,6 +25,17 @@ run "peer_failing_statements_for_all_resources" {
     ]))
     error_message = "A statement is for all resources of a service."
   }
+
+  # Executions are known by their state machine only.
+  assert {
+    condition = alltrue(flatten([
+      for statement in values(local.guard_statements) : [
+        for resource in statement.resources :
+        startswith(resource, "arn:") && (!endswith(resource, ":*") || endswith(resource, ":execution:batch-vision:*"))
+      ]
+    ]))
+    error_message = "A statement of the watchdog is for all resources of a service."
+  }
 }
 
 run "peer_failing_statements_for_all_resources_are_refused" {

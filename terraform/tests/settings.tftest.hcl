@@ -46,6 +46,17 @@ run "defaults" {
 
   assert {
     condition = (
+      module.guard.settings.expression == "rate(15 minutes)"
+      && module.guard_function.settings.timeout_seconds == 900
+      && module.guard_function.settings.memory_mb == 512
+      && module.alerts.settings.email_addresses == []
+      && module.alerts.settings.kms_key_arn == null
+    )
+    error_message = "The watchdog is ${jsonencode([module.guard.settings, module.guard_function.settings, module.alerts.settings])}."
+  }
+
+  assert {
+    condition = (
       aws_lambda_event_source_mapping.this.batch_size == 10
       && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 0
       && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 2
@@ -110,6 +121,21 @@ run "settings_reach_their_resources" {
     message_retention_seconds        = 86400
     max_receive_count                = 7
     state_machine_log_level          = "ALL"
+    guard_schedule_expression        = "rate(30 minutes)"
+    guard_timeout_seconds            = 600
+    alert_email_addresses            = ["a@example.com", "b@example.com"]
+  }
+
+  assert {
+    condition = (
+      module.guard.settings.expression == "rate(30 minutes)"
+      && module.guard_function.settings.timeout_seconds == 600
+      && module.guard_function.settings.memory_mb == 256
+      && module.guard_function.settings.architectures == tolist(["x86_64"])
+      && module.guard_function.settings.log_retention_days == 30
+      && toset(module.alerts.settings.email_addresses) == toset(["a@example.com", "b@example.com"])
+    )
+    error_message = "The watchdog is ${jsonencode([module.guard.settings, module.guard_function.settings, module.alerts.settings])}."
   }
 
   assert {
@@ -123,6 +149,7 @@ run "settings_reach_their_resources" {
       values(module.function)[*].settings.kms_key_arn,
       module.queue.settings.kms_key_arns,
       [module.source_bucket.settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow.settings.kms_key_arn],
+      [module.alerts.settings.kms_key_arn, module.guard_function.settings.kms_key_arn],
     )) == toset([var.kms_key_arn])
     error_message = "Something is not encrypted with the customer key."
   }
@@ -135,6 +162,9 @@ run "settings_reach_their_resources" {
       module.final_bucket.settings.tags,
       module.workflow.settings.tags,
       module.schedule.settings.tags,
+      module.alerts.settings.tags,
+      module.guard.settings.tags,
+      module.guard_function.settings.tags,
       aws_lambda_event_source_mapping.this.tags,
     ])) == toset([tomap({ Project = "welds" })])
     error_message = "Something has other tags."

@@ -392,6 +392,52 @@ run "takes_ordinary_forms" {
   }
 }
 
+run "refuses_a_watchdog_without_time_for_two_looks" {
+  command = plan
+
+  variables {
+    guard_schedule_expression = "rate(15 minute)"
+    guard_timeout_seconds     = 119
+    alert_email_addresses     = ["team@example.com", "team"]
+  }
+
+  expect_failures = [var.guard_schedule_expression, var.guard_timeout_seconds, var.alert_email_addresses]
+}
+
+run "refuses_a_watchdog_beyond_the_limit_of_lambda" {
+  command = plan
+
+  variables {
+    guard_schedule_expression = "cron(0/15 * * * * *)"
+    guard_timeout_seconds     = 901
+    alert_email_addresses     = ["team@example.com, boss@example.com"]
+  }
+
+  expect_failures = [var.guard_schedule_expression, var.guard_timeout_seconds, var.alert_email_addresses]
+}
+
+run "refuses_a_watchdog_of_fractions" {
+  command = plan
+
+  variables {
+    guard_schedule_expression = "every 15 minutes"
+    guard_timeout_seconds     = 300.5
+    alert_email_addresses     = ["team@example"]
+  }
+
+  expect_failures = [var.guard_schedule_expression, var.guard_timeout_seconds, var.alert_email_addresses]
+}
+
+run "takes_the_shortest_watchdog" {
+  command = plan
+
+  variables {
+    guard_schedule_expression = "cron(0/15 * * * ? *)"
+    guard_timeout_seconds     = 120
+    alert_email_addresses     = ["first.last+vision@mail.example.com"]
+  }
+}
+
 # The patterns of schedule_expression against more values than are worth a run each.
 run "schedule_patterns" {
   command = plan

@@ -135,7 +135,8 @@ def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -
     """The run that is under way stops the model that it started; the next one goes on with the new backend."""
     old, new = stack.environment.backend, next(name for name in MODELS if name != stack.environment.backend)
     stack.emulator.set(start_seconds=3, latency_ms=1500, transactions_per_second_per_unit=4)
-    for number in range(40):
+    # More than is done before Terraform comes to the functions.
+    for number in range(120):
         stack.upload(f"{number}.png", picture(number))
     execution = stack.start()
     while "WaitForProgress" not in stack.states(execution):

@@ -363,7 +363,7 @@ def test_the_functions_logs_are_where_a_user_finds_them(stack: Stack) -> None:
 
 def test_every_function_runs_with_its_own_role_and_log_group(stack: Stack) -> None:
     listed: list[dict[str, Any]] = stack.functions.list_functions()["Functions"]
-    assert len({function["Role"] for function in listed}) == len(listed) == 6
+    assert len({function["Role"] for function in listed}) == len(listed) == 7
     groups = {group["logGroupName"] for group in stack.environment.client("logs").describe_log_groups()["logGroups"]}
     assert {f"/aws/lambda/{function['FunctionName']}" for function in listed} <= groups
 

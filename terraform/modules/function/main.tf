@@ -59,7 +59,7 @@ resource "aws_iam_role_policy" "this" {
 resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_50:The workflow's history and the structured log already tell what happened when; tracing would cost per image
   #checkov:skip=CKV_AWS_115:Reserved concurrency would take from small accounts; the event source mapping bounds the analyzing function
-  #checkov:skip=CKV_AWS_116:Nothing calls it asynchronously: SQS has its dead-letter queue, the workflow its Catch
+  #checkov:skip=CKV_AWS_116:SQS has its dead-letter queue, the workflow its Catch, and the watchdog its next tick
   #checkov:skip=CKV_AWS_117:It calls AWS services only, and a VPC would add the cost of endpoints
   #checkov:skip=CKV_AWS_173:The environment holds names and numbers, no secret; Lambda encrypts it with its own key
   #checkov:skip=CKV_AWS_272:Who builds the zip also applies it

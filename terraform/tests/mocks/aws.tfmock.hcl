@@ -75,3 +75,9 @@ mock_resource "aws_sfn_state_machine" {
     arn = "arn:aws:states:us-east-1:111122223333:stateMachine:mock"
   }
 }
+
+mock_resource "aws_sns_topic" {
+  defaults = {
+    arn = "arn:aws:sns:us-east-1:111122223333:mock"
+  }
+}

@@ -1,0 +1,64 @@
+"""The watchdog: called by EventBridge and by Terraform, never by the workflow that it looks after."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.backends.registry import backend_of_run
+from lambdas.guard_model.alert import alert_of
+from lambdas.guard_model.guard import Duty, Guard
+from lambdas.shared import clients
+from lambdas.shared.errors import BatchVisionError
+from lambdas.shared.observability import logger, metrics
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from lambdas.guard_model.alert import Alert
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Take ``task``, what it is about, ``poll_seconds`` and ``alert_topic_arn``; see `Guard.run`.
+
+    Terraform calls it when a resource is made, changed and destroyed, and only the last is of interest.
+    """
+    if event.get("tf", {}).get("action", "delete") != "delete":
+        return {}
+    answer: dict[str, Any] = _look_after(event, context)
+    return answer
+
+
+@metrics.log_metrics
+def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    duty = Duty.from_event(event)
+    guard = Guard(duty, clients.stepfunctions(), clients.functions(), backend_of_run)
+    error: BatchVisionError | None = None
+    try:
+        guard.run(event["poll_seconds"], lambda: context.get_remaining_time_in_millis() / 1000, time.sleep)
+    except BatchVisionError as raised:
+        error = raised
+    report = guard.report
+    metrics.add_metric("GuardStoppedModel", MetricUnit.Count, len(report.stopped_models))
+    metrics.add_metric("GuardDisabledMapping", MetricUnit.Count, int(report.is_mapping_disabled))
+    metrics.add_metric("GuardStoppedExecution", MetricUnit.Count, len(report.stopped_executions))
+    metrics.add_metric("GuardFailed", MetricUnit.Count, int(bool(error or report.refused)))
+    answer = {"task": duty.task, **report.as_dict()}
+    logger.info("guard", extra=answer)
+    if alert := alert_of(duty, report, error):
+        _send(alert, event["alert_topic_arn"])
+    if error:
+        raise error
+    return answer
+
+
+def _send(alert: Alert, topic_arn: str) -> None:
+    """Send an alert; what the watchdog did is done, and what it could not do raises, whether it is heard or not."""
+    try:
+        clients.sns().publish(TopicArn=topic_arn, Subject=alert.subject, Message=alert.message)
+    except (BotoCoreError, ClientError):
+        logger.exception("the alert was not sent")

@@ -1,0 +1,270 @@
+"""End to end: what the watchdog stops when the workflow cannot, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from local import config
+from local.environment import MODELS, OFF_STATUSES
+from local.errors import LocalError
+from local.terraform import Terraform
+from tests.local.stack import Stack
+from tests.local.test_stack import picture
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+BACKEND = "rekognition_custom_labels"
+OTHER = "lookout_for_vision"
+
+# From the end of an execution until everything is asked to stop: model_poll_seconds, which is 1 here, and the time for
+# an event and a cold start of the function on a busy laptop.
+REACTION_SECONDS = 15
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait for something, and give the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def is_off(stack: Stack) -> bool:
+    statuses = [stack.emulator.model(model.arn)["status"] for model in MODELS.values()]
+    return stack.mapping_state() == "Disabled" and all(status in OFF_STATUSES for status in statuses)
+
+
+def abort_in(stack: Stack, execution: str, state: str) -> None:
+    wait_until(lambda: state in stack.states(execution), 60, f"state {state}")
+    stack.workflow.stop_execution(executionArn=execution)
+    assert stack.wait(execution)["status"] == "ABORTED"
+
+
+def rule_name(stack: Stack, kind: str) -> str:
+    return f"{stack.state_machine_arn.rsplit(':', 1)[-1]}-guard-{kind}"
+
+
+def target_input(stack: Stack, kind: str) -> dict[str, Any]:
+    """What a rule of the watchdog hands over, as Terraform wrote it."""
+    (target,) = stack.environment.client("events").list_targets_by_rule(Rule=rule_name(stack, kind))["Targets"]
+    return dict(json.loads(target["Input"]))
+
+
+def call_guard(stack: Stack, event: dict[str, Any]) -> dict[str, Any]:
+    name = stack.state_machine_arn.rsplit(":", 1)[-1]
+    answer = stack.functions.invoke(FunctionName=f"{name}-guard-model", Payload=json.dumps(event))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return dict(json.loads(answer["Payload"].read()))
+
+
+def tasks_logged(stack: Stack) -> list[str]:
+    """What the watchdog was called for, as its log says."""
+    name = stack.state_machine_arn.rsplit(":", 1)[-1]
+    log = config.LOGS / "lambda" / f"{name}-guard-model.log"
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")] if log.exists() else []
+    return [line["task"] for line in lines if line.get("message") == "guard"]
+
+
+@contextmanager
+def definition(stack: Stack, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Run something with a changed definition of the workflow, as an apply or an editor would leave it."""
+    deployed = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)["definition"]
+    changed = json.loads(deployed)
+    change(changed)
+    stack.workflow.update_state_machine(stateMachineArn=stack.state_machine_arn, definition=json.dumps(changed))
+    try:
+        yield
+    finally:
+        stack.workflow.update_state_machine(stateMachineArn=stack.state_machine_arn, definition=deployed)
+
+
+@contextmanager
+def alerts(stack: Stack) -> Iterator[Callable[[], list[dict[str, str]]]]:
+    """Subscribe to the alerts for a while; gives what came since the last call."""
+    sns = stack.environment.client("sns")
+    url = stack.sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    arn = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = stack.environment.output("alert_topic_arn")
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+
+    def received() -> list[dict[str, str]]:
+        found = stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
+        for message in found:
+            stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(message["Body"]) for message in found]
+
+    try:
+        yield received
+    finally:
+        sns.unsubscribe(SubscriptionArn=subscription)
+        stack.sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.mark.parametrize(
+    ("state", "on_for_seconds"),
+    [
+        ("WaitForModel", 4),  # the model is starting and cannot be stopped before it runs
+        ("WaitForProgress", 0),
+        ("WaitForStop", 0),
+    ],
+)
+def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seconds: float) -> None:
+    stack.emulator.set(start_seconds=4 if state == "WaitForModel" else 1, stop_seconds=2, latency_ms=300)
+    for number in range(30 if state == "WaitForProgress" else 3):
+        stack.upload(f"{number}.png", picture(number))
+    abort_in(stack, stack.start(), state)
+    wait_until(lambda: is_off(stack), on_for_seconds + 2 + REACTION_SECONDS, "mapping disabled and model off")
+    model = stack.environment.model()
+    assert (model["starts"], model["stops"]) == (1, 1)
+    stack.check_each(left=len(stack.keys(stack.source)))
+    stack.emulator.set(start_seconds=1)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check_each()
+    stack.check_nothing_runs(refused_calls_allowed=True)
+
+
+def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None:
+    stack.emulator.set(start_seconds=5)
+    stack.upload("a.png", picture())
+    with definition(stack, lambda machine: machine.update(TimeoutSeconds=3)):
+        assert stack.run()["status"] == "TIMED_OUT"
+        wait_until(lambda: is_off(stack), 5 + 1 + REACTION_SECONDS, "mapping disabled and model off")
+    assert (stack.environment.model()["starts"], stack.environment.model()["stops"]) == (1, 1)
+    stack.check(left=1)
+
+
+def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
+    """It fails by that name with the model running; the watchdog stops it and says so."""
+    stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
+    stack.upload("a.png", picture())
+    with alerts(stack) as received:
+        described = stack.run()
+        assert (described["status"], described["error"]) == ("FAILED", "AccessDeniedError")
+        wait_until(lambda: is_off(stack), 1 + REACTION_SECONDS, "mapping disabled and model off")
+        wait_until(lambda: bool(found := received()) and check_alert(stack, found), 30, "the alert")
+    assert stack.environment.model()["stops"] == 1
+    stack.check()
+
+
+def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:
+    (alert,) = found
+    assert alert["Subject"] == "e2e: the watchdog stopped what no execution owned"
+    assert f"Asked to stop: model {MODELS[BACKEND].arn}" in alert["Message"].splitlines()
+    return True
+
+
+def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
+    """An apply has changed the model since: the event's execution says which one it had."""
+
+    def begin_with_other(machine: dict[str, Any]) -> None:
+        payload = machine["States"]["StopModel"]["Parameters"]["Payload"]
+        payload |= {"backend": OTHER, "backend_settings": json.dumps(MODELS[OTHER].argument)}
+
+    stack.emulator.force_status("HOSTED", MODELS[OTHER].arn)
+    stack.upload("a.png", picture())
+    with definition(stack, begin_with_other):
+        execution = stack.start()
+    abort_in(stack, execution, "WaitForModel")
+    wait_until(lambda: is_off(stack), 2 + 1 + REACTION_SECONDS, "mapping disabled and models off")
+    assert [stack.emulator.model(model.arn)["stops"] for model in MODELS.values()] == [1, 1]
+    stack.check(left=1)
+
+
+def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
+    """Whatever the watchdog is called for, in every phase of a run."""
+    stack.emulator.set(start_seconds=4, latency_ms=200, stop_seconds=1)
+    for number in range(20):
+        stack.upload(f"{number}.png", picture(number))
+    tick = target_input(stack, "schedule")
+    ended = tick | {"task": "execution_ended", "execution_arn": f"{stack.start()}-of-another-name"}
+    execution = ended["execution_arn"].removesuffix("-of-another-name")
+    for state in ("WaitForModel", "WaitForProgress"):
+        wait_until(lambda state=state: state in stack.states(execution), 60, state)
+        for event in (tick, ended, tick | {"task": "release_model"}):
+            report = call_guard(stack, event)
+            assert report["live_executions"] == [execution]
+            assert (report["stopped_models"], report["is_mapping_disabled"]) == ([], False)
+    assert stack.wait(execution)["status"] == "SUCCEEDED"
+    assert (stack.environment.model()["starts"], stack.environment.model()["stops"]) == (1, 1)
+    stack.check()
+
+
+def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
+    """No execution, so no event either: the mapping is open and the model runs."""
+    # LocalStack takes up a changed schedule only when a target is put to the rule again.
+    stack.apply(
+        "-replace=module.batch_vision.module.guard.aws_cloudwatch_event_target.schedule",
+        guard_schedule_expression="rate(1 minute)",
+    )
+    stack.emulator.force_status("RUNNING")
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    wait_until(lambda: is_off(stack), 120 + REACTION_SECONDS, "mapping disabled and model off")
+    # LocalStack would go on with this schedule whatever Terraform makes of it, and the next tests are not to meet it.
+    stack.environment.client("events").disable_rule(Name=rule_name(stack, "schedule"))
+    model = stack.environment.model()
+    assert (model["starts"], model["stops"]) == (0, 1)
+    stack.check()
+
+
+# The last but one: it leaves the stack with the other model.
+def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack) -> None:
+    """No execution owns the old model and it cannot be stopped: the apply changes nothing, and the next one does it."""
+    stack.emulator.force_status("RUNNING")
+    stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
+    with pytest.raises(
+        LocalError, match=f"{MODELS[BACKEND].arn} is RUNNING. Nothing has been changed yet: apply again"
+    ):
+        stack.switch(OTHER)
+    function = stack.environment.output("analyze_images_function_name")
+    configured = stack.functions.get_function_configuration(FunctionName=function)
+    assert configured["Environment"]["Variables"]["BACKEND"] == BACKEND
+    assert stack.emulator.model(MODELS[BACKEND].arn)["status"] == "RUNNING"
+    stack.switch(OTHER)
+    assert stack.emulator.model(MODELS[BACKEND].arn)["stops"] == 1
+    assert is_off(stack)
+    configured = stack.functions.get_function_configuration(FunctionName=function)
+    assert configured["Environment"]["Variables"]["BACKEND"] == OTHER
+
+
+# The last test of the file: nothing is left of the stack but its buckets.
+def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
+    stack.apply(force_destroy=False)
+    # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.
+    stack.emulator.set(latency_ms=2500)
+    for number in range(150):
+        stack.upload(f"{number}.png", picture(number))
+    execution = stack.start()
+    wait_until(lambda: "WaitForProgress" in stack.states(execution), 60, "draining")
+    # While the model cannot be stopped, nothing is destroyed but the schedule.
+    called = tasks_logged(stack).count("execution_ended")
+    for operation in ("StopProjectVersion", "StopModel"):
+        stack.emulator.inject(operation, "AccessDeniedException", probability=1)
+    refused = Terraform().run("destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false")
+    assert refused.returncode != 0
+    assert "run terraform destroy again" in " ".join(refused.stderr.split())
+    assert stack.wait(execution)["status"] == "ABORTED"
+    assert stack.mapping_state() == "Disabled"
+    # The aborted execution has called the watchdog too; it is tried again after a minute only.
+    wait_until(lambda: tasks_logged(stack).count("execution_ended") > called, 30, "the watchdog's own attempt")
+    stack.emulator.clear_faults()
+    assert stack.environment.model()["status"] not in OFF_STATUSES
+    destroyed = Terraform().run("destroy", "-auto-approve", "-input=false", "-no-color")
+    assert stack.environment.model()["status"] in OFF_STATUSES
+    assert stack.environment.model()["stops"] == 1
+    # LocalStack goes on listing a mapping that was disabled before it was deleted.
+    mappings = stack.functions.list_event_source_mappings()["EventSourceMappings"]
+    assert {mapping["State"] for mapping in mappings} <= {"Deleting"}
+    assert not stack.functions.list_functions()["Functions"]
+    # Images are there, so the buckets stay, and Terraform says so.
+    assert destroyed.returncode != 0
+    assert "BucketNotEmpty" in destroyed.stderr
+    left = stack.keys(stack.source)
+    assert left
+    stack.check_each(left=len(left))
