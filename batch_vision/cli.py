@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, override
@@ -10,10 +11,14 @@ from typing import IO, TYPE_CHECKING, Any, override
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
+from rich.console import Console
 
 from batch_vision import status as status_module
+from batch_vision.dead_letters import redrive
+from batch_vision.display import Display
 from batch_vision.errors import OperatorError, UnreachableError, WrongInputError
 from batch_vision.reach import explain
+from batch_vision.rejected import SKIPPED, retry_rejected
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
 from lambdas.shared.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
 from lambdas.shared.times import to_text
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 LOCAL_OUTPUTS = Path("build/local/outputs.json")
+_FEW = 5
 INTERRUPTED_STATUS = 130  # what a shell says of a command that Ctrl-C ended
 
 _EPILOG = """\b
@@ -117,6 +123,11 @@ def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
     return find_by_outputs(outputs or LOCAL_OUTPUTS)
 
 
+def display() -> Display:
+    """Give what shows progress."""
+    return Display(Console(stderr=True, soft_wrap=True))
+
+
 def print_json(document: Any) -> None:
     """Print a document for scripts."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -200,3 +211,72 @@ def _print_run(run: Any) -> None:
     said = f"  {run.error['type']}" if run.error else ""
     outcome = run.outcome.replace("_", " ")
     click.echo(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
+
+
+@main.command()
+@click.option("--rejected", is_flag=True, help="Rejected images instead of dead letters: upload them again.")
+@click.option("--reason", help="With --rejected: only those with this error type, such as InvalidImageError.")
+@json_option
+@on_stack
+def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
+    """Put dead letters back on the queue, or rejected images back into the source bucket.
+
+    The next run takes them. Nothing is lost when this is interrupted: call it again. A dead letter whose image is no
+    longer in the source bucket is dropped. A rejected image leaves the rejected ones when its copy is in the source
+    bucket; one that was uploaded again since is left as it is.
+
+    Ends with 1 if something could not be moved.
+    """
+    if reason and not rejected:
+        raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
+    is_good = (
+        _retry_rejected(stack, reason, as_json=as_json) if rejected else _retry_dead_letters(stack, as_json=as_json)
+    )
+    if not is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+_NEXT = "The next run takes them; to have it at once: batch-vision run --watch"
+
+
+def _retry_dead_letters(stack: Stack, as_json: bool) -> bool:
+    with display().step("Moving dead letters back to the queue") as step:
+        answer = redrive(stack, step.progress)
+        step.done(f"{answer.moved} moved", is_good=answer.is_good)
+    if as_json:
+        print_json(asdict(answer))
+        return answer.is_good
+    if answer.moved:
+        good(f"{answer.moved} messages are on the queue again. {_NEXT}")
+    if answer.dropped:
+        good(f"{answer.dropped} messages were dropped: their images are no longer in {stack.source_bucket_name}")
+    if answer.failed_again:
+        bad(
+            f"{answer.failed_again} messages came back to the dead-letter queue while this went on",
+            "What makes them fail is not mended: look at the log of the analyzing function first.",
+        )
+    elif answer.left:
+        bad(f"{answer.left} messages are left", "Somebody else is receiving them, or the count is late: retry again.")
+    if not answer.moved + answer.dropped + answer.left:
+        good("The dead-letter queue is empty.")
+    return answer.is_good
+
+
+def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
+    with display().step("Uploading rejected images again") as step:
+        answer = retry_rejected(stack, reason, step.progress)
+        step.done(f"{answer.retried} uploaded", is_good=answer.is_good)
+    if as_json:
+        print_json(asdict(answer))
+        return answer.is_good
+    if answer.retried:
+        good(f"{answer.retried} images are in {stack.source_bucket_name} again. {_NEXT}")
+    for why, keys in answer.skipped.items():
+        click.echo(f"- {len(keys)} left: {SKIPPED[why]}")
+        for key in keys[:_FEW]:
+            click.echo(f"    {key}")
+        if len(keys) > _FEW:
+            click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+    if not answer.retried and not answer.skipped:
+        good("No rejected image" + (f" with {reason}." if reason else "."))
+    return answer.is_good

@@ -21,7 +21,7 @@ _WRONG_CREDENTIALS = {
 _OLD_CREDENTIALS = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _FORBIDDEN = {"AccessDenied", "AccessDeniedException", "403", "AuthorizationError", "KMS.AccessDeniedException"}
 _NO_CREDENTIALS = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)
-_NO_NETWORK = (exceptions.HTTPClientError, exceptions.InvalidEndpointConfigurationError)
+_NO_NETWORK = (exceptions.ConnectionError, exceptions.HTTPClientError)
 _NO_LOGIN = (
     exceptions.CredentialRetrievalError,
     exceptions.SSOError,

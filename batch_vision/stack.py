@@ -224,7 +224,7 @@ def _function_configuration(name: str, account_id: str, region: str, told_by: st
         if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             raise
         raise UnreachableError(
-            f"There is no stack for {told_by} in account {account_id}, Region {region}: it has no function {name}."
+            f"There is no such stack ({told_by}) in account {account_id}, Region {region}: it has no function {name}."
             " Look at the name, the account (AWS_PROFILE) and the Region (AWS_REGION); after a destroy, apply again."
         ) from error
 
