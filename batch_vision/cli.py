@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, override
 
 import click
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
 from rich.console import Console
 
+from batch_vision import runs
 from batch_vision import status as status_module
 from batch_vision.dead_letters import redrive
 from batch_vision.display import Display
 from batch_vision.errors import OperatorError, UnreachableError, WrongInputError
+from batch_vision.folders import find_files
+from batch_vision.prices import model_dollars
 from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
+from batch_vision.uploads import Upload
+from batch_vision.watch import Progress, watch
 from lambdas.shared.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
 from lambdas.shared.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
+
+    from batch_vision.runs import Run
+    from lambdas.backends.base import ModelStatus
 
 LOCAL_OUTPUTS = Path("build/local/outputs.json")
 _FEW = 5
@@ -64,6 +74,10 @@ class Tool(click.Group):
             raise Failure(str(error), error.exit_status) from error
         except (BotoCoreError, ClientError) as error:
             raise Failure(explain(error), UnreachableError.exit_status) from error
+        except Boto3Error as error:  # what a transfer makes of one of the above
+            cause = error.__context__
+            why = explain(cause) if isinstance(cause, BotoCoreError | ClientError) else ""
+            raise Failure(f"{error} {why}".strip(), UnreachableError.exit_status) from error
         except (AccessDeniedError, ServiceUnavailableError, ThrottledError) as error:
             raise Failure(str(error), UnreachableError.exit_status) from error
         except (BatchVisionError, OSError) as error:
@@ -154,6 +168,11 @@ def shown_time(moment: datetime) -> str:
     return f"{to_text(moment)[:19].replace('T', ' ')}Z"
 
 
+def shown_units(units: int) -> str:
+    """Write a number of inference units for people."""
+    return f"{units} inference unit{'' if units == 1 else 's'}"
+
+
 def shown_duration(duration: timedelta) -> str:
     """Write a duration for people."""
     seconds = round(duration.total_seconds())
@@ -178,14 +197,11 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     else:
-        model = found.model
-        words = "?" if isinstance(model, BatchVisionError) else model.service_status
-        units = None if isinstance(model, BatchVisionError) else model.inference_units
         counts = found.messages
         print_lines(
             {
                 "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
-                "model": f"{words}{f', {units} inference units' if units else ''}  ({stack.backend.model_id})",
+                "model": f"{_model_words(found.model)}  ({stack.backend.model_id})",
                 "event source": found.mapping_state,
                 "schedule": f"{found.schedule_expression}{'' if found.is_schedule_enabled else ' (disabled)'}",
                 "waiting": f"{found.waiting} objects in {stack.source_bucket_name}",
@@ -204,7 +220,14 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
-def _print_run(run: Any) -> None:
+def _model_words(model: ModelStatus | BatchVisionError) -> str:
+    if isinstance(model, BatchVisionError):
+        return "?"
+    units = f", {shown_units(model.inference_units)}" if model.inference_units else ""
+    return f"{model.service_status}{units if model.state in status_module.ON else ''}"
+
+
+def _print_run(run: Run) -> None:
     counts = ""
     if run.summary:
         counts = f"  {run.summary['images_processed']} processed, {run.summary['images_rejected']} rejected"
@@ -280,3 +303,121 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
     return answer.is_good
+
+
+@main.command()
+@click.option("--watch", "is_watching", is_flag=True, help="Show progress until the run ends.")
+@click.option(
+    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
+)
+@json_option
+@on_stack
+def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) -> None:
+    """Start a run now; with --watch, show how it goes.
+
+    When a run is under way already, no other is started, and that one is watched. Ctrl-C ends the watching, not the
+    run. With --watch it ends with 1 if the run does not end well.
+    """
+    under_way = runs.running(stack)
+    execution_arn = under_way[0] if under_way else runs.start(stack)
+    name = execution_arn.rpartition(":")[2]
+    if not as_json or is_watching:
+        click.echo(f"{'Already under way' if under_way else 'Started'}: run {name}", err=as_json)
+    if not is_watching:
+        if as_json:
+            print_json({"id": name, "execution_arn": execution_arn, "is_started": not under_way})
+        return
+    try:
+        ended = _watch(stack, execution_arn, poll_seconds)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"stopped watching; run {name} goes on. To watch it again: batch-vision run --watch."
+            " To stop it: batch-vision stop"
+        ) from error
+    if as_json:
+        print_json(ended.to_json())
+    else:
+        _print_ended(stack, ended)
+    if not ended.is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _watch(stack: Stack, execution_arn: str, poll_seconds: float) -> Run:
+    with display().step("Running") as step:
+
+        def show(progress: Progress) -> None:
+            step.progress(progress.done, progress.done + progress.left, str(progress))
+
+        ended = watch(stack, execution_arn, show, poll_seconds)
+        step.done(ended.outcome.replace("_", " "), is_good=ended.is_good)
+    return ended
+
+
+def _print_ended(stack: Stack, ended: Run) -> None:
+    if summary := ended.summary:
+        lines = {
+            "images processed": str(summary["images_processed"]),
+            "images rejected": f"{summary['images_rejected']}{_counted(summary['rejected_by_reason'])}",
+        }
+        if (seconds := summary["model_on_seconds"]) is not None:
+            units = summary["inference_units"] or stack.settings.min_inference_units
+            lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_units(units)}"
+            lines["cost"] = f"up to ${model_dollars(seconds * units):.4f}"
+        print_lines(lines)
+    if remedy := ended.remedy(stack):
+        said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
+        bad(f"run {ended.id} {ended.outcome.replace('_', ' ')}{said}", remedy)
+    elif ended.is_good:
+        good(_ENDED[ended.outcome])
+    else:
+        bad(f"run {ended.id} was aborted", "See that everything is off: batch-vision status")
+
+
+_ENDED = {
+    "succeeded": "the run is done, and the model is stopped",
+    "nothing_to_do": "no image waits: the model was not started",
+    "another_run": "another run was under way, and is done",
+}
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{name} {number}' for name, number in counts.items())})" if counts else ""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--prefix", help="What all keys begin with [default: the stack's source_prefix].")
+@click.option("--again", is_flag=True, help="Also upload what was uploaded before: it is analyzed again.")
+@json_option
+@on_stack
+def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_json: bool) -> None:
+    """Upload the files of FOLDER, and of the folders in it, to be analyzed.
+
+    The key of each is its path within FOLDER. Hidden files are left out. Interrupted, call it again: what was uploaded
+    before and has not changed since is skipped, even if it was analyzed meanwhile. What was uploaded is written down
+    in ~/.local/state/batch-vision.
+    """
+    source_prefix = stack.settings.source_prefix
+    prefix = source_prefix if prefix is None else prefix
+    if not prefix.startswith(source_prefix):
+        raise WrongInputError(
+            f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {source_prefix!r}"
+            " (source_prefix). Give a prefix that begins so."
+        )
+    files = find_files(folder, str(folder))
+    plan = Upload(stack, folder, prefix, files, is_again=again)
+    try:
+        with display().step("Uploading") as step:
+            plan.run(lambda done: step.progress(done, len(plan.files), ""))
+            step.done(f"{plan.uploaded} files")
+    except KeyboardInterrupt as error:
+        left = len(plan.files) - plan.uploaded
+        raise KeyboardInterrupt(
+            f"interrupted: {plan.uploaded} files uploaded, {left} left. Call it again to go on."
+        ) from error
+    if as_json:
+        print_json({"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name})
+    else:
+        good(f"{plan.uploaded} files are in {stack.source_bucket_name}. {_NEXT}" if plan.uploaded else "nothing is new")
+        if plan.skipped:
+            click.echo(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")

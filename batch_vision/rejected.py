@@ -8,17 +8,15 @@ it and does the rest.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
-from lambdas.analyze_images.names import names_for
-from lambdas.shared.events import SourceImage
+from batch_vision.objects import found, read_result
+from lambdas.analyze_images.names import usual_name
 from lambdas.shared.times import from_text
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from batch_vision.stack import Stack
 
 _PREFIX = "rejected/"
-_RESULT_MARK = {"batch-vision": "result"}
 _RETRY_MARK = "batch-vision-retry-of"
 _PARALLEL = 8
 _GIB_BYTES = 1024**3
@@ -101,27 +98,27 @@ def _result_keys(stack: Stack) -> Iterator[str]:
 def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]:
     """Take one image back, and say what came of it and what its source key is."""
     s3, final = stack.s3, stack.final_bucket_name
-    answer = _found(s3.get_object, Bucket=final, Key=result_key)
-    if answer is None or answer["Metadata"] != _RESULT_MARK:
+    answer = read_result(s3, final, result_key)
+    if answer is None:
         return "no_result", result_key
-    result, result_version = json.loads(answer["Body"].read()), answer["VersionId"]
+    result, result_version = answer
     source, image_key = result["source"], result["image_key"]
     key, version_id = source["key"], source["version_id"]
     if reason and result["error"]["type"] != reason:
         return "other_reason", key
     if source["bucket"] != stack.source_bucket_name or not key.startswith(stack.settings.source_prefix):
         return "foreign", key
-    if _found(s3.head_object, Bucket=stack.source_bucket_name, Key=key, VersionId=version_id):
+    if found(s3.head_object, Bucket=stack.source_bucket_name, Key=key, VersionId=version_id):
         return "unfinished", key
-    image = _found(s3.head_object, Bucket=final, Key=image_key)
+    image = found(s3.head_object, Bucket=final, Key=image_key)
     # A newer upload writes its result before its image: when the result is still the same, so was the image.
-    now = _found(s3.head_object, Bucket=final, Key=result_key)
+    now = found(s3.head_object, Bucket=final, Key=result_key)
     if now is None or now["VersionId"] != result_version:
         return "changed", key
 
     # Results first: a newer upload that is being retried itself is in the source bucket before its result goes.
     is_superseded = _has_newer_result(stack, source)
-    there = _found(s3.head_object, Bucket=stack.source_bucket_name, Key=key)
+    there = found(s3.head_object, Bucket=stack.source_bucket_name, Key=key)
     is_repeated = there is not None and there["Metadata"].get(_RETRY_MARK) == version_id
     is_superseded |= there is not None and there["LastModified"] >= _whole_second(source["uploaded_at"])
     if is_superseded and not is_repeated:
@@ -154,29 +151,14 @@ def _copy_back(stack: Stack, image: Any, image_key: str, source: Any) -> None:
 def _has_newer_result(stack: Stack, source: Any) -> bool:
     """Tell whether a newer upload of a key has its result under the key's own name."""
     uploaded_at = from_text(source["uploaded_at"])
-    image = SourceImage(
-        source["bucket"], source["key"], source["version_id"], source["etag"], source["size_bytes"], uploaded_at
-    )
     for status in ("processed", "rejected"):
-        key = f"{status}/{names_for(image)[0]}.json"
-        answer = _found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key)
-        if answer is not None and answer["Metadata"] == _RESULT_MARK:
-            other = json.loads(answer["Body"].read())["source"]
-            if other["key"] == source["key"] and from_text(other["uploaded_at"]) > uploaded_at:
-                return True
+        answer = read_result(stack.s3, stack.final_bucket_name, f"{status}/{usual_name(source['key'])}.json")
+        other = answer[0]["source"] if answer else {}
+        if other.get("key") == source["key"] and from_text(other["uploaded_at"]) > uploaded_at:
+            return True
     return False
 
 
 def _whole_second(text: str) -> datetime:
     """Give a time as S3 tells that of an object: without what is less than a second."""
     return from_text(text).replace(microsecond=0)
-
-
-def _found(call: Callable[..., Any], **request: Any) -> Any:
-    """Make a request about an object; None when that is not there."""
-    try:
-        return call(**request)
-    except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
-            return None
-        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,12 @@ def running(stack: Stack) -> list[str]:
         stateMachineArn=stack.state_machine_arn, statusFilter="RUNNING"
     )
     return [entry["executionArn"] for page in pages for entry in page["executions"]][::-1]
+
+
+def start(stack: Stack) -> str:
+    """Start an execution and give its ARN."""
+    name = f"operator-{utc_now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    return stack.workflow.start_execution(stateMachineArn=stack.state_machine_arn, name=name)["executionArn"]
 
 
 @dataclass(frozen=True, slots=True)
