@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from datetime import timedelta
 from functools import wraps
@@ -17,6 +18,8 @@ from rich.console import Console
 
 from batch_vision import runs
 from batch_vision import status as status_module
+from batch_vision.cost import estimate
+from batch_vision.cost import runs_per_day as ticks_per_day
 from batch_vision.dead_letters import redrive
 from batch_vision.display import Display
 from batch_vision.errors import OperatorError, UnreachableError, WrongInputError
@@ -24,17 +27,20 @@ from batch_vision.folders import find_files
 from batch_vision.prices import model_dollars
 from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
+from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
+from batch_vision.stop import stop as stop_all
 from batch_vision.uploads import Upload
 from batch_vision.watch import Progress, watch
 from lambdas.shared.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
-from lambdas.shared.times import to_text
+from lambdas.shared.times import from_text, to_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from batch_vision.runs import Run
+    from batch_vision.stop import Stopped
     from lambdas.backends.base import ModelStatus
 
 LOCAL_OUTPUTS = Path("build/local/outputs.json")
@@ -296,10 +302,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         good(f"{answer.retried} images are in {stack.source_bucket_name} again. {_NEXT}")
     for why, keys in answer.skipped.items():
         click.echo(f"- {len(keys)} left: {SKIPPED[why]}")
-        for key in keys[:_FEW]:
-            click.echo(f"    {key}")
-        if len(keys) > _FEW:
-            click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+        _print_few(keys)
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
     return answer.is_good
@@ -421,3 +424,208 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_js
         good(f"{plan.uploaded} files are in {stack.source_bucket_name}. {_NEXT}" if plan.uploaded else "nothing is new")
         if plan.skipped:
             click.echo(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
+
+
+@main.command()
+@click.option("--since", default="24h", show_default=True, help="Finished since: 90m, 6h, 7d, or a time in UTC.")
+@click.option("--until", help="Finished until, given likewise [default: now].")
+@click.option("--run", "run_id", help="Finished in the time of this run, instead of --since and --until.")
+@click.option("--status", type=click.Choice(["processed", "rejected"]), help="Only those that ended so.")
+@click.option("--label", help="Only those whose most confident prediction has this name.")
+@click.option("--min-confidence", type=click.FloatRange(0, 100), help="Only from this confidence on, in percent.")
+@click.option("--max-confidence", type=click.FloatRange(0, 100), help="Only up to this confidence, in percent.")
+@click.option("--anomalous/--normal", "is_anomalous", default=None, help="Only with this verdict.")
+@click.option(
+    "--download", "folder", type=click.Path(path_type=Path, file_okay=False), help="Fetch images, results and masks."
+)
+@json_option
+@on_stack
+def results(
+    stack: Stack,
+    since: str,
+    until: str | None,
+    run_id: str | None,
+    folder: Path | None,
+    *,
+    as_json: bool,
+    **conditions: Any,
+) -> None:
+    """List or download results, filtered by what the model said.
+
+    They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
+    """
+    now = utc_now()
+    if run_id:
+        begin, end = span_of_run(stack, run_id)
+    else:
+        begin = read_time(since, "--since", now)
+        end = read_time(until, "--until", now) if until else now
+    if begin > end:
+        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    chosen = select(stack, begin, end, Filter(**conditions))
+    if folder:
+        _download(stack, list(chosen), folder, as_json=as_json)
+    elif as_json:
+        print_json(list(chosen))
+    else:
+        number = 0
+        for line in chosen:
+            click.echo(_shown_line(line))
+            number += 1
+        click.echo(f"{number} results finished from {shown_time(begin)} until {shown_time(end)}", err=True)
+
+
+def _shown_line(line: dict[str, Any]) -> str:
+    confidence = confidence_of(line)
+    said = line["error_type"] or (line["prediction"] or {}).get("name") or ""
+    if not said and line["anomaly"]:
+        said = "anomalous" if line["anomaly"]["is_anomalous"] else "normal"
+    shown = "" if confidence is None or line["error_type"] else f"{confidence:.1f}%"
+    finished = shown_time(from_text(line["finished_at"]))
+    return f"{finished}  {line['status']:<9}  {said or '-':<24}  {shown:>6}  {line['key']}"
+
+
+def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
+    with display().step("Downloading") as step:
+        answer = download(stack, lines, folder, lambda done: step.progress(done, len(lines), ""))
+        step.done(f"{answer.images} images", is_good=not answer.failed)
+    if as_json:
+        print_json(asdict(answer))
+    else:
+        good(f"{answer.images} images with their results are in {folder}")
+        if answer.replaced:
+            click.echo(f"- {len(answer.replaced)} have been uploaded and analyzed again, or retried, since:")
+            _print_few(answer.replaced)
+        for key, why in answer.failed.items():
+            bad(f"{key}: {why}", "Fetch it by hand, or choose another folder.")
+    if answer.failed:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _print_few(keys: list[str]) -> None:
+    for key in keys[:_FEW]:
+        click.echo(f"    {key}")
+    if len(keys) > _FEW:
+        click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+
+
+@main.command()
+@click.option(
+    "--timeout-seconds",
+    type=click.IntRange(1, 21600),
+    default=3600,
+    show_default=True,
+    help="How long to wait for the model's stop; one that is starting stops only when it is up.",
+)
+@click.option(
+    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
+)
+@json_option
+@on_stack
+def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bool) -> None:
+    """Stop the runs, close the event source mapping, stop the model.
+
+    Images in flight are finished, the others stay where they are. It ends with 0 only when the service has confirmed
+    that the model is stopped. The schedule is left as it is: its next tick starts a run if images wait.
+    """
+    try:
+        with display().step("Stopping") as step:
+            answer = stop_all(stack, timeout_seconds, poll_seconds, lambda now: step.progress(0, 0, now))
+            step.done(f"model {answer.model_status}", is_good=answer.is_good)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("interrupted before all was seen to be off. Go on with: batch-vision stop") from error
+    if as_json:
+        print_json(asdict(answer) | {"is_good": answer.is_good})
+    else:
+        _print_stopped(stack, answer)
+    if not answer.is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _print_stopped(stack: Stack, answer: Stopped) -> None:
+    for run_id in answer.runs:
+        good(f"run {run_id} is stopped")
+    if answer.mapping_state != "Disabled":
+        bad(
+            f"the event source mapping is {answer.mapping_state}",
+            f"Disable it by hand: aws lambda update-event-source-mapping --uuid {stack.event_source_mapping_uuid}"
+            " --no-enabled",
+        )
+    if answer.is_run_under_way:
+        bad("runs are started faster than they can be stopped", f"Pause the schedule first: {_pause(stack)}")
+    if answer.is_good:
+        good(f"all is off: no run, the mapping is Disabled, the model is {answer.model_status}")
+        click.echo(f"  The next tick of the schedule starts a run if images wait. To pause it: {_pause(stack)}")
+
+
+def _pause(stack: Stack) -> str:
+    return f"aws events disable-rule --name {stack.schedule_rule_name}"
+
+
+@main.command()
+@click.option("--images-per-day", type=click.IntRange(1), required=True)
+@click.option("--schedule", help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
+@click.option("--runs-per-day", type=click.FloatRange(0, min_open=True), help="Instead of --schedule.")
+@click.option(
+    "--images-per-second",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Throughput of one inference unit; it depends on the model: measure yours.",
+)
+@click.option("--inference-units", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--start-minutes", type=click.FloatRange(0), default=15.0, show_default=True, help="AWS says 10 to 30.")
+@click.option(
+    "--overhead-minutes",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    help="From the last image of a run to the confirmed stop.",
+)
+@json_option
+def cost(
+    images_per_day: int,
+    schedule: str | None,
+    runs_per_day: float | None,
+    images_per_second: float,
+    *,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    r"""Estimate what a day costs, and what it would with the model always on.
+
+    \b
+    unit-hours = images / throughput + runs x (start + overhead) x units
+    dollars    = unit-hours x $4.00
+
+    AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026.
+    """
+    if schedule and runs_per_day:
+        raise WrongInputError("Both --schedule and --runs-per-day are given. Leave one of them out.")
+    found = estimate(
+        images_per_day,
+        runs_per_day or ticks_per_day(schedule or "rate(1 hour)"),
+        images_per_second_per_unit=images_per_second,
+        **given,
+    )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        totals = [found.other_dollars + model for model in (found.model_dollars, found.model_with_starts_dollars)]
+        print_lines(
+            {
+                "runs a day": f"{found.runs_per_day:g}",
+                "analyzing": f"{found.analyzing_hours:.2f} hours a day with {shown_units(found.inference_units)}",
+                "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
+                "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
+                "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
+                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3 and Step Functions",
+            }
+        )
+        if totals[1] > found.always_on_dollars:
+            click.echo("With billed starts this is more than a model that is always on: run less often.")
+    if found.is_too_much:
+        units = math.ceil(found.analyzing_hours * found.inference_units / 24)
+        raise OperatorError(
+            f"The images of a day take {found.analyzing_hours:.1f} hours. They need at least {shown_units(units)}."
+        )
