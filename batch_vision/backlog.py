@@ -25,7 +25,7 @@ class Waiting:
     is_at_least: bool
 
     def __str__(self) -> str:
-        return f"{self.images:,}{' or more' if self.is_at_least else ''}"
+        return f"{self.images:,}{' or more' if self.is_at_least else ''} object{'' if self.images == 1 else 's'}"
 
 
 def count_waiting(s3: S3Client, bucket: str, prefix: str) -> Waiting:

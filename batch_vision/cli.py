@@ -174,9 +174,9 @@ def shown_time(moment: datetime) -> str:
     return f"{to_text(moment)[:19].replace('T', ' ')}Z"
 
 
-def shown_units(units: int) -> str:
-    """Write a number of inference units for people."""
-    return f"{units} inference unit{'' if units == 1 else 's'}"
+def shown_number(number: int, noun: str) -> str:
+    """Write a number of things for people."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shown_duration(duration: timedelta) -> str:
@@ -203,15 +203,14 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     else:
-        counts = found.messages
         print_lines(
             {
                 "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
                 "model": f"{_model_words(found.model)}  ({stack.backend.model_id})",
                 "event source": found.mapping_state,
                 "schedule": f"{found.schedule_expression}{'' if found.is_schedule_enabled else ' (disabled)'}",
-                "waiting": f"{found.waiting} objects in {stack.source_bucket_name}",
-                "queue": f"{counts['visible']} messages, {counts['in_flight']} in flight, {counts['delayed']} delayed",
+                "waiting": f"{found.waiting} in {stack.source_bucket_name}",
+                "queue": ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.messages.items()),
                 "dead letters": str(found.dead_letters),
                 "runs": "" if found.runs else "none yet",
             }
@@ -229,7 +228,7 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
 def _model_words(model: ModelStatus | BatchVisionError) -> str:
     if isinstance(model, BatchVisionError):
         return "?"
-    units = f", {shown_units(model.inference_units)}" if model.inference_units else ""
+    units = f", {shown_number(model.inference_units, 'inference unit')}" if model.inference_units else ""
     return f"{model.service_status}{units if model.state in status_module.ON else ''}"
 
 
@@ -248,9 +247,10 @@ def _print_run(run: Run) -> None:
 @json_option
 @on_stack
 def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
-    """Put dead letters back on the queue, or rejected images back into the source bucket.
+    """Give dead letters, or rejected images, another try.
 
-    The next run takes them. Nothing is lost when this is interrupted: call it again. A dead letter whose image is no
+    Dead letters go back to the queue, rejected images (--rejected) to the source bucket, as new uploads; the next run
+    takes them. Nothing is lost when this is interrupted: call it again. A dead letter whose image is no
     longer in the source bucket is dropped. A rejected image leaves the rejected ones when its copy is in the source
     bucket; one that was uploaded again since is left as it is.
 
@@ -276,16 +276,21 @@ def _retry_dead_letters(stack: Stack, as_json: bool) -> bool:
         print_json(asdict(answer))
         return answer.is_good
     if answer.moved:
-        good(f"{answer.moved} messages are on the queue again. {_NEXT}")
+        good(f"{shown_number(answer.moved, 'message')} back on the queue. {_NEXT}")
     if answer.dropped:
-        good(f"{answer.dropped} messages were dropped: their images are no longer in {stack.source_bucket_name}")
+        good(
+            f"{shown_number(answer.dropped, 'message')} dropped: the images are no longer in {stack.source_bucket_name}"
+        )
     if answer.failed_again:
         bad(
-            f"{answer.failed_again} messages came back to the dead-letter queue while this went on",
+            f"{shown_number(answer.failed_again, 'message')} came back to the dead-letter queue while this went on",
             "What makes them fail is not mended: look at the log of the analyzing function first.",
         )
     elif answer.left:
-        bad(f"{answer.left} messages are left", "Somebody else is receiving them, or the count is late: retry again.")
+        bad(
+            f"{shown_number(answer.left, 'message')} left",
+            "Somebody else is receiving them, or the count is late: retry again.",
+        )
     if not answer.moved + answer.dropped + answer.left:
         good("The dead-letter queue is empty.")
     return answer.is_good
@@ -299,7 +304,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         print_json(asdict(answer))
         return answer.is_good
     if answer.retried:
-        good(f"{answer.retried} images are in {stack.source_bucket_name} again. {_NEXT}")
+        good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_NEXT}")
     for why, keys in answer.skipped.items():
         click.echo(f"- {len(keys)} left: {SKIPPED[why]}")
         _print_few(keys)
@@ -364,7 +369,7 @@ def _print_ended(stack: Stack, ended: Run) -> None:
         }
         if (seconds := summary["model_on_seconds"]) is not None:
             units = summary["inference_units"] or stack.settings.min_inference_units
-            lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_units(units)}"
+            lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
             lines["cost"] = f"up to ${model_dollars(seconds * units):.4f}"
         print_lines(lines)
     if remedy := ended.remedy(stack):
@@ -394,9 +399,9 @@ def _counted(counts: dict[str, int]) -> str:
 @json_option
 @on_stack
 def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_json: bool) -> None:
-    """Upload the files of FOLDER, and of the folders in it, to be analyzed.
+    """Upload a folder of images to be analyzed.
 
-    The key of each is its path within FOLDER. Hidden files are left out. Interrupted, call it again: what was uploaded
+    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files are left out. Interrupted, call it again: what was uploaded
     before and has not changed since is skipped, even if it was analyzed meanwhile. What was uploaded is written down
     in ~/.local/state/batch-vision.
     """
@@ -412,16 +417,20 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_js
     try:
         with display().step("Uploading") as step:
             plan.run(lambda done: step.progress(done, len(plan.files), ""))
-            step.done(f"{plan.uploaded} files")
+            step.done(shown_number(plan.uploaded, "file"))
     except KeyboardInterrupt as error:
         left = len(plan.files) - plan.uploaded
         raise KeyboardInterrupt(
-            f"interrupted: {plan.uploaded} files uploaded, {left} left. Call it again to go on."
+            f"interrupted: {shown_number(plan.uploaded, 'file')} uploaded, {left:,} left. Call it again to go on."
         ) from error
     if as_json:
         print_json({"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name})
     else:
-        good(f"{plan.uploaded} files are in {stack.source_bucket_name}. {_NEXT}" if plan.uploaded else "nothing is new")
+        good(
+            f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_NEXT}"
+            if plan.uploaded
+            else "nothing is new"
+        )
         if plan.skipped:
             click.echo(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
 
@@ -472,7 +481,9 @@ def results(
         for line in chosen:
             click.echo(_shown_line(line))
             number += 1
-        click.echo(f"{number} results finished from {shown_time(begin)} until {shown_time(end)}", err=True)
+        click.echo(
+            f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True
+        )
 
 
 def _shown_line(line: dict[str, Any]) -> str:
@@ -488,11 +499,11 @@ def _shown_line(line: dict[str, Any]) -> str:
 def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
     with display().step("Downloading") as step:
         answer = download(stack, lines, folder, lambda done: step.progress(done, len(lines), ""))
-        step.done(f"{answer.images} images", is_good=not answer.failed)
+        step.done(shown_number(answer.images, "image"), is_good=not answer.failed)
     if as_json:
         print_json(asdict(answer))
     else:
-        good(f"{answer.images} images with their results are in {folder}")
+        good(f"{shown_number(answer.images, 'image')} with their results in {folder}")
         if answer.replaced:
             click.echo(f"- {len(answer.replaced)} have been uploaded and analyzed again, or retried, since:")
             _print_few(answer.replaced)
@@ -592,7 +603,7 @@ def cost(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Estimate what a day costs, and what it would with the model always on.
+    r"""Estimate what a day costs, against a model always on.
 
     \b
     unit-hours = images / throughput + runs x (start + overhead) x units
@@ -611,11 +622,12 @@ def cost(
     if as_json:
         print_json(found.to_json())
     else:
+        units = shown_number(found.inference_units, "inference unit")
         totals = [found.other_dollars + model for model in (found.model_dollars, found.model_with_starts_dollars)]
         print_lines(
             {
                 "runs a day": f"{found.runs_per_day:g}",
-                "analyzing": f"{found.analyzing_hours:.2f} hours a day with {shown_units(found.inference_units)}",
+                "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
                 "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
                 "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
                 "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
@@ -625,7 +637,7 @@ def cost(
         if totals[1] > found.always_on_dollars:
             click.echo("With billed starts this is more than a model that is always on: run less often.")
     if found.is_too_much:
-        units = math.ceil(found.analyzing_hours * found.inference_units / 24)
+        needed = math.ceil(found.analyzing_hours * found.inference_units / 24)
         raise OperatorError(
-            f"The images of a day take {found.analyzing_hours:.1f} hours. They need at least {shown_units(units)}."
+            f"The images of a day take {found.analyzing_hours:.1f} hours. Give at least --inference-units {needed}."
         )

@@ -58,7 +58,7 @@ class Status:
             name = self.stack.analyze_images_function_name
             found.append(
                 Problem(
-                    f"{self.dead_letters} messages in the dead-letter queue: their images were tried too often",
+                    f"dead letters: {self.dead_letters} in the dead-letter queue; their images were tried too often",
                     f"See what failed (aws logs tail /aws/lambda/{name} --since 1d --filter-pattern WARNING), mend it,"
                     " then: batch-vision retry",
                 )
