@@ -37,7 +37,7 @@ local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
-OPERATE = $(if $(STACK)$(OUTPUTS),,if [ -f build/local/env ]; then source build/local/env; fi;) \
+OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/local/env ]; then source build/local/env; fi;) \
 	$(PYTHON) -m batch_vision
 CHOSEN = $(if $(STACK),--stack "$(STACK)") $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
 

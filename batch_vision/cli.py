@@ -401,9 +401,9 @@ def _counted(counts: dict[str, int]) -> str:
 def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_json: bool) -> None:
     """Upload a folder of images to be analyzed.
 
-    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files are left out. Interrupted, call it again: what was uploaded
-    before and has not changed since is skipped, even if it was analyzed meanwhile. What was uploaded is written down
-    in ~/.local/state/batch-vision.
+    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files are left out.
+    Interrupted, call it again: what was uploaded before and has not changed since is skipped, even if it was analyzed
+    meanwhile. What was uploaded is written down in ~/.local/state/batch-vision.
     """
     source_prefix = stack.settings.source_prefix
     prefix = source_prefix if prefix is None else prefix

@@ -38,7 +38,7 @@ SKIPPED = {
     "superseded": "a newer upload of the same key is there",
     "unfinished": "it is still in the source bucket, where the next run finishes it",
     "foreign": "it comes from another bucket or prefix than the stack has now",
-    "changed": "a run changed it this moment; try again",
+    "changed": "a run, or another retry, changed it this moment; see with another retry",
     "image_missing": "its image is not in the final bucket",
 }
 
@@ -128,24 +128,26 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
         return "superseded", key
     if image is None and not is_repeated:
         return "image_missing", key
-    if not is_repeated and image is not None:
-        _copy_back(stack, image, image_key, source)
+    if not is_repeated and image is not None and found(_copy_back, stack=stack, image=image, result=result) is None:
+        return "changed", key
     if image is not None:
         s3.delete_object(Bucket=final, Key=image_key, VersionId=image["VersionId"])
     s3.delete_object(Bucket=final, Key=result_key, VersionId=result_version)
     return "retried", key
 
 
-def _copy_back(stack: Stack, image: Any, image_key: str, source: Any) -> None:
+def _copy_back(stack: Stack, image: Any, result: Any) -> bool:
+    source = result["source"]
     kept = {name: image[name] for name in _KEPT_HEADERS if name in image}
     stack.s3.copy(
-        {"Bucket": stack.final_bucket_name, "Key": image_key, "VersionId": image["VersionId"]},
+        {"Bucket": stack.final_bucket_name, "Key": result["image_key"], "VersionId": image["VersionId"]},
         stack.source_bucket_name,
         source["key"],
         ExtraArgs=kept
         | {"MetadataDirective": "REPLACE", "Metadata": image["Metadata"] | {_RETRY_MARK: source["version_id"]}},
         Config=_COPYING,
     )
+    return True
 
 
 def _has_newer_result(stack: Stack, source: Any) -> bool:

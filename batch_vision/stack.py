@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from lambdas.shared.errors import SettingsError
 from lambdas.shared.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mypy_boto3_events import EventBridgeClient
@@ -78,7 +80,9 @@ class Stack:
     @cached_property
     def backend(self) -> Backend:
         """The model that the stack uses."""
-        return make_backend(self.settings)
+        # The backends make their clients from the environment, and botocore reads this variable only.
+        with _environment(AWS_DEFAULT_REGION=self.region):
+            return make_backend(self.settings)
 
     @cached_property
     def s3(self) -> S3Client:
@@ -124,8 +128,7 @@ def find_by_outputs(path: Path) -> Stack:
             f" terraform output -json > {path}"
         )
     region, account_id = arn[3], arn[4]
-    _use_region(region)
-    own_account_id = _caller()["Account"]
+    own_account_id = _caller(region)["Account"]
     if account_id != own_account_id:
         raise UnreachableError(
             f"{path} is of a stack in account {account_id}, and your credentials are of account {own_account_id}."
@@ -155,8 +158,7 @@ def find_by_name(name: str) -> Stack:
             "No AWS Region is set, and a stack's name alone does not tell it. Set AWS_REGION, or a profile with a"
             " Region as AWS_PROFILE."
         )
-    _use_region(region)
-    caller = _caller()
+    caller = _caller(region)
     account_id, partition = caller["Account"], caller["Arn"].split(":")[1]
     function_name = f"{name}-analyze-images"
     told_by = f"--stack {name}"
@@ -202,13 +204,22 @@ def _read_outputs(path: Path) -> dict[str, str]:
     return {name: found[name] for name in OUTPUT_NAMES}
 
 
-def _use_region(region: str) -> None:
-    # The backends make their clients from the environment, and botocore reads this variable only.
-    os.environ["AWS_DEFAULT_REGION"] = region
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-def _caller() -> Any:
-    return boto3.client("sts", config=RETRYING).get_caller_identity()
+def _caller(region: str) -> Any:
+    return boto3.client("sts", region_name=region, config=RETRYING).get_caller_identity()
 
 
 def _queue_url(name: str, region: str) -> str:
