@@ -37,6 +37,8 @@ PHASES = {
     "GetTriggerToClose": "closing the event source mapping",
     "DisableTrigger": "closing the event source mapping",
     "WaitForDisabled": "closing the event source mapping",
+    "CountMessagesInFlight": "finishing what is in flight",
+    "WaitForInFlight": "finishing what is in flight",
     "StopModel": "stopping the model",
     "WaitForStop": "stopping the model",
     "SummarizeRun": "summing up",
