@@ -36,6 +36,19 @@ local-down: $(DEV) ## stop what local-up started
 local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
 
+# The stack that STACK=name or OUTPUTS=file names; without either, the local one.
+OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/local/env ]; then source build/local/env; fi;) \
+	$(PYTHON) -m batch_vision
+CHOSEN = $(if $(STACK),--stack "$(STACK)") $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
+
+.PHONY: status
+status: $(DEV) ## how a stack is, and what is wrong [STACK=name or OUTPUTS=file]
+	@$(OPERATE) status $(CHOSEN)
+
+.PHONY: redrive
+redrive: $(DEV) ## put the dead letters of a stack back on its queue [STACK=name or OUTPUTS=file]
+	@$(OPERATE) retry $(CHOSEN)
+
 .PHONY: package
 package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions
 	@$(PYTHON) -m lambdas.package

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from batch_vision.display import Display
+from batch_vision.errors import OperatorError
+from batch_vision.folders import find_files
 from local import config, environment, run
-from local.display import Display
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder
 from local.errors import LocalError
-from local.images import check_out, download, find_images, upload
+from local.images import check_out, download, upload
 from local.terraform import check_module
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def main() -> None:
 def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
     _check_backend(backend)
-    found = find_images(images, "IMAGES")
+    found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
     if not is_default_out:
@@ -117,7 +119,7 @@ def _check_backend(name: str) -> None:
 
 
 def _check_labelled(folder: Path) -> None:
-    find_images(folder, "LABELLED")
+    find_files(folder, f"LABELLED={folder}")
     try:
         learn_folder(folder)
     except ConfigurationError as error:
@@ -137,7 +139,7 @@ def _guarded() -> None:
         main(standalone_mode=False)
     except click.ClickException as error:
         sys.exit(f"batch-vision: {error.format_message()}")
-    except (LocalError, EmulatorError, BotoCoreError, ClientError, OSError) as error:
+    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError, OSError) as error:
         sys.exit(f"batch-vision: {error}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")

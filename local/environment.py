@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from local.display import Display
+    from batch_vision.display import Display
 
 OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
 ENV_FILE = config.LOCAL_BUILD / "env"

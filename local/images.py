@@ -1,14 +1,16 @@
-"""The user's folder of images: what is in it, its way into the source bucket, and the results' way back."""
+"""The way of the user's images into the source bucket, and the results' way back."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.folders import upload_files
 from local.errors import LocalError
 
 if TYPE_CHECKING:
@@ -17,35 +19,6 @@ if TYPE_CHECKING:
     from local.environment import Environment
 
 _PARALLEL = 8
-
-
-def find_images(folder: Path, variable: str) -> dict[str, Path]:
-    """List the files of a folder and of those below it, by the key that each will have; hidden ones are left out.
-
-    Raises
-    ------
-    LocalError
-        The folder does not exist, is none, or holds no file; the message names the make argument.
-    """
-    if not folder.exists():
-        raise LocalError(f"{variable}={folder} does not exist. Give the path of a folder with images.")
-    if not folder.is_dir():
-        raise LocalError(f"{variable}={folder} is not a folder. Give the path of a folder with images.")
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        try:
-            relative.as_posix().encode()
-        except UnicodeEncodeError as error:
-            raise LocalError(
-                f"{variable}={folder} holds {relative.as_posix()!r}, whose name is not UTF-8, as keys of S3 are."
-                " Rename it."
-            ) from error
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            found[relative.as_posix()] = path
-    if not found:
-        raise LocalError(f"{variable}={folder} holds no file. Put images into it, or give another folder.")
-    return found
 
 
 def check_out(folder: Path) -> None:
@@ -58,12 +31,13 @@ def check_out(folder: Path) -> None:
 
 def upload(environment: Environment, images: Mapping[str, Path], progress: Callable[[int, int, str], None]) -> None:
     """Upload all images, several at a time."""
-    s3, bucket = environment.client("s3"), environment.output("source_bucket_name")
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        jobs = {pool.submit(s3.upload_file, str(path), bucket, key): key for key, path in images.items()}
-        for done, job in enumerate(as_completed(jobs), start=1):
-            job.result()
-            progress(done, len(jobs), jobs[job])
+    done = count(1)
+    upload_files(
+        environment.client("s3"),
+        environment.output("source_bucket_name"),
+        images,
+        ends=lambda key: progress(next(done), len(images), key),
+    )
 
 
 @dataclass

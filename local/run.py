@@ -7,6 +7,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from batch_vision import runs
+from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS, model_dollars
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -15,38 +17,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from local.display import Step
+    from batch_vision.display import Step
     from local.environment import Environment
     from local.images import Results
 
-# Amazon Rekognition pricing, us-east-1, 2026-11-20: from the start of the model to its stop.
-PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS = 4.00
-
 _POLL_SECONDS = 0.5
 _LONGEST_RUN_SECONDS = 6 * 3600
-
-# The states of state_machine.asl.json in the words of a progress display.
-_PHASES = {
-    "StartModel": "starting the model",
-    "WaitForModel": "starting the model",
-    "GetTrigger": "opening the event source mapping",
-    "EnableTrigger": "opening the event source mapping",
-    "WaitForTrigger": "opening the event source mapping",
-    "WaitForProgress": "analyzing images",
-    "CheckProgress": "analyzing images",
-    "RequeueImages": "putting images without a message back on the queue",
-    "GetTriggerToClose": "closing the event source mapping",
-    "DisableTrigger": "closing the event source mapping",
-    "WaitForDisabled": "closing the event source mapping",
-    "StopModel": "stopping the model",
-    "WaitForStop": "stopping the model",
-    "SummarizeRun": "summing up",
-}
-
-
-def cost_dollars(unit_seconds: float) -> float:
-    """Give AWS's price of inference-unit seconds, in dollars."""
-    return unit_seconds / 3600 * PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS
 
 
 def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
@@ -62,7 +38,7 @@ def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
         stateMachineArn=environment.output("state_machine_arn"), name=f"local-run-{uuid.uuid4()}"
     )["executionArn"]
     deadline = time.monotonic() + _LONGEST_RUN_SECONDS
-    phase = "checking for work"
+    position = None
     while True:
         described: dict[str, Any] = workflow.describe_execution(executionArn=arn)
         if described["status"] != "RUNNING":
@@ -70,15 +46,13 @@ def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
         if time.monotonic() > deadline:
             workflow.stop_execution(executionArn=arn)
             raise LocalError(f"The run did not end within {_LONGEST_RUN_SECONDS // 3600} hours and was stopped.")
-        history = workflow.get_execution_history(executionArn=arn, reverseOrder=True, maxResults=20)["events"]
-        entered = (
-            event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event
-        )
-        phase = next((_PHASES[name] for name in entered if name in _PHASES), phase)
+        position = runs.position(workflow, arn, position)
         left = s3.list_objects_v2(Bucket=environment.output("source_bucket_name"))["KeyCount"]
         model = environment.model()
-        cost = cost_dollars(model["billed_unit_seconds"])
-        step.progress(max(0, images - left), images, f"{phase}, model {model['status']}, cost so far ${cost:.4f}")
+        cost = model_dollars(model["billed_unit_seconds"])
+        step.progress(
+            max(0, images - left), images, f"{position.phase}, model {model['status']}, cost so far ${cost:.4f}"
+        )
         time.sleep(_POLL_SECONDS)
 
 
@@ -105,11 +79,11 @@ def report(
         lines["label is the folder's name"] = f"{agreeing} of {named}"
     if summary.get("model_on_seconds") is not None:
         lines["model on"] = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
-    price = f"${PRICE_PER_INFERENCE_UNIT_HOUR_DOLLARS:.2f} an hour for each inference unit"
+    price = f"${INFERENCE_UNIT_HOUR_DOLLARS:.2f} an hour for each inference unit"
     times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
     lines |= {
         "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
-        "would cost on AWS": f"${cost_dollars(billed):.4f} at {price} ({times})",
+        "would cost on AWS": f"${model_dollars(billed):.4f} at {price} ({times})",
         "results": str(out),
     }
     console.print()

@@ -22,10 +22,12 @@ _LONGEST_SUFFIX_BYTES = 16
 
 def names_for(image: SourceImage) -> tuple[str, str]:
     """Give the name to use, and the one for when that is taken."""
-    usual = image.key
-    if len(usual.encode()) > _NAME_LIMIT_BYTES:
-        usual = _hashed(image.key, image.key)
-    return usual, _hashed(image.key, f"{image.key}\0{image.version_id}")
+    return usual_name(image.key), _hashed(image.key, f"{image.key}\0{image.version_id}")
+
+
+def usual_name(key: str) -> str:
+    """Give the name that the newest upload of a key has."""
+    return key if len(key.encode()) <= _NAME_LIMIT_BYTES else _hashed(key, key)
 
 
 def same_names_lock(key: str) -> str:

@@ -125,7 +125,7 @@ def assess(
         raise errors.DeadLettersError(
             f"{objects.total} objects are left in the source bucket, none has a message on the queue, and the"
             f" dead-letter queue holds {dead_letters} messages. See the log of analyze-images for what failed; when it"
-            " is mended, move the messages back (SQS console: Start DLQ redrive)."
+            " is mended, bring the messages back: batch-vision retry (or make redrive)."
         )
     if objects.total == 0 and total == 0:
         state = "drained"

@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from batch_vision import dead_letters, stop
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
 from lambdas.shared.events import SourceImage
 from lambdas.shared.settings import Settings
+from local.config import PROJECT_VERSION_ARN, REPOSITORY
+from local.emulator.client import EmulatorClient
+from local.emulator.labelled import learn_folder
+from local.emulator.server import Emulator, EmulatorServer
+from local.emulator.settings import Settings as EmulatorSettings
+from tests.unit.tool_stack import ENVIRONMENT, Deployed
 
+SAMPLES = REPOSITORY / "local" / "samples" / "labelled"
 NOW = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
-
-ENVIRONMENT = {
-    "SOURCE_BUCKET_NAME": "source",
-    "SOURCE_PREFIX": "",
-    "FINAL_BUCKET_NAME": "final",
-    "BACKEND": "rekognition_custom_labels",
-    "BACKEND_SETTINGS": (
-        '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'
-        ' "project_version_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v/2"}'
-    ),
-    "MIN_CONFIDENCE_PERCENT": "",
-    "MIN_INFERENCE_UNITS": "1",
-    "MAX_INFERENCE_UNITS": "3",
-    "IMAGES_PER_INFERENCE_UNIT": "100",
-    "REQUEUE_LIMIT_IMAGES": "1000",
-}
 
 DETECTION = Detection(
     predictions=[Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)), Prediction("stain", 20.0)],
@@ -115,3 +108,34 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
         return SourceImage("source", key, answer["VersionId"], answer["ETag"].strip('"'), len(content), at)
 
     return put
+
+
+class NoReader:
+    def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
+        raise AssertionError("nothing is detected in unit tests")
+
+
+@pytest.fixture(scope="session")
+def running_emulator() -> Iterator[EmulatorClient]:
+    """An emulator whose models start and stop at once."""
+    settings = EmulatorSettings(start_seconds=0, stop_seconds=0)
+    emulator = Emulator(
+        learn_folder(SAMPLES), NoReader(), settings=settings, project_version_arns=[PROJECT_VERSION_ARN]
+    )
+    with EmulatorServer(emulator) as client:
+        yield client
+
+
+@pytest.fixture
+def deployed(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    """A deployed stack, for the operator's tool."""
+    running_emulator.reset()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", running_emulator.url)
+    # Nothing settles late here.
+    monkeypatch.setattr(dead_letters, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(dead_letters, "_SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(stop, "_SETTLE_SECONDS", 0)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with mock_aws(config={"lambda": {"use_docker": False}}):
+        yield Deployed(running_emulator, tmp_path / "outputs.json")

@@ -5,30 +5,32 @@ from typing import Any
 
 import pytest
 
+from batch_vision.errors import WrongInputError
+from batch_vision.folders import find_files
+from batch_vision.prices import model_dollars
 from local.errors import LocalError
-from local.images import Results, check_out, find_images
-from local.run import cost_dollars
+from local.images import Results, check_out
 
 
 def test_files_are_found_by_the_key_they_will_have(tmp_path: Path) -> None:
     for name in ("a.jpg", "b c/d+e.PNG", "b c/.DS_Store", ".hidden/f.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert list(find_images(tmp_path, "IMAGES")) == ["a.jpg", "b c/d+e.PNG", "notes.txt"]
+    assert list(find_files(tmp_path, "IMAGES")) == ["a.jpg", "b c/d+e.PNG", "notes.txt"]
 
 
 def test_a_wrong_folder_is_named_with_its_make_argument(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     for name, problem in {"none": "does not exist", "file": "is not a folder", "empty": "holds no file"}.items():
-        with pytest.raises(LocalError, match=rf"IMAGES=.*{name} {problem}"):
-            find_images(tmp_path / name, "IMAGES")
+        with pytest.raises(WrongInputError, match=rf"IMAGES=.*{name} {problem}"):
+            find_files(tmp_path / name, f"IMAGES={tmp_path / name}")
 
 
 def test_a_name_that_can_be_no_key_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad\udcff.jpg").write_bytes(b"x")
-    with pytest.raises(LocalError, match="not UTF-8"):
-        find_images(tmp_path, "IMAGES")
+    with pytest.raises(WrongInputError, match="not UTF-8"):
+        find_files(tmp_path, "IMAGES")
 
 
 def test_results_go_to_an_empty_folder_only(tmp_path: Path) -> None:
@@ -72,5 +74,5 @@ def test_results_are_counted() -> None:
 
 
 def test_the_price_is_four_dollars_an_hour_for_each_unit() -> None:
-    assert cost_dollars(3600) == pytest.approx(4.0)
-    assert cost_dollars(2 * 90) == pytest.approx(0.2)
+    assert model_dollars(3600) == pytest.approx(4.0)
+    assert model_dollars(2 * 90) == pytest.approx(0.2)

@@ -16,7 +16,7 @@ from lambdas.backends.registry import make_backend
 from lambdas.shared import errors
 from lambdas.shared.clients import NOT_RETRYING
 from lambdas.shared.settings import Settings
-from tests.unit.conftest import ENVIRONMENT
+from tests.unit.tool_stack import ENVIRONMENT
 
 NAMES = {"ProjectName": "weld-seams", "ModelVersion": "3"}
 PNG = b"\x89PNG\r\n\x1a\n and the rest"

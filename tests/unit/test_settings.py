@@ -8,7 +8,7 @@ from lambdas.backends import registry
 from lambdas.backends.registry import backend_of_run, check_unchanged, make_backend
 from lambdas.shared.errors import BackendChangedError, SettingsError
 from lambdas.shared.settings import Settings
-from tests.unit.conftest import ENVIRONMENT
+from tests.unit.tool_stack import ENVIRONMENT
 
 
 def test_reads_every_variable() -> None:

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from local.display import Display
+from batch_vision.display import Display
 
 NOW = "analyzing images, model RUNNING, cost so far $0.0043"
 

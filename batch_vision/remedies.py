@@ -1,0 +1,76 @@
+"""What to do when a run ends badly, by the name that it ends with. docs/operations.md has the same, with more words."""
+
+from __future__ import annotations
+
+# The first sentence is what to do. FUNCTION stands for the name of the analyzing function.
+REMEDIES = {
+    "AccessDeniedError": (
+        "Give the role that the message names the permission it lacks (apply the module again if somebody changed it)."
+        " Nothing is lost; the next run goes on."
+    ),
+    "BackendChangedError": (
+        "Nothing to do: an apply changed the model during the run, and the next run analyzes the rest with the new one."
+        " To have it at once: batch-vision run --watch"
+    ),
+    "DeadLettersError": (
+        "See what failed (aws logs tail /aws/lambda/FUNCTION --since 1d --filter-pattern WARNING), mend it, then bring"
+        " the messages back: batch-vision retry"
+    ),
+    "DrainTimeoutError": (
+        "Go on with the images that are left: batch-vision run --watch."
+        " If runs do not keep up, raise max_inference_units, or drain_timeout_seconds."
+    ),
+    "ModelError": "See what the model service says in the message, then look again: batch-vision status",
+    "ModelFailedError": (
+        "Look at the model in the console of its service; when it can be started there, start a run:"
+        " batch-vision run --watch. The service, not the stack, made it fail."
+    ),
+    "ModelNotFoundError": (
+        "Put the ARNs of a model that exists, in the Region of the stack, into your tfvars and apply. The images wait."
+    ),
+    "ModelNotTrainedError": "Train the model, or put one that is trained into your tfvars and apply. The images wait.",
+    "ModelQuotaError": (
+        "Stop another model of this account, or ask AWS for a higher quota of running models or inference units, or"
+        " lower max_inference_units; then: batch-vision run --watch"
+    ),
+    "ModelStartTimeoutError": (
+        "Check that the model is off (batch-vision status), then try again: batch-vision run --watch."
+        " If the model needs longer to start, raise start_timeout_seconds."
+    ),
+    "ModelStopTimeoutError": (
+        "Stop the model now, because it may be costing money: batch-vision stop."
+        " If that does not end well either, stop it in the console of its service."
+    ),
+    "ModelUnavailableError": "Put a model that is not expired or deleted into your tfvars and apply. The images wait.",
+    "NoProgressError": (
+        "See what failed (aws logs tail /aws/lambda/FUNCTION --since 1d --filter-pattern WARNING), mend it, then:"
+        " batch-vision run --watch. Nothing is lost."
+    ),
+    "ServiceUnavailableError": "Try again: batch-vision run --watch. A service did not answer for some minutes.",
+    "SettingsError": "Apply the module again: a function's environment is not what Terraform sets.",
+    "ThrottledError": (
+        "Try again: batch-vision run --watch. If it comes back, look for what else in this account calls the service"
+        " so often."
+    ),
+    "TriggerNotDisabledError": (
+        "Close it and stop the model by hand: batch-vision stop. The event source mapping did not become Disabled."
+    ),
+    "TriggerNotEnabledError": (
+        "Look at the State and LastProcessingResult of the event source mapping"
+        " (aws lambda get-event-source-mapping --uuid …), then: batch-vision run --watch"
+    ),
+}
+
+TIMED_OUT = (
+    "Make sure that everything is off: batch-vision stop. The run reached the sum of all its bounds without ending by"
+    " itself, so it did not clean up."
+)
+OTHER = (
+    "Check that the model is off (batch-vision status), and try again: batch-vision run --watch."
+    " The error is one of AWS, not of batch-vision: its message says more."
+)
+
+
+def remedy(error_type: str, function_name: str) -> str:
+    """Say what to do about a run that ended with an error."""
+    return REMEDIES.get(error_type, OTHER).replace("FUNCTION", function_name)

@@ -1,0 +1,247 @@
+"""The operator's tool on a real stack, called as an operator calls it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import config, environment
+from tests.local.stack import Stack, Upload
+from tests.local.test_stack import picture
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
+
+BACKEND = "rekognition_custom_labels"
+COMMANDS = [["status"], ["run"], ["upload", "local/samples/pile"], ["results"], ["retry"], ["stop"]]
+
+
+@pytest.fixture(autouse=True)
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def variables(**changes: str) -> dict[str, str]:
+    """What a shell has after `source build/local/env`."""
+    return {**os.environ, **environment.CLIENT_ENVIRONMENT, **changes}
+
+
+def start(*words: str, **changes: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "batch_vision", *words],
+        cwd=config.REPOSITORY,
+        env=variables(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*words: str, **changes: str) -> tuple[int, str, str]:
+    process = start(*words, **changes)
+    printed, said = process.communicate(timeout=300)
+    assert "Traceback" not in said, said
+    return process.returncode, printed, said
+
+
+def read(*words: str) -> Any:
+    return json.loads(call(*words, "--json")[1])
+
+
+def make(target: str) -> tuple[int, str]:
+    """Call a make target, in a shell that knows nothing of the local stack."""
+    finished = subprocess.run(
+        ["make", target],
+        cwd=config.REPOSITORY,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return finished.returncode, finished.stdout + finished.stderr
+
+
+def upload(stack: Stack, folder: Path, number: int) -> None:
+    """Upload a folder with the tool, and note what was uploaded as the checks want it."""
+    for name in (f"line {n % 2}/é+{n:02}.png" for n in range(number)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(int(name[-6:-4])))
+    answer = read("upload", str(folder))
+    assert answer["uploaded"] == number
+    note(stack)
+
+
+def note(stack: Stack) -> None:
+    """Note every upload that waits and is not noted yet."""
+    known = {(noted.key, noted.version_id) for noted in stack.uploads}
+    for entry in stack._versions(stack.source):
+        identity = (entry["Key"], entry["VersionId"])
+        if identity not in known:
+            body = stack.s3.get_object(Bucket=stack.source, Key=identity[0], VersionId=identity[1])["Body"].read()
+            stack.uploads.append(Upload(*identity, hashlib.sha256(body).hexdigest()))
+
+
+def test_an_idle_stack_is_well(stack: Stack) -> None:
+    status, printed = make("status")
+    assert status == 0, printed
+    for text in (
+        "e2e, account 000000000000, us-east-1",
+        "TRAINING_COMPLETED",
+        "Disabled",
+        "rate(1 hour)",
+        "all is well",
+    ):
+        assert text in printed
+    by_name, by_outputs = read("status", "--stack", "e2e"), read("status")
+    assert by_name == by_outputs
+    assert by_name["problems"] == []
+    status, printed, _ = call("run", "--watch", "--poll-seconds", "0.5")
+    assert (status, "no image waits: the model was not started" in printed) == (0, True), printed
+    assert read("status")["runs"][0]["outcome"] == "nothing_to_do"
+    stack.check()
+
+
+def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
+    """A day of an operator: everything goes well, but for one file that is no image."""
+    pile, out = tmp_path / "pile", tmp_path / "out"
+    pile.mkdir()
+    (pile / "notes.txt").write_text("no picture")
+    (pile / "line 0").mkdir()
+    (pile / "line 0" / "é+00.png").write_bytes(picture())
+    assert read("upload", str(pile)) == {"uploaded": 2, "skipped": 0, "bucket": stack.source}
+    upload(stack, pile, 9)  # é+00.png is written once more, and the others are new
+
+    process = start("run", "--watch", "--poll-seconds", "0.5")
+    deadline = time.monotonic() + 60
+    while stack.mapping_state() != "Enabled":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    found = read("status")
+    assert (found["problems"], found["runs"][0]["outcome"], found["model"]["state"]) == ([], "running", "running")
+    joined = start("run", "--watch", "--json")  # a second operator watches the same run
+    printed, said = process.communicate(timeout=200)
+    assert process.returncode == 0, printed + said
+    assert "images processed  10\n" in printed
+    assert "images rejected   1 (InvalidImageFormatError 1)\n" in printed
+    assert "the run is done, and the model is stopped" in printed
+    assert re.search(r"cost +up to \$0\.0\d+", printed)
+    run = json.loads(joined.communicate(timeout=60)[0])
+    assert (joined.returncode, run["outcome"]) == (0, "succeeded")
+    stack.check()
+
+    assert len(read("results", "--run", run["id"])) == 11
+    labels = {line["prediction"]["name"] for line in read("results", "--status", "processed")}
+    assert labels <= set(stack.environment.model()["labels"])
+    (rejected,) = read("results", "--status", "rejected")
+    assert (rejected["key"], rejected["error_type"]) == ("notes.txt", "InvalidImageFormatError")
+    answer = read("results", "--download", str(out))
+    # The first of the two uploads of a key is a noncurrent version, or stands under a name of its own.
+    assert answer["images"] + len(answer["replaced"]) == 11
+    for path in (path for path in pile.rglob("*.png")):
+        assert (out / "processed" / path.relative_to(pile)).read_bytes() == path.read_bytes()
+
+    assert read("retry", "--rejected") == {"retried": 1, "skipped": {}}
+    assert stack.keys(stack.source) == ["notes.txt"]
+    assert stack.keys(stack.final, "rejected/") == []
+    stack.uploads = [noted for noted in stack.uploads if noted.key != "notes.txt"]  # that upload is another one now
+    note(stack)
+    assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
+    assert stack.keys(stack.final, "rejected/") == ["rejected/notes.txt", "rejected/notes.txt.json"]
+    stack.check()
+
+
+def test_dead_letters_come_back_with_make_redrive(stack: Stack, tmp_path: Path) -> None:
+    """The function lacks a permission until every message is dead; then it is mended."""
+    names = ["RedrivePolicy", "VisibilityTimeout"]
+    deployed = stack.sqs.get_queue_attributes(QueueUrl=stack.queue_url, AttributeNames=names)["Attributes"]
+    impatient = json.dumps(json.loads(deployed["RedrivePolicy"]) | {"maxReceiveCount": 2})
+    attributes = {"RedrivePolicy": impatient, "VisibilityTimeout": "1"}
+    stack.sqs.set_queue_attributes(QueueUrl=stack.queue_url, Attributes=attributes)
+    try:
+        stack.emulator.inject("DetectCustomLabels", "AccessDeniedException", probability=1.0)
+        upload(stack, tmp_path / "pile", 3)
+        status, printed, _ = call("run", "--watch", "--poll-seconds", "0.5")
+    finally:
+        stack.sqs.set_queue_attributes(QueueUrl=stack.queue_url, Attributes=deployed)
+    assert (status, "failed: DeadLettersError" in printed, "batch-vision retry" in printed) == (1, True, True), printed
+
+    status, printed = make("status")
+    assert status != 0
+    assert "dead letters: 3 in the dead-letter queue" in printed
+    assert "DeadLettersError" in printed
+    assert read("status")["dead_letters"] == 3
+    stack.check_each(left=3)
+
+    stack.emulator.clear_faults()
+    status, printed = make("redrive")
+    assert (status, "3 messages back on the queue" in printed) == (0, True), printed
+    assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
+    assert read("status")["problems"] == []
+    stack.check()
+
+
+def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, tmp_path: Path) -> None:
+    stack.emulator.set(latency_ms=2000, transactions_per_second_per_unit=3)
+    upload(stack, tmp_path / "pile", 30)
+    watching = start("run", "--watch", "--poll-seconds", "0.5")
+    deadline = time.monotonic() + 60
+    while not stack.keys(stack.final, "processed/"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+    leaving = start("run", "--watch", "--poll-seconds", "0.5")
+    time.sleep(2)
+    leaving.send_signal(signal.SIGINT)
+    assert "stopped watching; run operator-" in leaving.communicate(timeout=20)[1]
+    assert leaving.returncode == 130
+    assert read("status")["runs"][0]["outcome"] == "running"
+
+    status, printed, said = call("stop", "--poll-seconds", "0.5")
+    assert (status, "all is off" in printed) == (0, True), printed + said
+    stack.check_nothing_runs()
+    printed, _ = watching.communicate(timeout=20)
+    assert (watching.returncode, "was aborted" in printed) == (1, True)
+    left = len(stack.keys(stack.source))
+    assert 0 < left < 30
+    stack.check_each(left=left)
+    assert read("status")["problems"] == []
+
+    stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=20)
+    assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
+    stack.check()
+
+
+def test_what_is_left_on_is_seen_and_stopped(stack: Stack) -> None:
+    stack.emulator.force_status("RUNNING")
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    found = read("status")["problems"]
+    assert [problem["problem"].split(",")[0] for problem in found] == [
+        "the model is RUNNING",
+        "the event source mapping is Enabled",
+    ]
+    assert call("stop", "--poll-seconds", "0.5")[0] == 0
+    stack.check_nothing_runs()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_every_command_says_why_it_cannot_reach_a_stack(stack: Stack, words: list[str]) -> None:
+    status, printed, said = call(*words, "--stack", "other")
+    assert (status, printed, "no such stack (--stack other)" in said) == (3, "", True), said
+    status, printed, said = call(*words, "--stack", "Wrong_Name")
+    assert (status, printed, "--stack is 'Wrong_Name'" in said) == (2, "", True), said
+    nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    nobody |= {"AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_CONFIG_FILE": "/nowhere"}
+    status, printed, said = call(*words, **nobody)
+    assert (status, printed, "There are no AWS credentials" in said) == (3, "", True), said
+    status, printed, said = call(*words, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert (status, printed, "AWS does not answer" in said) == (3, "", True), said
+    assert stack.keys(stack.source) == []

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from batch_vision.cli import main
+from batch_vision.cost import estimate, runs_per_day
+from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS
+
+
+def cost(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["cost", *words])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_day_of_the_readme() -> None:
+    """24 batches of 10 minutes: 4 hours, $16; $32 to $64 with starts of 10 to 30 minutes; $96 always on."""
+    for minutes, dollars in ((10, 32), (30, 64)):
+        day = estimate(
+            4 * 3600 * 5,
+            24,
+            images_per_second_per_unit=5,
+            inference_units=1,
+            start_minutes=minutes,
+            overhead_minutes=0,
+        )
+        assert day.analyzing_hours == pytest.approx(4)
+        assert day.model_dollars == pytest.approx(16)
+        assert day.model_with_starts_dollars == pytest.approx(dollars)
+        assert day.always_on_dollars == 96
+
+
+def test_more_units_take_less_time_and_cost_the_same_but_for_starts() -> None:
+    def day(units: int) -> tuple[float, float, float]:
+        found = estimate(
+            18000, 1, images_per_second_per_unit=5, inference_units=units, start_minutes=15, overhead_minutes=0
+        )
+        return found.analyzing_hours, found.model_dollars, found.model_with_starts_dollars
+
+    assert day(1) == (1, 4, 5)
+    assert day(2) == (0.5, 4, 6)
+
+
+def test_runs_that_find_nothing_cost_no_model() -> None:
+    found = estimate(3, 24, images_per_second_per_unit=5, inference_units=1, start_minutes=15, overhead_minutes=2)
+    assert found.runs_per_day == 3
+
+
+def test_always_on_has_the_units_that_the_images_need() -> None:
+    found = estimate(
+        1_000_000, 1, images_per_second_per_unit=5, inference_units=3, start_minutes=15, overhead_minutes=2
+    )
+    assert found.always_on_dollars == 3 * 24 * INFERENCE_UNIT_HOUR_DOLLARS
+
+
+@pytest.mark.parametrize(
+    ("schedule", "ticks"), [("rate(1 hour)", 24), ("rate(30 minutes)", 48), ("rate(1 day)", 1), ("rate(2 days)", 0.5)]
+)
+def test_schedules(schedule: str, ticks: float) -> None:
+    assert runs_per_day(schedule) == ticks
+
+
+def test_the_command() -> None:
+    status, printed, _ = cost("--images-per-day", "18000")
+    assert status == 0
+    for text in (
+        "runs a day        24",
+        "1.00 hours a day with 1 inference unit",
+        "$96.00 a day",
+        "if starts are billed",
+    ):
+        assert text in printed, printed
+    status, printed, _ = cost("--images-per-day", "18000", "--runs-per-day", "200")
+    assert "run less often" in printed
+    status, printed, _ = cost("--images-per-day", "18000", "--schedule", "rate(1 day)", "--json")
+    assert json.loads(printed)["model_dollars"] == pytest.approx(4 + 2 / 60 * 4, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_status", "message"),
+    [
+        ([], 2, "--images-per-day"),
+        (["--images-per-day", "0"], 2, "--images-per-day"),
+        (["--images-per-day", "many"], 2, "'many' is not a valid integer"),
+        (["--images-per-day", "5", "--schedule", "cron(0 1 * * ? *)"], 2, "give --runs-per-day instead"),
+        (["--images-per-day", "5", "--schedule", "rate(0 hours)"], 2, "--schedule is 'rate(0 hours)'"),
+        (["--images-per-day", "5", "--schedule", "rate(1 day)", "--runs-per-day", "1"], 2, "Leave one of them out"),
+        (["--images-per-day", "1000000"], 1, "Give at least --inference-units 3"),
+    ],
+)
+def test_wrong_input_is_named(words: list[str], exit_status: int, message: str) -> None:
+    status, _, said = cost(*words)
+    assert (status, message in said) == (exit_status, True), said

@@ -1,0 +1,231 @@
+"""A stack as the operator's tool finds it: moto's services, and the emulator's model."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from click.testing import CliRunner, Result
+from moto.stepfunctions.models import stepfunctions_backends
+
+from batch_vision.cli import main
+from batch_vision.stack import Stack, find_by_name
+from lambdas.shared.catalog import catalog_key
+from lambdas.shared.times import from_text, to_text, utc_now
+from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
+from local.emulator.client import EmulatorClient
+
+ENVIRONMENT = {
+    "SOURCE_BUCKET_NAME": "source",
+    "SOURCE_PREFIX": "",
+    "FINAL_BUCKET_NAME": "final",
+    "BACKEND": "rekognition_custom_labels",
+    "BACKEND_SETTINGS": (
+        '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'
+        ' "project_version_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v/2"}'
+    ),
+    "MIN_CONFIDENCE_PERCENT": "",
+    "MIN_INFERENCE_UNITS": "1",
+    "MAX_INFERENCE_UNITS": "3",
+    "IMAGES_PER_INFERENCE_UNIT": "100",
+    "REQUEUE_LIMIT_IMAGES": "1000",
+}
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+NAME = "pile"
+SOURCE = f"{NAME}-source-{ACCOUNT_ID}-{REGION}"
+FINAL = f"{NAME}-final-{ACCOUNT_ID}-{REGION}"
+
+
+@dataclass
+class Deployed:
+    """What Terraform would have made, under the same names."""
+
+    emulator: EmulatorClient
+    outputs_file: Path
+
+    def __post_init__(self) -> None:
+        self.s3, self.sqs = boto3.client("s3"), boto3.client("sqs")
+        self.functions, self.workflow = boto3.client("lambda"), boto3.client("stepfunctions")
+        for bucket in (SOURCE, FINAL):
+            self.s3.create_bucket(Bucket=bucket)
+            self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images")["QueueUrl"]
+        self.dead_letter_queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images-dead-letter")["QueueUrl"]
+        role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        self.functions.create_function(
+            FunctionName=f"{NAME}-analyze-images",
+            Runtime="python3.13",
+            Role=role,
+            Handler="a.b",
+            Timeout=2,
+            Code={"ZipFile": _package()},
+            Environment={"Variables": self.environment()},
+        )
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])["Attributes"]
+        self.mapping_uuid = self.functions.create_event_source_mapping(
+            EventSourceArn=attributes["QueueArn"], FunctionName=f"{NAME}-analyze-images", Enabled=False
+        )["UUID"]
+        definition = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
+        self.state_machine_arn = self.workflow.create_state_machine(name=NAME, definition=definition, roleArn=role)[
+            "stateMachineArn"
+        ]
+        boto3.client("events").put_rule(Name=f"{NAME}-schedule", ScheduleExpression="rate(1 hour)")
+        self.outputs = {
+            "source_bucket_name": SOURCE,
+            "final_bucket_name": FINAL,
+            "queue_url": self.queue_url,
+            "dead_letter_queue_url": self.dead_letter_queue_url,
+            "state_machine_arn": self.state_machine_arn,
+            "schedule_rule_name": f"{NAME}-schedule",
+            "event_source_mapping_uuid": self.mapping_uuid,
+            "analyze_images_function_name": f"{NAME}-analyze-images",
+        }
+        self.write_outputs(self.outputs)
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        settings = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
+        return (
+            ENVIRONMENT
+            | {"SOURCE_BUCKET_NAME": SOURCE, "FINAL_BUCKET_NAME": FINAL, "BACKEND_SETTINGS": json.dumps(settings)}
+            | changes
+        )
+
+    def configure(self, **changes: str) -> None:
+        """Change the environment of the deployed functions."""
+        self.functions.update_function_configuration(
+            FunctionName=f"{NAME}-analyze-images", Environment={"Variables": self.environment(**changes)}
+        )
+
+    def write_outputs(self, outputs: dict[str, Any]) -> None:
+        self.outputs_file.write_text(json.dumps({name: {"value": value} for name, value in outputs.items()}))
+
+    def stack(self) -> Stack:
+        return find_by_name(NAME)
+
+    def call(self, *words: str, env: dict[str, str | None] | None = None) -> Result:
+        """Call the tool as a user does; `--outputs` is given."""
+        return CliRunner(env=env).invoke(main, [*words, "--outputs", str(self.outputs_file)])
+
+    def json(self, *words: str) -> Any:
+        result = self.call(*words, "--json")
+        assert result.exit_code in (0, 1), result.output
+        return json.loads(result.stdout)
+
+    # What is in it.
+
+    def put(self, key: str, content: bytes = b"image", bucket: str = SOURCE, **more: Any) -> str:
+        return str(self.s3.put_object(Bucket=bucket, Key=key, Body=content, **more)["VersionId"])
+
+    def keys(self, bucket: str) -> list[str]:
+        return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    def versions(self, bucket: str) -> list[tuple[str, str]]:
+        answer = self.s3.list_object_versions(Bucket=bucket)
+        assert not answer.get("DeleteMarkers")
+        return [(entry["Key"], entry["VersionId"]) for entry in answer.get("Versions", [])]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def catalog(self, finished_at: str, *lines: dict[str, Any]) -> None:
+        """Write a catalog object as a batch does."""
+        written = [{"finished_at": finished_at} | LINE | line for line in lines]
+        body = "".join(f"{json.dumps(line)}\n" for line in written)
+        self.put(catalog_key(from_text(finished_at), f"batch-{time.monotonic_ns()}"), body.encode(), FINAL)
+
+    def reject(self, key: str, content: bytes = b"broken", **source: Any) -> dict[str, Any]:
+        """Leave a rejected image as the analyzing function does, and give its result."""
+        result = {
+            "status": "rejected",
+            "source": {
+                "bucket": SOURCE,
+                "key": key,
+                "version_id": "gone-version",
+                "etag": "e",
+                "size_bytes": len(content),
+                "uploaded_at": to_text(utc_now()),
+            }
+            | source,
+            "error": {"type": "InvalidImageFormatError", "message": "no image"},
+            "image_key": f"rejected/{key}",
+        }
+        self.put(f"rejected/{key}", content, FINAL, ContentType="image/png", Metadata={"camera": "7"})
+        self.put_result(result)
+        return result
+
+    def put_result(self, result: dict[str, Any]) -> str:
+        return self.put(
+            f"{result['image_key']}.json", json.dumps(result).encode(), FINAL, Metadata={"batch-vision": "result"}
+        )
+
+    def counts(self, url: str) -> int:
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(number) for number in attributes.values())
+
+    def mapping_state(self) -> str:
+        return str(self.functions.get_event_source_mapping(UUID=self.mapping_uuid)["State"])
+
+    def execution(self, status: str = "RUNNING", **more: Any) -> str:
+        """Have an execution that ended so; moto executes nothing."""
+        arn = self.workflow.start_execution(stateMachineArn=self.state_machine_arn)["executionArn"]
+        self.end(arn, status, **more)
+        return arn
+
+    def end(self, arn: str, status: str, **more: Any) -> None:
+        machines = stepfunctions_backends[ACCOUNT_ID][REGION].state_machines
+        execution: Any = next(e for machine in machines for e in machine.executions if e.execution_arn == arn)
+        execution.status = status
+        if status != "RUNNING":
+            execution.stop_date = execution.start_date
+        for name, value in more.items():
+            setattr(execution, name, value)
+
+    def model_status(self) -> str:
+        return str(self.emulator.model(PROJECT_VERSION_ARN)["status"])
+
+    def start_model(self) -> None:
+        boto3.client("rekognition").start_project_version(ProjectVersionArn=PROJECT_VERSION_ARN, MinInferenceUnits=2)
+
+
+LINE = {
+    "key": "a.png",
+    "version_id": "v1",
+    "size_bytes": 5,
+    "status": "processed",
+    "error_type": None,
+    "image_key": "processed/a.png",
+    "backend": "rekognition_custom_labels",
+    "prediction": {"name": "crack", "confidence": 91.25},
+    "anomaly": None,
+    "attempts": 1,
+    "duration_ms": 120,
+}
+
+SUMMARY = {
+    "run_id": "r",
+    "started_at": "2026-11-20T08:00:00.000Z",
+    "ended_at": "2026-11-20T08:30:00.000Z",
+    "outcome": "succeeded",
+    "error": None,
+    "images_processed": 11,
+    "images_rejected": 1,
+    "rejected_by_reason": {"InvalidImageFormatError": 1},
+    "inference_units": 2,
+    "model_on_seconds": 900.0,
+}
+
+
+def _package() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as package:
+        package.writestr("a.py", "")
+    return content.getvalue()
