@@ -246,7 +246,11 @@ module "function" {
   statements         = local.function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
-  tags               = var.tags
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }
 
 resource "aws_lambda_event_source_mapping" "this" {
@@ -350,6 +354,8 @@ module "workflow" {
   log_level                = var.state_machine_log_level
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
   tags                     = var.tags
 }
 
@@ -362,5 +368,9 @@ module "schedule" {
   schedule_expression = var.schedule_expression
   is_enabled          = var.schedule_enabled
   state_machine_arn   = module.workflow.state_machine_arn
-  tags                = var.tags
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }
