@@ -47,13 +47,16 @@ check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform 
 	@$(VENVS)/dev/bin/mypy --no-error-summary
 	@echo "python: format, lint and types are good"
 	@$(PYTHON) -m local check-terraform
-	@$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml
+	@for folder in terraform examples/*/; do \
+		echo "policy scan of $$folder"; \
+		$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder"; \
+	done
 
 .PHONY: format
 format: $(DEV) ## format Python and Terraform
 	@$(VENVS)/dev/bin/ruff format --quiet .
 	@$(VENVS)/dev/bin/ruff check --quiet --fix .
-	@terraform fmt -recursive terraform local/terraform
+	@terraform fmt -recursive terraform local/terraform examples
 
 .PHONY: lock
 lock: $(DEV) ## resolve requirements/*.in again into hashed lock files

@@ -1,0 +1,106 @@
+"""The examples as a user copies them: planned with the real Terraform against a mocked provider."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from lambdas.package import PACKAGE, make_package
+from local import config
+from local.config import REPOSITORY
+from local.terraform import EXAMPLES, Terraform
+
+NAMES = [folder.name for folder in sorted(EXAMPLES.iterdir()) if folder.is_dir()]
+
+# What a resource is called in its account and Region, the first one that it has.
+NAME_ATTRIBUTES = ("bucket", "function_name", "alarm_name", "dashboard_name", "name")
+
+
+def lock_hashes(folder: str) -> set[str]:
+    return set(re.findall(r'"((?:zh|h1):[^"]+)"', (REPOSITORY / folder / ".terraform.lock.hcl").read_text()))
+
+
+@pytest.mark.parametrize("folder", [f"examples/{name}" for name in NAMES] + ["local/terraform"])
+def test_a_lock_file_knows_the_provider_of_every_platform(folder: str) -> None:
+    """The hashes of the release's 15 archives, as those of the module; a lock made from a mirror has one."""
+    assert lock_hashes(folder) == lock_hashes("terraform")
+    assert len([text for text in lock_hashes(folder) if text.startswith("zh:")]) == 15
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_complete(name: str) -> None:
+    for part in ("README.md", "main.tf", "outputs.tf", "terraform.tfvars.example", "variables.tf", "versions.tf"):
+        assert (EXAMPLES / name / part).is_file(), part
+    main = (EXAMPLES / name / "main.tf").read_text()
+    assert 'provider "aws"' in main
+    assert 'source = "../../terraform"' in re.sub(" +", " ", main)
+
+
+@pytest.fixture(scope="module")
+def complete_plan() -> list[dict[str, Any]]:
+    """What the example with several models in one account would make, as planned by its own test."""
+    if not PACKAGE.exists():
+        make_package()
+    folder = EXAMPLES / "complete"
+    terraform = Terraform(folder, data_directory=config.BUILD / "terraform-examples" / folder.name)
+    terraform.init()
+    finished = terraform.run("test", "-json", "-verbose", f"-var-file={folder / 'terraform.tfvars.example'}")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    for line in finished.stdout.splitlines():
+        event = json.loads(line)
+        if event["type"] == "test_plan":
+            changes: list[dict[str, Any]] = event["test_plan"]["resource_changes"]
+            return [change for change in changes if change["mode"] == "managed"]
+    raise AssertionError("no plan")
+
+
+def names_by_model(plan: list[dict[str, Any]]) -> dict[str, dict[str, set[str]]]:
+    """The names that are known before an apply: by model, then by type of resource."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for change in plan:
+        if not (match := re.match(r'module\.batch_vision\["([^"]+)"\]', change["address"])):
+            continue
+        after = change["change"]["after"]
+        name = next((after[attribute] for attribute in NAME_ATTRIBUTES if after.get(attribute)), None)
+        if name:
+            found[match[1]][change["type"]].add(name)
+    return found
+
+
+def test_two_deployments_in_one_account_share_no_name(complete_plan: list[dict[str, Any]]) -> None:
+    names = names_by_model(complete_plan)
+    assert set(names) == {"weld-seams", "bottle-caps"}
+    one, other = names["weld-seams"], names["bottle-caps"]
+    assert set(one) == set(other)
+    # Each type that has names of its own, or the test would see nothing.
+    assert set(one) >= {
+        "aws_cloudwatch_event_rule",
+        "aws_cloudwatch_log_group",
+        "aws_iam_role",
+        "aws_lambda_function",
+        "aws_s3_bucket",
+        "aws_sfn_state_machine",
+        "aws_sqs_queue",
+    }
+    for kind, taken in one.items():
+        assert not taken & other[kind], f"both deployments have a {kind} named {taken & other[kind]}"
+        assert all("weld-seams" in name for name in taken), f"a {kind} does not say whose it is: {taken}"
+
+
+def test_the_key_of_the_example_admits_every_log_group_and_source_bucket(complete_plan: list[dict[str, Any]]) -> None:
+    """What tests/plan.tftest.hcl of the example finds in the key's policy, against what the module makes."""
+    admitted = [
+        pattern
+        for model in ("weld-seams", "bottle-caps")
+        for pattern in (f"/aws/lambda/vision-{model}-*", f"/aws/vendedlogs/states/vision-{model}")
+    ]
+    groups = [c["change"]["after"]["name"] for c in complete_plan if c["type"] == "aws_cloudwatch_log_group"]
+    assert len(groups) >= 14
+    assert [name for name in groups if not any(fnmatchcase(name, pattern) for pattern in admitted)] == []
+    buckets = {c["change"]["after"]["bucket"] for c in complete_plan if c["type"] == "aws_s3_bucket"}
+    assert buckets >= {f"vision-{model}-source-111122223333-us-east-1" for model in ("weld-seams", "bottle-caps")}
