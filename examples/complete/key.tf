@@ -78,12 +78,16 @@ data "aws_iam_policy_document" "key" {
 }
 
 resource "aws_kms_key" "this" {
-  description         = "Images, results, messages and logs of ${var.name_prefix}"
-  policy              = data.aws_iam_policy_document.key.json
-  enable_key_rotation = true
-  # Without the key nobody reads an image or a result any more. Terraform removes it only after the buckets; this is the
-  # time to change one's mind, the longest that KMS gives.
+  description             = "Images, results, messages and logs of ${var.name_prefix}"
+  policy                  = data.aws_iam_policy_document.key.json
+  enable_key_rotation     = true
   deletion_window_in_days = 30
+
+  # Without the key nobody reads an image or a result any more, and `terraform destroy` would remove it although buckets
+  # that hold images stay.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "aws_kms_alias" "this" {
