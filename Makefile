@@ -8,6 +8,7 @@ IMAGES ?= local/samples/pile
 LABELLED ?= local/samples/labelled
 OUT ?= build/results
 BACKEND ?= rekognition_custom_labels
+LOCALSTACK ?= host
 PYTEST_ARGS ?=
 export LOCALSTACK_PORT EMULATOR_PORT
 
@@ -21,12 +22,12 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name]
-	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)"
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name]
-	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)"
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started
