@@ -17,6 +17,17 @@ from local.terraform import EXAMPLES, Terraform
 
 NAMES = [folder.name for folder in sorted(EXAMPLES.iterdir()) if folder.is_dir()]
 
+BOUNDARY = "arn:aws:iam::111122223333:policy/developers"
+
+# Where each type of resource names the key that encrypts it.
+KEY_ATTRIBUTES = {
+    "aws_cloudwatch_log_group": "kms_key_id",
+    "aws_lambda_function": "kms_key_arn",
+    "aws_s3_bucket_server_side_encryption_configuration": "kms_master_key_id",
+    "aws_sns_topic": "kms_master_key_id",
+    "aws_sqs_queue": "kms_master_key_id",
+}
+
 # What a resource is called in its account and Region, the first one that it has.
 NAME_ATTRIBUTES = ("bucket", "function_name", "alarm_name", "dashboard_name", "name")
 
@@ -49,7 +60,8 @@ def complete_plan() -> list[dict[str, Any]]:
     folder = EXAMPLES / "complete"
     terraform = Terraform(folder, data_directory=config.BUILD / "terraform-examples" / folder.name)
     terraform.init()
-    finished = terraform.run("test", "-json", "-verbose", f"-var-file={folder / 'terraform.tfvars.example'}")
+    options = [f"-var-file={folder / 'terraform.tfvars.example'}", f"-var=permissions_boundary_arn={BOUNDARY}"]
+    finished = terraform.run("test", "-json", "-verbose", *options)
     assert finished.returncode == 0, finished.stdout[-2000:]
     for line in finished.stdout.splitlines():
         event = json.loads(line)
@@ -104,3 +116,23 @@ def test_the_key_of_the_example_admits_every_log_group_and_source_bucket(complet
     assert [name for name in groups if not any(fnmatchcase(name, pattern) for pattern in admitted)] == []
     buckets = {c["change"]["after"]["bucket"] for c in complete_plan if c["type"] == "aws_s3_bucket"}
     assert buckets >= {f"vision-{model}-source-111122223333-us-east-1" for model in ("weld-seams", "bottle-caps")}
+
+
+def test_every_role_has_the_path_and_the_boundary(complete_plan: list[dict[str, Any]]) -> None:
+    roles = [change["change"]["after"] for change in complete_plan if change["type"] == "aws_iam_role"]
+    assert len(roles) >= 16
+    assert {(role["path"], role["permissions_boundary"]) for role in roles} == {("/vision/", BOUNDARY)}
+
+
+@pytest.mark.parametrize("kind", KEY_ATTRIBUTES)
+def test_the_key_of_the_example_reaches(complete_plan: list[dict[str, Any]], kind: str) -> None:
+    """Everything of the module that can hold what images say; the key has no ARN before the apply."""
+    changes = [change["change"] for change in complete_plan if change["type"] == kind]
+    assert changes or kind == "aws_sns_topic"
+    for change in changes:
+        assert f'"{KEY_ATTRIBUTES[kind]}": true' in json.dumps(change["after_unknown"]), change["after"]
+
+
+def test_every_log_group_has_a_retention(complete_plan: list[dict[str, Any]]) -> None:
+    groups = [change["change"]["after"] for change in complete_plan if change["type"] == "aws_cloudwatch_log_group"]
+    assert {group["retention_in_days"] for group in groups} == {400}
