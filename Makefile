@@ -8,6 +8,7 @@ IMAGES ?= local/samples/pile
 LABELLED ?= local/samples/labelled
 OUT ?= build/results
 BACKEND ?= rekognition_custom_labels
+LOCALSTACK ?= host
 PYTEST_ARGS ?=
 export LOCALSTACK_PORT EMULATOR_PORT
 
@@ -21,12 +22,12 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name]
-	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)"
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name]
-	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)"
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started
@@ -60,13 +61,16 @@ check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform 
 	@$(VENVS)/dev/bin/mypy --no-error-summary
 	@echo "python: format, lint and types are good"
 	@$(PYTHON) -m local check-terraform
-	@$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml
+	@for folder in terraform examples/*/; do \
+		echo "policy scan of $$folder"; \
+		$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder"; \
+	done
 
 .PHONY: format
 format: $(DEV) ## format Python and Terraform
 	@$(VENVS)/dev/bin/ruff format --quiet .
 	@$(VENVS)/dev/bin/ruff check --quiet --fix .
-	@terraform fmt -recursive terraform local/terraform
+	@terraform fmt -recursive terraform local/terraform examples
 
 .PHONY: lock
 lock: $(DEV) ## resolve requirements/*.in again into hashed lock files

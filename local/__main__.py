@@ -36,6 +36,10 @@ _labelled_option = click.option(
 
 _backend_option = click.option("--backend", default="rekognition_custom_labels", help="Model service.")
 
+_localstack_option = click.option(
+    "--localstack", default="host", help="How LocalStack and the emulator run: host, as processes, or docker."
+)
+
 
 @click.group()
 def main() -> None:
@@ -49,9 +53,11 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, help="Folder for the results.")
 @_backend_option
 @_labelled_option
-def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
+@_localstack_option
+def run_command(images: Path, out: Path, backend: str, labelled: Path, localstack: str) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
     _check_backend(backend)
+    in_docker = _is_docker(localstack)
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
@@ -59,7 +65,7 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path) -> None:
         check_out(out)
     display = Display()
     display.console.print(f"{len(found)} files in {images}", highlight=False)
-    stack = environment.up(display, labelled, backend=backend, dies_with_parent=True)
+    stack = environment.up(display, labelled, backend=backend, dies_with_parent=True, in_docker=in_docker)
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
     finally:
@@ -88,12 +94,14 @@ def _run(
 @main.command("up")
 @_backend_option
 @_labelled_option
-def up_command(backend: str, labelled: Path) -> None:
+@_localstack_option
+def up_command(backend: str, labelled: Path, localstack: str) -> None:
     """Start the local environment and leave it running."""
     _check_backend(backend)
+    in_docker = _is_docker(localstack)
     _check_labelled(labelled)
     display = Display()
-    environment.up(display, labelled, backend=backend, dies_with_parent=False)
+    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker)
     console = display.console
     console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
@@ -116,6 +124,12 @@ def check_terraform_command() -> None:
 def _check_backend(name: str) -> None:
     if name not in environment.MODELS:
         raise LocalError(f"BACKEND={name} is not known. Use one of: {', '.join(environment.MODELS)}.")
+
+
+def _is_docker(localstack: str) -> bool:
+    if localstack not in ("host", "docker"):
+        raise LocalError(f"LOCALSTACK={localstack} is not known. Use host, which needs no Docker, or docker.")
+    return localstack == "docker"
 
 
 def _check_labelled(folder: Path) -> None:

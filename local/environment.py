@@ -16,6 +16,7 @@ from botocore.config import Config
 
 from lambdas.package import PACKAGE, PackageError, make_package
 from local import config
+from local.docker import are_containers_up, check_docker, start_containers, stop_containers
 from local.emulator.client import EmulatorClient
 from local.errors import LocalError
 from local.localstack import check_port, find_localstack, start_localstack
@@ -140,7 +141,7 @@ def check_nothing_runs() -> None:
     LocalError
         Naming the port, what answers there, and the remedy. Nothing was started.
     """
-    if find_localstack() or find_background(EMULATOR_PID_FILE):
+    if find_localstack() or find_background(EMULATOR_PID_FILE) or are_containers_up():
         raise LocalError("The local environment is running already. Stop it with `make local-down` first.")
     check_port(config.LOCALSTACK_PORT)
     with socket.socket() as probe:
@@ -160,9 +161,10 @@ def up(
     *,
     backend: str,
     dies_with_parent: bool,
+    in_docker: bool = False,
     arguments: Mapping[str, Any] | None = None,
     emulator_settings: Mapping[str, Any] | None = None,
-    lambda_faults: Path | None = None,
+    localstack_settings: Mapping[str, str] | None = None,
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -173,11 +175,13 @@ def up(
     backend
         The model service to use.
     dies_with_parent
-        Whether everything ends with this process, even when that is killed.
+        Whether everything ends with this process, even when that is killed; containers do not.
+    in_docker
+        Whether LocalStack and the emulator run in containers, by docker-compose.localstack.yml.
     arguments, emulator_settings
         What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
-    lambda_faults
-        Folder in which tests ask for faults of the Lambdas; None for none.
+    localstack_settings
+        Variables of LocalStack itself, which tests add; not in Docker.
 
     Raises
     ------
@@ -185,10 +189,19 @@ def up(
         What is wrong and what to do; whatever had been started was stopped.
     """
     check_version()
+    if in_docker:
+        check_docker()
     check_nothing_runs()
     try:
         return _up(
-            display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {}, lambda_faults
+            display,
+            labelled,
+            backend,
+            dies_with_parent,
+            in_docker,
+            arguments or {},
+            emulator_settings or {},
+            localstack_settings or {},
         )
     except BaseException:
         down()
@@ -200,27 +213,34 @@ def _up(
     labelled: Path,
     backend: str,
     dies_with_parent: bool,
+    in_docker: bool,
     arguments: Mapping[str, Any],
     emulator_settings: Mapping[str, Any],
-    lambda_faults: Path | None,
+    localstack_settings: Mapping[str, str],
 ) -> Environment:
+    settings = EMULATOR_SETTINGS | dict(emulator_settings)
     with display.step("Packaging the Lambdas") as step:
         try:
             make_package()
         except PackageError as error:
             raise LocalError(str(error)) from error
         step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
-    with display.step("Starting the vision emulator") as step:
-        labels = _start_emulator(labelled, dict(EMULATOR_SETTINGS) | dict(emulator_settings), dies_with_parent)
-        step.done(f"labels {', '.join(labels)}, learned from {_shown(labelled)}")
-    with display.step("Starting LocalStack") as step:
-        start_localstack(
-            config.LOCALSTACK_PORT,
-            lambda_environment=EMULATED_ENDPOINTS,
-            settings={"BATCH_VISION_LAMBDA_FAULTS": str(lambda_faults)} if lambda_faults else None,
-            dies_with_parent=dies_with_parent,
-        )
-        step.done(config.LOCALSTACK_URL)
+    if in_docker:
+        with display.step("Starting LocalStack and the vision emulator in Docker") as step:
+            start_containers(labelled, settings)
+            step.done(f"{config.LOCALSTACK_URL}, labels {', '.join(_labels())}, learned from {_shown(labelled)}")
+    else:
+        with display.step("Starting the vision emulator") as step:
+            _start_emulator(labelled, settings, dies_with_parent)
+            step.done(f"labels {', '.join(_labels())}, learned from {_shown(labelled)}")
+        with display.step("Starting LocalStack") as step:
+            start_localstack(
+                config.LOCALSTACK_PORT,
+                lambda_environment=EMULATED_ENDPOINTS,
+                settings=localstack_settings,
+                dies_with_parent=dies_with_parent,
+            )
+            step.done(config.LOCALSTACK_URL)
     terraform = Terraform()
     with display.step("Applying the stack with Terraform") as step:
         shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
@@ -249,13 +269,14 @@ def down() -> bool:
         localstack.stop()
     if emulator:
         emulator.stop(_EMULATOR_STOP_SECONDS)
+    had_containers = stop_containers()
     for path in (OUTPUTS_FILE, ENV_FILE):
         path.unlink(missing_ok=True)
     shutil.rmtree(config.LOCAL_BUILD / "terraform", ignore_errors=True)
-    return bool(localstack or emulator)
+    return bool(localstack or emulator or had_containers)
 
 
-def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool) -> list[str]:
+def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool) -> None:
     EMULATOR_LOG_FILE.unlink(missing_ok=True)
     process = start_background(
         [
@@ -280,7 +301,10 @@ def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_paren
         if not process.is_running() or time.monotonic() > deadline:
             raise LocalError(f"The emulator did not start. {tail(EMULATOR_LOG_FILE).strip()}")
         time.sleep(_EMULATOR_POLL_SECONDS)
-    return list(client.model()["labels"])
+
+
+def _labels() -> list[str]:
+    return list(EmulatorClient(config.EMULATOR_URL).model()["labels"])
 
 
 def _shown(path: Path) -> str:

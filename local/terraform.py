@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lambdas.package import PACKAGE, PackageError, make_package
 from local import config
 from local.errors import LocalError
 from local.lifeline import kill_session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MODULE = config.REPOSITORY / "terraform"
+EXAMPLES = config.REPOSITORY / "examples"
 ROOT = config.REPOSITORY / "local" / "terraform"  # provider, outputs and lock file; the module call is generated
 
 _PROVIDER = Path("registry.terraform.io") / "hashicorp" / "aws"
@@ -173,7 +175,7 @@ class Terraform:
 
 
 def check_module() -> None:
-    """Check the module: format, validity and its native tests.
+    """Check the module and the examples: format, validity and native tests.
 
     Raises
     ------
@@ -182,7 +184,7 @@ def check_module() -> None:
     """
     check_version()
     module = Terraform(MODULE, data_directory=config.BUILD / "terraform-module")
-    for folder in (MODULE, ROOT):
+    for folder in (MODULE, ROOT, EXAMPLES):
         finished = module.run("fmt", "-recursive", "-check", "-diff", str(folder))
         if finished.returncode != 0:
             raise LocalError(f"`make format` would change:\n{finished.stdout}{finished.stderr}")
@@ -192,6 +194,32 @@ def check_module() -> None:
         if finished.returncode != 0:
             raise LocalError(f"terraform {command} failed:\n{finished.stdout}{finished.stderr}")
         print(f"terraform {command}: {finished.stdout.strip().splitlines()[-1]}")
+    if not PACKAGE.exists():  # the examples deploy it
+        try:
+            make_package()
+        except PackageError as error:
+            raise LocalError(str(error)) from error
+    for folder in sorted(path.parent for path in EXAMPLES.glob("*/main.tf")):
+        check_example(folder)
+
+
+def check_example(folder: Path) -> None:
+    """Validate an example, and plan it with its own `terraform.tfvars.example`.
+
+    Raises
+    ------
+    LocalError
+        Terraform's own messages.
+    """
+    example = Terraform(folder, data_directory=config.BUILD / "terraform-examples" / folder.name)
+    example.init()
+    for command in (["validate"], ["test", f"-var-file={folder / 'terraform.tfvars.example'}"]):
+        finished = example.run(*command, "-no-color")
+        if finished.returncode != 0:
+            raise LocalError(
+                f"terraform {command[0]} of examples/{folder.name} failed:\n{finished.stdout}{finished.stderr}"
+            )
+    print(f"examples/{folder.name}: {finished.stdout.strip().splitlines()[-1]}")
 
 
 def check_version() -> None:

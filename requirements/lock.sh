@@ -12,4 +12,6 @@ compile() {
 for name in lambda lambda-runtime dev policy-scan; do
     compile --universal "$name.in" --output-file "$name.txt"
 done
+# The same versions in the container as without one.
+compile --universal --constraint dev.txt emulator.in --output-file emulator.txt
 compile --exclude-newer 2026-03-05 localstack.in --output-file localstack.txt

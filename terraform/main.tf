@@ -246,7 +246,11 @@ module "function" {
   statements         = local.function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
-  tags               = var.tags
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }
 
 resource "aws_lambda_event_source_mapping" "this" {
@@ -350,6 +354,8 @@ module "workflow" {
   log_level                = var.state_machine_log_level
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
   tags                     = var.tags
 }
 
@@ -409,7 +415,11 @@ module "guard_function" {
   statements         = local.guard_statements
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
-  tags               = var.tags
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }
 
 module "guard" {
@@ -454,5 +464,9 @@ module "schedule" {
   is_enabled          = var.schedule_enabled
   # Through the watchdog, so that it is destroyed first: nothing starts a run while the last one is being stopped.
   state_machine_arn = module.guard.state_machine_arn
-  tags              = var.tags
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }

@@ -57,13 +57,42 @@ variable "force_destroy" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of a customer key for buckets, queues, alerts and logs. Its policy must admit s3.amazonaws.com (kms:GenerateDataKey, kms:Decrypt) and logs.<region>.amazonaws.com. Null leaves encryption to keys of the services, at no cost"
+  description = "ARN of a customer key for buckets, queues, alerts, logs and the environment of the functions. Its policy must admit S3 and CloudWatch Logs: examples/complete has one that does. Null leaves encryption to keys of the services, at no cost"
   type        = string
   default     = null
 
   validation {
     condition     = var.kms_key_arn == null ? true : can(regex("^arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key_arn))
     error_message = "kms_key_arn is \"${coalesce(var.kms_key_arn, "null")}\". Use the ARN of the key itself (arn:aws:kms:<region>:<account>:key/<id>), not of an alias."
+  }
+
+  validation {
+    condition     = try(split(":", var.kms_key_arn)[3], local.region) == local.region
+    error_message = "kms_key_arn is \"${coalesce(var.kms_key_arn, "null")}\", and the provider works in ${local.region}. Use a key of that Region: the services that are to encrypt with it look for it there."
+  }
+}
+
+variable "role_path" {
+  description = "Path of all roles, as in \"/apps/vision/\", for accounts whose rules go by paths. Choose it before the first apply: a new path makes the roles anew"
+  type        = string
+  default     = "/"
+  nullable    = false
+
+  validation {
+    # IAM's own rule, without the characters that are a pattern in a policy.
+    condition     = can(regex("^/([A-Za-z0-9+=,.@_-]+/)*$", var.role_path)) && length(var.role_path) <= 512
+    error_message = "role_path is \"${var.role_path}\". Use \"/\", or names between slashes that begin and end with one, as in \"/apps/vision/\", up to 512 characters."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of a policy that bounds what every role may do. It must allow what the roles are for, or runs fail. Null means no boundary"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null ? true : can(regex("^arn:[a-z0-9-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+$", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn is \"${coalesce(var.permissions_boundary_arn, "null")}\". Use the ARN of an IAM policy (arn:aws:iam::<account>:policy/<name>)."
   }
 }
 
@@ -154,6 +183,14 @@ variable "rekognition_custom_labels" {
       true,
     )
     error_message = "rekognition_custom_labels.project_version_arn is \"${try(var.rekognition_custom_labels.project_version_arn, "")}\", which is not a version of project_arn \"${try(var.rekognition_custom_labels.project_arn, "")}\". Name, account and Region of the project must be the same in both."
+  }
+
+  validation {
+    condition = try(
+      slice(split(":", var.rekognition_custom_labels.project_version_arn), 3, 5) == tolist([local.region, local.account_id]),
+      true,
+    )
+    error_message = "rekognition_custom_labels.project_version_arn is \"${try(var.rekognition_custom_labels.project_version_arn, "")}\", and the provider works in Region ${local.region} of account ${local.account_id}. Deploy where the model is: Rekognition reads images from buckets of its own Region only."
   }
 }
 

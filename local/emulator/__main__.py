@@ -25,11 +25,12 @@ from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings
 
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+# 0.0.0.0 is for a container, which is reached from outside only through ports that are published.
+HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--host", default="127.0.0.1", help="Loopback address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Loopback address to listen on; 0.0.0.0 in a container.")
 @click.option("--port", default=EMULATOR_PORT, type=click.IntRange(0, 65535), help="Port; 0 means any free one.")
 @click.option(
     "--labelled",
@@ -54,7 +55,13 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
     default=(LOOKOUT_MODEL_ARN,),
     help="A model that exists in Lookout for Vision; may be given several times.",
 )
-@click.option("--settings", "settings_json", default="{}", help="Settings to begin with, a JSON object.")
+@click.option(
+    "--settings",
+    "settings_json",
+    default="{}",
+    envvar="EMULATOR_SETTINGS",
+    help="Settings to begin with, a JSON object; also taken from EMULATOR_SETTINGS.",
+)
 def main(
     host: str,
     port: int,
@@ -106,8 +113,8 @@ def _checked_endpoint(url: str) -> str:
 
 
 def _listening(emulator: Emulator, host: str, port: int) -> EmulatorServer:
-    if host not in LOOPBACK_HOSTS:
-        raise ConfigurationError(f"--host {host!r} is not a loopback address: use one of {', '.join(LOOPBACK_HOSTS)}")
+    if host not in HOSTS:
+        raise ConfigurationError(f"--host {host!r} is not a loopback address: use one of {', '.join(HOSTS)}")
     try:
         return EmulatorServer(emulator, host, port)
     except OSError as error:

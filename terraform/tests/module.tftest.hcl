@@ -51,6 +51,11 @@ run "longest_names_fit" {
 
   variables {
     name_prefix = "abcdefghijklmnopqrstuvwxyz0"
+
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-isof-south-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-isof-south-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
   }
 
   override_data {

@@ -207,8 +207,11 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
     timeout_seconds    = 300
     environment        = { BACKEND = "any" }
     log_retention_days = 30
-    kms_key_arn        = null
+    kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
     tags               = { Project = "welds" }
+
+    role_path                = "/vision/"
+    permissions_boundary_arn = "arn:aws:iam::111122223333:policy/developers"
 
     statements = {
       StopModel = {
@@ -242,6 +245,16 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
   }
 
   assert {
+    condition     = aws_lambda_function.this.kms_key_arn == var.kms_key_arn && aws_cloudwatch_log_group.this.kms_key_id == var.kms_key_arn
+    error_message = "The environment or the log is not encrypted with the key."
+  }
+
+  assert {
+    condition     = aws_iam_role.this.path == "/vision/" && aws_iam_role.this.permissions_boundary == var.permissions_boundary_arn
+    error_message = "The role is ${aws_iam_role.this.path}${aws_iam_role.this.name}, bounded by ${aws_iam_role.this.permissions_boundary}."
+  }
+
+  assert {
     condition     = coalesce(aws_lambda_function.this.reserved_concurrent_executions, -1) == -1
     error_message = "Reserved concurrency takes from the account's other functions."
   }
@@ -265,6 +278,9 @@ run "schedule_starts_the_workflow" {
     is_enabled          = true
     state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
     tags                = {}
+
+    role_path                = "/"
+    permissions_boundary_arn = null
   }
 
   assert {
@@ -306,6 +322,9 @@ run "schedule_can_be_off" {
     is_enabled          = false
     state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
     tags                = {}
+
+    role_path                = "/"
+    permissions_boundary_arn = null
   }
 
   assert {

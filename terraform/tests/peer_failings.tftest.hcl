@@ -59,6 +59,9 @@ run "peer_failing_statements_for_all_resources_are_refused" {
     kms_key_arn        = null
     tags               = {}
 
+    role_path                = "/"
+    permissions_boundary_arn = null
+
     statements = {
       StopModel = {
         actions   = ["rekognition:StopProjectVersion"]

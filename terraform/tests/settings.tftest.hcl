@@ -40,6 +40,7 @@ run "defaults" {
       && function.settings.architectures == tolist(["arm64"])
       && function.settings.log_retention_days == 365
       && function.settings.kms_key_arn == null
+      && function.settings.environment_key_arn == null
     ])
     error_message = "The functions are ${jsonencode({ for name, function in module.function : name => function.settings })}."
   }
@@ -82,6 +83,14 @@ run "defaults" {
   }
 
   assert {
+    condition = alltrue([
+      for role in concat(values(module.function)[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      role.path == "/" && role.permissions_boundary_arn == null
+    ])
+    error_message = "A role has a path or a boundary that nobody asked for."
+  }
+
+  assert {
     condition     = module.workflow.settings.log_level == "ERROR" && module.workflow.settings.log_retention_days == 365
     error_message = "The workflow is ${jsonencode(module.workflow.settings)}."
   }
@@ -109,6 +118,8 @@ run "settings_reach_their_resources" {
     schedule_expression              = "rate(2 hours)"
     schedule_enabled                 = false
     kms_key_arn                      = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    role_path                        = "/apps/vision/"
+    permissions_boundary_arn         = "arn:aws:iam::111122223333:policy/boundaries/developers"
     tags                             = { Project = "welds" }
     log_retention_days               = 30
     force_destroy                    = true
@@ -143,15 +154,25 @@ run "settings_reach_their_resources" {
     error_message = "The schedule is ${jsonencode(module.schedule.settings)}."
   }
 
-  # Each log group and each bucket, and both queues.
+  # Each log group, each environment and each bucket, and both queues.
   assert {
     condition = toset(concat(
       values(module.function)[*].settings.kms_key_arn,
+      values(module.function)[*].settings.environment_key_arn,
       module.queue.settings.kms_key_arns,
       [module.source_bucket.settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow.settings.kms_key_arn],
       [module.alerts.settings.kms_key_arn, module.guard_function.settings.kms_key_arn],
     )) == toset([var.kms_key_arn])
     error_message = "Something is not encrypted with the customer key."
+  }
+
+  # Each role: those of the functions, of the workflow and of the schedule.
+  assert {
+    condition = alltrue([
+      for role in concat(values(module.function)[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      role.path == var.role_path && role.permissions_boundary_arn == var.permissions_boundary_arn
+    ])
+    error_message = "A role has another path, or no boundary."
   }
 
   assert {

@@ -381,7 +381,7 @@ run "takes_ordinary_forms" {
   variables {
     name_prefix         = "weld-seams-2"
     source_prefix       = "incoming/line-1_a.b/"
-    kms_key_arn         = "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/mrk-0a1b2c3d"
+    kms_key_arn         = "arn:aws-us-gov:kms:us-east-1:111122223333:key/mrk-0a1b2c3d"
     schedule_expression = "cron(0 18 ? * MON-FRI *)"
 
     # The longest key, the longest value, an empty one, and as many as may be.

@@ -173,6 +173,8 @@ run "workflow_role" {
     log_level                = "ERROR"
     log_retention_days       = 30
     kms_key_arn              = null
+    role_path                = "/"
+    permissions_boundary_arn = null
     tags                     = {}
   }
 

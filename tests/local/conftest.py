@@ -75,7 +75,7 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         dies_with_parent=True,
         arguments=ARGUMENTS,
         emulator_settings=TIMES,
-        lambda_faults=LambdaFaults.prepare(),
+        localstack_settings={"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())},
     )
     try:
         yield Stack(running, ARGUMENTS)

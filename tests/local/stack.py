@@ -120,6 +120,22 @@ class Stack:
         self.is_changed = bool(arguments)
         terraform.apply(options=options)
 
+    def planned_actions(self, *, backend: str, **arguments: Any) -> dict[str, list[str]]:
+        """What an apply with other arguments would do to each resource that it would touch, by its address."""
+        terraform = Terraform()
+        try:
+            terraform.write_root(self.arguments | choose(backend) | arguments)
+            planned = terraform.run("plan", "-input=false", "-no-color", "-out=changed.tfplan")
+            assert planned.returncode == 0, planned.stderr
+            shown = json.loads(terraform.run("show", "-json", "changed.tfplan").stdout)
+        finally:
+            terraform.write_root(self.arguments | choose(self.environment.backend))
+        return {
+            change["address"].removeprefix("module.batch_vision."): change["change"]["actions"]
+            for change in shown["resource_changes"]
+            if change["mode"] == "managed" and change["change"]["actions"] != ["no-op"]
+        }
+
     def reset(self) -> None:
         """Forget everything of the test before: its arguments, objects, messages, counters and faults."""
         if self.is_changed:

@@ -58,11 +58,11 @@ def copy_half(folder: Path, half: int) -> None:
             shutil.copyfile(path, target)
 
 
-def command(*words: str) -> subprocess.Popen[str]:
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["make", *words],
         cwd=config.REPOSITORY,
-        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -181,6 +181,7 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
         (["BACKEND=abacus"], "BACKEND=abacus is not known. Use one of: rekognition_custom_labels, lookout_for_vision"),
         (["OUT=lambdas"], "OUT=lambdas is not empty"),
         (["LOCALSTACK_PORT=high"], "LOCALSTACK_PORT is 'high'"),
+        (["LOCALSTACK=podman"], "LOCALSTACK=podman is not known. Use host, which needs no Docker, or docker"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_starts(words: list[str], message: str) -> None:
@@ -202,3 +203,41 @@ def test_a_port_in_use_is_named_and_nothing_started(images: Path, name: str, por
     assert f"ort {taken}" in printed
     assert "another program" in printed
     assert not (config.LOGS / "localstack.log").exists()
+
+
+def fake_docker(folder: Path, script: str) -> dict[str, str]:
+    """A `docker` that writes down what it is asked before it does what the script says, and where to find it."""
+    program = folder / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$*" >> {folder}/calls\n{script}\n')
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+
+def test_without_compose_nothing_is_started_and_the_remedy_named(tmp_path: Path) -> None:
+    shutil.rmtree(config.LOGS, ignore_errors=True)
+    path = fake_docker(tmp_path, "echo 'no such command: compose' >&2; exit 1")
+    status, printed = finish(command("local-up", "LOCALSTACK=docker", **path))
+    assert status != 0
+    assert "Docker has no Compose. Install its plugin, Compose 2. Or leave LOCALSTACK=docker away" in printed
+    assert "no such command: compose" in printed
+    assert "Traceback" not in printed
+    assert (tmp_path / "calls").read_text() == "compose version\n"
+    assert not config.LOGS.exists()
+
+
+def test_containers_that_do_not_answer_are_taken_down(tmp_path: Path) -> None:
+    """A Docker that says yes to everything and starts nothing."""
+    status, printed = finish(command("local-up", "LOCALSTACK=docker", **fake_docker(tmp_path, "exit 0")))
+    assert status != 0
+    assert f"127.0.0.1:{config.EMULATOR_PORT}" in printed
+    assert "Traceback" not in printed
+    compose = f"compose --file={config.REPOSITORY / 'docker-compose.localstack.yml'}"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "compose version",
+        "info",
+        f"{compose} up --build --detach --wait --wait-timeout=180",
+        f"{compose} logs --no-color",
+        f"{compose} down --volumes --remove-orphans",
+    ]
+    assert "No local environment was running" in finish(command("local-down"))[1]

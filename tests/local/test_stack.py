@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from lambdas.package import PACKAGE
 from local import config
 from local.terraform import Terraform
 from tests.local.stack import Stack
@@ -93,6 +95,45 @@ def test_a_plan_after_a_run_shows_no_changes(stack: Stack) -> None:
     stack.check()
     status, printed = Terraform().plan()
     assert status == 0, printed
+
+
+def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> None:
+    """Whatever the new model, schedule, code or setting: buckets, queues and mapping stay, and all that is in them."""
+    package = tmp_path / "lambdas.zip"
+    package.write_bytes(PACKAGE.read_bytes())
+    with zipfile.ZipFile(package, "a") as archive:
+        archive.writestr("lambdas/new.py", "")
+    actions = stack.planned_actions(
+        backend="lookout_for_vision",
+        lambda_package_path=str(package),
+        schedule_expression="cron(0 18 ? * MON-FRI *)",
+        schedule_enabled=False,
+        batch_size=20,
+        batch_window_seconds=2,
+        max_concurrency=5,
+        max_receive_count=7,
+        message_retention_seconds=86400,
+        visibility_timeout_seconds=90,
+        source_prefix="incoming/",
+        max_inference_units=3,
+        analyze_memory_mb=1024,
+        function_architecture="x86_64",
+        log_retention_days=30,
+        permissions_boundary_arn="arn:aws:iam::000000000000:policy/developers",
+        tags={"Project": "welds"},
+    )
+    # Each of these is touched, or the test would see nothing.
+    for address in (
+        "aws_lambda_event_source_mapping.this",
+        'module.function["analyze_images"].aws_lambda_function.this',
+        "module.queue.aws_s3_bucket_notification.this",
+        "module.queue.aws_sqs_queue.this",
+        "module.schedule.aws_cloudwatch_event_rule.this",
+        "module.source_bucket.aws_s3_bucket.this",
+        "module.workflow.aws_sfn_state_machine.this",
+    ):
+        assert actions.pop(address) == ["update"], address
+    assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 
 def test_two_uploads_of_one_name(stack: Stack) -> None:

@@ -78,7 +78,7 @@ def test_labelled_image_that_is_none(tmp_path: Path) -> None:
         (["--settings", '{"speed": 1}'], "'speed'"),
         (["--settings", '{"latency_ms": "fast"}'], "'fast'"),
         (["--s3-endpoint", "localhost"], "'localhost'"),
-        (["--host", "0.0.0.0"], "loopback"),
+        (["--host", "192.0.2.1"], "loopback"),
         (["--project-arn", "batch-vision"], "'batch-vision'"),
         (["--project-version-arn", "batch-vision"], "'batch-vision'"),
         (["--lookout-model-arn", "batch-vision/1"], "'batch-vision/1'"),

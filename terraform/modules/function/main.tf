@@ -43,9 +43,11 @@ data "aws_iam_policy_document" "this" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = "${var.name}-${var.region}"
-  description        = "Role of the function ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust.json
+  name                 = "${var.name}-${var.region}"
+  path                 = var.role_path
+  description          = "Role of the function ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary_arn
 
   tags = var.tags
 }
@@ -61,7 +63,7 @@ resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_115:Reserved concurrency would take from small accounts; the event source mapping bounds the analyzing function
   #checkov:skip=CKV_AWS_116:SQS has its dead-letter queue, the workflow its Catch, and the watchdog its next tick
   #checkov:skip=CKV_AWS_117:It calls AWS services only, and a VPC would add the cost of endpoints
-  #checkov:skip=CKV_AWS_173:The environment holds names and numbers, no secret; Lambda encrypts it with its own key
+  #checkov:skip=CKV_AWS_173:The environment holds names and numbers, no secret; Lambda encrypts it with its own key unless kms_key_arn names a customer key
   #checkov:skip=CKV_AWS_272:Who builds the zip also applies it
   function_name    = var.name
   description      = var.description
@@ -74,6 +76,9 @@ resource "aws_lambda_function" "this" {
   architectures = [var.architecture]
   memory_size   = var.memory_mb
   timeout       = var.timeout_seconds
+  # For the environment. Whoever applies this needs kms:CreateGrant on it: Lambda grants its use to the role, whose own
+  # policy does not name the key for that.
+  kms_key_arn = var.kms_key_arn
 
   environment {
     variables = var.environment

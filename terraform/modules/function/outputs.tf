@@ -20,6 +20,8 @@ output "settings" {
     reserved_concurrency = aws_lambda_function.this.reserved_concurrent_executions
     log_retention_days   = aws_cloudwatch_log_group.this.retention_in_days
     kms_key_arn          = aws_cloudwatch_log_group.this.kms_key_id
+    environment_key_arn  = aws_lambda_function.this.kms_key_arn
+    role                 = { path = aws_iam_role.this.path, permissions_boundary_arn = aws_iam_role.this.permissions_boundary }
     tags                 = [aws_lambda_function.this.tags, aws_iam_role.this.tags, aws_cloudwatch_log_group.this.tags]
   }
 }

@@ -73,7 +73,18 @@ variable "log_retention_days" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the customer key that encrypts the log; null lets CloudWatch Logs encrypt it with its own keys"
+  description = "ARN of the customer key that encrypts the log and the environment; null lets CloudWatch Logs and Lambda encrypt them with their own keys"
+  type        = string
+}
+
+variable "role_path" {
+  description = "Path of the role"
+  type        = string
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of the policy that bounds what the role may do; null for none"
   type        = string
 }
 

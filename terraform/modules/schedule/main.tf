@@ -42,9 +42,11 @@ data "aws_iam_policy_document" "this" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = "${var.name}-${var.region}"
-  description        = "Role of the EventBridge rule ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust.json
+  name                 = "${var.name}-${var.region}"
+  path                 = var.role_path
+  description          = "Role of the EventBridge rule ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary_arn
 
   tags = var.tags
 }

@@ -8,6 +8,7 @@ output "settings" {
   value = {
     state      = aws_cloudwatch_event_rule.this.state
     expression = aws_cloudwatch_event_rule.this.schedule_expression
+    role       = { path = aws_iam_role.this.path, permissions_boundary_arn = aws_iam_role.this.permissions_boundary }
     tags       = [aws_cloudwatch_event_rule.this.tags, aws_iam_role.this.tags]
   }
 }

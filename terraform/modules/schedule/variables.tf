@@ -34,6 +34,17 @@ variable "state_machine_arn" {
   nullable    = false
 }
 
+variable "role_path" {
+  description = "Path of the role"
+  type        = string
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of the policy that bounds what the role may do; null for none"
+  type        = string
+}
+
 variable "tags" {
   description = "Tags of the rule and its role"
   type        = map(string)

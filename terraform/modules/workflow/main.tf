@@ -89,9 +89,11 @@ data "aws_iam_policy_document" "this" {
 }
 
 resource "aws_iam_role" "this" {
-  name               = "${var.name}-workflow-${var.region}"
-  description        = "Role of the state machine ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust.json
+  name                 = "${var.name}-workflow-${var.region}"
+  path                 = var.role_path
+  description          = "Role of the state machine ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary_arn
 
   tags = var.tags
 }
@@ -104,6 +106,8 @@ resource "aws_iam_role_policy" "this" {
 
 resource "aws_sfn_state_machine" "this" {
   #checkov:skip=CKV_AWS_284:The history of an execution already tells what happened when
+  # No customer key: when a key is disabled, Step Functions fails the executions that use it, and the model would stay
+  # on. The history holds counts, times and errors, no image.
   name       = var.name
   type       = "STANDARD"
   role_arn   = aws_iam_role.this.arn

@@ -9,6 +9,7 @@ output "settings" {
     log_level          = aws_sfn_state_machine.this.logging_configuration[0].level
     log_retention_days = aws_cloudwatch_log_group.this.retention_in_days
     kms_key_arn        = aws_cloudwatch_log_group.this.kms_key_id
+    role               = { path = aws_iam_role.this.path, permissions_boundary_arn = aws_iam_role.this.permissions_boundary }
     tags               = [aws_sfn_state_machine.this.tags, aws_iam_role.this.tags, aws_cloudwatch_log_group.this.tags]
   }
 }

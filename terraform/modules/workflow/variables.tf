@@ -63,6 +63,17 @@ variable "kms_key_arn" {
   type        = string
 }
 
+variable "role_path" {
+  description = "Path of the role"
+  type        = string
+  nullable    = false
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of the policy that bounds what the role may do; null for none"
+  type        = string
+}
+
 variable "tags" {
   description = "Tags of the state machine, its role and its log group"
   type        = map(string)
