@@ -162,6 +162,7 @@ def up(
     dies_with_parent: bool,
     arguments: Mapping[str, Any] | None = None,
     emulator_settings: Mapping[str, Any] | None = None,
+    record_calls: Path | None = None,
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -175,6 +176,8 @@ def up(
         Whether everything ends with this process, even when that is killed.
     arguments, emulator_settings
         What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
+    record_calls
+        File in which LocalStack and the emulator record what each role asks of them; None for none.
 
     Raises
     ------
@@ -184,7 +187,7 @@ def up(
     check_version()
     check_nothing_runs()
     try:
-        return _up(display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {})
+        return _up(display, labelled, backend, dies_with_parent, arguments or {}, emulator_settings or {}, record_calls)
     except BaseException:
         down()
         raise
@@ -197,6 +200,7 @@ def _up(
     dies_with_parent: bool,
     arguments: Mapping[str, Any],
     emulator_settings: Mapping[str, Any],
+    record_calls: Path | None,
 ) -> Environment:
     with display.step("Packaging the Lambdas") as step:
         try:
@@ -205,12 +209,15 @@ def _up(
             raise LocalError(str(error)) from error
         step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
     with display.step("Starting the vision emulator") as step:
-        labels = _start_emulator(labelled, dict(EMULATOR_SETTINGS) | dict(emulator_settings), dies_with_parent)
+        labels = _start_emulator(
+            labelled, dict(EMULATOR_SETTINGS) | dict(emulator_settings), dies_with_parent, record_calls
+        )
         step.done(f"labels {', '.join(labels)}, learned from {_shown(labelled)}")
     with display.step("Starting LocalStack") as step:
         start_localstack(
             config.LOCALSTACK_PORT,
             lambda_environment=EMULATED_ENDPOINTS,
+            settings={"BATCH_VISION_RECORD_CALLS": str(record_calls)} if record_calls else None,
             dies_with_parent=dies_with_parent,
         )
         step.done(config.LOCALSTACK_URL)
@@ -248,7 +255,9 @@ def down() -> bool:
     return bool(localstack or emulator)
 
 
-def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool) -> list[str]:
+def _start_emulator(
+    labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool, record_calls: Path | None
+) -> list[str]:
     EMULATOR_LOG_FILE.unlink(missing_ok=True)
     process = start_background(
         [
@@ -259,6 +268,7 @@ def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_paren
             f"--labelled={labelled}",
             f"--s3-endpoint={config.LOCALSTACK_URL}",
             f"--settings={json.dumps(settings)}",
+            *([f"--record-calls={record_calls}"] if record_calls else []),
         ],
         marker=_EMULATOR_MODULE,
         environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
