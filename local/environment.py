@@ -24,7 +24,7 @@ from local.processes import find_background, start_background, tail
 from local.terraform import Terraform, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batch_vision.display import Display
@@ -165,6 +165,7 @@ def up(
     arguments: Mapping[str, Any] | None = None,
     emulator_settings: Mapping[str, Any] | None = None,
     localstack_settings: Mapping[str, str] | None = None,
+    emulator_options: Sequence[str] = (),
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -180,8 +181,8 @@ def up(
         Whether LocalStack and the emulator run in containers, by docker-compose.localstack.yml.
     arguments, emulator_settings
         What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
-    localstack_settings
-        Variables of LocalStack itself, which tests add; not in Docker.
+    localstack_settings, emulator_options
+        Variables of LocalStack and options of the emulator, which tests add; not in Docker.
 
     Raises
     ------
@@ -202,6 +203,7 @@ def up(
             arguments or {},
             emulator_settings or {},
             localstack_settings or {},
+            emulator_options,
         )
     except BaseException:
         down()
@@ -217,6 +219,7 @@ def _up(
     arguments: Mapping[str, Any],
     emulator_settings: Mapping[str, Any],
     localstack_settings: Mapping[str, str],
+    emulator_options: Sequence[str],
 ) -> Environment:
     settings = EMULATOR_SETTINGS | dict(emulator_settings)
     with display.step("Packaging the Lambdas") as step:
@@ -231,7 +234,7 @@ def _up(
             step.done(f"{config.LOCALSTACK_URL}, labels {', '.join(_labels())}, learned from {_shown(labelled)}")
     else:
         with display.step("Starting the vision emulator") as step:
-            _start_emulator(labelled, settings, dies_with_parent)
+            _start_emulator(labelled, settings, dies_with_parent, emulator_options)
             step.done(f"labels {', '.join(_labels())}, learned from {_shown(labelled)}")
         with display.step("Starting LocalStack") as step:
             start_localstack(
@@ -276,7 +279,9 @@ def down() -> bool:
     return bool(localstack or emulator or had_containers)
 
 
-def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool) -> None:
+def _start_emulator(
+    labelled: Path, settings: Mapping[str, Any], dies_with_parent: bool, options: Sequence[str]
+) -> None:
     EMULATOR_LOG_FILE.unlink(missing_ok=True)
     process = start_background(
         [
@@ -287,6 +292,7 @@ def _start_emulator(labelled: Path, settings: Mapping[str, Any], dies_with_paren
             f"--labelled={labelled}",
             f"--s3-endpoint={config.LOCALSTACK_URL}",
             f"--settings={json.dumps(settings)}",
+            *options,
         ],
         marker=_EMULATOR_MODULE,
         environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},

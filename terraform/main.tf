@@ -139,26 +139,36 @@ locals {
         ]
         resources = [local.source_objects_arn]
       }
+      WriteCatalog = {
+        actions   = ["s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+      }
+      # Deleting is for a result whose image was deleted before it could be copied, and for a mask that is replaced.
       WriteResults = {
-        # Deleting is for a result whose image was deleted before it could be copied; aborting, for the parts of an
-        # object over 5 GiB.
         actions = [
-          "s3:AbortMultipartUpload",
           "s3:DeleteObject",
           "s3:GetObject",
           "s3:PutObject",
           "s3:PutObjectTagging",
         ]
         resources = [
-          "${module.final_bucket.bucket_arn}/catalog/*",
           "${module.final_bucket.bucket_arn}/processed/*",
           "${module.final_bucket.bucket_arn}/rejected/*",
         ]
       }
+      # An object over 5 GiB is copied in parts. It is always a rejected one.
+      AbortLargeCopies = {
+        actions   = ["s3:AbortMultipartUpload"]
+        resources = ["${module.final_bucket.bucket_arn}/rejected/*"]
+      }
       # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
       TellMissingFromForbidden = {
-        actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+        actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
+      }
+      TellMissingVersionsFromForbidden = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [module.source_bucket.bucket_arn]
       }
       DetectWithModel = local.backend.detect
     })
@@ -187,7 +197,7 @@ locals {
 
     requeue_images = merge(local.use_key, {
       ListImageVersions = {
-        actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+        actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
       SendMessages = {

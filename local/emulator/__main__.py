@@ -22,6 +22,7 @@ from local.config import (
 from local.emulator.errors import ConfigurationError
 from local.emulator.labelled import learn_folder
 from local.emulator.objects import S3ObjectReader
+from local.emulator.recorder import CallRecorder
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings
 
@@ -62,6 +63,7 @@ HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
     envvar="EMULATOR_SETTINGS",
     help="Settings to begin with, a JSON object; also taken from EMULATOR_SETTINGS.",
 )
+@click.option("--record-calls", type=click.Path(path_type=Path), help="File to append a line to for each call.")
 def main(
     host: str,
     port: int,
@@ -71,6 +73,7 @@ def main(
     project_version_arns: tuple[str, ...],
     lookout_model_arns: tuple[str, ...],
     settings_json: str,
+    record_calls: Path | None,
 ) -> None:
     """Emulate Amazon Rekognition Custom Labels and Lookout for Vision with a model learned from labelled images."""
     try:
@@ -81,6 +84,7 @@ def main(
             project_arn=project_arn,
             project_version_arns=project_version_arns,
             lookout_model_arns=lookout_model_arns,
+            recorder=CallRecorder(record_calls) if record_calls else None,
         )
         server = _listening(emulator, host, port)
     except ConfigurationError as error:

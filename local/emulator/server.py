@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from local.emulator.lifecycle import StatusNames
     from local.emulator.objects import ObjectReader
     from local.emulator.pixel_model import PixelModel
+    from local.emulator.recorder import CallRecorder
 
 CONTROL_PREFIX = "/_emulator/"
 # Well above what the services take, so that they refuse too much in their own words.
@@ -53,6 +54,8 @@ class Emulator:
         The models that exist in Lookout for Vision.
     timing
         The clock and sleep to go by.
+    recorder
+        What keeps a record of the calls of the services, if anything does.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Emulator:
         project_version_arns: Sequence[str] = (PROJECT_VERSION_ARN,),
         lookout_model_arns: Sequence[str] = (LOOKOUT_MODEL_ARN,),
         timing: Timing | None = None,
+        recorder: CallRecorder | None = None,
     ) -> None:
         timing = timing or Timing()
+        self._recorder = recorder
         self.settings = SettingsHolder(settings or Settings())
         labels_service, anomaly_service = rekognition.service_model(), lookout_for_vision.service_model()
 
@@ -101,13 +106,15 @@ class Emulator:
             body = request.get_data()
         except RequestEntityTooLarge as error:
             return error(environ, start_response)
+        # What is percent-encoded in a name must not take part in telling the names apart.
+        path = str(environ["RAW_URI"]).partition("?")[0]
         if request.path.startswith(lookout_for_vision.PATH_PREFIX):
-            # What is percent-encoded in a name must not take part in telling the names apart.
-            path = str(environ["RAW_URI"]).partition("?")[0]
             headers = {name.lower(): value for name, value in request.headers.items()}
             answer = self._lookout.answer(request.method, path, headers, body)
         else:
             answer = self._rekognition.answer(request.headers.get("X-Amz-Target", ""), body)
+        if self._recorder:
+            self._recorder.record(request, path, body, answer.status)
         if answer.dropped:
             connection: socket.socket = environ["werkzeug.socket"]
             connection.shutdown(socket.SHUT_RDWR)

@@ -212,7 +212,7 @@ run "each_function_may_do_what_it_does_and_no_more" {
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
       ]
       check_backlog  = ["s3:ListBucket", "sqs:GetQueueAttributes"]
-      requeue_images = ["s3:ListBucket", "s3:ListBucketVersions", "sqs:SendMessage"]
+      requeue_images = ["s3:ListBucketVersions", "sqs:SendMessage"]
       start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
       stop_model = [
         "lookoutvision:DescribeModel", "lookoutvision:StopModel",
@@ -230,9 +230,9 @@ run "each_function_may_do_what_it_does_and_no_more" {
 
   assert {
     condition = tolist(local.function_statements.analyze_images.WriteResults.resources) == tolist([
-      "arn:aws:s3:::final/catalog/*", "arn:aws:s3:::final/processed/*", "arn:aws:s3:::final/rejected/*",
+      "arn:aws:s3:::final/processed/*", "arn:aws:s3:::final/rejected/*",
     ])
-    error_message = "Results are written to catalog/, processed/ and rejected/ only."
+    error_message = "Results are written to processed/ and rejected/ only."
   }
 
   assert {

@@ -184,8 +184,7 @@ run "workflow_role" {
       if statement.sid != "DeliverLog"
       } == {
       CallFunctions = toset([
-        "arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:a:*",
-        "arn:aws:lambda:us-east-1:111122223333:function:b", "arn:aws:lambda:us-east-1:111122223333:function:b:*",
+        "arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:b",
       ])
       CountMessages       = toset(["arn:aws:sqs:us-east-1:111122223333:images"])
       ToggleTrigger       = toset(["arn:aws:lambda:us-east-1:111122223333:event-source-mapping:m"])

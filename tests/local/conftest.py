@@ -14,6 +14,7 @@ from local import config, environment
 from local.display import Display
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
 from local.localstack import start_localstack
+from tests.local import permissions
 from tests.local.faults import LambdaFaults
 from tests.local.stack import Stack
 
@@ -68,6 +69,8 @@ def localstack() -> Iterator[LocalStackEndpoint]:
 def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack, applied once for all tests of a file, with the backend that the file names."""
     display = Display()
+    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
+    permissions.RECORDED_CALLS.unlink(missing_ok=True)
     running = environment.up(
         display,
         LABELLED,
@@ -75,12 +78,19 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         dies_with_parent=True,
         arguments=ARGUMENTS,
         emulator_settings=TIMES,
-        localstack_settings={"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())},
+        localstack_settings={
+            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
+            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
+        },
+        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
     )
     try:
-        yield Stack(running, ARGUMENTS)
+        stack = Stack(running, ARGUMENTS)
+        yield stack
+        refused = permissions.refused_calls(stack)
     finally:
         environment.down()
+    assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)
 
 
 @pytest.fixture
@@ -94,3 +104,12 @@ def stack(applied: Stack) -> Stack:
     """The stack, with nothing in it."""
     applied.reset()
     return applied
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables that tests have recorded as properties, also those of other worker processes."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties:
+            if name == "table":
+                terminalreporter.section("permissions of each role, and what needs them")
+                terminalreporter.write(text)

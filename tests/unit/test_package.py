@@ -78,3 +78,9 @@ def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.Monk
     with pytest.raises(package.PackageError, match=r"pip could not install broken\.txt"):
         package.make_package(tmp_path / "never.zip")
     assert not (tmp_path / "never.zip").exists()
+
+
+def test_it_is_of_a_size_that_lambda_takes(made: Path) -> None:
+    """Lambda developer guide, Lambda quotas: 50 MB for a direct upload, 250 MB unpacked."""
+    assert made.stat().st_size < 50 * 1000 * 1000
+    assert sum(member.file_size for member in zipfile.ZipFile(made).infolist()) < 250 * 1000 * 1000

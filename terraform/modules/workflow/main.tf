@@ -41,11 +41,12 @@ data "aws_iam_policy_document" "trust" {
 data "aws_iam_policy_document" "this" {
   #checkov:skip=CKV_AWS_111:The log-delivery actions below know no resource
   #checkov:skip=CKV_AWS_356:The log-delivery actions below know no resource
+  # The functions as the workflow names them, without a version: with one, the ARN would be another.
   statement {
     sid       = "CallFunctions"
     effect    = "Allow"
     actions   = ["lambda:InvokeFunction"]
-    resources = flatten([for arn in var.function_arns : [arn, "${arn}:*"]])
+    resources = var.function_arns
   }
 
   statement {

@@ -1,0 +1,167 @@
+# The module with the longest names and the largest settings that its variables take, and in other partitions than aws.
+# Here is what holds of the module as a whole; tests/unit/test_static_limits.py runs this file too, and holds every
+# single resource of these runs to the limits and rules of AWS. The provider is mocked, so nothing is made; see
+# tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+}
+
+run "largest" {
+  variables {
+    name_prefix = "abcdefghijklmnopqrstuvwxyz0"
+    kms_key_arn = "arn:aws-iso-f:kms:us-isof-south-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    tags        = { for number in range(45) : format("%0128d", number) => format("%0256d", number) }
+
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws-iso-f:rekognition:us-isof-south-1:111122223333:project/${format("%0255d", 1)}/1732100000000"
+      project_version_arn = "arn:aws-iso-f:rekognition:us-isof-south-1:111122223333:project/${format("%0255d", 1)}/version/${format("%0255d", 2)}/1732190000000"
+    }
+
+    min_inference_units              = 1000000
+    max_inference_units              = 1000000
+    images_per_inference_unit        = 1000000000
+    min_confidence_percent           = 33.333333333333336
+    source_prefix                    = format("%0512d", 3)
+    schedule_expression              = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
+    batch_size                       = 100
+    batch_window_seconds             = 300
+    max_concurrency                  = 1000
+    max_receive_count                = 1000
+    requeue_limit_images             = 50000
+    analyze_memory_mb                = 10240
+    control_memory_mb                = 10240
+    analyze_timeout_seconds          = 900
+    control_function_timeout_seconds = 900
+    log_level                        = "CRITICAL"
+    log_retention_days               = 3653
+    model_poll_seconds               = 300
+    start_timeout_seconds            = 21600
+    stop_timeout_seconds             = 21600
+    trigger_poll_seconds             = 300
+    trigger_timeout_seconds          = 3600
+    drain_poll_seconds               = 300
+    drain_timeout_seconds            = 250000
+    stall_timeout_seconds            = 1000000000
+  }
+
+  override_data {
+    target = data.aws_partition.current
+    values = {
+      partition = "aws-iso-f"
+    }
+  }
+
+  # The longest name that a Region has.
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "us-isof-south-1"
+    }
+  }
+
+  assert {
+    condition     = length(local.workflow_definition) < 1048576
+    error_message = "Step Functions takes a definition of up to 1 MB; this one has ${length(local.workflow_definition)} characters."
+  }
+
+  assert {
+    condition     = length(jsonencode(local.function_environment)) < 4096
+    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+  }
+}
+
+run "largest_for_lookout" {
+  variables {
+    backend     = "lookout_for_vision"
+    name_prefix = "abcdefghijklmnopqrstuvwxyz0"
+    kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+    lookout_for_vision = {
+      project_name  = format("%0255d", 1)
+      model_version = "1234567890"
+    }
+  }
+
+  assert {
+    condition     = length(jsonencode(local.function_environment)) < 4096
+    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+  }
+}
+
+run "defaults" {
+  variables {
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  assert {
+    condition     = local.visibility_timeout_seconds >= 6 * var.analyze_timeout_seconds
+    error_message = "Messages come back before six times the timeout of the function."
+  }
+}
+
+# Rekognition Custom Labels is not in China and Lookout is nowhere: these two are about ARNs and service principals.
+run "china" {
+  variables {
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws-cn:rekognition:cn-north-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws-cn:rekognition:cn-north-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  override_data {
+    target = data.aws_partition.current
+    values = {
+      partition = "aws-cn"
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "cn-north-1"
+    }
+  }
+
+  assert {
+    condition     = !strcontains(local.workflow_definition, "arn:aws:states:") && strcontains(local.workflow_definition, "arn:aws-cn:states:::")
+    error_message = "The workflow calls the integrations of another partition."
+  }
+}
+
+run "govcloud" {
+  variables {
+    backend = "lookout_for_vision"
+
+    lookout_for_vision = {
+      project_name  = "welds"
+      model_version = "1"
+    }
+  }
+
+  override_data {
+    target = data.aws_partition.current
+    values = {
+      partition = "aws-us-gov"
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "us-gov-west-1"
+    }
+  }
+
+  assert {
+    condition     = startswith(local.lookout_for_vision_model_arn, "arn:aws-us-gov:lookoutvision:us-gov-west-1:")
+    error_message = "The model is ${local.lookout_for_vision_model_arn}."
+  }
+}

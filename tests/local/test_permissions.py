@@ -1,0 +1,346 @@
+"""The policies of all roles against what the roles do: enough for every call, and nothing that no call needs.
+
+One compact scenario goes through all that the roles do. `permissions.py` says how the calls are known and judged.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from local import config
+from local.environment import MODELS, choose
+from local.terraform import Terraform
+from tests.local import permissions
+from tests.local.permissions import Grant, Policies, Recording
+from tests.local.stack import Stack
+from tests.local.test_stack import picture
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+
+BACKEND = "rekognition_custom_labels"
+
+TABLE_FILE = config.LOCAL_BUILD / "iam-table.md"
+KMS_KEY_ARN = f"arn:aws:kms:{config.REGION}:{config.ACCOUNT_ID}:key/0a1b2c3d-0000-4000-8000-000000000000"
+
+RUNNING = {"rekognition_custom_labels": "RUNNING", "lookout_for_vision": "HOSTED"}
+
+
+@dataclass
+class Scenario:
+    """What the roles of the deployment did.
+
+    Attributes
+    ----------
+    recording
+        From the beginning of the scenario.
+    last_backend_recording
+        Since the last change of the backend, so that the policies at the end were in force throughout.
+    planned_policies
+        The policies of the same deployment with a customer key, as Terraform would make them.
+    """
+
+    stack: Stack
+    role_names: list[str]
+    demands: list[permissions.Demand]
+    recording: Recording
+    last_backend_recording: Recording
+    planned_policies: dict[str, Policies]
+
+
+@pytest.fixture(scope="module")
+def scenario(applied: Stack) -> Scenario:
+    stack = applied
+    stack.reset()
+    if stack.environment.backend != BACKEND:
+        stack.switch(BACKEND)
+    began = time.time()
+    former = stop_payload(stack)
+    stack.switch("lookout_for_vision")
+    stop_former_model(stack, former)
+    stack.upload("same.png", picture(1))
+    stack.s3.put_object(Bucket=stack.source, Key="tagged.png", Body=picture(2), Tagging="line=3")
+    stack.upload("notes.jpg", b"no picture at all")
+    assert stack.run()["status"] == "SUCCEEDED"
+
+    former = stop_payload(stack)
+    stack.switch(BACKEND)
+    switched = time.time()
+    stop_former_model(stack, former)
+    run_over_everything(stack)
+    stack.uploads.clear()
+
+    recording = Recording.read(permissions.RECORDED_CALLS)
+    return Scenario(
+        stack,
+        permissions.role_names(stack),
+        permissions.demands(f"arn:aws:s3:::{stack.final}"),
+        recording.since(began),
+        recording.since(switched),
+        plan_policies(stack, kms_key_arn=KMS_KEY_ARN),
+    )
+
+
+def stop_payload(stack: Stack) -> dict[str, Any]:
+    """What a run of the deployed workflow gives to stop_model: it names the model that the run began with."""
+    machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
+    payload: dict[str, Any] = json.loads(machine["definition"])["States"]["StopModel"]["Parameters"]["Payload"]
+    return payload
+
+
+def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
+    """Do what a run does that was begun before a change of the backend: stop the model that was in use then."""
+    name = payload["backend"]
+    stops = stack.emulator.force_status(RUNNING[name], MODELS[name].arn)["stops"]
+    event = {key: value for key, value in payload.items() if not key.endswith(".$")} | {"requested_at": now()}
+    function_name = f"{stack.arguments['name_prefix']}-stop-model"
+    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    assert stack.emulator.model(MODELS[name].arn)["stops"] == stops + 1
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+
+
+def run_over_everything(stack: Stack) -> None:
+    """Make one run, started by the schedule's rule, that takes every way an image can go."""
+
+    def record(key: str, **names: Any) -> dict[str, Any]:
+        return {
+            "eventName": "ObjectCreated:Put",
+            "eventTime": now(),
+            "s3": {"bucket": {"name": stack.source}, "object": {"key": key, **names}},
+        }
+
+    def send(*records: dict[str, Any]) -> None:
+        stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps({"Records": records}))
+
+    # Uploads whose events are lost; what comes to the queue is sent by hand, but for the one that is put back.
+    newer = stack.upload("same.png", picture(3))
+    stack.upload("without an event.png", picture(4))
+    stack.upload("folder.json", picture(5))
+    stack.upload("notes.jpg", b"no picture either")
+    gone = stack.upload("gone.png", b"")
+    wait_for_messages(stack, 5)
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
+    stack.s3.delete_object(Bucket=stack.source, Key="gone.png", VersionId=gone.version_id)
+    # Delivered before, so that its result is looked for first. Its older upload has a mask, which it replaces.
+    send(record("same.png", versionId=newer.version_id, size=1))
+    stack.sqs.receive_message(QueueUrl=stack.queue_url, VisibilityTimeout=0)
+    # Deleted after its upload: an empty file is rejected without being read, and then there is nothing to move.
+    send(record("gone.png", versionId=gone.version_id, size=0))
+    # Events of buckets that had no versions: one names an image that is there, the other one that is not.
+    send(record("folder.json"), record("never.png"))
+
+    # The rule starts the run with its own role, as on its schedule. (LocalStack has either a schedule or a pattern.)
+    events, name = stack.environment.client("events"), stack.environment.output("schedule_rule_name")
+    rule = events.describe_rule(Name=name)
+    before = set(executions(stack))
+    events.put_rule(Name=name, Description=rule["Description"], EventPattern=json.dumps({"source": ["test"]}))
+    events.put_events(Entries=[{"Source": "test", "DetailType": "tick", "Detail": "{}"}])
+    deadline = time.monotonic() + 30
+    while not (started := set(executions(stack)) - before):
+        assert time.monotonic() < deadline, "the rule started nothing"
+        time.sleep(0.5)
+    events.put_rule(Name=name, Description=rule["Description"], ScheduleExpression=rule["ScheduleExpression"])
+    assert stack.wait(started.pop())["status"] == "SUCCEEDED"
+    assert stack.keys(stack.source) == []
+    assert "processed/same.png.mask.png" not in stack.keys(stack.final)
+
+
+def wait_for_messages(stack: Stack, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while stack.messages()[""] < count:
+        assert time.monotonic() < deadline, "S3 did not send all events"
+        time.sleep(0.2)
+
+
+def executions(stack: Stack) -> list[str]:
+    listed = stack.workflow.list_executions(stateMachineArn=stack.state_machine_arn)["executions"]
+    return [execution["executionArn"] for execution in listed]
+
+
+def plan_policies(stack: Stack, **arguments: Any) -> dict[str, Policies]:
+    """The roles' policies as an apply with other arguments would make them."""
+    terraform = Terraform()
+    unchanged = stack.arguments | choose(stack.environment.backend)
+    plan_file = "changed.tfplan"
+    try:
+        terraform.write_root(unchanged | arguments)
+        planned = terraform.run("plan", "-input=false", "-no-color", f"-out={plan_file}")
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        shown = json.loads(terraform.run("show", "-json", plan_file).stdout)
+    finally:
+        terraform.write_root(unchanged)
+    planned_resources = [change | change["change"] for change in shown["resource_changes"]]
+    documents = {
+        (change["module_address"], change["name"]): change["after"]
+        for change in planned_resources
+        if change["type"] == "aws_iam_policy_document"
+    }
+    policies: dict[str, dict[str, str]] = {}
+    for change in planned_resources:
+        if change["type"] == "aws_iam_role_policy":
+            after = change["after"]
+            # Terraform renders a document when it applies, where that depends on something that changes.
+            policy = after.get("policy") or rendered(documents[change["module_address"], change["name"]])
+            policies.setdefault(after["role"], {})[after["name"]] = policy
+    return policies
+
+
+def rendered(document: dict[str, Any]) -> str:
+    """Render a policy document of which the plan knows all statements."""
+    elements = {"sid": "Sid", "effect": "Effect", "actions": "Action", "resources": "Resource"}
+    found = []
+    for statement in document["statement"]:
+        known = {element: statement.pop(name) for name, element in elements.items()}
+        assert None not in (*known["Action"], *known["Resource"]), f"not known before the apply: {known}"
+        assert not any(statement.values()), f"not rendered here: {statement}"
+        found.append(known)
+    return json.dumps({"Version": "2012-10-17", "Statement": found})
+
+
+def judge(scenario: Scenario, recording: Recording) -> list[permissions.Verdict]:
+    return permissions.judge(recording, scenario.role_names, scenario.demands)
+
+
+def problems(scenario: Scenario, recording: Recording) -> list[str]:
+    return [problem for verdict in judge(scenario, recording) for problem in verdict.problems()]
+
+
+def test_each_role_may_do_what_it_does_and_nothing_else(
+    scenario: Scenario, record_property: Callable[[str, object], None]
+) -> None:
+    text = permissions.table(judge(scenario, scenario.recording))
+    TABLE_FILE.write_text(text)
+    record_property("table", text)
+    assert problems(scenario, scenario.recording) == []
+
+
+def test_each_role_was_at_work_and_was_assumed_by_the_service_that_it_trusts(scenario: Scenario) -> None:
+    iam = scenario.stack.environment.client("iam")
+    at_work = {call.role_name for call in scenario.recording.calls}
+    for name in scenario.role_names:
+        assert name in at_work, f"{name} has done nothing: let the scenario use it"
+        trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+        trusted = {statement["Principal"]["Service"].removesuffix(".amazonaws.com") for statement in trust}
+        assert scenario.recording.principals[name] == trusted, name
+
+
+def test_the_policies_are_those_of_the_deployment(scenario: Scenario) -> None:
+    """What was judged is what IAM has: inline policies only, put by Terraform."""
+    iam = scenario.stack.environment.client("iam")
+    for name in scenario.role_names:
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        deployed = {
+            policy: iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]
+        }
+        judged = scenario.recording.latest_policies()[name]
+        assert deployed == {policy: json.loads(document) for policy, document in judged.items()}
+
+
+def test_a_customer_key_is_allowed_where_it_is_used(scenario: Scenario) -> None:
+    """With a key, reading and writing objects and messages takes permissions on it; nothing else about a role changes.
+
+    Applied is the deployment without a key; these are the policies of a plan with one, for the same calls.
+    """
+    recording = scenario.last_backend_recording.with_policies(scenario.planned_policies)
+    verdicts = permissions.judge(recording, scenario.role_names, scenario.demands, kms_key_arn=KMS_KEY_ARN)
+    assert [problem for verdict in verdicts for problem in verdict.problems(with_unneeded=False)] == []
+    on_key = {
+        (verdict.role_name, grant.action): needed_by
+        for verdict in verdicts
+        for grant, needed_by in verdict.needed.items()
+        if grant.resource == KMS_KEY_ARN
+    }
+    assert on_key, "no role may use the key"
+    assert [grant for grant, needed_by in on_key.items() if not needed_by] == []
+    without_key = scenario.recording.latest_policies()
+    for name in scenario.role_names:
+        planned = {
+            grant for grant in permissions.grants(scenario.planned_policies[name]) if grant.resource != KMS_KEY_ARN
+        }
+        assert planned == set(permissions.grants(without_key[name])), name
+
+
+def test_aws_knows_each_action_and_each_resource(scenario: Scenario) -> None:
+    """Every action exists, on a resource of a type that it knows; a star only where an action knows no resource."""
+    reference = permissions.Reference()
+    for name in scenario.role_names:
+        for _, policies in scenario.recording.policies[name]:
+            assert [found for grant in permissions.grants(policies) if (found := reference.problem_of(grant))] == []
+
+
+def test_a_permission_that_is_taken_away_is_missed(scenario: Scenario) -> None:
+    """Every single one of them, but those that stand twice in the role's policies with a reason."""
+    taken = 0
+    for verdict in judge(scenario, scenario.recording):
+        for grant in verdict.needed:
+            changed = scenario.recording.with_changed(verdict.role_name, without(grant))
+            found = problems(scenario, changed)
+            if grant in verdict.redundant:
+                assert permissions.is_accepted(verdict.role_name, grant)
+                assert found == [], grant
+            else:
+                assert any(f"{verdict.role_name} may not {grant.action} on" in problem for problem in found), grant
+            taken += 1
+    assert taken > 50
+
+
+def test_a_permission_too_much_is_found(scenario: Scenario) -> None:
+    """An action more in every statement, a resource more in every statement, and what looks harmless."""
+    for name in scenario.role_names:
+        document = next(iter(scenario.recording.latest_policies()[name].values()))
+        for statement in permissions.statements(document):
+            service = statement["Action"][0] if isinstance(statement["Action"], list) else statement["Action"]
+            service = service.partition(":")[0]
+            for added in (
+                {"Action": f"{service}:CreateSomething"},
+                {"Action": f"{service}:*"},
+                {"Resource": f"arn:aws:{service}:us-east-1:000000000000:something/else"},
+            ):
+                changed = scenario.recording.with_changed(name, adding(statement["Sid"], added))
+                found = [problem for problem in problems(scenario, changed) if name in problem]
+                assert found, (name, statement["Sid"], added)
+
+
+def without(grant: Grant) -> Callable[[str], str]:
+    """Take one action on one resource out of a policy."""
+
+    def change(document: str) -> str:
+        kept = []
+        for statement in permissions.statements(document):
+            actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+            resources = [statement["Resource"]] if isinstance(statement["Resource"], str) else statement["Resource"]
+            if statement["Sid"] == grant.sid and grant.action in actions and grant.resource in resources:
+                kept.append(statement | {"Action": [action for action in actions if action != grant.action]})
+                others = [resource for resource in resources if resource != grant.resource]
+                kept.append(statement | {"Action": [grant.action], "Resource": others})
+            else:
+                kept.append(statement)
+        kept = [statement for statement in kept if statement["Action"] and statement["Resource"]]
+        return json.dumps({"Version": "2012-10-17", "Statement": kept})
+
+    return change
+
+
+def adding(sid: str, added: dict[str, str]) -> Callable[[str], str]:
+    """Add an action or a resource to a statement of a policy."""
+
+    def change(document: str) -> str:
+        changed = permissions.statements(document)
+        for statement in changed:
+            if statement["Sid"] == sid:
+                for element, value in added.items():
+                    present = statement[element]
+                    statement[element] = [value, *([present] if isinstance(present, str) else present)]
+        return json.dumps({"Version": "2012-10-17", "Statement": changed})
+
+    return change
