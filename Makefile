@@ -10,7 +10,10 @@ OUT ?= build/results
 BACKEND ?= rekognition_custom_labels
 LOCALSTACK ?= host
 PYTEST_ARGS ?=
-export LOCALSTACK_PORT EMULATOR_PORT
+# End-to-end tests mostly wait, so there may be more of them at once than cores.
+TEST_PROCESSES ?= 3
+LOCAL_NAME ?= local
+export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
 
 VENVS := build/venvs
 PYTHON := $(VENVS)/dev/bin/python
@@ -35,10 +38,10 @@ local-down: $(DEV) ## stop what local-up started
 
 .PHONY: local-test
 local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
-OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/local/env ]; then source build/local/env; fi;) \
+OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
 	$(PYTHON) -m batch_vision
 CHOSEN = $(if $(STACK),--stack "$(STACK)") $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict
 from datetime import timedelta
 from functools import wraps
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from batch_vision.stop import Stopped
     from lambdas.backends.base import ModelStatus
 
-LOCAL_OUTPUTS = Path("build/local/outputs.json")
+LOCAL_OUTPUTS = Path("build", os.environ.get("LOCAL_NAME") or "local", "outputs.json")
 _FEW = 5
 INTERRUPTED_STATUS = 130  # what a shell says of a command that Ctrl-C ended
 

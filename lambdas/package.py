@@ -5,6 +5,7 @@ Run as ``python -m lambdas.package`` (``make package`` does). Needs nothing but 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def make_package(target: Path = PACKAGE) -> Path:
         compiled = [path.name for path in files if path.suffix in {".so", ".pyd", ".dylib"}]
         if compiled:
             raise PackageError(f"The dependencies hold compiled code ({compiled[0]}); choose pure Python ones.")
-        partial = target.with_suffix(".partial")
+        partial = target.with_suffix(f".{os.getpid()}.partial")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
             for path in files:
                 entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _FIXED_TIME)

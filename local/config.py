@@ -8,7 +8,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / "build"
-LOCAL_BUILD = BUILD / "local"
+# Tests run several environments side by side, each under a name and ports of its own.
+LOCAL_NAME = os.environ.get("LOCAL_NAME") or "local"
+LOCAL_BUILD = BUILD / LOCAL_NAME
 LOGS = LOCAL_BUILD / "logs"
 
 REGION = "us-east-1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ MODULE = config.REPOSITORY / "terraform"
 EXAMPLES = config.REPOSITORY / "examples"
 ROOT = config.REPOSITORY / "local" / "terraform"  # provider, outputs and lock file; the module call is generated
 
+_VARIABLE = re.compile(r'^variable "(\w+)"', re.MULTILINE)
 _PROVIDER = Path("registry.terraform.io") / "hashicorp" / "aws"
 _LEAST_VERSION = (1, 9)
 # Where packages and administrators put an unpacked mirror; Terraform looks into the user's own places by itself.
@@ -58,14 +60,21 @@ class Terraform:
         self._data_directory = data_directory
 
     def write_root(self, arguments: Mapping[str, Any], localstack_url: str = config.LOCALSTACK_URL) -> None:
-        """Write the root configuration: the committed provider and outputs, and the module with these arguments."""
+        """Write the root configuration: provider and outputs, and the module with all its variables handed through.
+
+        The arguments go into a file of variables, so that `-var-file` and `-var` change them as everywhere.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (*ROOT.glob("*.tf"), ROOT / ".terraform.lock.hcl"):
             shutil.copy2(path, self.directory / path.name)
-        module = {"source": os.path.relpath(MODULE, self.directory)} | dict(arguments)
-        _write_json(self.directory / "module.tf.json", {"module": {"batch_vision": module}})
+        names = _VARIABLE.findall((MODULE / "variables.tf").read_text())
+        module = {"source": os.path.relpath(MODULE, self.directory)} | {name: f"${{var.{name}}}" for name in names}
+        # A null leaves the module its own default.
+        variables = {name: {"default": None} for name in names}
+        _write_json(self.directory / "module.tf.json", {"module": {"batch_vision": module}, "variable": variables})
         _write_json(
-            self.directory / "terraform.tfvars.json", {"localstack_url": localstack_url, "region": config.REGION}
+            self.directory / "terraform.tfvars.json",
+            {"localstack_url": localstack_url, "region": config.REGION} | dict(arguments),
         )
 
     def init(self) -> None:

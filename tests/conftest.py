@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 
+# Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    number = int(worker.removeprefix("gw"))
+    os.environ["LOCAL_NAME"] = f"local-{worker}"
+    for name, default in (("LOCALSTACK_PORT", 4566), ("EMULATOR_PORT", 4599)):
+        os.environ[name] = str(int(os.environ.get(name) or default) + 100 * number)
+
 # Read by powertools when it is imported; no test talks to AWS, whatever the user's own environment says.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "batch-vision"
 for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:

@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from batch_vision.display import Display
 from local import config, environment
-from local.display import Display
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
 from local.localstack import start_localstack
 from tests.local import permissions

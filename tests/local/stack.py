@@ -30,6 +30,47 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
+class Words:
+    """How a service calls what a test asks of the emulator, whatever the backend."""
+
+    start: str
+    stop: str
+    detect: str
+    throttled: str
+    internal_error: str
+    failed: str
+    starting: str
+    running: str
+    training: str
+
+
+WORDS = {
+    "rekognition_custom_labels": Words(
+        start="StartProjectVersion",
+        stop="StopProjectVersion",
+        detect="DetectCustomLabels",
+        throttled="ProvisionedThroughputExceededException",
+        internal_error="InternalServerError",
+        failed="FAILED",
+        starting="STARTING",
+        running="RUNNING",
+        training="TRAINING_IN_PROGRESS",
+    ),
+    "lookout_for_vision": Words(
+        start="StartModel",
+        stop="StopModel",
+        detect="DetectAnomalies",
+        throttled="ThrottlingException",
+        internal_error="InternalServerException",
+        failed="HOSTING_FAILED",
+        starting="STARTING_HOSTING",
+        running="HOSTED",
+        training="TRAINING",
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Upload:
     """One uploaded object version."""
 
@@ -61,7 +102,20 @@ class Stack:
         self.state_machine_arn = self.environment.output("state_machine_arn")
         self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
 
+    @property
+    def words(self) -> Words:
+        """The words of the service in use."""
+        return WORDS[self.environment.backend]
+
     # What a test does.
+
+    def inject(self, operation: str, error: str, **bound: float) -> None:
+        """Ask the emulator for a fault, in the `Words` of any service."""
+        self.emulator.inject(getattr(self.words, operation), getattr(self.words, error), **bound)
+
+    def force_status(self, status: str) -> None:
+        """Put the model in use into a state, in the `Words` of any service."""
+        self.emulator.force_status(getattr(self.words, status), MODELS[self.environment.backend].arn)
 
     def upload(self, key: str, content: bytes) -> Upload:
         version_id = self.s3.put_object(Bucket=self.source, Key=key, Body=content)["VersionId"]
@@ -109,9 +163,13 @@ class Stack:
         return self.wait(self.start())
 
     def switch(self, backend: str) -> None:
-        """Apply with another backend."""
+        """Go over to another backend as users do: `terraform apply -var-file=<backend>.tfvars.json`."""
+        terraform = Terraform()
+        chosen = terraform.directory / f"{backend}.tfvars.json"
+        chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend)))
+        terraform.apply(options=[f"-var-file={chosen.name}"])
         self.environment = dataclasses.replace(self.environment, backend=backend)
-        self.apply()
+        terraform.write_root(self.arguments | choose(backend))
 
     def apply(self, *options: str, **arguments: Any) -> None:
         """Apply again, with some of the module's arguments changed."""

@@ -26,8 +26,18 @@ MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform
 
 
 def leftovers() -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
-    return [line for line in listed.splitlines() if any(mark in line for mark in MARKS)]
+    """Processes of this environment: others may run beside it, each in a folder and on ports of its own."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], check=True, capture_output=True, text=True).stdout
+    found = [line.strip().partition(" ")[::2] for line in listed.splitlines() if any(mark in line for mark in MARKS)]
+    return [line for pid, line in found if f"--port={config.EMULATOR_PORT}" in line or is_ours(pid)]
+
+
+def is_ours(pid: str) -> bool:
+    """Whether a process works in the folder of this environment; taken for granted where that cannot be told."""
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(f"{config.LOCAL_BUILD}/")
+    except OSError:
+        return not Path("/proc/self").exists()
 
 
 @pytest.fixture(autouse=True)

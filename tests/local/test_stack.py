@@ -212,8 +212,8 @@ def test_peer_failing_a_duplicate_event_becomes_poison(stack: Stack) -> None:
 
 
 def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
-    stack.emulator.inject("DetectCustomLabels", "ProvisionedThroughputExceededException", probability=0.3)
-    stack.emulator.inject("DetectCustomLabels", "InternalServerError", probability=0.1)
+    stack.inject("detect", "throttled", probability=0.3)
+    stack.inject("detect", "internal_error", probability=0.1)
     for number in range(40):
         stack.upload(f"{number}.png", picture(number))
     assert stack.run()["status"] == "SUCCEEDED"
@@ -222,7 +222,7 @@ def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
 
 def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
     """A model that fails on its way up: the run fails by that name, nothing is lost, the next run does it."""
-    stack.emulator.inject("StartProjectVersion", "FAILED", count=1)
+    stack.inject("start", "failed", count=1)
     stack.upload("a.png", picture())
     described = stack.run()
     assert (described["status"], described["error"]) == ("FAILED", "ModelFailedError")
@@ -238,7 +238,7 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.upload("a.png", picture())
     execution = stack.start()
     time.sleep(3)
-    assert stack.environment.model()["status"] == "STARTING"
+    assert stack.environment.model()["status"] == stack.words.starting
     # The model is stuck for longer than start_timeout_seconds, and lets itself be stopped only when it is up.
     deadline = time.monotonic() + 120
     while "StopModel" not in stack.states(execution):
@@ -251,7 +251,7 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
 
 
 def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
-    stack.emulator.force_status("TRAINING_IN_PROGRESS")
+    stack.force_status("training")
     stack.upload("a.png", picture())
     described = stack.run()
     assert (described["status"], described["error"]) == ("FAILED", "ModelNotTrainedError")
@@ -261,7 +261,7 @@ def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
 
 def test_peer_failing_a_failed_stop_is_reported_as_success(stack: Stack) -> None:
     """The service fails to stop the model twelve times over; the run ends only when it says STOPPED."""
-    stack.emulator.inject("StopProjectVersion", "InternalServerError", count=12)
+    stack.inject("stop", "internal_error", count=12)
     stack.upload("a.png", picture())
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
@@ -355,7 +355,7 @@ def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None
 
 def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> None:
     """No image waits, but the model runs and the mapping is open: whatever left them so, the tick ends it."""
-    stack.emulator.force_status("RUNNING")
+    stack.force_status("running")
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     described = stack.run()
     assert described["status"] == "SUCCEEDED"

@@ -133,7 +133,6 @@ def test_containers_that_cannot_be_stopped_are_not_forgotten(fake: FakeDocker) -
 
 def test_the_compose_file_fits_its_schema() -> None:
     """The schema of the Compose specification, as check-jsonschema brings it."""
-    pytest.importorskip("check_jsonschema", reason="check-jsonschema, which brings the schema, is not installed")
     finished = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(docker.COMPOSE_FILE)],
         check=False,
