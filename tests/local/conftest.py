@@ -85,9 +85,8 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
     )
     try:
-        stack = Stack(running, ARGUMENTS)
-        yield stack
-        refused = permissions.refused_calls(stack)
+        yield Stack(running, ARGUMENTS)
+        refused = permissions.refused_calls()
     finally:
         environment.down()
     assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)

@@ -18,17 +18,16 @@ from local.environment import MODELS, choose
 from local.terraform import Terraform
 from tests.local import permissions
 from tests.local.permissions import Grant, Policies, Recording
-from tests.local.stack import Stack
+from tests.local.stack import WORDS, Stack
+from tests.local.test_guard import call_guard, is_off, target_input, wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 BACKEND = "rekognition_custom_labels"
 
-TABLE_FILE = config.LOCAL_BUILD / "iam-table.md"
+TABLE_FILE = config.BUILD / "local" / "iam-table.md"  # whatever the name of this process's environment
 KMS_KEY_ARN = f"arn:aws:kms:{config.REGION}:{config.ACCOUNT_ID}:key/0a1b2c3d-0000-4000-8000-000000000000"
-
-RUNNING = {"rekognition_custom_labels": "RUNNING", "lookout_for_vision": "HOSTED"}
 
 
 @dataclass
@@ -60,18 +59,21 @@ def scenario(applied: Stack) -> Scenario:
     if stack.environment.backend != BACKEND:
         stack.switch(BACKEND)
     began = time.time()
-    former = stop_payload(stack)
+    former, former_execution = stop_payload(stack), stack.run()["executionArn"]
     stack.switch("lookout_for_vision")
     stop_former_model(stack, former)
+    let_the_watchdog_stop(stack, former_execution)
     stack.upload("same.png", picture(1))
     stack.s3.put_object(Bucket=stack.source, Key="tagged.png", Body=picture(2), Tagging="line=3")
     stack.upload("notes.jpg", b"no picture at all")
-    assert stack.run()["status"] == "SUCCEEDED"
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED"
 
     former = stop_payload(stack)
     stack.switch(BACKEND)
     switched = time.time()
     stop_former_model(stack, former)
+    let_the_watchdog_stop(stack, described["executionArn"])
     run_over_everything(stack)
     stack.uploads.clear()
 
@@ -96,12 +98,31 @@ def stop_payload(stack: Stack) -> dict[str, Any]:
 def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
     """Do what a run does that was begun before a change of the backend: stop the model that was in use then."""
     name = payload["backend"]
-    stops = stack.emulator.force_status(RUNNING[name], MODELS[name].arn)["stops"]
+    stops = stack.emulator.force_status(WORDS[name].running, MODELS[name].arn)["stops"]
     event = {key: value for key, value in payload.items() if not key.endswith(".$")} | {"requested_at": now()}
     function_name = f"{stack.arguments['name_prefix']}-stop-model"
     answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert stack.emulator.model(MODELS[name].arn)["stops"] == stops + 1
+
+
+def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
+    """Give the watchdog something for each of its tasks: a former model, an open mapping, an execution."""
+    tick = target_input(stack, "schedule")
+    former = next(name for name in MODELS if name != stack.environment.backend)
+    stack.emulator.force_status(WORDS[former].running, MODELS[former].arn)
+    call_guard(stack, tick | {"task": "execution_ended", "execution_arn": former_execution})
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    stack.force_status("running")
+    call_guard(stack, tick)
+    wait_until(lambda: is_off(stack), 30, "mapping disabled and models off")
+    upload = stack.upload("stopped.png", picture(6))
+    execution = stack.start()
+    wait_until(lambda: "WaitForModel" in stack.states(execution), 60, "the model starts")
+    call_guard(stack, tick | {"task": "shut_down"})
+    assert stack.wait(execution)["status"] == "ABORTED"
+    stack.s3.delete_object(Bucket=stack.source, Key=upload.key, VersionId=upload.version_id)
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
 
 
 def now() -> str:
@@ -218,6 +239,7 @@ def test_each_role_may_do_what_it_does_and_nothing_else(
     scenario: Scenario, record_property: Callable[[str, object], None]
 ) -> None:
     text = permissions.table(judge(scenario, scenario.recording))
+    TABLE_FILE.parent.mkdir(exist_ok=True)
     TABLE_FILE.write_text(text)
     record_property("table", text)
     assert problems(scenario, scenario.recording) == []
