@@ -498,7 +498,8 @@ def _evaluator(document: str) -> IAMPolicy:
     """Moto's evaluator takes patterns for regular expressions in which only the star has been replaced."""
 
     def escaped(patterns: str | list[str]) -> list[str]:
-        return [re.escape(pattern).replace(r"\*", "*") for pattern in _list(patterns)]
+        # (?s: AWS's star takes a line break in a key too.
+        return [f"(?s:{re.escape(pattern)})".replace(r"\*", "*") for pattern in _list(patterns)]
 
     escaped_statements = [
         statement | {"Action": escaped(statement["Action"]), "Resource": escaped(statement["Resource"])}

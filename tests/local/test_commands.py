@@ -126,6 +126,7 @@ def test_local_up_leaves_an_environment_that_any_client_can_drive(images: Path) 
         "schedule_rule_name",
         "event_source_mapping_uuid",
         "analyze_images_function_name",
+        "alert_topic_arn",
     }
     client = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
     assert outputs["source_bucket_name"]["value"] in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]

@@ -133,6 +133,8 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
         "module.workflow.aws_sfn_state_machine.this",
     ):
         assert actions.pop(address) == ["update"], address
+    # No resource of AWS: the call to the watchdog that stops the former model.
+    assert set(actions.pop("module.guard.aws_lambda_invocation.model")) == {"create", "delete"}
     assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 

@@ -185,6 +185,7 @@ def test_the_evaluator_evaluates_as_iam_does() -> None:
         return permissions.is_allowed(policies, Permission(action, resource))
 
     assert may("s3:GetObject", "arn:aws:s3:::a.b/x/y z/é (1)+.png", read)
+    assert may("s3:GetObject", "arn:aws:s3:::a.b/x/two\nlines.png", read)
     assert not may("s3:GetObject", "arn:aws:s3:::aXb/x/y", read)
     assert not may("s3:GetObject", "arn:aws:s3:::a.b/X/y", read)
     assert not may("s3:GetObjectVersion", "arn:aws:s3:::a.b/x/y", read)
