@@ -17,6 +17,7 @@ import pytest
 
 from local import config, environment
 from tests.local.stack import Stack, Upload
+from tests.local.test_guard import wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
@@ -207,6 +208,8 @@ def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, t
 
     status, printed, said = call("stop", "--poll-seconds", "0.5")
     assert (status, "all is off" in printed) == (0, True), printed + said
+    # What was throttled stays in flight until its visibility timeout.
+    wait_until(lambda: stack.messages()["NotVisible"] == 0, 60, "nothing in flight")
     stack.check_nothing_runs()
     printed, _ = watching.communicate(timeout=60)
     assert (watching.returncode, "was aborted" in printed) == (1, True)
