@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from batch_vision import dead_letters, stop
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
@@ -74,6 +76,18 @@ class FakeBackend(Backend):
         if isinstance(answer, Exception):
             raise answer
         return answer(image) if callable(answer) else answer
+
+
+@pytest.fixture(autouse=True)
+def one_request_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moto answers the requests of other threads in the middle of one another, and its state does not bear that."""
+    answer, lock = BotocoreStubber.process_request, RLock()
+
+    def answer_alone(self: BotocoreStubber, request: Any) -> Any:
+        with lock:
+            return answer(self, request)
+
+    monkeypatch.setattr(BotocoreStubber, "process_request", answer_alone)
 
 
 @pytest.fixture
