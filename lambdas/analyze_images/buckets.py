@@ -3,7 +3,8 @@
 The order is: write the result, copy the image, delete that version from the source. Each step may be repeated,
 so whoever finds it half done (a redelivery, a duplicate event) finishes it. The result is written on the
 condition that its name is free, which makes it the claim on that name. It names the mask, if there is one, which is
-written next, so that a mask is nobody's until it is claimed.
+written next on the same condition: a mask and an image of that name cannot both be there first, however many Lambdas
+are at work.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _GIB_BYTES = 1024**3
 _COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
 _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
 _RESULT_CONTENT_TYPE = "application/json"
-_RESULT_MARK = {"batch-vision": "result"}
-_RESERVED_MARK = {"batch-vision": "reserved"}
+_MARK = "batch-vision"  # the metadata that says what of ours an object is
+_RESULT_MARK = {_MARK: "result"}
+_RESERVED_MARK = {_MARK: "reserved"}
 _MASK_SUFFIX = ".mask.png"
 
 
@@ -162,7 +164,7 @@ class FinalBucket:
                 continue
             if claimed := self._claim(image, result, place, has_mask=mask_png is not None):
                 filed, etag = claimed
-                filed, etag = self._write_mask(filed, etag, mask_png)
+                filed, etag = self._write_mask(image, filed, etag, mask_png)
                 self.move(image, filed, own_etag=etag)
                 return filed
         # The second name is this very upload's own, so only something foreign in the final bucket can be there.
@@ -226,7 +228,7 @@ class FinalBucket:
 
         Returns the result that counts, and its ETag if it was written now.
         """
-        result = result | {"image_key": place, "mask_key": self._mask_place(image, place) if has_mask else None}
+        result = result | {"image_key": place, "mask_key": f"{place}{_MASK_SUFFIX}" if has_mask else None}
         try:
             return result, self._put_result(f"{place}.json", result, IfNoneMatch="*")
         except _TakenError:
@@ -249,37 +251,57 @@ class FinalBucket:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
-        if (replaced := existing.get("mask_key")) and replaced != result["mask_key"]:
+        replaced = existing.get("mask_key")
+        if replaced and replaced != result["mask_key"] and self.has_mask_of(existing):
             with _translated():
                 self._s3.delete_object(Bucket=self._name, Key=replaced)
         return result, own_etag
 
-    def _mask_place(self, image: SourceImage, image_place: str) -> str:
-        """Give a place for a mask: beside the image, unless an upload with a mask's name has claimed that."""
-        place = f"{image_place}{_MASK_SUFFIX}"
-        if self._read_result(f"{place}.json")[0] is None:
-            return place
-        status = image_place.partition("/")[0]
-        return f"{status}/{names_for(image)[1]}{_MASK_SUFFIX}"
-
     def _write_mask(
-        self, result: dict[str, Any], etag: str | None, mask_png: bytes | None
+        self, image: SourceImage, result: dict[str, Any], etag: str | None, mask_png: bytes | None
     ) -> tuple[dict[str, Any], str | None]:
-        """Write the mask that a result names; one that was lost, and that nobody can give again, is named no more."""
-        if self.has_mask_of(result):
+        """Write the mask that a result names, and have the result name another place where something else is there.
+
+        A mask that was lost, and that nobody can give again, is named no more.
+        """
+        if etag is None and self.has_mask_of(result):  # an earlier delivery's
             return result, etag
         if mask_png is None:
-            result = result | {"mask_key": None}
-            return result, self._put_result(f"{result['image_key']}.json", result)
-        with _translated():
-            self._s3.put_object(
-                Bucket=self._name,
-                Key=result["mask_key"],
-                Body=mask_png,
-                ContentType="image/png",
-                Metadata=_mask_mark(result),
-            )
-        return result, etag
+            return (result, etag) if result["mask_key"] is None else self._name_mask(result, None)
+        status = result["status"]
+        for place in (result["mask_key"], f"{status}/{names_for(image)[1]}{_MASK_SUFFIX}"):
+            if self._put_mask(place, result, mask_png):
+                return (result, etag) if result["mask_key"] == place else self._name_mask(result, place)
+        raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
+
+    def _put_mask(self, place: str, result: dict[str, Any], mask_png: bytes) -> bool:
+        """Write a mask where there is none, or over that of an older upload of the key; False where an image is."""
+        mask = {"Key": place, "Body": mask_png, "ContentType": "image/png", "Metadata": _mask_mark(result)}
+        try:
+            self._put_on_condition(**mask, IfNoneMatch="*")
+            return True
+        except _TakenError:
+            pass
+        mark, etag = self._mark_of(place)
+        if mark != "mask" or self._is_claimed_by_image(place):
+            return False
+        try:
+            self._put_on_condition(**mask, IfMatch=etag)
+        except _TakenError as error:
+            raise errors.ServiceUnavailableError(f"{place!r} changed this moment; it is tried again.") from error
+        return True
+
+    def _name_mask(self, result: dict[str, Any], place: str | None) -> tuple[dict[str, Any], str | None]:
+        """Change the place of the mask in a result that is there."""
+        key = f"{result['image_key']}.json"
+        changed = result | {"mask_key": place}
+        existing, etag = self._read_result(key)
+        try:
+            if existing and existing["source"] == result["source"]:
+                return changed, self._put_result(key, changed, IfMatch=etag)
+        except _TakenError:
+            pass
+        raise errors.ServiceUnavailableError(f"{key!r} changed this moment; it is tried again.")
 
     def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> str:
         body = json.dumps(result, ensure_ascii=False, indent=1).encode()
@@ -316,19 +338,29 @@ class FinalBucket:
     def _reserve_image_place(self, place: str) -> bool:
         """Make sure that the image overwrites no result or mask, now or later; False when one is there.
 
-        Only an image whose own name ends like one could. The empty object that holds the place of one that ends like
-        a result is overwritten by the image.
+        Only an image whose own name ends like one could. An empty object holds its place until the image overwrites it.
         """
-        if place.endswith(_MASK_SUFFIX):
-            result, _ = self._read_result(f"{place.removesuffix(_MASK_SUFFIX)}.json")
-            return result is None or result.get("mask_key") != place
-        if not place.endswith(".json"):
+        if not place.endswith((".json", _MASK_SUFFIX)):
             return True
         try:
             self._put_on_condition(Key=place, Body=b"", Metadata=_RESERVED_MARK, IfNoneMatch="*")
         except _TakenError:
-            return self._read_result(place)[0] is None
+            return self._mark_of(place)[0] not in ("result", "mask") or self._is_claimed_by_image(place)
         return True
+
+    def _is_claimed_by_image(self, place: str) -> bool:
+        """Tell whether an image was filed in a place: it may bring a mark of ours along from where it was copied."""
+        result, _ = self._read_result(f"{place}.json")
+        return result is not None and result["image_key"] == place
+
+    def _mark_of(self, key: str) -> tuple[str | None, str]:
+        """Say what of ours an object is, None for an image, and its ETag."""
+        try:
+            with _translated():
+                head = self._s3.head_object(Bucket=self._name, Key=key)
+        except errors.ImageGoneError:
+            return None, ""
+        return head["Metadata"].get(_MARK), head["ETag"]
 
     def _has(self, key: str) -> bool:
         try:
@@ -341,7 +373,7 @@ class FinalBucket:
 
 def _mask_mark(result: dict[str, Any]) -> dict[str, str]:
     """Say in a mask's metadata which upload it is of: that of an older upload of the key may stand in its place."""
-    return {"batch-vision": "mask", "version-id": result["source"]["version_id"]}
+    return {_MARK: "mask", "version-id": result["source"]["version_id"]}
 
 
 def _is_of(result: dict[str, Any], image: SourceImage) -> bool:

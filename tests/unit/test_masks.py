@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -187,6 +190,96 @@ def test_a_claimed_place_is_left_alone_before_anything_is_there(
         assert world.read(found["image_key"]) == key.encode()
         assert world.read(found["mask_key"]) == f"mask of {key}".encode()
     assert len(world.keys("final")) == 6
+
+
+class TakingTurns:
+    """Lets each call of S3 wait until it is the turn of its thread, in an order drawn from a seed."""
+
+    CALLS = ("copy_object", "delete_object", "get_object", "head_object", "put_object")
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._changed = threading.Condition()
+        self._at_work: list[str] = []
+        self._turn: str | None = None
+        for name in self.CALLS:
+            monkeypatch.setattr(world.s3, name, self._in_turn(getattr(world.s3, name)))
+
+    def _in_turn(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wait_then_call(**arguments: Any) -> Any:
+            me = threading.current_thread().name
+            with self._changed:
+                if me in self._at_work:
+                    assert self._changed.wait_for(lambda: self._turn == me, timeout=20)
+                try:
+                    return call(**arguments)
+                finally:
+                    self._next()
+
+        return wait_then_call
+
+    def _next(self) -> None:
+        self._turn = self._random.choice(self._at_work) if self._at_work else None
+        self._changed.notify_all()
+
+    def run(self, tasks: dict[str, Callable[[], Any]]) -> None:
+        def work(task: Callable[[], Any]) -> None:
+            try:
+                task()
+            finally:
+                with self._changed:
+                    self._at_work.remove(threading.current_thread().name)
+                    self._next()
+
+        threads = [threading.Thread(target=work, args=[task], name=name) for name, task in tasks.items()]
+        self._at_work = list(tasks)
+        with self._changed:
+            self._next()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_image_and_an_upload_named_like_its_mask_at_the_same_moment(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Two Lambdas, whose calls come in any order: both images, both results and both masks are there."""
+    world.backend.detections = [lambda image: masked(f"mask of {image.key}".encode())]
+    images = {key: upload(key, key.encode()) for key in ("x", "x.mask.png")}
+    outcomes: dict[str, Any] = {}
+
+    def take(key: str, image: SourceImage) -> None:
+        outcomes[key] = world.analyze(image)
+
+    TakingTurns(world, monkeypatch, seed).run({key: partial(take, key, image) for key, image in images.items()})
+    for key, image in images.items():
+        found = world.final.find_result(image)
+        assert found == outcomes[key].result
+        assert world.read(found["image_key"]) == key.encode()
+        assert world.read(found["mask_key"]) == f"mask of {key}".encode()
+    assert len(world.keys("final")) == 6
+    assert world.versions("source") == 0
+
+
+def test_an_image_that_brings_the_mark_of_a_mask_along_stays(world: World, upload: Upload) -> None:
+    """As one does that was copied from a final bucket."""
+    image = upload("x.mask.png", b"picture")
+    copied = {"Bucket": "source", "Key": "x.mask.png"}
+    answer = world.s3.copy_object(
+        **copied, CopySource=copied, Metadata={"batch-vision": "mask", "version-id": "1"}, MetadataDirective="REPLACE"
+    )
+    image = replace(image, version_id=answer["VersionId"])
+    world.analyze(image)
+    filed = world.analyze(upload("x")).result
+    assert filed is not None
+    assert world.read("processed/x.mask.png") == b"picture"
+    assert (world.read(filed["mask_key"]), filed["mask_key"] == "processed/x.mask.png") == (MASK, False)
+    again = world.analyze(upload("x.mask.png", b"newer", NOW + timedelta(seconds=1))).result
+    assert again is not None
+    assert (world.read("processed/x.mask.png"), again["image_key"]) == (b"newer", "processed/x.mask.png")
 
 
 def test_an_upload_named_like_a_mask_keeps_its_name_where_that_is_free(world: World, upload: Upload) -> None:
