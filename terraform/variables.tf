@@ -141,7 +141,7 @@ variable "backend" {
   }
 
   validation {
-    condition     = try(local.backends[var.backend], "unknown") != null
+    condition     = try(local.backends[var.backend].settings, "unknown") != null
     error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it to the model to use."
   }
 
