@@ -25,7 +25,7 @@ from batch_vision.dead_letters import redrive
 from batch_vision.display import Display
 from batch_vision.errors import OperatorError, UnreachableError, WrongInputError
 from batch_vision.folders import find_files
-from batch_vision.prices import model_dollars
+from batch_vision.prices import in_words
 from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
 from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run
@@ -371,7 +371,7 @@ def _print_ended(stack: Stack, ended: Run) -> None:
         if (seconds := summary["model_on_seconds"]) is not None:
             units = summary["inference_units"] or stack.settings.min_inference_units
             lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
-            lines["cost"] = f"up to ${model_dollars(seconds * units):.4f}"
+            lines["cost"] = f"up to {in_words(seconds * units, stack.settings.backend)}"
         print_lines(lines)
     if remedy := ended.remedy(stack):
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""

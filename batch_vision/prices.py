@@ -10,7 +10,16 @@ INFERENCE_UNIT_HOUR_DOLLARS = 4.00
 STATE_TRANSITION_DOLLARS = 0.025 / 1000
 S3_WRITE_DOLLARS = 0.005 / 1000
 
+# Backends whose service AWS sells no more, and why.
+ENDED = {"lookout_for_vision": "AWS ended Lookout for Vision on 2025-10-31"}
+
 
 def model_dollars(unit_seconds: float) -> float:
-    """Give the price of inference-unit seconds, in dollars."""
+    """Give the price of inference-unit seconds of Rekognition Custom Labels, in dollars."""
     return unit_seconds / 3600 * INFERENCE_UNIT_HOUR_DOLLARS
+
+
+def in_words(unit_seconds: float, backend: str) -> str:
+    """Say what inference-unit seconds cost; for a service that has ended, what they cost with the other."""
+    price = f"${model_dollars(unit_seconds):.4f}"
+    return f"{price} with Rekognition ({ENDED[backend]})" if backend in ENDED else price

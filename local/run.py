@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from batch_vision import runs
-from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS, model_dollars
+from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS, in_words, model_dollars
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -83,7 +83,7 @@ def report(
     times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
     lines |= {
         "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
-        "would cost on AWS": f"${model_dollars(billed):.4f} at {price} ({times})",
+        "would cost on AWS": f"{in_words(billed, environment.backend)}, at {price} ({times})",
         "results": str(out),
     }
     console.print()

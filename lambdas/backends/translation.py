@@ -22,7 +22,9 @@ def translated(known: Mapping[str, type[errors.BatchVisionError]]) -> Iterator[N
     known
         The error for each code of the service. A code that is not among them is `ServiceUnavailableError` where the
         service itself failed (5xx), otherwise `ModelError`. The network, in all its forms, is
-        `ServiceUnavailableError`. A transient error keeps how long the service wants to be left alone.
+        `ServiceUnavailableError`. A transient error keeps how long the service wants to be left alone: whoever asks
+        about an image waits for that long. Control calls (describe, start, stop) are repeated by botocore, which backs
+        off by itself and does not read it; what is refused after that is the workflow's to repeat, which waits longer.
     """
     try:
         yield

@@ -239,6 +239,10 @@ run "read_example" {
   module {
     source = "./tests/fixtures/example"
   }
+
+  variables {
+    example = "rekognition"
+  }
 }
 
 # Each value of rekognition.tfvars.example is given here by its name, because a run takes no file.
@@ -282,5 +286,44 @@ run "example_is_planned" {
       && local.backend.stop.resources == [run.read_example.values.rekognition_custom_labels.project_version_arn]
     )
     error_message = "The module drives another model than that of the example."
+  }
+}
+
+run "read_lookout_example" {
+  module {
+    source = "./tests/fixtures/example"
+  }
+
+  variables {
+    example = "lookout-for-vision"
+  }
+}
+
+run "lookout_example_is_planned" {
+  command = plan
+
+  variables {
+    backend                   = run.read_lookout_example.values.backend
+    rekognition_custom_labels = null
+    lookout_for_vision        = run.read_lookout_example.values.lookout_for_vision
+    name_prefix               = run.read_lookout_example.values.name_prefix
+    schedule_expression       = run.read_lookout_example.values.schedule_expression
+    max_inference_units       = run.read_lookout_example.values.max_inference_units
+    tags                      = run.read_lookout_example.values.tags
+  }
+
+  assert {
+    condition = toset(keys(run.read_lookout_example.values)) == toset([
+      "backend", "lookout_for_vision", "name_prefix", "schedule_expression", "max_inference_units", "tags",
+    ])
+    error_message = "The example sets ${join(", ", keys(run.read_lookout_example.values))}: give each to this run."
+  }
+
+  assert {
+    condition = (
+      local.backend.settings.project_name == run.read_lookout_example.values.lookout_for_vision.project_name
+      && local.backend.stop.resources == ["arn:aws:lookoutvision:us-east-1:111122223333:model/weld-seams/1"]
+    )
+    error_message = "The module drives another model than that of the example: ${jsonencode(local.backend)}."
   }
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NAME = "lambda_model"
+EXAMPLE = "lambda-model.tfvars.example"
 TEXT = (REPOSITORY / "docs" / "adding-a-backend.md").read_text()
 BLOCKS = {
     (language, path): block
@@ -122,9 +123,10 @@ def test_the_document_names_the_files_that_there_are() -> None:
         ("python", "lambdas/backends/registry.py"),
         ("hcl", "terraform/backends.tf"),
         ("hcl", "terraform/variables.tf"),
+        ("hcl", f"terraform/{EXAMPLE}"),
     }
     places = re.findall(r"`((?:lambdas|terraform|tests|local)/[^`<>]+)`", TEXT)
-    wanted = {place for place in places if NAME not in place}
+    wanted = {place for place in places if NAME not in place and EXAMPLE not in place}
     assert [place for place in wanted if not (REPOSITORY / place).exists()] == []
     assert NAME not in {*registry.BACKENDS, *CASES}
 
@@ -206,6 +208,7 @@ def test_its_terraform_is_valid_and_the_choice_follows(tmp_path: Path) -> None:
     backends.write_text(entries.sub(lambda found: f"{found[1]}\n{entry}  }}", backends.read_text(), count=1))
     with (module / "variables.tf").open("a") as variables:
         variables.write("\n" + BLOCKS["hcl", "terraform/variables.tf"])
+    (module / EXAMPLE).write_text(BLOCKS["hcl", f"terraform/{EXAMPLE}"])
     (module / "tests" / "example.tftest.hcl").write_text(TERRAFORM_TEST)
     terraform = Terraform(module, data_directory=tmp_path / "data")
     assert terraform.run("fmt", "-check", "-diff").stdout == ""
@@ -224,11 +227,22 @@ variables {
   backend             = "lambda_model"
 }
 
+run "read_example" {
+  module {
+    source = "./tests/fixtures/example"
+  }
+
+  variables {
+    example = "lambda-model"
+  }
+}
+
 run "chosen" {
   command = plan
 
   variables {
-    lambda_model = { function_name = "inspect-welds", alias = "live" }
+    backend      = run.read_example.values.backend
+    lambda_model = run.read_example.values.lambda_model
   }
 
   assert {
@@ -236,6 +250,9 @@ run "chosen" {
       local.backend.settings == tomap({ function_name = "inspect-welds", alias = "live" })
       && local.function_statements.stop_model.StopModel.resources
       == ["arn:aws:lambda:us-east-1:111122223333:function:inspect-welds:live"]
+      && contains(local.stop_former_models.actions, "lambda:DeleteProvisionedConcurrencyConfig")
+      && contains(local.stop_former_models.resources, "arn:aws:lambda:us-east-1:111122223333:function:*")
+      && contains(local.stop_former_models.actions, "rekognition:StopProjectVersion")
     )
     error_message = jsonencode(local.backend)
   }

@@ -39,6 +39,7 @@ from local.config import (
     REPOSITORY,
 )
 from local.emulator import lookout_for_vision, rekognition
+from local.environment import MODELS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -75,6 +76,8 @@ class Case:
         Every error that the service declares: for all operations, and what they mean elsewhere for a start or an image.
     max_image_bytes
         The largest image that is taken.
+    retry_after_seconds
+        How long the service wants to be left alone when it throttles; None for one that does not say.
     """
 
     settings: dict[str, str]
@@ -91,6 +94,7 @@ class Case:
     start_errors: dict[str, type[errors.BatchVisionError]]
     detect_errors: dict[str, type[errors.BatchVisionError]]
     max_image_bytes: int
+    retry_after_seconds: float | None
 
     def expected(self, operation: str, error: str) -> type[errors.BatchVisionError]:
         special = {self.start: self.start_errors, self.detect: self.detect_errors}.get(operation, {})
@@ -145,6 +149,7 @@ CASES = {
             "ResourceNotReadyException": errors.ModelNotReadyError,
         },
         max_image_bytes=15 * MIB_BYTES,
+        retry_after_seconds=None,
     ),
     "lookout_for_vision": Case(
         settings={"project_name": LOOKOUT_PROJECT_NAME, "model_version": LOOKOUT_MODEL_VERSION},
@@ -180,6 +185,7 @@ CASES = {
             "ValidationException": errors.InvalidImageError,
         },
         max_image_bytes=8 * MIB_BYTES,
+        retry_after_seconds=lookout_for_vision.RETRY_AFTER_SECONDS,
     ),
 }
 
@@ -289,11 +295,11 @@ def operations(case: Case) -> tuple[str, ...]:
 
 
 def test_everything_names_the_same_backends() -> None:
-    """The registry, Terraform's map, its allowed values, variables and examples, and the parameters of this suite."""
+    """The registry, Terraform's map, its allowed values, variables and examples, local running, and this suite."""
     terraform = REPOSITORY / "terraform"
     backends = (terraform / "backends.tf").read_text()
     (entries,) = re.findall(r"^  backends = \{\n(.*?)^  \}", backends, re.DOTALL | re.MULTILINE)
-    in_map = set(re.findall(r"^    (\w+) = var\.(\w+) == null \? null : \{$", entries, re.MULTILINE))
+    in_map = set(re.findall(r"^    (\w+) = \{\n      settings = var\.(\w+) == null \? null : ", entries, re.MULTILINE))
     assert {name for name, _ in in_map} == set(re.findall(r"^    (\w+) =", entries, re.MULTILINE))
     assert all(name == variable for name, variable in in_map)
 
@@ -308,7 +314,7 @@ def test_everything_names_the_same_backends() -> None:
     }
 
     names = {name for name, _ in in_map}
-    assert names == set(BACKENDS) == set(CASES) == examples
+    assert names == set(BACKENDS) == set(CASES) == set(MODELS) == examples
     assert names <= declared
     assert all(cls.name == name for name, cls in BACKENDS.items())
 
@@ -584,7 +590,7 @@ def test_too_many_calls_are_throttled(world: World) -> None:
     world.detect(encoded_like_a_sample())
     with pytest.raises(errors.ThrottledError) as caught:
         world.detect(encoded_like_a_sample())
-    assert caught.value.retry_after_seconds is None or caught.value.retry_after_seconds > 0
+    assert caught.value.retry_after_seconds == world.case.retry_after_seconds
     assert world.counted()["throttled_calls"] == 1
 
 

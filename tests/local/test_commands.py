@@ -85,17 +85,25 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, printed
 
 
-def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("rekognition_custom_labels", ["label is the folder's name  12 of 12"]),
+        ("lookout_for_vision", ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]),
+    ],
+)
+def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, backend: str, said: list[str]) -> None:
     """Learned on one half of the samples, run on the other."""
     out, labelled = tmp_path / "out", tmp_path / "labelled"
     copy_half(labelled, 1)
-    status, printed = finish(command("local-run", f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}"))
+    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}"]
+    status, printed = finish(command("local-run", *words))
     assert status == 0, printed
     for text in (
+        *said,
         "13 files in",
         "images processed            12 of 13",
         "images rejected             1 (InvalidImageFormatError 1)",
-        "label is the folder's name  12 of 12",
         "model on",
         "inference-unit seconds (1 start, 1 stop)",
         "would cost on AWS           $0.0",

@@ -7,7 +7,7 @@ import pytest
 
 from batch_vision.errors import WrongInputError
 from batch_vision.folders import find_files
-from batch_vision.prices import model_dollars
+from batch_vision.prices import in_words, model_dollars
 from local.errors import LocalError
 from local.images import Results, check_out
 
@@ -76,3 +76,10 @@ def test_results_are_counted() -> None:
 def test_the_price_is_four_dollars_an_hour_for_each_unit() -> None:
     assert model_dollars(3600) == pytest.approx(4.0)
     assert model_dollars(2 * 90) == pytest.approx(0.2)
+
+
+def test_a_service_that_has_ended_has_no_price_of_its_own() -> None:
+    assert in_words(900, "rekognition_custom_labels") == "$1.0000"
+    assert (
+        in_words(900, "lookout_for_vision") == "$1.0000 with Rekognition (AWS ended Lookout for Vision on 2025-10-31)"
+    )
