@@ -55,6 +55,10 @@ REMEDIES = {
     "TriggerNotDisabledError": (
         "Close it and stop the model by hand: batch-vision stop. The event source mapping did not become Disabled."
     ),
+    "TriggerNotFoundError": (
+        "Make the event source mapping again, which somebody deleted: terraform apply. The images wait;"
+        " the model was stopped all the same."
+    ),
     "TriggerNotEnabledError": (
         "Look at the State and LastProcessingResult of the event source mapping"
         " (aws lambda get-event-source-mapping --uuid …), then: batch-vision run --watch"

@@ -67,8 +67,9 @@ def localstack() -> Iterator[LocalStackEndpoint]:
 
 @pytest.fixture(scope="module")
 def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The stack, applied once for all tests of a file, with the backend that the file names."""
+    """The stack, applied once for all tests of a file, with the backend and the arguments that the file names."""
     display = Display()
+    arguments = ARGUMENTS | getattr(request.module, "FILE_ARGUMENTS", {})
     permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
     permissions.RECORDED_CALLS.unlink(missing_ok=True)
     running = environment.up(
@@ -76,7 +77,7 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         LABELLED,
         backend=request.module.BACKEND,
         dies_with_parent=True,
-        arguments=ARGUMENTS,
+        arguments=arguments,
         emulator_settings=TIMES,
         localstack_settings={
             "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
@@ -85,7 +86,7 @@ def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
         emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
     )
     try:
-        yield Stack(running, ARGUMENTS)
+        yield Stack(running, arguments)
         refused = permissions.refused_calls()
     finally:
         environment.down()

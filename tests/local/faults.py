@@ -1,8 +1,9 @@
-"""Asks for faults of the deployed Lambdas."""
+"""Asks for faults of the deployed Lambdas, and of the services of LocalStack."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from local import config
 from local.lambda_executor.batch_vision_lambda_executor import faults
 from local.lambda_executor.batch_vision_lambda_executor.faults import Fault
 
+# As service_faults.py says, which only LocalStack's interpreter can import.
+SERVICES_FILE_NAME = "services.json"
 _numbers = itertools.count()
 
 
@@ -19,6 +22,7 @@ class LambdaFaults:
     def __init__(self, directory: Path = config.LOCAL_BUILD / "lambda-faults") -> None:
         self.directory = directory
         self._faults: list[Fault] = []
+        self._refusals: list[dict[str, Any]] = []
 
     @classmethod
     def prepare(cls) -> Path:
@@ -37,6 +41,15 @@ class LambdaFaults:
         faults.write(self.directory, self._faults)
         return fault.id
 
+    def refuse(self, operation: str, code: str, *, count: int = 1, status: int = 400) -> str:
+        """Have a service of LocalStack refuse an operation, whoever asks; give the id to ask `hits` with."""
+        refusal = {"id": f"{next(_numbers)}", "operation": operation, "code": code, "status": status, "count": count}
+        self._refusals.append(refusal)
+        new = self.directory / f"{SERVICES_FILE_NAME}.new"
+        new.write_text(json.dumps(self._refusals))
+        new.replace(self.directory / SERVICES_FILE_NAME)
+        return str(refusal["id"])
+
     def hits(self, fault_id: str) -> int:
         """How often a fault has happened."""
         return faults.hits(self.directory, fault_id)
@@ -44,5 +57,6 @@ class LambdaFaults:
     def clear(self) -> None:
         """Forget what was asked for, and what has happened."""
         self._faults.clear()
+        self._refusals.clear()
         for path in self.directory.glob("*"):
             path.unlink()

@@ -33,38 +33,56 @@ _POLL_SECONDS = 0.5
 class Words:
     """How a service calls what a test asks of the emulator, whatever the backend."""
 
+    describe: str
     start: str
     stop: str
     detect: str
     throttled: str
+    busy: str
+    quota: str
+    not_found: str
     internal_error: str
     failed: str
     starting: str
     running: str
+    stopping: str
+    stopped: str
     training: str
 
 
 WORDS = {
     "rekognition_custom_labels": Words(
+        describe="DescribeProjectVersions",
         start="StartProjectVersion",
         stop="StopProjectVersion",
         detect="DetectCustomLabels",
         throttled="ProvisionedThroughputExceededException",
+        busy="ResourceInUseException",
+        quota="LimitExceededException",
+        not_found="ResourceNotFoundException",
         internal_error="InternalServerError",
         failed="FAILED",
         starting="STARTING",
         running="RUNNING",
+        stopping="STOPPING",
+        stopped="STOPPED",
         training="TRAINING_IN_PROGRESS",
     ),
     "lookout_for_vision": Words(
+        describe="DescribeModel",
         start="StartModel",
         stop="StopModel",
         detect="DetectAnomalies",
         throttled="ThrottlingException",
+        busy="ConflictException",
+        quota="ServiceQuotaExceededException",
+        not_found="ResourceNotFoundException",
         internal_error="InternalServerException",
         failed="HOSTING_FAILED",
         starting="STARTING_HOSTING",
         running="HOSTED",
+        stopping="STOPPING_HOSTING",
+        stopped="TRAINED",
         training="TRAINING",
     ),
 }
