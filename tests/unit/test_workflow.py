@@ -51,8 +51,12 @@ def test_peer_failing_one_error_leaves_the_model_running() -> None:
     unguarded = {name for name, state in outside.items() if "Catch" not in state}
     assert unguarded == {"ListRunningExecutions"}
     for state in outside.values():
-        for catch in state.get("Catch", []):
-            assert catch["ErrorEquals"] == ["States.ALL"]
+        if "Catch" in state:
+            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+    # The one error that has a name of ours leads to the stop as well.
+    named = [catch for state in outside.values() for catch in state.get("Catch", [])[:-1]]
+    assert [catch["Next"] for catch in named] == ["TriggerNotFound"]
+    assert WORKFLOW["States"]["TriggerNotFound"]["Next"] == "RecordStop"
 
 
 def test_every_loop_has_a_bound() -> None:
