@@ -40,6 +40,15 @@ run "the_key_admits_services_for_these_deployments_only" {
           ])
         }
       }
+      "cloudwatch.amazonaws.com" = {
+        actions = toset(["kms:Decrypt", "kms:GenerateDataKey"])
+        conditions = {
+          "aws:SourceArn" = tolist([
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:vision-bottle-caps-*",
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:vision-weld-seams-*",
+          ])
+        }
+      }
       "logs.us-east-1.amazonaws.com" = {
         actions = toset(["kms:Decrypt*", "kms:Describe*", "kms:Encrypt*", "kms:GenerateDataKey*", "kms:ReEncrypt*"])
         conditions = {
