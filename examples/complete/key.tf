@@ -50,6 +50,13 @@ data "aws_iam_policy_document" "key" {
       variable = "aws:SourceArn"
       values   = local.source_bucket_arns
     }
+
+    # A bucket ARN names no account.
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account_id]
+    }
   }
 
   statement {
