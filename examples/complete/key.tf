@@ -53,6 +53,13 @@ data "aws_iam_policy_document" "key" {
       variable = "aws:SourceArn"
       values   = local.source_bucket_arns
     }
+
+    # A bucket ARN names no account.
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account_id]
+    }
   }
 
   # Alarms tell of themselves on an encrypted topic.
