@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local import config
+from local.environment import MODULE_ARGUMENTS
 from local.terraform import Terraform
 from tests.local.stack import Stack
 from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off, wait_until
@@ -138,6 +139,25 @@ def test_a_mapping_and_a_stop_that_are_refused(stack: Stack) -> None:
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     stack.check()
+
+
+@pytest.mark.fault("Mapping: still Disabling when enabled")
+@pytest.mark.parametrize(
+    ("name", "state", "following"),
+    [
+        ("IsTriggerEnabled", "Disabling", "TriggerNotEnabled"),
+        ("IsTriggerEnabled", "Disabled", "TriggerNotEnabled"),
+        ("IsTriggerDisabled", "Disabling", "TriggerNotDisabled"),
+        ("IsTriggerDisabled", "Enabled", "TriggerNotDisabled"),
+    ],
+)
+def test_a_mapping_that_does_not_change_within_its_time(stack: Stack, name: str, state: str, following: str) -> None:
+    """LocalStack's mapping changes at once: the states of the deployed workflow are asked, one check apart."""
+    checks = int(MODULE_ARGUMENTS["trigger_timeout_seconds"] / MODULE_ARGUMENTS["trigger_poll_seconds"])
+    last = {"trigger": {"state": state}, "enable": {"checks": checks}, "disable": {"checks": checks}}
+    assert stack.following_state(name, last) == following
+    earlier = last | {"enable": {"checks": checks - 1}, "disable": {"checks": checks - 1}}
+    assert stack.following_state(name, earlier) != following
 
 
 @pytest.mark.fault("Mapping: enabled by hand before the run")
