@@ -122,8 +122,8 @@ def _escaped(text: str) -> str:
 def _does(state: dict[str, Any]) -> str:
     if state["Type"] != "Task":
         return state["Type"].lower()
-    resource = state["Resource"]
+    resource = str(state["Resource"])
     if resource.endswith(":lambda:invoke"):
-        function = state["Parameters"]["FunctionName"].removeprefix("${").removesuffix("}")
+        function = str(state["Parameters"]["FunctionName"]).removeprefix("${").removesuffix("}")
         return f"function `{function.removesuffix('_function_arn').removesuffix('_arn')}`"
     return f"`{resource.partition('aws-sdk:')[2] or resource}`"

@@ -23,7 +23,7 @@ from tests.local.test_stack import picture
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
 
 BACKEND = "rekognition_custom_labels"
-COMMANDS = [["status"], ["run"], ["upload", "local/samples/pile"], ["results"], ["retry"], ["stop"]]
+COMMANDS = [["status"], ["run"], ["upload", "local/samples/pile"], ["results"], ["report"], ["retry"], ["stop"]]
 
 
 @pytest.fixture(autouse=True)

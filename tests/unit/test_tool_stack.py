@@ -21,6 +21,7 @@ COMMANDS = {
     "run": [],
     "stop": [],
     "results": [],
+    "report": [],
     "upload": [str(REPOSITORY / "local" / "samples" / "pile")],
 }
 
@@ -157,7 +158,7 @@ def test_a_function_of_something_else(deployed: Deployed) -> None:
 
 
 def test_json_is_one_document(deployed: Deployed) -> None:
-    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"]):
+    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"], ["report"]):
         result = deployed.call(*words, "--json")
         assert result.exit_code == 0, (words, result.output)
         json.loads(result.stdout)
