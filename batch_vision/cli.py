@@ -551,7 +551,7 @@ def report(
 
     Pictures with boxes, masks, labels and confidences, to be filtered by label, verdict and status; rejected images
     with their reasons; progress and throughput; counts, time and cost. The page needs nothing beside itself, so it can
-    be sent. It holds thumbnails of your images: about 10 kB for each.
+    be sent. It holds thumbnails of your images, some kB each.
 
     Beyond --max-images, rejected images are shown first (in half of the places, or in those that are left), then the
     oldest; the page says so.

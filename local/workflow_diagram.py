@@ -121,7 +121,7 @@ def _escaped(text: str) -> str:
 
 def _does(state: dict[str, Any]) -> str:
     if state["Type"] != "Task":
-        return state["Type"].lower()
+        return str(state["Type"]).lower()
     resource = str(state["Resource"])
     if resource.endswith(":lambda:invoke"):
         function = str(state["Parameters"]["FunctionName"]).removeprefix("${").removesuffix("}")
