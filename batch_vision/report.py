@@ -20,7 +20,7 @@ from markupsafe import Markup
 from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.objects import found, read_result
-from batch_vision.prices import model_dollars
+from batch_vision.prices import ENDED, model_dollars
 from batch_vision.results import confidence_of
 from lambdas.shared.times import from_text, to_text, utc_now
 
@@ -145,6 +145,7 @@ def make_report(
     page = {
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
         "backend": stack.settings.backend,
+        "ended": ENDED.get(stack.settings.backend, ""),
         "begin": to_text(begin),
         "end": to_text(end),
         "made_at": to_text(utc_now()),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from local.config import LOOKOUT_MODEL_ARN
 from tests.unit.tool_stack import FINAL, SUMMARY, Deployed
 
 BEGIN, MIDDLE = "2026-11-20T08:10:00.000Z", "2026-11-20T08:20:00.000Z"
@@ -245,6 +246,15 @@ def test_every_kind_of_picture_has_a_thumbnail(deployed: Deployed, tmp_path: Pat
     Image.new(mode, (40, 20)).save(content, "TIFF" if mode == "CMYK" else "PNG")
     place(deployed, "a", content.getvalue())
     assert len(report(deployed, tmp_path, "--run", "r").all("img")) == 1
+
+
+def test_a_service_that_has_ended_has_no_price_of_its_own(deployed: Deployed, tmp_path: Path) -> None:
+    settings = {"project_name": "batch-vision", "model_version": "1", "model_arn": LOOKOUT_MODEL_ARN}
+    deployed.configure(BACKEND="lookout_for_vision", BACKEND_SETTINGS=json.dumps(settings))
+    run(deployed)
+    page = report(deployed, tmp_path, "--run", "r")
+    assert re.search(r"Model cost with Rekognition, at most\s*\$2\.00", page.text)
+    assert "AWS ended Lookout for Vision on 2025-10-31" in page.text
 
 
 def test_an_image_that_was_analyzed_again(deployed: Deployed, tmp_path: Path) -> None:
