@@ -294,6 +294,8 @@ def _data_uri(image: Image.Image, **options: Any) -> str:
 
 def _dollars(summary: dict[str, Any]) -> float | None:
     """Give what the model cost at most; None when it was not on, or the stop was not confirmed."""
+    if (told := summary.get("cost_dollars")) is not None:
+        return float(told)
     seconds = summary.get("model_on_seconds")
     return None if seconds is None else model_dollars(seconds * (summary.get("inference_units") or 1))
 

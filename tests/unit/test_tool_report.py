@@ -301,10 +301,19 @@ def test_a_span_of_time_with_its_runs(deployed: Deployed, tmp_path: Path) -> Non
 def test_a_summary_with_fields_of_another_version(deployed: Deployed, tmp_path: Path) -> None:
     """Fields that are there are shown whatever they are; those that are not are not missed."""
     old = {name: SUMMARY[name] for name in ("run_id", "started_at", "ended_at", "outcome")}
+    old |= {"start_seconds": 3.5, "cost_dollars": 0.25, "always_on_cost_dollars": 4.0, "images_left": 7}
     old |= {"slowest_image": {"key": "a.png", "duration_ms": 9}, "images_processed": 0, "images_rejected": 0}
     deployed.put("runs/r.json", json.dumps(old).encode(), FINAL)
     page = report(deployed, tmp_path, "--run", "r")
     assert '{"key": "a.png", "duration_ms": 9}' in page.text
+    for text in (
+        r"Start\s*3\.5 s",
+        r"at most\s*\$0\.2500",
+        r"would be\s*\$4\.0000",
+        r"Images left\s*7",
+        r"image: a\.png",
+    ):
+        assert re.search(text, page.text), text
     assert "Runs that" in report(deployed, tmp_path, "--since", "1h").text
 
 
