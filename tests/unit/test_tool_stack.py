@@ -21,6 +21,7 @@ COMMANDS = {
     "run": [],
     "stop": [],
     "results": [],
+    "report": [],
     "upload": [str(REPOSITORY / "local" / "samples" / "pile")],
 }
 
@@ -167,8 +168,9 @@ def test_a_function_of_something_else(deployed: Deployed) -> None:
     assert (status, "none of a batch-vision stack" in said) == (3, True)
 
 
-def test_json_is_one_document(deployed: Deployed) -> None:
-    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"]):
+def test_json_is_one_document(deployed: Deployed, tmp_path: Path) -> None:
+    report = ["report", "--out", str(tmp_path / "report.html")]
+    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"], report):
         result = deployed.call(*words, "--json")
         assert result.exit_code == 0, (words, result.output)
         json.loads(result.stdout)
