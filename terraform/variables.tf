@@ -317,6 +317,17 @@ variable "schedule_expression" {
   }
 }
 
+variable "schedule_period_seconds" {
+  description = "Longest time between two ticks of schedule_expression, in seconds. Needed for cron(...) only, by the alarm for runs that do not start and by the cost of a model that is always on; of rate(...) it is known"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.schedule_period_seconds == null ? true : var.schedule_period_seconds >= 60 && floor(var.schedule_period_seconds) == var.schedule_period_seconds
+    error_message = "schedule_period_seconds is ${coalesce(var.schedule_period_seconds, 0)}. Use a whole number of at least 60, or leave it out."
+  }
+}
+
 variable "schedule_enabled" {
   description = "Whether the schedule starts runs. Without it, executions of the workflow are started by hand"
   type        = bool
@@ -380,6 +391,25 @@ variable "oldest_message_alarm_percent" {
     condition     = var.oldest_message_alarm_percent >= 1 && var.oldest_message_alarm_percent <= 99
     error_message = "oldest_message_alarm_percent is ${var.oldest_message_alarm_percent}. Use 1 to 99: at 100 SQS has deleted the message."
   }
+}
+
+variable "inference_unit_hour_dollars" {
+  description = "What an inference unit costs for an hour, in dollars, for the cost in run summaries. The default is the price of Rekognition Custom Labels in us-east-1 (aws.amazon.com/rekognition/pricing, November 2026)"
+  type        = number
+  default     = 4
+  nullable    = false
+
+  validation {
+    condition     = var.inference_unit_hour_dollars >= 0 && var.inference_unit_hour_dollars <= 1000
+    error_message = "inference_unit_hour_dollars is ${var.inference_unit_hour_dollars}. Use the price in dollars, from 0 to 1000."
+  }
+}
+
+variable "success_notifications_enabled" {
+  description = "Whether a run that analyzed images and succeeded is told of too. Runs that did not are always told of"
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "alert_email_addresses" {

@@ -87,6 +87,8 @@ class Duty:
         How long a batch that was taken before the mapping was closed may live.
     ended_execution_arn
         An execution that is known to have ended, whatever the list says; its own model is looked after too.
+    ended_status
+        How it ended, as Step Functions says it.
     """
 
     task: Task
@@ -95,6 +97,7 @@ class Duty:
     model: Model
     batch_seconds: float
     ended_execution_arn: str | None = None
+    ended_status: str | None = None
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Duty:
@@ -106,6 +109,7 @@ class Duty:
             model=Model.named(event["backend"], event["backend_settings"]),
             batch_seconds=event["analyze_timeout_seconds"],
             ended_execution_arn=event.get("execution_arn"),
+            ended_status=event.get("execution_status"),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from lambdas.guard_model.guard import Duty, Guard
 from lambdas.shared import clients
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.observability import logger, metrics
+from lambdas.shared.settings import settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -49,11 +51,25 @@ def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
     metrics.add_metric("GuardFailed", MetricUnit.Count, int(bool(error or report.refused)))
     answer = {"task": duty.task, **report.as_dict()}
     logger.info("guard", extra=answer)
-    if alert := alert_of(duty, report, error):
+    if alert := alert_of(duty, report, error, _summary_of(duty)):
         _send(alert, event["alert_topic_arn"])
     if error:
         raise error
     return answer
+
+
+def _summary_of(duty: Duty) -> dict[str, Any] | None:
+    """Read what an execution that failed has written of itself; None where there is nothing to be read."""
+    if duty.ended_status != "FAILED" or not duty.ended_execution_arn:
+        return None
+    key = f"runs/{duty.ended_execution_arn.rsplit(':', 1)[-1]}.json"
+    try:
+        answer = clients.s3().get_object(Bucket=settings().final_bucket_name, Key=key)
+        summary: dict[str, Any] = json.loads(answer["Body"].read())
+    except (BotoCoreError, ClientError) as error:
+        logger.info("no summary", extra={"key": key, "error": repr(error)})
+        return None
+    return summary
 
 
 def _send(alert: Alert, topic_arn: str) -> None:

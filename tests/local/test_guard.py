@@ -155,7 +155,9 @@ def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
 
 def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:
     (alert,) = found
-    assert alert["Subject"] == "e2e: the watchdog stopped what no execution owned"
+    assert alert["Subject"] == "e2e: a run failed, AccessDeniedError"
+    assert alert["Message"].startswith("See what to do about AccessDeniedError: batch-vision status\n")
+    assert "Processed: 1 of about 1" in alert["Message"].splitlines()
     assert f"Asked to stop: model {MODELS[BACKEND].arn}" in alert["Message"].splitlines()
     return True
 
