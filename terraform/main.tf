@@ -490,15 +490,23 @@ module "monitoring" {
   source = "./modules/monitoring"
   count  = var.alarms_enabled ? 1 : 0
 
-  name                         = var.name_prefix
-  queue_name                   = module.queue.queue_name
-  dead_letter_queue_name       = module.queue.dead_letter_queue_name
-  state_machine_arn            = module.workflow.state_machine_arn
-  guard_function_name          = module.guard_function.function_name
-  message_retention_seconds    = var.message_retention_seconds
-  oldest_message_alarm_percent = var.oldest_message_alarm_percent
-  alert_topic_arn              = module.alerts.topic_arn
-  tags                         = var.tags
+  name                      = var.name_prefix
+  queue_name                = module.queue.queue_name
+  dead_letter_queue_name    = module.queue.dead_letter_queue_name
+  state_machine_arn         = module.workflow.state_machine_arn
+  guard_function_name       = module.guard_function.function_name
+  analyze_function_name     = module.function["analyze_images"].function_name
+  message_retention_seconds = var.message_retention_seconds
+  # A schedule that is off starts nothing.
+  schedule_period_seconds        = var.schedule_enabled ? local.schedule_period_seconds : null
+  missing_runs_alarm_count       = var.missing_runs_alarm_count
+  model_on_alarm_seconds         = coalesce(var.model_on_alarm_seconds, min(604800, local.execution_timeout_seconds))
+  function_errors_alarm_count    = var.function_errors_alarm_count
+  function_throttles_alarm_count = var.function_throttles_alarm_count
+  rejected_alarm_percent         = var.rejected_alarm_percent
+  oldest_message_alarm_percent   = var.oldest_message_alarm_percent
+  alert_topic_arn                = module.alerts.topic_arn
+  tags                           = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -393,6 +393,65 @@ variable "oldest_message_alarm_percent" {
   }
 }
 
+variable "model_on_alarm_seconds" {
+  description = "Seconds for which the model may be on before there is an alarm, taken as whole hours, at most 7 days. By default the sum of all bounds of a run; no longer than 7 days either"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = coalesce(var.model_on_alarm_seconds, 3600) >= 3600 && coalesce(var.model_on_alarm_seconds, 3600) <= 604800
+    error_message = "model_on_alarm_seconds is ${coalesce(var.model_on_alarm_seconds, 0)}. Use 3600 to 604800 (7 days), for which CloudWatch looks back."
+  }
+}
+
+variable "missing_runs_alarm_count" {
+  description = "Periods of the schedule without a run after which there is an alarm. There is none where they are more than 7 days, where the schedule is off, or for cron(...) without schedule_period_seconds"
+  type        = number
+  default     = 3
+  nullable    = false
+
+  validation {
+    condition     = var.missing_runs_alarm_count >= 1 && var.missing_runs_alarm_count <= 1000 && floor(var.missing_runs_alarm_count) == var.missing_runs_alarm_count
+    error_message = "missing_runs_alarm_count is ${var.missing_runs_alarm_count}. Use a whole number from 1 to 1000."
+  }
+}
+
+variable "function_errors_alarm_count" {
+  description = "Errors of the analyzing function in five minutes that are no reason for an alarm yet"
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = var.function_errors_alarm_count >= 0 && floor(var.function_errors_alarm_count) == var.function_errors_alarm_count
+    error_message = "function_errors_alarm_count is ${var.function_errors_alarm_count}. Use a whole number of at least 0."
+  }
+}
+
+variable "function_throttles_alarm_count" {
+  description = "Throttles of the analyzing function in five minutes that are no reason for an alarm yet"
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.function_throttles_alarm_count >= 0 && floor(var.function_throttles_alarm_count) == var.function_throttles_alarm_count
+    error_message = "function_throttles_alarm_count is ${var.function_throttles_alarm_count}. Use a whole number of at least 0."
+  }
+}
+
+variable "rejected_alarm_percent" {
+  description = "Share of the images of a run that may be rejected before there is an alarm, in percent"
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.rejected_alarm_percent >= 0 && var.rejected_alarm_percent < 100
+    error_message = "rejected_alarm_percent is ${var.rejected_alarm_percent}. Use at least 0 and less than 100."
+  }
+}
+
 variable "inference_unit_hour_dollars" {
   description = "What an inference unit costs for an hour, in dollars, for the cost in run summaries. The default is the price of Rekognition Custom Labels in us-east-1 (aws.amazon.com/rekognition/pricing, November 2026)"
   type        = number

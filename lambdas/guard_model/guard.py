@@ -8,7 +8,7 @@ the deployment.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -137,6 +137,9 @@ class Report:
         A sentence for each thing that is not off yet.
     refused
         A sentence for each thing that could not be stopped at this moment.
+    is_model_on, is_model_unowned
+        Whether a model was on in the last look, and whether one was that no execution owns. Those of live executions
+        are looked at by a tick only.
     """
 
     live_executions: list[str] = field(default_factory=list)
@@ -145,6 +148,8 @@ class Report:
     is_mapping_disabled: bool = False
     left_on: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    is_model_on: bool = False
+    is_model_unowned: bool = False
 
     @property
     def has_acted(self) -> bool:
@@ -237,6 +242,7 @@ class Guard:
     def _look(self, *, acts: bool) -> list[str]:
         """Look once at everything, and give the errors that waiting does not mend; none hinders anything else."""
         self.report.left_on, self.report.refused = [], []
+        self.report.is_model_on = self.report.is_model_unowned = False
         problems: list[str] = []
         owned: set[Model] | None = None
         with self._noting(problems):
@@ -249,6 +255,11 @@ class Guard:
         for model in sorted(self._models - (owned or set()), key=str):
             with self._noting(problems):
                 self._stop_model(model, acts=acts)
+        if self._duty.task is Task.TICK:
+            for model in owned or set():
+                # For a metric only: what a live execution has is its own affair.
+                with suppress(errors.BatchVisionError):
+                    self.report.is_model_on |= self._backend_of(model.backend, model.settings).describe().state in ON
         return problems
 
     @contextmanager
@@ -323,6 +334,7 @@ class Guard:
             return  # deleted: it costs nothing
         if status.state not in ON:
             return
+        self.report.is_model_on = self.report.is_model_unowned = True
         self.report.left_on.append(f"Model {backend.model_id} is {status.service_status}.")
         if not acts or status.state is ModelState.STOPPING:
             return

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.backends.registry import backend_of_run
 from lambdas.guard_model.alert import alert_of
-from lambdas.guard_model.guard import Duty, Guard
+from lambdas.guard_model.guard import Duty, Guard, Task
 from lambdas.shared import clients
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.observability import logger, metrics
@@ -49,6 +49,9 @@ def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
     metrics.add_metric("GuardDisabledMapping", MetricUnit.Count, int(report.is_mapping_disabled))
     metrics.add_metric("GuardStoppedExecution", MetricUnit.Count, len(report.stopped_executions))
     metrics.add_metric("GuardFailed", MetricUnit.Count, int(bool(error or report.refused)))
+    if duty.task is Task.TICK:
+        metrics.add_metric("ModelOn", MetricUnit.Count, int(report.is_model_on))
+        metrics.add_metric("ModelOnWithoutRun", MetricUnit.Count, int(report.is_model_unowned))
     answer = {"task": duty.task, **report.as_dict()}
     logger.info("guard", extra=answer)
     if alert := alert_of(duty, report, error, _summary_of(duty)):

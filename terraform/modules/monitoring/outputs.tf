@@ -6,6 +6,8 @@ output "alarms" {
       metric      = "${alarm.namespace} ${alarm.metric_name}"
       dimensions  = alarm.dimensions
       threshold   = alarm.threshold
+      seconds     = alarm.period * alarm.evaluation_periods
+      missing     = alarm.treat_missing_data
       actions     = alarm.alarm_actions
       tags        = alarm.tags
     }
