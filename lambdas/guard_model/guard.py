@@ -138,8 +138,8 @@ class Report:
     refused
         A sentence for each thing that could not be stopped at this moment.
     is_model_on, is_model_unowned
-        Whether a model was on in the last look, and whether one was that no execution owns. Those of live executions
-        are looked at by a tick only.
+        Whether a model was on in the last look, and whether one was that no execution owns. The model of a live
+        execution is looked at by a tick only, and only if it is that of the deployment.
     """
 
     live_executions: list[str] = field(default_factory=list)
@@ -255,11 +255,11 @@ class Guard:
         for model in sorted(self._models - (owned or set()), key=str):
             with self._noting(problems):
                 self._stop_model(model, acts=acts)
-        if self._duty.task is Task.TICK:
-            for model in owned or set():
-                # For a metric only: what a live execution has is its own affair.
-                with suppress(errors.BatchVisionError):
-                    self.report.is_model_on |= self._backend_of(model.backend, model.settings).describe().state in ON
+        if self._duty.task is Task.TICK and self._duty.model in (owned or set()):
+            # For a metric only: what a live execution has is its own affair.
+            with suppress(errors.BatchVisionError):
+                backend = self._backend_of(self._duty.model.backend, self._duty.model.settings)
+                self.report.is_model_on = backend.describe().state in ON
         return problems
 
     @contextmanager

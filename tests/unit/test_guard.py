@@ -431,6 +431,25 @@ def test_nothing_to_do_is_told_to_nobody_but_counted(
     }
 
 
+@pytest.mark.parametrize(
+    ("executions", "states", "on", "without_run"),
+    [([], [S.STOPPED], 0, 0), ([], [S.RUNNING], 1, 1), (["mine"], [S.RUNNING], 1, 0), (["mine"], [S.STOPPED], 0, 0)],
+)
+def test_a_tick_counts_models_that_are_on(
+    around: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
+    executions: list[str],
+    states: list[ModelState],
+    on: int,
+    without_run: int,
+) -> None:
+    around.workflow.lists = [executions]
+    around.model.states = states
+    handler_module.handler(dict(EVENT), CONTEXT)
+    (emf,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert (emf["ModelOn"], emf["ModelOnWithoutRun"]) == ([on], [without_run])
+
+
 def test_what_was_done_is_told_and_counted(around: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     around.model.states = [S.RUNNING]
     around.functions.states = ["Enabled"]
