@@ -491,6 +491,7 @@ module "monitoring" {
   count  = var.alarms_enabled ? 1 : 0
 
   name                      = var.name_prefix
+  region                    = local.region
   queue_name                = module.queue.queue_name
   dead_letter_queue_name    = module.queue.dead_letter_queue_name
   state_machine_arn         = module.workflow.state_machine_arn

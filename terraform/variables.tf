@@ -375,7 +375,7 @@ variable "guard_timeout_seconds" {
 }
 
 variable "alarms_enabled" {
-  description = "Whether there are CloudWatch alarms: dead letters, a message that waits too long, how runs end, a watchdog that failed, a model that is on too long or without a run, missing runs, errors and throttles of the analyzing function, rejected images. Each costs $0.10 a month, beyond the ten that an account has free"
+  description = "Whether there are a CloudWatch dashboard, which costs $3 a month beyond the three that an account has free, and alarms: dead letters, a message that waits too long, how runs end, a watchdog that failed, a model that is on too long or without a run, missing runs, errors and throttles of the analyzing function, rejected images. Each costs $0.10 a month, beyond the ten that an account has free"
   type        = bool
   default     = true
   nullable    = false

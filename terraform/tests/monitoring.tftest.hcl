@@ -131,6 +131,28 @@ run "missing_runs_are_not_told_of_while_the_schedule_is_off" {
   }
 }
 
+run "the_dashboard_draws_the_thresholds_of_the_alarms" {
+  variables {
+    rejected_alarm_percent      = 7
+    function_errors_alarm_count = 5
+  }
+
+  assert {
+    condition = {
+      for line in flatten([for widget in module.monitoring[0].dashboard.widgets : widget.properties.annotations.horizontal]) : line.label => line.value
+      } == {
+      for name, alarm in module.monitoring[0].alarms : name => name == "model-on-long" ? alarm.seconds : alarm.threshold
+      if contains(["analyze-errors", "analyze-throttles", "model-on-long", "oldest-message", "rejected"], name)
+    }
+    error_message = "The dashboard draws other thresholds: ${jsonencode(module.monitoring[0].dashboard)}."
+  }
+
+  assert {
+    condition     = alltrue([for widget in module.monitoring[0].dashboard.widgets : widget.properties.region == "us-east-1" && length(widget.properties.metrics) > 0])
+    error_message = "A graph is of another Region, or of nothing."
+  }
+}
+
 run "alarms_can_be_left_out" {
   variables {
     alarms_enabled = false

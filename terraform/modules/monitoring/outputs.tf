@@ -13,3 +13,8 @@ output "alarms" {
     }
   }
 }
+
+output "dashboard" {
+  description = "The body of the dashboard, for the tests of the whole module"
+  value       = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body)
+}

@@ -4,6 +4,12 @@ variable "name" {
   nullable    = false
 }
 
+variable "region" {
+  description = "Region of the metrics"
+  type        = string
+  nullable    = false
+}
+
 variable "queue_name" {
   description = "Name of the queue"
   type        = string
