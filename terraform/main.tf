@@ -83,6 +83,19 @@ locals {
     }
   }
 
+  # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
+  tell_of_success = var.success_notifications_enabled ? {
+    TellOfSuccess = {
+      actions   = ["sns:Publish"]
+      resources = [module.alerts.topic_arn]
+    }
+  } : {}
+
+  # Null for a cron(...) without var.schedule_period_seconds.
+  rate                    = try(regex("^rate\\(([0-9]+) (minute|hour|day)s?\\)$", var.schedule_expression), null)
+  rate_seconds            = local.rate == null ? null : tonumber(local.rate[0]) * { minute = 60, hour = 3600, day = 86400 }[local.rate[1]]
+  schedule_period_seconds = var.schedule_period_seconds == null ? local.rate_seconds : var.schedule_period_seconds
+
   functions = {
     analyze_images = {
       description     = "Asks the model about each image of a batch, writes the result and moves the image"
@@ -206,10 +219,10 @@ locals {
       }
     })
 
-    summarize_run = merge(local.use_key, {
-      ListResults = {
+    summarize_run = merge(local.use_key, local.tell_of_success, {
+      ListResultsAndImages = {
         actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn]
+        resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
       }
       ReadCatalog = {
         actions   = ["s3:GetObject"]
@@ -233,6 +246,10 @@ locals {
     MAX_INFERENCE_UNITS       = tostring(var.max_inference_units)
     IMAGES_PER_INFERENCE_UNIT = tostring(var.images_per_inference_unit)
     REQUEUE_LIMIT_IMAGES      = tostring(var.requeue_limit_images)
+    # What the summary of a run is made with.
+    INFERENCE_UNIT_HOUR_DOLLARS = tostring(var.inference_unit_hour_dollars)
+    SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
+    SUCCESS_TOPIC_ARN           = var.success_notifications_enabled ? module.alerts.topic_arn : ""
     # The service tells one deployment from another in logs and metrics.
     POWERTOOLS_SERVICE_NAME      = var.name_prefix
     POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
@@ -406,6 +423,15 @@ locals {
       actions   = ["sns:Publish"]
       resources = [module.alerts.topic_arn]
     }
+    ReadSummaries = {
+      actions   = ["s3:GetObject"]
+      resources = ["${module.final_bucket.bucket_arn}/runs/*"]
+    }
+    # A run that failed before it could write one has none.
+    TellMissingFromForbidden = {
+      actions   = ["s3:ListBucket"]
+      resources = [module.final_bucket.bucket_arn]
+    }
   })
 }
 
@@ -464,15 +490,24 @@ module "monitoring" {
   source = "./modules/monitoring"
   count  = var.alarms_enabled ? 1 : 0
 
-  name                         = var.name_prefix
-  queue_name                   = module.queue.queue_name
-  dead_letter_queue_name       = module.queue.dead_letter_queue_name
-  state_machine_arn            = module.workflow.state_machine_arn
-  guard_function_name          = module.guard_function.function_name
-  message_retention_seconds    = var.message_retention_seconds
-  oldest_message_alarm_percent = var.oldest_message_alarm_percent
-  alert_topic_arn              = module.alerts.topic_arn
-  tags                         = var.tags
+  name                      = var.name_prefix
+  region                    = local.region
+  queue_name                = module.queue.queue_name
+  dead_letter_queue_name    = module.queue.dead_letter_queue_name
+  state_machine_arn         = module.workflow.state_machine_arn
+  guard_function_name       = module.guard_function.function_name
+  analyze_function_name     = module.function["analyze_images"].function_name
+  message_retention_seconds = var.message_retention_seconds
+  # A schedule that is off starts nothing.
+  schedule_period_seconds        = var.schedule_enabled ? local.schedule_period_seconds : null
+  missing_runs_alarm_count       = var.missing_runs_alarm_count
+  model_on_alarm_seconds         = coalesce(var.model_on_alarm_seconds, min(604800, local.execution_timeout_seconds))
+  function_errors_alarm_count    = var.function_errors_alarm_count
+  function_throttles_alarm_count = var.function_throttles_alarm_count
+  rejected_alarm_percent         = var.rejected_alarm_percent
+  oldest_message_alarm_percent   = var.oldest_message_alarm_percent
+  alert_topic_arn                = module.alerts.topic_arn
+  tags                           = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

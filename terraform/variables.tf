@@ -317,6 +317,17 @@ variable "schedule_expression" {
   }
 }
 
+variable "schedule_period_seconds" {
+  description = "Longest time between two ticks of schedule_expression, in seconds. Needed for cron(...) only, by the alarm for runs that do not start and by the cost of a model that is always on; of rate(...) it is known"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.schedule_period_seconds == null ? true : var.schedule_period_seconds >= 60 && floor(var.schedule_period_seconds) == var.schedule_period_seconds
+    error_message = "schedule_period_seconds is ${coalesce(var.schedule_period_seconds, 0)}. Use a whole number of at least 60, or leave it out."
+  }
+}
+
 variable "schedule_enabled" {
   description = "Whether the schedule starts runs. Without it, executions of the workflow are started by hand"
   type        = bool
@@ -364,7 +375,7 @@ variable "guard_timeout_seconds" {
 }
 
 variable "alarms_enabled" {
-  description = "Whether there are CloudWatch alarms: dead letters, a message that waits too long, runs that failed, timed out or were aborted, a watchdog that failed. Each costs $0.10 a month, beyond the ten that an account has free"
+  description = "Whether there are a CloudWatch dashboard, which costs $3 a month beyond the three that an account has free, and alarms: dead letters, a message that waits too long, how runs end, a watchdog that failed, a model that is on too long or without a run, missing runs, errors and throttles of the analyzing function, rejected images. Each costs $0.10 a month, beyond the ten that an account has free"
   type        = bool
   default     = true
   nullable    = false
@@ -380,6 +391,84 @@ variable "oldest_message_alarm_percent" {
     condition     = var.oldest_message_alarm_percent >= 1 && var.oldest_message_alarm_percent <= 99
     error_message = "oldest_message_alarm_percent is ${var.oldest_message_alarm_percent}. Use 1 to 99: at 100 SQS has deleted the message."
   }
+}
+
+variable "model_on_alarm_seconds" {
+  description = "Seconds for which the model may be on before there is an alarm, taken as whole hours, at most 7 days. By default the sum of all bounds of a run; no longer than 7 days either"
+  type        = number
+  default     = null
+
+  validation {
+    condition     = coalesce(var.model_on_alarm_seconds, 3600) >= 3600 && coalesce(var.model_on_alarm_seconds, 3600) <= 604800
+    error_message = "model_on_alarm_seconds is ${coalesce(var.model_on_alarm_seconds, 0)}. Use 3600 to 604800 (7 days), for which CloudWatch looks back."
+  }
+}
+
+variable "missing_runs_alarm_count" {
+  description = "Periods of the schedule without a run after which there is an alarm. There is none where they are more than 7 days, where the schedule is off, or for cron(...) without schedule_period_seconds"
+  type        = number
+  default     = 3
+  nullable    = false
+
+  validation {
+    condition     = var.missing_runs_alarm_count >= 1 && var.missing_runs_alarm_count <= 1000 && floor(var.missing_runs_alarm_count) == var.missing_runs_alarm_count
+    error_message = "missing_runs_alarm_count is ${var.missing_runs_alarm_count}. Use a whole number from 1 to 1000."
+  }
+}
+
+variable "function_errors_alarm_count" {
+  description = "Errors of the analyzing function in five minutes that are no reason for an alarm yet"
+  type        = number
+  default     = 2
+  nullable    = false
+
+  validation {
+    condition     = var.function_errors_alarm_count >= 0 && floor(var.function_errors_alarm_count) == var.function_errors_alarm_count
+    error_message = "function_errors_alarm_count is ${var.function_errors_alarm_count}. Use a whole number of at least 0."
+  }
+}
+
+variable "function_throttles_alarm_count" {
+  description = "Throttles of the analyzing function in five minutes that are no reason for an alarm yet"
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.function_throttles_alarm_count >= 0 && floor(var.function_throttles_alarm_count) == var.function_throttles_alarm_count
+    error_message = "function_throttles_alarm_count is ${var.function_throttles_alarm_count}. Use a whole number of at least 0."
+  }
+}
+
+variable "rejected_alarm_percent" {
+  description = "Share of the images of a run that may be rejected before there is an alarm, in percent"
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.rejected_alarm_percent >= 0 && var.rejected_alarm_percent < 100
+    error_message = "rejected_alarm_percent is ${var.rejected_alarm_percent}. Use at least 0 and less than 100."
+  }
+}
+
+variable "inference_unit_hour_dollars" {
+  description = "What an inference unit costs for an hour, in dollars, for the cost in run summaries. The default is the price of Rekognition Custom Labels in us-east-1 (aws.amazon.com/rekognition/pricing, November 2026)"
+  type        = number
+  default     = 4
+  nullable    = false
+
+  validation {
+    condition     = var.inference_unit_hour_dollars >= 0 && var.inference_unit_hour_dollars <= 1000
+    error_message = "inference_unit_hour_dollars is ${var.inference_unit_hour_dollars}. Use the price in dollars, from 0 to 1000."
+  }
+}
+
+variable "success_notifications_enabled" {
+  description = "Whether a run that analyzed images and succeeded is told of too. Runs that did not are always told of"
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "alert_email_addresses" {

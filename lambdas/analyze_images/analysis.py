@@ -36,12 +36,15 @@ class Outcome:
         The result JSON; None when gone.
     attempts
         How often the model was asked in this invocation.
+    throttles
+        How many of these attempts the service refused because there were too many.
     """
 
     image: SourceImage
     status: str
     result: dict[str, Any] | None
     attempts: int
+    throttles: int
     duration_ms: int
 
     @property
@@ -66,6 +69,7 @@ class Outcome:
             "prediction": best and {"name": best["name"], "confidence": best["confidence"]},
             "anomaly": result["anomaly"],
             "attempts": self.attempts,
+            "throttles": self.throttles,
             "duration_ms": self.duration_ms,
         }
 
@@ -106,15 +110,19 @@ def analyze(
         Not now: the message is to be delivered again. The image is still in the source bucket.
     """
     began = time.monotonic()
-    attempts = 0
+    attempts = throttles = 0
 
     def outcome(status: str, result: dict[str, Any] | None) -> Outcome:
-        return Outcome(image, status, result, attempts, round((time.monotonic() - began) * 1000))
+        return Outcome(image, status, result, attempts, throttles, round((time.monotonic() - began) * 1000))
 
     def detect() -> Detection:
-        nonlocal attempts
+        nonlocal attempts, throttles
         attempts += 1
-        return backend.detect(source.stored(image))
+        try:
+            return backend.detect(source.stored(image))
+        except errors.ThrottledError:
+            throttles += 1
+            raise
 
     def ask() -> tuple[dict[str, Any], bytes | None]:
         if image.size_bytes == 0:

@@ -106,6 +106,7 @@ class Batch:
         for outcome in self._outcomes:
             count[f"Images{outcome.status.capitalize()}"] += 1
             count["DetectRetries"] += max(0, outcome.attempts - 1)
+            count["DetectThrottles"] += outcome.throttles
         count["MessagesLeftForRedelivery"] = failed
         for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)

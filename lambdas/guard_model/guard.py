@@ -8,7 +8,7 @@ the deployment.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -87,6 +87,8 @@ class Duty:
         How long a batch that was taken before the mapping was closed may live.
     ended_execution_arn
         An execution that is known to have ended, whatever the list says; its own model is looked after too.
+    ended_status
+        How it ended, as Step Functions says it.
     """
 
     task: Task
@@ -95,6 +97,7 @@ class Duty:
     model: Model
     batch_seconds: float
     ended_execution_arn: str | None = None
+    ended_status: str | None = None
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Duty:
@@ -106,6 +109,7 @@ class Duty:
             model=Model.named(event["backend"], event["backend_settings"]),
             batch_seconds=event["analyze_timeout_seconds"],
             ended_execution_arn=event.get("execution_arn"),
+            ended_status=event.get("execution_status"),
         )
 
     @property
@@ -133,6 +137,9 @@ class Report:
         A sentence for each thing that is not off yet.
     refused
         A sentence for each thing that could not be stopped at this moment.
+    is_model_on, is_model_unowned
+        Whether a model was on in the last look, and whether one was that no execution owns. The model of a live
+        execution is looked at by a tick only, and only if it is that of the deployment.
     """
 
     live_executions: list[str] = field(default_factory=list)
@@ -141,6 +148,8 @@ class Report:
     is_mapping_disabled: bool = False
     left_on: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    is_model_on: bool = False
+    is_model_unowned: bool = False
 
     @property
     def has_acted(self) -> bool:
@@ -233,6 +242,7 @@ class Guard:
     def _look(self, *, acts: bool) -> list[str]:
         """Look once at everything, and give the errors that waiting does not mend; none hinders anything else."""
         self.report.left_on, self.report.refused = [], []
+        self.report.is_model_on = self.report.is_model_unowned = False
         problems: list[str] = []
         owned: set[Model] | None = None
         with self._noting(problems):
@@ -245,6 +255,11 @@ class Guard:
         for model in sorted(self._models - (owned or set()), key=str):
             with self._noting(problems):
                 self._stop_model(model, acts=acts)
+        if self._duty.task is Task.TICK and self._duty.model in (owned or set()):
+            # For a metric only: what a live execution has is its own affair.
+            with suppress(errors.BatchVisionError):
+                backend = self._backend_of(self._duty.model.backend, self._duty.model.settings)
+                self.report.is_model_on = backend.describe().state in ON
         return problems
 
     @contextmanager
@@ -319,6 +334,7 @@ class Guard:
             return  # deleted: it costs nothing
         if status.state not in ON:
             return
+        self.report.is_model_on = self.report.is_model_unowned = True
         self.report.left_on.append(f"Model {backend.model_id} is {status.service_status}.")
         if not acts or status.state is ModelState.STOPPING:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.backends.registry import backend_of_run
 from lambdas.guard_model.alert import alert_of
-from lambdas.guard_model.guard import Duty, Guard
+from lambdas.guard_model.guard import Duty, Guard, Task
 from lambdas.shared import clients
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.observability import logger, metrics
+from lambdas.shared.settings import settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -47,13 +49,30 @@ def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
     metrics.add_metric("GuardDisabledMapping", MetricUnit.Count, int(report.is_mapping_disabled))
     metrics.add_metric("GuardStoppedExecution", MetricUnit.Count, len(report.stopped_executions))
     metrics.add_metric("GuardFailed", MetricUnit.Count, int(bool(error or report.refused)))
+    if duty.task is Task.TICK:
+        metrics.add_metric("ModelOn", MetricUnit.Count, int(report.is_model_on))
+        metrics.add_metric("ModelOnWithoutRun", MetricUnit.Count, int(report.is_model_unowned))
     answer = {"task": duty.task, **report.as_dict()}
     logger.info("guard", extra=answer)
-    if alert := alert_of(duty, report, error):
+    if alert := alert_of(duty, report, error, _summary_of(duty)):
         _send(alert, event["alert_topic_arn"])
     if error:
         raise error
     return answer
+
+
+def _summary_of(duty: Duty) -> dict[str, Any] | None:
+    """Read what an execution that failed has written of itself; None where there is nothing to be read."""
+    if duty.ended_status != "FAILED" or not duty.ended_execution_arn:
+        return None
+    key = f"runs/{duty.ended_execution_arn.rsplit(':', 1)[-1]}.json"
+    try:
+        answer = clients.s3().get_object(Bucket=settings().final_bucket_name, Key=key)
+        summary: dict[str, Any] = json.loads(answer["Body"].read())
+    except (BotoCoreError, ClientError) as error:
+        logger.info("no summary", extra={"key": key, "error": repr(error)})
+        return None
+    return summary
 
 
 def _send(alert: Alert, topic_arn: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,12 @@ class Settings:
         One inference unit is started for each this many waiting images.
     requeue_limit_images
         At most this many objects are put back on the queue in one call.
+    inference_unit_hour_dollars
+        What an inference unit costs for an hour.
+    schedule_period_seconds
+        The longest time between two ticks of the schedule; None when it is not known.
+    success_topic_arn
+        Topic that is told of a run that succeeded; None tells nobody.
     """
 
     source_bucket_name: str
@@ -46,6 +53,9 @@ class Settings:
     max_inference_units: int
     images_per_inference_unit: int
     requeue_limit_images: int
+    inference_unit_hour_dollars: float
+    schedule_period_seconds: int | None
+    success_topic_arn: str | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -67,6 +77,13 @@ class Settings:
             max_inference_units=_positive(environment, "MAX_INFERENCE_UNITS"),
             images_per_inference_unit=_positive(environment, "IMAGES_PER_INFERENCE_UNIT"),
             requeue_limit_images=_positive(environment, "REQUEUE_LIMIT_IMAGES"),
+            inference_unit_hour_dollars=_dollars(environment, "INFERENCE_UNIT_HOUR_DOLLARS"),
+            schedule_period_seconds=(
+                _positive(environment, "SCHEDULE_PERIOD_SECONDS")
+                if environment.get("SCHEDULE_PERIOD_SECONDS")
+                else None
+            ),
+            success_topic_arn=environment.get("SUCCESS_TOPIC_ARN") or None,
         )
 
 
@@ -108,6 +125,17 @@ def _optional_percent(environment: Mapping[str, str], name: str) -> float | None
     if not 0 <= percent <= 100:
         raise _wrong(name, value, "empty or a number from 0 to 100")
     return percent
+
+
+def _dollars(environment: Mapping[str, str], name: str) -> float:
+    value = environment.get(name)
+    try:
+        dollars = float(value or "")
+    except ValueError:
+        dollars = math.nan
+    if not 0 <= dollars < math.inf:
+        raise _wrong(name, value, "a number of dollars")
+    return dollars
 
 
 def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:

@@ -6,15 +6,30 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared import clients
+from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import settings
 from lambdas.shared.times import from_text, utc_now
-from lambdas.summarize_run.summary import read_catalog, summarize
+from lambdas.summarize_run.summary import count_left, read_catalog, summarize
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_METRICS = {
+    "ImagesFound": ("images_found", MetricUnit.Count),
+    "ImagesLeft": ("images_left", MetricUnit.Count),
+    "RunRetries": ("retries", MetricUnit.Count),
+    "RunThrottles": ("throttles", MetricUnit.Count),
+    "InferenceUnits": ("inference_units", MetricUnit.Count),
+    "StartSeconds": ("start_seconds", MetricUnit.Seconds),
+    "DrainSeconds": ("drain_seconds", MetricUnit.Seconds),
+    "StopSeconds": ("stop_seconds", MetricUnit.Seconds),
+    "ModelOnSeconds": ("model_on_seconds", MetricUnit.Seconds),
+    "CostDollars": ("cost_dollars", MetricUnit.NoUnit),
+}
 
 
 @metrics.log_metrics
@@ -23,15 +38,42 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Take what the workflow knows of the run, write ``runs/<run id>.json`` and answer it as ``summary``."""
     bucket, s3 = settings().final_bucket_name, clients.s3()
     lines = read_catalog(s3, bucket, from_text(event["run"]["started_at"]))
-    summary = summarize(event, lines, utc_now())
+    left = count_left(s3, settings().source_bucket_name, settings().source_prefix)
+    summary = summarize(event, lines, left, settings(), utc_now())
     s3.put_object(
         Bucket=bucket,
         Key=f"runs/{summary['run_id']}.json",
         Body=json.dumps(summary, indent=2).encode(),
         ContentType="application/json",
     )
-    metrics.add_metric("RunsFailed", MetricUnit.Count, int(summary["outcome"] == "failed"))
-    if summary["model_on_seconds"] is not None:
-        metrics.add_metric("ModelOnSeconds", MetricUnit.Seconds, summary["model_on_seconds"])
+    _count(summary)
     logger.info("run", extra=summary)
+    if summary["outcome"] == "succeeded":
+        _tell(summary)
     return {"summary": summary}
+
+
+def _count(summary: dict[str, Any]) -> None:
+    metrics.add_metric("RunsFailed", MetricUnit.Count, int(summary["outcome"] == "failed"))
+    for name, (key, unit) in _METRICS.items():
+        if summary[key] is not None:
+            metrics.add_metric(name, unit, summary[key])
+    if finished := summary["images_processed"] + summary["images_rejected"]:
+        metrics.add_metric("RejectedPercent", MetricUnit.Percent, 100 * summary["images_rejected"] / finished)
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    """Tell of a run that succeeded, if anybody wants to know; the watchdog tells of the others."""
+    if not (topic_arn := settings().success_topic_arn):
+        return
+    name = summary["execution_arn"].split(":")[-2]
+    lines = ["Nothing to do: the run is done, and the model is stopped.", "", *facts(summary)]
+    try:
+        clients.sns().publish(
+            TopicArn=topic_arn,
+            Subject=subject(f"{name}: {summary['images_processed']} images processed"),
+            Message="\n".join(lines),
+        )
+    except (BotoCoreError, ClientError):
+        # The run is done whether it is heard of or not.
+        logger.exception("the notice was not sent")

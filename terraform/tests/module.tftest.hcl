@@ -137,6 +137,10 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
         actions   = tolist(["states:DescribeStateMachineForExecution", "states:StopExecution"])
         resources = tolist(["arn:aws:states:us-east-1:111122223333:execution:batch-vision:*"])
       }
+      ReadSummaries = {
+        actions   = tolist(["s3:GetObject"])
+        resources = tolist(["${module.final_bucket.bucket_arn}/runs/*"])
+      }
       SendAlerts = {
         actions   = tolist(["sns:Publish"])
         resources = tolist([output.alert_topic_arn])
@@ -148,6 +152,10 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
       StopModel = {
         actions   = tolist(["rekognition:StopProjectVersion"])
         resources = tolist([var.rekognition_custom_labels.project_version_arn])
+      }
+      TellMissingFromForbidden = {
+        actions   = tolist(["s3:ListBucket"])
+        resources = tolist([module.final_bucket.bucket_arn])
       }
     }
     error_message = "The watchdog has gained or lost a permission: ${jsonencode(local.guard_statements)}."
@@ -178,6 +186,9 @@ run "environment_carries_the_settings" {
       MAX_INFERENCE_UNITS          = "4"
       IMAGES_PER_INFERENCE_UNIT    = "900"
       REQUEUE_LIMIT_IMAGES         = "50"
+      INFERENCE_UNIT_HOUR_DOLLARS  = "4"
+      SCHEDULE_PERIOD_SECONDS      = "3600"
+      SUCCESS_TOPIC_ARN            = ""
       POWERTOOLS_SERVICE_NAME      = "batch-vision"
       POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
       POWERTOOLS_LOG_LEVEL         = "DEBUG"

@@ -18,14 +18,39 @@ variables {
 run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   assert {
     condition = { for name, alarm in module.monitoring[0].alarms : name => alarm.metric } == {
-      dead-letters    = "AWS/SQS ApproximateNumberOfMessagesVisible"
-      oldest-message  = "AWS/SQS ApproximateAgeOfOldestMessage"
-      run-aborted     = "AWS/States ExecutionsAborted"
-      run-failed      = "AWS/States ExecutionsFailed"
-      run-timed-out   = "AWS/States ExecutionsTimedOut"
-      watchdog-failed = "AWS/Lambda Errors"
+      analyze-errors    = "AWS/Lambda Errors"
+      analyze-throttles = "AWS/Lambda Throttles"
+      dead-letters      = "AWS/SQS ApproximateNumberOfMessagesVisible"
+      model-on-long     = "BatchVision ModelOn"
+      model-without-run = "BatchVision ModelOnWithoutRun"
+      no-run            = "AWS/States ExecutionsStarted"
+      oldest-message    = "AWS/SQS ApproximateAgeOfOldestMessage"
+      rejected          = "BatchVision RejectedPercent"
+      run-aborted       = "AWS/States ExecutionsAborted"
+      run-failed        = "AWS/States ExecutionsFailed"
+      run-timed-out     = "AWS/States ExecutionsTimedOut"
+      watchdog-failed   = "AWS/Lambda Errors"
     }
     error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
+  }
+
+  assert {
+    condition = (
+      alltrue([for name in ["model-on-long", "model-without-run", "rejected"] : module.monitoring[0].alarms[name].dimensions == tomap({ service = "welds" })])
+      && local.function_environment.POWERTOOLS_SERVICE_NAME == "welds"
+      && local.function_environment.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
+    )
+    error_message = "An alarm looks at metrics that no function writes."
+  }
+
+  assert {
+    condition     = { for name, alarm in module.monitoring[0].alarms : name => alarm.missing if alarm.missing != "notBreaching" } == { no-run = "breaching" }
+    error_message = "Where nothing happens there is an alarm, or there is none where no run begins."
+  }
+
+  assert {
+    condition     = module.monitoring[0].alarms["no-run"].seconds == 3 * 3600 && module.monitoring[0].alarms["model-on-long"].seconds == 3600 * ceil(local.execution_timeout_seconds / 3600)
+    error_message = "The alarms look back for ${module.monitoring[0].alarms["no-run"].seconds} and ${module.monitoring[0].alarms["model-on-long"].seconds} seconds."
   }
 
   assert {
@@ -49,12 +74,12 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   }
 
   assert {
-    condition     = alltrue([for alarm in module.monitoring[0].alarms : alarm.actions == toset([module.alerts.topic_arn])])
+    condition     = alltrue([for name, alarm in module.monitoring[0].alarms : alarm.actions == (contains(["run-failed", "run-timed-out", "run-aborted"], name) ? toset([]) : toset([module.alerts.topic_arn]))])
     error_message = "An alarm tells nobody, or somebody else."
   }
 
   assert {
-    condition     = alltrue([for alarm in module.monitoring[0].alarms : can(regex("^(Look|Start|See|Stop) ", alarm.description)) && length(alarm.description) <= 1024])
+    condition     = alltrue([for alarm in module.monitoring[0].alarms : can(regex("^(Give|Look|Start|See|Stop) ", alarm.description)) && length(alarm.description) <= 1024])
     error_message = "The description of an alarm does not begin with what to do, or is longer than CloudWatch takes."
   }
 }
@@ -68,6 +93,63 @@ run "the_oldest_message_is_told_of_long_before_it_is_deleted" {
   assert {
     condition     = module.monitoring[0].alarms["oldest-message"].threshold == 172800
     error_message = "The alarm is at ${module.monitoring[0].alarms["oldest-message"].threshold} seconds."
+  }
+}
+
+run "missing_runs_are_told_of_where_the_period_is_known" {
+  variables {
+    schedule_expression      = "cron(0 18 ? * MON-FRI *)"
+    schedule_period_seconds  = 259200
+    missing_runs_alarm_count = 2
+  }
+
+  assert {
+    condition     = module.monitoring[0].alarms["no-run"].seconds == 6 * 86400
+    error_message = "The alarm looks back for ${module.monitoring[0].alarms["no-run"].seconds} seconds."
+  }
+}
+
+run "missing_runs_are_not_told_of_where_it_is_not" {
+  variables {
+    schedule_expression = "cron(0 18 ? * MON-FRI *)"
+  }
+
+  assert {
+    condition     = !contains(keys(module.monitoring[0].alarms), "no-run")
+    error_message = "There is an alarm for a period that nobody knows."
+  }
+}
+
+run "missing_runs_are_not_told_of_while_the_schedule_is_off" {
+  variables {
+    schedule_enabled = false
+  }
+
+  assert {
+    condition     = !contains(keys(module.monitoring[0].alarms), "no-run")
+    error_message = "There is an alarm for runs that nobody starts."
+  }
+}
+
+run "the_dashboard_draws_the_thresholds_of_the_alarms" {
+  variables {
+    rejected_alarm_percent      = 7
+    function_errors_alarm_count = 5
+  }
+
+  assert {
+    condition = {
+      for line in flatten([for widget in module.monitoring[0].dashboard.widgets : widget.properties.annotations.horizontal]) : line.label => line.value
+      } == {
+      for name, alarm in module.monitoring[0].alarms : name => name == "model-on-long" ? alarm.seconds : alarm.threshold
+      if contains(["analyze-errors", "analyze-throttles", "model-on-long", "oldest-message", "rejected"], name)
+    }
+    error_message = "The dashboard draws other thresholds: ${jsonencode(module.monitoring[0].dashboard)}."
+  }
+
+  assert {
+    condition     = alltrue([for widget in module.monitoring[0].dashboard.widgets : widget.properties.region == "us-east-1" && length(widget.properties.metrics) > 0])
+    error_message = "A graph is of another Region, or of nothing."
   }
 }
 

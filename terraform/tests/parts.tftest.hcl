@@ -381,13 +381,17 @@ run "watchdog_is_called_when_an_execution_did_not_end_well" {
   # What EventBridge makes of it: the placeholder, with the quotes of a text.
   assert {
     condition = replace(
-      aws_cloudwatch_event_target.executions.input_transformer[0].input_template, "<execution_arn>", "\"arn:…\"",
-    ) == jsonencode(merge(local.input, { task = "execution_ended", execution_arn = "arn:…" }))
+      aws_cloudwatch_event_target.executions.input_transformer[0].input_template, "/<(execution_[a-z]+)>/", "\"$1\"",
+      ) == jsonencode(merge(local.input, {
+        task             = "execution_ended"
+        execution_arn    = "execution_arn"
+        execution_status = "execution_status"
+    }))
     error_message = "The event is ${aws_cloudwatch_event_target.executions.input_transformer[0].input_template}."
   }
 
   assert {
-    condition     = aws_cloudwatch_event_target.executions.input_transformer[0].input_paths == tomap({ execution_arn = "$.detail.executionArn" })
+    condition     = aws_cloudwatch_event_target.executions.input_transformer[0].input_paths == tomap({ execution_arn = "$.detail.executionArn", execution_status = "$.detail.status" })
     error_message = "The event does not say which execution ended."
   }
 

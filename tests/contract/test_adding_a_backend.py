@@ -102,7 +102,7 @@ def backend_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Backend]]:
 @pytest.fixture
 def settings() -> Settings:
     chosen = {"function_name": "inspect-welds", "alias": "live"}
-    return Settings(BUCKET, "", FINAL_BUCKET, NAME, chosen, None, 1, 3, 100, 1000)
+    return Settings(BUCKET, "", FINAL_BUCKET, NAME, chosen, None, 1, 3, 100, 1000, 4.0, None, None)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_only_one_error_blames_the_image(
 
 
 def test_a_missing_setting_is_named(backend_class: type[Backend], service: FakeLambda) -> None:
-    less = Settings(BUCKET, "", FINAL_BUCKET, NAME, {"function_name": "f"}, None, 1, 3, 100, 1000)
+    less = Settings(BUCKET, "", FINAL_BUCKET, NAME, {"function_name": "f"}, None, 1, 3, 100, 1000, 4.0, None, None)
     with pytest.raises(errors.SettingsError, match="alias"):
         backend_class.from_settings(less)
 

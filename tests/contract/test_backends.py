@@ -215,6 +215,9 @@ class World:
             max_inference_units=3,
             images_per_inference_unit=100,
             requeue_limit_images=1000,
+            inference_unit_hour_dollars=4.0,
+            schedule_period_seconds=None,
+            success_topic_arn=None,
         )
         self.source = SourceBucket(s3)
         self.backend = self.make()

@@ -29,6 +29,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "stall_timeout_seconds": 90,
     "drain_poll_seconds": 1,
     "drain_timeout_seconds": 600,
+    "success_notifications_enabled": True,
 }
 TIMES = EMULATOR_SETTINGS | {
     "start_seconds": 2,

@@ -6,10 +6,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+import lambdas.summarize_run
 from local import config
 from local.environment import MODELS, OFF_STATUSES
 from local.errors import LocalError
@@ -21,6 +24,11 @@ pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 BACKEND = "rekognition_custom_labels"
 OTHER = "lookout_for_vision"
+
+SUMMARY_VALIDATOR = jsonschema.Draft202012Validator(
+    json.loads((Path(lambdas.summarize_run.__file__).parent / "summary.schema.json").read_text()),
+    format_checker=jsonschema.FormatChecker(),
+)
 
 # From the end of an execution until everything is asked to stop: model_poll_seconds, which is 1 here, and the time for
 # an event and a cold start of the function on a busy laptop.
@@ -156,9 +164,37 @@ def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
     stack.check()
 
 
+def test_a_run_that_succeeded_is_told_of_once_and_summed_up_as_it_was(stack: Stack) -> None:
+    stack.emulator.set(start_seconds=2, stop_seconds=1)
+    stack.inject("detect", "throttled", count=3)
+    for number in range(5):
+        stack.upload(f"{number}.png", picture(number))
+    stack.upload("notes.txt", b"no picture")
+    with alerts(stack) as received:
+        described = stack.run()
+        (notice,) = received()
+        assert received() == []
+    assert described["status"] == "SUCCEEDED"
+    summary = json.loads(described["output"])
+    SUMMARY_VALIDATOR.validate(summary)
+    assert (summary["images_processed"], summary["images_rejected"], summary["images_left"]) == (5, 1, 0)
+    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
+    assert (summary["throttles"], summary["inference_units"], summary["end_reason"]) == (3, 1, "drained")
+    model = stack.environment.model()
+    assert model["billed_unit_seconds"] <= summary["model_on_seconds"] < model["billed_unit_seconds"] + 10
+    assert summary["cost_dollars"] == pytest.approx(summary["model_on_seconds"] / 3600 * 4, abs=1e-5)
+    assert (summary["always_on_seconds"], summary["always_on_cost_dollars"]) == (3600, 4)
+    assert summary["slowest_image"]["key"] in {upload.key for upload in stack.uploads}
+    assert notice["Subject"] == "e2e: 5 images processed"
+    assert "Rejected:  1 (InvalidImageFormatError 1)" in notice["Message"].splitlines()
+    stack.check()
+
+
 def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:
     (alert,) = found
-    assert alert["Subject"] == "e2e: the watchdog stopped what no execution owned"
+    assert alert["Subject"] == "e2e: a run failed, AccessDeniedError"
+    assert alert["Message"].startswith("See what to do about AccessDeniedError: batch-vision status\n")
+    assert "Processed: 1 of about 1" in alert["Message"].splitlines()
     assert f"Asked to stop: model {MODELS[BACKEND].arn}" in alert["Message"].splitlines()
     return True
 

@@ -109,9 +109,10 @@ def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
 def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     """Give the watchdog something for each of its tasks: a former model, an open mapping, an execution."""
     tick = target_input(stack, "schedule")
+    ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
     former = next(name for name in MODELS if name != stack.environment.backend)
     stack.emulator.force_status(WORDS[former].running, MODELS[former].arn)
-    call_guard(stack, tick | {"task": "execution_ended", "execution_arn": former_execution})
+    call_guard(stack, ended | {"execution_arn": former_execution})
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.force_status("running")
     call_guard(stack, tick)

@@ -17,6 +17,7 @@ from lambdas.guard_model import handler as handler_module
 from lambdas.guard_model.alert import alert_of
 from lambdas.guard_model.guard import Duty, Guard, Model, Report, Task, model_of
 from lambdas.shared import clients, errors
+from lambdas.shared.settings import Settings
 from local.config import REPOSITORY
 from tests.unit.conftest import FakeBackend
 
@@ -430,6 +431,25 @@ def test_nothing_to_do_is_told_to_nobody_but_counted(
     }
 
 
+@pytest.mark.parametrize(
+    ("executions", "states", "on", "without_run"),
+    [([], [S.STOPPED], 0, 0), ([], [S.RUNNING], 1, 1), (["mine"], [S.RUNNING], 1, 0), (["mine"], [S.STOPPED], 0, 0)],
+)
+def test_a_tick_counts_models_that_are_on(
+    around: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
+    executions: list[str],
+    states: list[ModelState],
+    on: int,
+    without_run: int,
+) -> None:
+    around.workflow.lists = [executions]
+    around.model.states = states
+    handler_module.handler(dict(EVENT), CONTEXT)
+    (emf,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert (emf["ModelOn"], emf["ModelOnWithoutRun"]) == ([on], [without_run])
+
+
 def test_what_was_done_is_told_and_counted(around: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     around.model.states = [S.RUNNING]
     around.functions.states = ["Enabled"]
@@ -454,6 +474,86 @@ def test_what_could_not_be_done_is_told_counted_and_raised(
     assert alert["Subject"] == "welds: the watchdog could not stop everything"
     assert "Error: AccessDeniedError: not authorized" in alert["Message"]
     assert metrics_of(capsys.readouterr().out)["GuardFailed"] == 1
+
+
+SUMMARY = {
+    "run_id": "r1",
+    "started_at": "2026-11-20T08:00:00.000Z",
+    "ended_at": "2026-11-20T08:30:00.000Z",
+    "end_reason": "NoProgressError",
+    "error": {"type": "NoProgressError", "message": "No image was finished since 08:10."},
+    "images_found": 20,
+    "images_processed": 11,
+    "images_rejected": 2,
+    "rejected_by_reason": {"InvalidImageError": 2},
+    "images_left": 7,
+    "retries": 3,
+    "throttles": 1,
+    "model_on_seconds": 900.0,
+    "model_requested_at": "2026-11-20T08:00:01.000Z",
+    "cost_dollars": 1.0,
+    "always_on_seconds": 3600,
+    "always_on_cost_dollars": 4.0,
+    "slowest_image": {"key": "é.png", "version_id": "1", "duration_ms": 900, "attempts": 2},
+}
+
+
+def ended_duty(status: str) -> Duty:
+    return Duty(
+        task=Task.EXECUTION_ENDED,
+        state_machine_arn=MACHINE,
+        mapping_uuid="uuid",
+        model=MINE,
+        batch_seconds=60,
+        ended_execution_arn=f"{MACHINE}:r1",
+        ended_status=status,
+    )
+
+
+def test_one_mail_tells_of_a_run_that_failed_and_of_what_was_left_on() -> None:
+    alert = alert_of(ended_duty("FAILED"), Report(stopped_models=["m"]), None, SUMMARY)
+    assert alert is not None
+    lines = alert.message.splitlines()
+    assert alert.subject == "welds: a run failed, NoProgressError"
+    assert lines[0] == "See what to do about NoProgressError: batch-vision status"
+    assert "Rejected:  2 (InvalidImageError 2)" in lines
+    assert "Cost:      up to $1.00" in lines
+    assert "Slowest:   900 ms, '\\xe9.png'" in lines
+    assert "Error:     NoProgressError: No image was finished since 08:10." in lines
+    assert "Asked to stop: model m" in lines
+    assert max(map(len, lines)) < 120
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [("ABORTED", "was aborted"), ("TIMED_OUT", "timed out"), ("FAILED", "failed")]
+)
+def test_a_run_without_a_summary_is_told_of_too(status: str, says: str) -> None:
+    alert = alert_of(ended_duty(status), Report(), None)
+    assert alert is not None
+    assert alert.subject == f"welds: a run {says}"
+    assert "batch-vision" in alert.message.splitlines()[0]
+    assert "It wrote no summary." in alert.message.splitlines()
+    assert alert.message.splitlines()[-1] == "The watchdog found everything off."
+
+
+def test_what_could_not_be_stopped_comes_first() -> None:
+    alert = alert_of(ended_duty("FAILED"), Report(refused=["Model m cannot be stopped."]), None, SUMMARY)
+    assert alert is not None
+    assert alert.subject == "welds: the watchdog could not stop everything"
+    assert alert.message.splitlines()[0].endswith("batch-vision stop")
+
+
+def test_the_summary_of_a_failed_run_is_read_by_its_name(
+    around: SimpleNamespace, s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "s3", lambda: s3)
+    monkeypatch.setattr(handler_module, "settings", lambda: settings)
+    event = EVENT | {"task": "execution_ended", "execution_arn": f"{MACHINE}:r1", "execution_status": "FAILED"}
+    handler_module.handler(dict(event), CONTEXT)
+    s3.put_object(Bucket="final", Key="runs/r1.json", Body=json.dumps(SUMMARY))
+    handler_module.handler(dict(event), CONTEXT)
+    subjects = [published["Subject"] for published in around.topic.published]
+    assert subjects == ["welds: a run failed", "welds: a run failed, NoProgressError"]
 
 
 def test_an_alert_that_cannot_be_sent_changes_nothing(around: SimpleNamespace) -> None:

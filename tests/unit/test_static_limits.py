@@ -178,6 +178,7 @@ LONGEST = [
     ("aws_cloudwatch_log_group", "name", 512),  # CloudWatch Logs API, CreateLogGroup
     ("aws_cloudwatch_metric_alarm", "alarm_name", 255),  # CloudWatch API, PutMetricAlarm
     ("aws_cloudwatch_metric_alarm", "alarm_description", 1024),
+    ("aws_cloudwatch_dashboard", "dashboard_name", 255),  # CloudWatch API, PutDashboard
     ("aws_sns_topic", "name", 256),  # SNS API, CreateTopic
 ]
 

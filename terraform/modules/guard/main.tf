@@ -36,12 +36,16 @@ resource "aws_cloudwatch_event_target" "executions" {
   arn  = var.function_arn
 
   input_transformer {
-    input_paths = { execution_arn = "$.detail.executionArn" }
-    # The placeholder stands without quotes: EventBridge puts a text there with its own. (jsonencode escapes < and >.)
+    input_paths = { execution_arn = "$.detail.executionArn", execution_status = "$.detail.status" }
+    # A placeholder stands without quotes: EventBridge puts a text there with its own. (jsonencode escapes < and >.)
     input_template = replace(
-      jsonencode(merge(local.input, { task = "execution_ended", execution_arn = "EXECUTION_ARN" })),
-      "\"EXECUTION_ARN\"",
-      "<execution_arn>",
+      jsonencode(merge(local.input, {
+        task             = "execution_ended"
+        execution_arn    = "<execution_arn>"
+        execution_status = "<execution_status>"
+      })),
+      "/\"\\\\u003c(execution_[a-z]+)\\\\u003e\"/",
+      "<$1>",
     )
   }
 }

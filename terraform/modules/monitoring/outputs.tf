@@ -6,8 +6,15 @@ output "alarms" {
       metric      = "${alarm.namespace} ${alarm.metric_name}"
       dimensions  = alarm.dimensions
       threshold   = alarm.threshold
+      seconds     = alarm.period * alarm.evaluation_periods
+      missing     = alarm.treat_missing_data
       actions     = alarm.alarm_actions
       tags        = alarm.tags
     }
   }
+}
+
+output "dashboard" {
+  description = "The body of the dashboard, for the tests of the whole module"
+  value       = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body)
 }

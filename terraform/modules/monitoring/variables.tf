@@ -4,6 +4,12 @@ variable "name" {
   nullable    = false
 }
 
+variable "region" {
+  description = "Region of the metrics"
+  type        = string
+  nullable    = false
+}
+
 variable "queue_name" {
   description = "Name of the queue"
   type        = string
@@ -25,6 +31,47 @@ variable "state_machine_arn" {
 variable "guard_function_name" {
   description = "Name of the watchdog"
   type        = string
+  nullable    = false
+}
+
+variable "analyze_function_name" {
+  description = "Name of the analyzing function"
+  type        = string
+  nullable    = false
+}
+
+variable "schedule_period_seconds" {
+  description = "Longest time between two ticks of the schedule; null when it is not known or the schedule is off"
+  type        = number
+}
+
+variable "missing_runs_alarm_count" {
+  description = "Periods of the schedule without a run after which there is an alarm"
+  type        = number
+  nullable    = false
+}
+
+variable "model_on_alarm_seconds" {
+  description = "How long the model may be on, in seconds; taken as whole hours"
+  type        = number
+  nullable    = false
+}
+
+variable "function_errors_alarm_count" {
+  description = "Errors of the analyzing function in five minutes that are no reason for an alarm"
+  type        = number
+  nullable    = false
+}
+
+variable "function_throttles_alarm_count" {
+  description = "Throttles of the analyzing function in five minutes that are no reason for an alarm"
+  type        = number
+  nullable    = false
+}
+
+variable "rejected_alarm_percent" {
+  description = "Share of the images of a run that may be rejected, in percent"
+  type        = number
   nullable    = false
 }
 

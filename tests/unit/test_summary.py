@@ -1,0 +1,183 @@
+"""The summary of a run: what it counts, what it costs, and the mail about it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+
+import lambdas.summarize_run
+from lambdas.shared import clients
+from lambdas.shared.catalog import catalog_key
+from lambdas.shared.notices import facts, subject
+from lambdas.shared.settings import Settings
+from lambdas.shared.times import from_text
+from lambdas.summarize_run import handler as module
+from lambdas.summarize_run.summary import count_left, summarize
+
+SCHEMA = json.loads((Path(lambdas.summarize_run.__file__).parent / "summary.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+
+ENDED = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+EVENT: dict[str, Any] = {
+    "run": {
+        "id": "r1",
+        "execution_arn": "arn:aws:states:us-east-1:111122223333:execution:welds:r1",
+        "started_at": "2026-11-20T08:00:00.000Z",
+    },
+    "backlog": {"images": 4},
+    "started": {"at": "2026-11-20T08:00:05.000Z"},
+    "processed": {
+        "model": {
+            "requested_at": "2026-11-20T08:00:10.000Z",
+            "running_at": "2026-11-20T08:15:10.000Z",
+            "inference_units": 2,
+        },
+        "drain": {"checked_at": "2026-11-20T08:20:10.000Z"},
+        "requeue": {"requeued_images": 1},
+    },
+    "stopping": {"at": "2026-11-20T08:20:20.000Z"},
+    "stop": {"stopped_at": "2026-11-20T08:25:10.000Z"},
+    "error": None,
+}
+FAILED = EVENT | {"processed": None, "error": {"Error": "NoProgressError", "Cause": '{"errorMessage": "stuck"}'}}
+
+
+def line(key: str, status: str = "processed", **other: Any) -> dict[str, Any]:
+    return {
+        "key": key,
+        "version_id": "v",
+        "status": status,
+        "error_type": None,
+        "attempts": 1,
+        "throttles": 0,
+        "duration_ms": 100,
+    } | other
+
+
+LINES = [
+    line("a.png", attempts=4, throttles=2),
+    line("a.png"),  # delivered twice
+    line("b.png", duration_ms=900, attempts=2),
+    line("c.txt", "rejected", error_type="InvalidImageFormatError", attempts=0),
+]
+
+
+def summed_up(event: dict[str, Any], settings: Settings, **changes: Any) -> dict[str, Any]:
+    summary = summarize(event, LINES, 3, replace(settings, **changes), ENDED)
+    VALIDATOR.validate(summary)
+    return summary
+
+
+def test_counts_are_of_uploads_and_efforts_are_of_all_tries(settings: Settings) -> None:
+    summary = summed_up(EVENT, settings)
+    assert (summary["images_processed"], summary["images_rejected"]) == (2, 1)
+    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
+    assert (summary["retries"], summary["throttles"], summary["images_left"]) == (4, 2, 3)
+    assert summary["slowest_image"] == {"key": "b.png", "version_id": "v", "duration_ms": 900, "attempts": 2}
+    assert (summary["outcome"], summary["end_reason"], summary["error"]) == ("succeeded", "drained", None)
+
+
+def test_times_and_cost(settings: Settings) -> None:
+    summary = summed_up(EVENT, settings, schedule_period_seconds=7200, inference_unit_hour_dollars=4.0)
+    seconds = {name: summary[f"{name}_seconds"] for name in ("start", "drain", "stop", "model_on")}
+    assert seconds == {"start": 900, "drain": 300, "stop": 290, "model_on": 1500}
+    assert summary["cost_dollars"] == pytest.approx(2 * 1500 / 3600 * 4)
+    assert (summary["always_on_seconds"], summary["always_on_cost_dollars"]) == (7200, 16)
+
+
+@pytest.mark.parametrize("period", [None, 60])
+def test_the_period_of_the_comparison_is_no_shorter_than_the_run(settings: Settings, period: int | None) -> None:
+    assert summed_up(EVENT, settings, schedule_period_seconds=period)["always_on_seconds"] == 1800
+
+
+def test_a_run_that_failed_costs_no_more_than_is_said(settings: Settings) -> None:
+    summary = summed_up(FAILED, settings)
+    assert (summary["outcome"], summary["end_reason"]) == ("failed", "NoProgressError")
+    assert summary["error"] == {"type": "NoProgressError", "message": "stuck"}
+    assert (summary["inference_units"], summary["drain_seconds"]) == (None, None)
+    assert summary["model_on_seconds"] == 1505
+    # Three units at most, for what is known of the time.
+    assert summary["cost_dollars"] == pytest.approx(3 * 1505 / 3600 * 4)
+
+
+def test_a_model_that_was_not_seen_to_stop_has_no_known_cost(settings: Settings) -> None:
+    summary = summed_up(FAILED | {"stop": None}, settings)
+    assert (summary["cost_dollars"], summary["model_on_seconds"], summary["stop_seconds"]) == (None, None, None)
+    assert "Cost:      not known: the model was not seen to stop" in facts(summary)
+
+
+def test_a_run_that_never_tried_to_start_costs_nothing(settings: Settings) -> None:
+    summary = summed_up(FAILED | {"started": {"at": None}}, settings)
+    assert (summary["cost_dollars"], summary["model_on_seconds"]) == (0, None)
+    assert "Model on:  not started" in facts(summary)
+
+
+def test_images_that_are_left_are_counted_to_a_bound() -> None:
+    asked = 0
+
+    class Endless:
+        def get_paginator(self, _: str) -> Any:
+            return self
+
+        def paginate(self, **request: str) -> Any:
+            nonlocal asked
+            assert request == {"Bucket": "source", "Prefix": "in/"}
+            while True:
+                asked += 1
+                yield {"KeyCount": 1000}
+
+    assert count_left(Endless(), "source", "in/") == 100_000  # type: ignore[arg-type]
+    assert asked <= 101
+
+
+@pytest.fixture
+def topic(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    published: list[dict[str, str]] = []
+    told = replace(settings, success_topic_arn="arn:topic")
+    monkeypatch.setattr(clients, "s3", lambda: s3)
+    monkeypatch.setattr(clients, "sns", lambda: SimpleNamespace(publish=lambda **request: published.append(request)))
+    monkeypatch.setattr(module, "settings", lambda: told)
+    monkeypatch.setattr(module.metrics, "service", "welds")
+    return published
+
+
+CONTEXT: Any = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="arn", aws_request_id="id")
+
+
+def test_the_handler_writes_counts_and_tells(
+    s3: Any, topic: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "\n".join(json.dumps(one) for one in LINES)
+    s3.put_object(
+        Bucket="final", Key=catalog_key(from_text("2026-11-20T07:59:00Z"), "old"), Body=body.replace(".", "_")
+    )
+    s3.put_object(Bucket="final", Key=catalog_key(from_text("2026-11-20T08:16:00Z"), "new"), Body=body)
+    s3.put_object(Bucket="source", Key="later.png", Body=b"x")
+    summary = module.handler(copy.deepcopy(EVENT), CONTEXT)["summary"]
+    assert json.loads(s3.get_object(Bucket="final", Key="runs/r1.json")["Body"].read()) == summary
+    VALIDATOR.validate(summary)
+    assert (summary["images_processed"], summary["images_rejected"], summary["images_left"]) == (2, 1, 1)
+    (emf,) = [json.loads(text) for text in capsys.readouterr().out.splitlines() if '"_aws"' in text]
+    assert (emf["ModelOnSeconds"], emf["RunThrottles"], emf["RunsFailed"]) == ([1500], [2], [0])
+    assert emf["RejectedPercent"] == [pytest.approx(100 / 3)]
+    (told,) = topic
+    assert (told["TopicArn"], told["Subject"]) == ("arn:topic", "welds: 2 images processed")
+    assert told["Message"].startswith("Nothing to do: ")
+    assert "Left:      1" in told["Message"].splitlines()
+
+
+def test_of_a_failed_run_the_watchdog_tells(topic: list[dict[str, str]]) -> None:
+    assert module.handler(copy.deepcopy(FAILED), CONTEXT)["summary"]["outcome"] == "failed"
+    assert topic == []
+
+
+def test_a_subject_is_what_sns_takes() -> None:
+    assert subject("é" * 300) == "?" * 99
