@@ -461,6 +461,21 @@ module "guard" {
   ]
 }
 
+module "monitoring" {
+  source = "./modules/monitoring"
+  count  = var.alarms_enabled ? 1 : 0
+
+  name                         = var.name_prefix
+  queue_name                   = module.queue.queue_name
+  dead_letter_queue_name       = module.queue.dead_letter_queue_name
+  state_machine_arn            = module.workflow.state_machine_arn
+  guard_function_name          = module.guard_function.function_name
+  message_retention_seconds    = var.message_retention_seconds
+  oldest_message_alarm_percent = var.oldest_message_alarm_percent
+  alert_topic_arn              = module.alerts.topic_arn
+  tags                         = var.tags
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Schedule
 # ---------------------------------------------------------------------------------------------------------------------

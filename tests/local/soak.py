@@ -60,7 +60,6 @@ REACTION_SECONDS = 20.0
 SETTLE_SECONDS = 300.0
 
 _POLL_SECONDS = 0.5
-_WAVES = 4
 
 # Chances of a call, by operation and what happens to it.
 SERVICE_FAULTS = {
@@ -77,18 +76,18 @@ SERVICE_FAULTS = {
 }
 # Chances of a call of a function, by function, action and point.
 LAMBDA_FAULTS = [
-    ("analyze-images", "die", "before DetectCustomLabels", 0.001),
-    ("analyze-images", "die", "after DetectCustomLabels", 0.001),
-    ("analyze-images", "die", "after PutObject", 0.001),
-    ("analyze-images", "die", "after CopyObject", 0.001),
-    ("analyze-images", "die", "after DeleteObject", 0.001),
-    ("analyze-images", "hang", "before CopyObject", 0.0005),
+    ("analyze-images", "die", "before DetectCustomLabels", 0.004),
+    ("analyze-images", "die", "after DetectCustomLabels", 0.004),
+    ("analyze-images", "die", "after PutObject", 0.004),
+    ("analyze-images", "die", "after CopyObject", 0.004),
+    ("analyze-images", "die", "after DeleteObject", 0.004),
+    ("analyze-images", "hang", "before CopyObject", 0.002),
     ("analyze-images", "delay", "start", 0.2),
-    ("start-model", "die", "after StartProjectVersion", 0.1),
-    ("stop-model", "die", "after StopProjectVersion", 0.1),
+    ("start-model", "die", "after StartProjectVersion", 0.2),
+    ("stop-model", "die", "after StopProjectVersion", 0.2),
     ("check-backlog", "die", "invocation", 0.02),
     ("requeue-images", "die", "after SendMessageBatch", 0.1),
-    ("summarize-run", "die", "before PutObject", 0.05),
+    ("summarize-run", "die", "before PutObject", 0.2),
     ("guard-model", "die", "invocation", 0.1),
 ]
 
@@ -135,9 +134,12 @@ class Soak:
         What all chances depend on.
     images
         How many to upload, at least; some are uploaded twice.
+    waves
+        In how many parts: each second one comes in the middle of a run, the others before the next scheduled run.
     """
 
-    def __init__(self, stack: Stack, seed: int, images: int) -> None:
+    def __init__(self, stack: Stack, seed: int, images: int, waves: int = 6) -> None:
+        self._wave_images = -(-images // waves)
         self.report = Report(seed, images)
         self._stack = stack
         self._random = random.Random(seed)
@@ -154,8 +156,7 @@ class Soak:
         waves = self._waves()
         while time.monotonic() < deadline:
             self._look_for_what_nobody_owns()
-            # The first wave at once, each other one when half of those before are done.
-            if waves and len(self._left()) <= len(self._stack.uploads) // 2:
+            if waves and self._is_time_for_a_wave(is_in_mid_run=len(waves) % 2 == 0):
                 self._upload(waves.pop(0))
             elif not waves and not self._left():
                 break
@@ -171,6 +172,13 @@ class Soak:
         return self.report
 
     # What happens.
+
+    def _is_time_for_a_wave(self, *, is_in_mid_run: bool) -> bool:
+        """Say whether half of what was uploaded is done, or all of it and the run has ended."""
+        left = len(self._left())
+        if is_in_mid_run:
+            return left <= len(self._stack.uploads) // 2
+        return not left and not self._executions("RUNNING")
 
     def _plan_faults(self) -> None:
         for operation, chances in SERVICE_FAULTS.items():
@@ -195,7 +203,7 @@ class Soak:
         again = [
             (key, picture(count + number)) for number, (key, _) in enumerate(self._random.sample(files, count // 20))
         ]
-        size = -(-count // _WAVES)
+        size = self._wave_images
         waves = [files[start : start + size] for start in range(0, count, size)]
         wave_of = {key: number for number, wave in enumerate(waves) for key, _ in wave}
         waves.append([])

@@ -107,6 +107,7 @@ def alerts(stack: Stack) -> Iterator[Callable[[], list[dict[str, str]]]]:
         stack.sqs.delete_queue(QueueUrl=url)
 
 
+@pytest.mark.fault("From outside: StopExecution in each phase")
 @pytest.mark.parametrize(
     ("state", "on_for_seconds"),
     [
@@ -115,7 +116,6 @@ def alerts(stack: Stack) -> Iterator[Callable[[], list[dict[str, str]]]]:
         ("WaitForStop", 0),
     ],
 )
-@pytest.mark.fault("From outside: StopExecution in each phase")
 def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seconds: float) -> None:
     stack.emulator.set(start_seconds=4 if state == "WaitForModel" else 1, stop_seconds=2, latency_ms=300)
     for number in range(30 if state == "WaitForProgress" else 3):
@@ -131,7 +131,7 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
     stack.check_nothing_runs(refused_calls_allowed=True)
 
 
-@pytest.mark.fault("From outside: an execution that reaches its own timeout")
+@pytest.mark.fault("From outside: the execution reaches the bound of all its bounds")
 def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None:
     stack.emulator.set(start_seconds=5)
     stack.upload("a.png", picture())
@@ -199,7 +199,7 @@ def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
     stack.check()
 
 
-@pytest.mark.fault("From outside: somebody left model and mapping on")
+@pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     """No execution, so no event either: the mapping is open and the model runs."""
     # LocalStack takes up a changed schedule only when a target is put to the rule again.

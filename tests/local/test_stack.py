@@ -174,11 +174,9 @@ def test_files_that_are_not_images_are_rejected_with_their_reason(stack: Stack) 
 
 @pytest.mark.fault("Draining: a message that is not JSON")
 @pytest.mark.fault("Draining: an s3:TestEvent")
-@pytest.mark.fault("Draining: an event for another bucket")
 def test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing(stack: Stack) -> None:
     stack.upload("good.png", picture())
-    elsewhere = stack.event_of(stack.uploads[0]).replace(stack.source, "another-bucket")
-    for body in ("rubbish", "{}", '{"Records": [{"s3": 1}]}', '{"Event": "s3:TestEvent"}', elsewhere):
+    for body in ("rubbish", "{}", '{"Records": [{"s3": 1}]}', '{"Event": "s3:TestEvent"}'):
         stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
     assert stack.run()["status"] == "SUCCEEDED"
     stack.check()
@@ -202,6 +200,7 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     assert json.loads(described["output"])["requeued_images"] == 12
 
 
+@pytest.mark.fault("Images: the same event three times, at the same time and later")
 def test_peer_failing_a_duplicate_event_becomes_poison(stack: Stack) -> None:
     upload = stack.upload("a.png", picture())
     record = {
@@ -228,7 +227,7 @@ def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
     stack.check()
 
 
-@pytest.mark.fault("Starting: the model FAILED on the way up")
+@pytest.mark.fault("Starting: FAILED on the way up")
 def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
     """A model that fails on its way up: the run fails by that name, nothing is lost, the next run does it."""
     stack.inject("start", "failed", count=1)
@@ -257,7 +256,10 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.emulator.set(start_seconds=0)
     described = stack.wait(execution)
     assert (described["status"], described["error"]) == ("FAILED", "ModelStartTimeoutError")
+    assert "start_timeout_seconds = 20. Raise that variable if the model needs longer." in described["cause"]
     stack.check(left=1)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
 
 
 @pytest.mark.fault("Starting: still training")
@@ -305,6 +307,7 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.fault("Mapping: still Disabling when enabled")
 @pytest.mark.parametrize(
     ("name", "state", "following"),
     [
@@ -319,7 +322,6 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
         ("IsTriggerDisabled", "Disabling", "WaitForDisabled"),
     ],
 )
-@pytest.mark.fault("Mapping: still Disabling when enabled")
 def test_peer_failing_enabling_while_disabling_is_swallowed(
     stack: Stack, name: str, state: str, following: str
 ) -> None:
@@ -328,11 +330,11 @@ def test_peer_failing_enabling_while_disabling_is_swallowed(
     assert stack.following_state(name, asked) == following
 
 
+@pytest.mark.fault("Finishing: images in flight while disabling")
 @pytest.mark.parametrize(
     ("in_flight", "checks", "following"),
     [(0, 0, "RecordStop"), (3, 0, "WaitForInFlight"), (3, 9, "WaitForInFlight"), (3, 10, "RecordStop")],
 )
-@pytest.mark.fault("Finishing: images in flight while disabling")
 def test_what_is_in_flight_is_waited_for_as_long_as_a_batch_can_live(
     stack: Stack, in_flight: int, checks: int, following: str
 ) -> None:
@@ -341,7 +343,7 @@ def test_what_is_in_flight_is_waited_for_as_long_as_a_batch_can_live(
     assert stack.following_state("IsNothingInFlight", asked) == following
 
 
-@pytest.mark.fault("Mapping: disabled by hand while a run begins")
+@pytest.mark.fault("Mapping: closed by hand while the run begins")
 def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stack: Stack) -> None:
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.upload("a.png", picture())
@@ -351,8 +353,8 @@ def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stac
     stack.check()
 
 
-@pytest.mark.fault("Finishing: images in flight while disabling")
 @pytest.mark.fault("Draining: the batch deadline with images left")
+@pytest.mark.fault("Finishing: images in flight while disabling")
 def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None:
     """The deadline of the drain comes in the middle of the work: what was begun is finished, the rest waits."""
     stack.apply(drain_timeout_seconds=4)
@@ -371,7 +373,7 @@ def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None
     stack.check()
 
 
-@pytest.mark.fault("From outside: somebody left model and mapping on")
+@pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> None:
     """No image waits, but the model runs and the mapping is open: whatever left them so, the tick ends it."""
     stack.force_status("running")
@@ -384,7 +386,6 @@ def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> No
     stack.check()
 
 
-@pytest.mark.fault("Draining: dead letters")
 def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour(stack: Stack) -> None:
     """An image whose message is in the dead-letter queue: told of by name, without starting the model."""
     stack.upload("unlucky.png", picture())

@@ -160,7 +160,7 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     stack.check()
 
 
-@pytest.mark.fault("Draining: dead letters")
+@pytest.mark.fault("Draining: a Lambda that crashes on one image every time, until the dead-letter queue has it")
 def test_dead_letters_come_back_with_make_redrive(stack: Stack, tmp_path: Path) -> None:
     """The function lacks a permission until every message is dead; then it is mended."""
     names = ["RedrivePolicy", "VisibilityTimeout"]

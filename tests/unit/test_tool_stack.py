@@ -87,6 +87,17 @@ def test_no_region(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_by_name(NAME).region == REGION
 
 
+def test_the_region_that_is_set_comes_before_that_of_the_profile(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the AWS CLI and Terraform have it."""
+    (tmp_path / "config").write_text("[default]\nregion = eu-central-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert find_by_name(NAME).region == REGION
+
+
 def test_no_network(deployed: Deployed) -> None:
     status, _, said = invoke("status", "--stack", NAME, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
     assert (status, "AWS does not answer" in said) == (3, True)
