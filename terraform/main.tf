@@ -156,7 +156,8 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
       }
-      # Deleting is for a result whose image was deleted before it could be copied, and for a mask that is replaced.
+      # Deleting is for a result whose image was deleted before it could be copied, for a mask that is replaced, and for
+      # a name that was reserved in vain.
       WriteResults = {
         actions = [
           "s3:DeleteObject",
