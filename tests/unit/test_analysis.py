@@ -69,6 +69,16 @@ def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
+def test_an_image_costs_three_requests_to_s3(world: World, upload: Upload) -> None:
+    """One PUT and one COPY, which are billed, and one DELETE, which is not."""
+    requests: list[str] = []
+    world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
+    image = upload("line 3/flange.png")
+    requests.clear()
+    world.analyze(image)
+    assert requests == ["PutObject", "CopyObject", "DeleteObject"]
+
+
 def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upload: Upload) -> None:
     image = upload("café/R&D 50%.jpeg", b"pixels")
     outcome = world.analyze(image)
