@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+    from lambdas.analyze_images.pace import Pace
     from lambdas.backends.base import Backend, Detection
     from lambdas.shared.events import SourceImage
 
@@ -72,7 +73,7 @@ class Outcome:
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Tell whether asking again within this invocation may help."""
-    useless = (errors.ImageUnreadableError, errors.OlderUploadInProgressError)
+    useless = (errors.ImageUnreadableError, errors.OlderUploadInProgressError, errors.NoTimeLeftError)
     return isinstance(error, errors.TransientError) and not isinstance(error, useless)
 
 
@@ -87,6 +88,7 @@ def analyze(
     backend: Backend,
     source: SourceBucket,
     final: FinalBucket,
+    pace: Pace,
     *,
     is_redelivery: bool,
     deadline: float,
@@ -95,6 +97,8 @@ def analyze(
 
     Parameters
     ----------
+    pace
+        Gives each call of the model its turn.
     is_redelivery
         Whether the message was delivered before: then a result may be there already, and is kept.
     deadline
@@ -113,14 +117,19 @@ def analyze(
 
     def detect() -> Detection:
         nonlocal attempts
+        pace.wait(deadline)
         attempts += 1
-        return backend.detect(source.stored(image))
+        try:
+            detection = backend.detect(source.stored(image))
+        except errors.ThrottledError:
+            pace.throttled()
+            raise
+        pace.answered()
+        return detection
 
     def ask() -> tuple[dict[str, Any], bytes | None]:
         if image.size_bytes == 0:
             raise errors.InvalidImageFormatError("The object is empty.")
-        if began > deadline:
-            raise errors.NoTimeLeftError("The invocation is nearly over: the image is left for another one.")
         retrying = Retrying(
             retry=retry_if_exception(is_worth_retrying),
             stop=stop_before_delay(max(0.0, deadline - began)),

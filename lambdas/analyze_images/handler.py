@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -13,8 +14,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from lambdas.analyze_images.analysis import Outcome, analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.analyze_images.names import same_names_lock
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends.registry import backend
 from lambdas.shared import clients
+from lambdas.shared.capacity import calls_per_second_of_one
 from lambdas.shared.catalog import catalog_key
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.events import parse_message
@@ -37,6 +40,12 @@ _POOL = ThreadPoolExecutor(clients.MAX_CONNECTIONS)
 _RETRY_SHARE = 0.6
 
 
+@cache
+def pace() -> Pace:
+    """Give the pace of this process, which it keeps from batch to batch."""
+    return Pace(calls_per_second_of_one(settings()))
+
+
 class Batch:
     """The work of one invocation.
 
@@ -50,14 +59,17 @@ class Batch:
         self._backend = backend()  # here, for the threads must not make one each
         self._source = SourceBucket(clients.s3())
         self._final = FinalBucket(clients.s3(), settings().final_bucket_name, self._source)
+        self._pace = pace()
         self._deadline = deadline
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._outcomes: list[Outcome] = []
 
     def take(self, records: list[dict[str, Any]]) -> list[str]:
         """Work on the images of all messages side by side; give the ids of those to be delivered again."""
+        self._pace.begin_batch(len(records), self._deadline)
         work = {record["messageId"]: self._begin(record) for record in records}
-        return [message_id for message_id, images in work.items() if any([image.exception() for image in images])]
+        wait(image for images in work.values() for image in images)
+        return [message_id for message_id, images in work.items() if any(image.exception() for image in images)]
 
     def _begin(self, record: dict[str, Any]) -> list[Future[None]]:
         message_id = record["messageId"]
@@ -77,6 +89,7 @@ class Batch:
                     self._backend,
                     self._source,
                     self._final,
+                    self._pace,
                     is_redelivery=is_redelivery,
                     deadline=self._deadline,
                 )

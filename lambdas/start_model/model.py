@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.base import ModelState
 from lambdas.shared import errors
+from lambdas.shared.capacity import concurrency_for, images_per_second, units_for
 from lambdas.shared.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 
     from lambdas.backends.base import Backend, ModelStatus
     from lambdas.shared.settings import Settings
-
-
-def units_for(backlog_images: int, settings: Settings) -> int:
-    """Give the inference units for a backlog, between the minimum and the maximum."""
-    wanted = math.ceil(backlog_images / settings.images_per_inference_unit)
-    return max(settings.min_inference_units, min(wanted, settings.max_inference_units))
 
 
 def ensure_running(
@@ -45,12 +40,13 @@ def ensure_running(
     -------
     dict
         ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
-        ``running_at`` (None until it runs).
+        ``running_at`` (None until it runs); and what these units can do: ``images_per_second``, and the
+        ``max_concurrency`` of the analyzing function that keeps them busy.
 
     Raises
     ------
     ModelNotTrainedError, ModelUnavailableError, ModelNotFoundError, ModelQuotaError
-        It can't be started; trying again would not help.
+        It can't be started, not even with the fewest units; trying again would not help.
     ModelFailedError
         It failed on its way up.
     ModelStartTimeoutError
@@ -61,7 +57,7 @@ def ensure_running(
     status = backend.describe()
     if status.state is ModelState.RUNNING:
         units = status.inference_units or units or settings.min_inference_units
-        return _answer(status, requested_at, units, running_at=now)
+        return _answer(status, requested_at, units, settings, running_at=now)
     if status.state is ModelState.NOT_TRAINED:
         raise errors.ModelNotTrainedError(
             f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
@@ -77,23 +73,36 @@ def ensure_running(
             f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
         )
     if status.state in (ModelState.STOPPED, ModelState.FAILED):
-        wanted = units_for(backlog_images, settings)
-        try:
-            backend.start(wanted)
-            units = wanted
-        except errors.ModelBusyError:
-            # Started or stopping since the description: the next step will see which.
-            pass
+        # Where it was started or is stopping since the description, the next step will see which.
+        with suppress(errors.ModelBusyError):
+            units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
     elif status.state is ModelState.STARTING:
         units = status.inference_units or units
-    return _answer(status, requested_at, units, running_at=None)
+    return _answer(status, requested_at, units, settings, running_at=None)
 
 
-def _answer(status: ModelStatus, requested_at: datetime, units: int, *, running_at: datetime | None) -> dict[str, Any]:
+def _start(backend: Backend, wanted: int, least: int) -> int:
+    """Start with the units that are wanted, or with as many as the account's quota allows; give their number."""
+    while True:
+        try:
+            backend.start(wanted)
+        except errors.ModelQuotaError:
+            if wanted <= least:
+                raise
+            wanted = max(least, wanted // 2)
+        else:
+            return wanted
+
+
+def _answer(
+    status: ModelStatus, requested_at: datetime, units: int, settings: Settings, *, running_at: datetime | None
+) -> dict[str, Any]:
     return {
         "status": status.service_status,
         "is_running": running_at is not None,
         "inference_units": units,
+        "images_per_second": images_per_second(units, settings),
+        "max_concurrency": concurrency_for(units, settings),
         "requested_at": to_text(requested_at),
         "running_at": to_text(running_at) if running_at else None,
     }

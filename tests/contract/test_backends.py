@@ -207,7 +207,12 @@ class World:
             min_confidence_percent=None,
             min_inference_units=1,
             max_inference_units=3,
-            images_per_inference_unit=100,
+            target_drain_seconds=20,
+            images_per_second_per_unit=5,
+            account_images_per_second=50,
+            max_concurrency=20,
+            batch_size=10,
+            image_latency_seconds=1,
             requeue_limit_images=1000,
         )
         self.source = SourceBucket(s3)

@@ -18,6 +18,7 @@ from lambdas.analyze_images import buckets, results
 from lambdas.analyze_images.analysis import Outcome, analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.analyze_images.names import names_for
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends.base import Anomaly, Detection
 from lambdas.shared import errors
 from lambdas.shared.events import SourceImage
@@ -41,6 +42,7 @@ class World:
             self.backend,
             self.source,
             self.final,
+            Pace(1000),
             is_redelivery=again,
             deadline=time.monotonic() + retry_seconds,
         )
