@@ -223,16 +223,21 @@ locals {
   }
 
   function_environment = {
-    SOURCE_BUCKET_NAME        = module.source_bucket.bucket_name
-    SOURCE_PREFIX             = var.source_prefix
-    FINAL_BUCKET_NAME         = module.final_bucket.bucket_name
-    BACKEND                   = var.backend
-    BACKEND_SETTINGS          = jsonencode(local.backend.settings)
-    MIN_CONFIDENCE_PERCENT    = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
-    MIN_INFERENCE_UNITS       = tostring(var.min_inference_units)
-    MAX_INFERENCE_UNITS       = tostring(var.max_inference_units)
-    IMAGES_PER_INFERENCE_UNIT = tostring(var.images_per_inference_unit)
-    REQUEUE_LIMIT_IMAGES      = tostring(var.requeue_limit_images)
+    SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
+    SOURCE_PREFIX              = var.source_prefix
+    FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
+    BACKEND                    = var.backend
+    BACKEND_SETTINGS           = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
+    TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)
+    IMAGES_PER_SECOND_PER_UNIT = tostring(var.images_per_second_per_unit)
+    ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
+    MAX_CONCURRENCY            = tostring(var.max_concurrency)
+    BATCH_SIZE                 = tostring(var.batch_size)
+    IMAGE_LATENCY_SECONDS      = tostring(var.image_latency_seconds)
+    REQUEUE_LIMIT_IMAGES       = tostring(var.requeue_limit_images)
     # The service tells one deployment from another in logs and metrics.
     POWERTOOLS_SERVICE_NAME      = var.name_prefix
     POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
@@ -272,14 +277,15 @@ resource "aws_lambda_event_source_mapping" "this" {
   function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
-    maximum_concurrency = var.max_concurrency
+    # Until the first run sets its own.
+    maximum_concurrency = 2
   }
 
   tags = var.tags
 
   lifecycle {
-    # The workflow opens and closes this tap. An apply in the middle of a run must not close it.
-    ignore_changes = [enabled]
+    # The workflow opens and closes this tap, as wide as the run needs. An apply in the middle of a run must not.
+    ignore_changes = [enabled, scaling_config]
   }
 }
 

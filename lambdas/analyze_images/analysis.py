@@ -78,9 +78,10 @@ def is_worth_retrying(error: BaseException) -> bool:
 
 
 def _wait_seconds(state: RetryCallState) -> float:
-    """Back off, and for no less than the service asked for."""
+    """Back off, and for no less than the service asked for; a throttled image only waits for its next turn."""
     error = state.outcome and state.outcome.exception()
-    return max(_BACK_OFF(state), getattr(error, "retry_after_seconds", None) or 0.0)
+    back_off = 0.0 if isinstance(error, errors.ThrottledError) else _BACK_OFF(state)
+    return max(back_off, getattr(error, "retry_after_seconds", None) or 0.0)
 
 
 def analyze(
@@ -111,18 +112,23 @@ def analyze(
     """
     began = time.monotonic()
     attempts = 0
+    throttled: errors.ThrottledError | None = None
 
     def outcome(status: str, result: dict[str, Any] | None) -> Outcome:
         return Outcome(image, status, result, attempts, round((time.monotonic() - began) * 1000))
 
     def detect() -> Detection:
-        nonlocal attempts
-        pace.wait(deadline)
+        nonlocal attempts, throttled
+        try:
+            pace.wait(deadline)
+        except errors.NoTimeLeftError as late:
+            raise throttled or late from None
         attempts += 1
         try:
             detection = backend.detect(source.stored(image))
-        except errors.ThrottledError:
+        except errors.ThrottledError as error:
             pace.throttled()
+            throttled = error
             raise
         pace.answered()
         return detection

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLOWER = 0.95
-# With an answer for each call: 99 steps up are one step down.
+# 99 steps up are one step down.
 _FASTER = _SLOWER ** (-1 / 99)
-_SLOWEST_PER_SECOND = 0.05
-_FASTEST_PER_SECOND = 1000.0
+# After so many answers in a row the right pace is far off: the steps double, and again after as many more.
+_LONG_STREAK = 200
+# However bad the service was for a while, this is found again in minutes. The same way up, for a model that is better
+# than was said.
+_RANGE = 8.0
 
 
 class Pace:
@@ -40,6 +43,8 @@ class Pace:
         self, calls_per_second: float, *, credit_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.calls_per_second = calls_per_second
+        self._slowest, self._fastest = calls_per_second / _RANGE, calls_per_second * _RANGE
+        self._streak = 0
         self._credit_seconds = credit_seconds
         self._clock = clock
         self._next_turn = clock()
@@ -73,9 +78,12 @@ class Pace:
     def answered(self) -> None:
         """Be a little faster, for the service took a call."""
         with self._lock:
-            self.calls_per_second = min(_FASTEST_PER_SECOND, self.calls_per_second * _FASTER)
+            self._streak += 1
+            step = _FASTER ** (2 ** (self._streak // _LONG_STREAK))
+            self.calls_per_second = min(self._fastest, self.calls_per_second * step)
 
     def throttled(self) -> None:
         """Be slower, for the service refused a call."""
         with self._lock:
-            self.calls_per_second = max(_SLOWEST_PER_SECOND, self.calls_per_second * _SLOWER)
+            self._streak = 0
+            self.calls_per_second = max(self._slowest, self.calls_per_second * _SLOWER)

@@ -133,7 +133,7 @@ def simulate(
         else:
             throttled += 1
             pace.throttled()
-            ask(pace, left, attempt + 1, chance.uniform(0.25, min(10, 0.25 * 2**attempt) + 0.01))
+            ask(pace, left, attempt + 1)
     return taken / (seconds * true_per_second), throttled / (taken + throttled)
 
 
