@@ -302,9 +302,11 @@ locals {
   in_flight_max_checks = ceil(var.analyze_timeout_seconds / max(1, var.trigger_poll_seconds))
 
   # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of the model loops
-  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 20.
+  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 16;
+  # 60 of them may come after a shorter wait, as those of a start that takes long do.
   other_history_events = sum([
-    ceil(var.start_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
+    60 * 16,
+    ceil(var.start_timeout_seconds / max(1, ceil(var.model_poll_seconds / 3))) * 10,
     ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
     (2 * local.trigger_max_checks + local.in_flight_max_checks) * 20,
   ])

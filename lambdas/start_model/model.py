@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lambdas.backends.base import Backend, ModelStatus
     from lambdas.shared.settings import Settings
 
+# AWS says that a start takes 10 to 30 minutes: before that, looks are rarer.
+_LEAST_START_SECONDS = 600
+
 
 def ensure_running(
     backend: Backend,
@@ -26,6 +30,7 @@ def ensure_running(
     previous: Mapping[str, Any] | None,
     timeout_seconds: int,
     now: datetime,
+    poll_seconds: int = 30,
 ) -> dict[str, Any]:
     """Do what brings the model nearer to running, and say how it stands.
 
@@ -35,13 +40,15 @@ def ensure_running(
         What the step before answered; None for the first.
     timeout_seconds
         How long after the first step the model must run.
+    poll_seconds
+        The longest wait between two steps.
 
     Returns
     -------
     dict
         ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
         ``running_at`` (None until it runs); and what these units can do: ``images_per_second``, and the
-        ``max_concurrency`` of the analyzing function that keeps them busy.
+        ``max_concurrency`` of the analyzing function that keeps them busy; and ``wait_seconds`` until the next step.
 
     Raises
     ------
@@ -78,7 +85,9 @@ def ensure_running(
             units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
     elif status.state is ModelState.STARTING:
         units = status.inference_units or units
-    return _answer(status, requested_at, units, settings, running_at=None)
+    is_soon = now - requested_at >= timedelta(seconds=_LEAST_START_SECONDS)
+    wait_seconds = math.ceil(poll_seconds / 3) if is_soon else poll_seconds
+    return _answer(status, requested_at, units, settings, running_at=None) | {"wait_seconds": wait_seconds}
 
 
 def _start(backend: Backend, wanted: int, least: int) -> int:
@@ -105,6 +114,7 @@ def _answer(
         "max_concurrency": concurrency_for(units, settings),
         "requested_at": to_text(requested_at),
         "running_at": to_text(running_at) if running_at else None,
+        "wait_seconds": 0,
     }
 
 

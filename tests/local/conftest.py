@@ -29,6 +29,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "stall_timeout_seconds": 90,
     "drain_poll_seconds": 1,
     "drain_timeout_seconds": 600,
+    "images_per_second_per_unit": 40,  # for one poller, as in MODULE_ARGUMENTS
 }
 TIMES = EMULATOR_SETTINGS | {
     "start_seconds": 2,

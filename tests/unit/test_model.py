@@ -74,6 +74,15 @@ def test_a_stopping_model_is_awaited_and_then_started(settings: Settings) -> Non
     assert backend.calls == [("start", 1)]
 
 
+def test_looks_come_faster_when_a_start_may_be_over(settings: Settings) -> None:
+    backend = FakeBackend([S.STARTING])
+    waits, model = [], None
+    for seconds in (0, 300, 599, 600, 1800):
+        model = ensure_running(backend, settings, 1, model, 2700, NOW + timedelta(seconds=seconds), 31)
+        waits.append(model["wait_seconds"])
+    assert waits == [31, 31, 31, 11, 11]
+
+
 def test_losing_the_race_to_start_is_no_error(settings: Settings) -> None:
     backend = FakeBackend([S.STOPPED], start_error=errors.ModelBusyError("in use"))
     assert start(backend, settings)["is_running"] is False
