@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued`` and a `Drain`."""
+    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued``, a `Drain`."""
     s3, chosen, now = clients.s3(), settings(), utc_now()
     previous = event.get("previous")
     drain = None
