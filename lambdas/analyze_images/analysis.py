@@ -136,6 +136,8 @@ def analyze(
     def ask() -> tuple[dict[str, Any], bytes | None]:
         if image.size_bytes == 0:
             raise errors.InvalidImageFormatError("The object is empty.")
+        if began > deadline:
+            raise errors.NoTimeLeftError("The invocation is nearly over: the image is left for another one.")
         retrying = Retrying(
             retry=retry_if_exception(is_worth_retrying),
             stop=stop_before_delay(max(0.0, deadline - began)),

@@ -61,12 +61,12 @@ class Pace:
         Raises
         ------
         NoTimeLeftError
-            The turn would come after the deadline.
+            The turn would have to be waited for until after the deadline.
         """
         with self._lock:
             now = self._clock()
             turn = max(self._next_turn, now - self._credit_seconds)
-            if max(turn, now) > deadline:
+            if turn > max(now, deadline):
                 raise NoTimeLeftError("The invocation is nearly over: the image is left for another one.")
             self._next_turn = turn + 1 / max(self.calls_per_second, self._batch_per_second)
             return max(0.0, turn - now)
