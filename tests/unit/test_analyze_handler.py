@@ -26,7 +26,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        return 1000
+        return 3000
 
 
 @pytest.fixture
