@@ -31,7 +31,7 @@ REMEDIES = {
     "ModelNotTrainedError": "Train the model, or put one that is trained into your tfvars and apply. The images wait.",
     "ModelQuotaError": (
         "Stop another model of this account, or ask AWS for a higher quota of running models or inference units, or"
-        " lower max_inference_units; then: batch-vision run --watch"
+        " lower min_inference_units; then: batch-vision run --watch"
     ),
     "ModelStartTimeoutError": (
         "Check that the model is off (batch-vision status), then try again: batch-vision run --watch."

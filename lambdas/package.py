@@ -20,6 +20,7 @@ _LOCK_FILE = REPOSITORY / "requirements" / "lambda.txt"
 _CODE = REPOSITORY / "lambdas"
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
 _MODE = 0o644
+_LAMBDA_FOLDER = "/var/task"  # where Lambda unpacks the zip: what tracebacks are to show
 _DIFFER_BY_MACHINE = {"RECORD", "INSTALLER", "REQUESTED"}
 
 
@@ -39,7 +40,8 @@ def make_package(target: Path = PACKAGE) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _install_dependencies(root)
-        shutil.copytree(_CODE, root / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(_CODE, root / "lambdas", ignore=shutil.ignore_patterns("__pycache__", "package.py"))
+        _compile(root)
         files = sorted(path for path in root.rglob("*") if path.is_file() and _belongs(path.relative_to(root)))
         compiled = [path.name for path in files if path.suffix in {".so", ".pyd", ".dylib"}]
         if compiled:
@@ -62,10 +64,19 @@ def _install_dependencies(root: Path) -> None:
         raise PackageError(f"pip could not install {_LOCK_FILE.name}:\n{finished.stderr.strip()}")
 
 
+def _compile(root: Path) -> None:
+    """Add the compiled modules, for Lambda could not keep them: without them, each cold start compiles all anew.
+
+    A Python that wants others (another minor version) ignores these and takes the sources. They are not compared with
+    the sources by time, which the zip does not keep, and the order of a set must not differ from run to run.
+    """
+    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(root), "-p", _LAMBDA_FOLDER, str(root)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "0"})
+
+
 def _belongs(path: Path) -> bool:
-    if path == Path("lambdas/package.py") or path.parts[0] == "bin":
-        return False
-    return "__pycache__" not in path.parts and path.name not in _DIFFER_BY_MACHINE
+    return path.parts[0] != "bin" and path.name not in _DIFFER_BY_MACHINE
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ MODULE_ARGUMENTS: dict[str, Any] = {
     "trigger_timeout_seconds": 60,
     "drain_poll_seconds": 2,
     "drain_timeout_seconds": 1200,
+    # Twice what the emulated model does: LocalStack's one poller has to do the work of two, and each has half the pace.
+    "images_per_second_per_unit": 10,
     "force_destroy": True,
 }
 

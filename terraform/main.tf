@@ -237,16 +237,21 @@ locals {
   }
 
   function_environment = {
-    SOURCE_BUCKET_NAME        = module.source_bucket.bucket_name
-    SOURCE_PREFIX             = var.source_prefix
-    FINAL_BUCKET_NAME         = module.final_bucket.bucket_name
-    BACKEND                   = var.backend
-    BACKEND_SETTINGS          = jsonencode(local.backend.settings)
-    MIN_CONFIDENCE_PERCENT    = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
-    MIN_INFERENCE_UNITS       = tostring(var.min_inference_units)
-    MAX_INFERENCE_UNITS       = tostring(var.max_inference_units)
-    IMAGES_PER_INFERENCE_UNIT = tostring(var.images_per_inference_unit)
-    REQUEUE_LIMIT_IMAGES      = tostring(var.requeue_limit_images)
+    SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
+    SOURCE_PREFIX              = var.source_prefix
+    FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
+    BACKEND                    = var.backend
+    BACKEND_SETTINGS           = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
+    TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)
+    IMAGES_PER_SECOND_PER_UNIT = tostring(var.images_per_second_per_unit)
+    ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
+    MAX_CONCURRENCY            = tostring(var.max_concurrency)
+    BATCH_SIZE                 = tostring(var.batch_size)
+    IMAGE_LATENCY_SECONDS      = tostring(var.image_latency_seconds)
+    REQUEUE_LIMIT_IMAGES       = tostring(var.requeue_limit_images)
     # What the summary of a run is made with.
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(var.inference_unit_hour_dollars)
     SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
@@ -290,14 +295,15 @@ resource "aws_lambda_event_source_mapping" "this" {
   function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
-    maximum_concurrency = var.max_concurrency
+    # Until the first run sets its own.
+    maximum_concurrency = 2
   }
 
   tags = var.tags
 
   lifecycle {
-    # The workflow opens and closes this tap. An apply in the middle of a run must not close it.
-    ignore_changes = [enabled]
+    # The workflow opens and closes this tap, as wide as the run needs. An apply in the middle of a run must not.
+    ignore_changes = [enabled, scaling_config]
   }
 }
 
@@ -314,9 +320,11 @@ locals {
   in_flight_max_checks = ceil(var.analyze_timeout_seconds / max(1, var.trigger_poll_seconds))
 
   # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of the model loops
-  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 20.
+  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 16;
+  # 60 of them may come after a shorter wait, as those of a start that takes long do.
   other_history_events = sum([
-    ceil(var.start_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
+    60 * 16,
+    ceil(var.start_timeout_seconds / max(1, ceil(var.model_poll_seconds / 3))) * 10,
     ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
     (2 * local.trigger_max_checks + local.in_flight_max_checks) * 20,
   ])

@@ -231,9 +231,9 @@ variable "min_inference_units" {
 }
 
 variable "max_inference_units" {
-  description = "Inference units to start the model with, at most. The service's default quota is 5 for a model; ask AWS for more before going beyond"
+  description = "Inference units to start the model with, at most. The default is the service's default quota for a model. Where the account's quota is less, a run starts with fewer"
   type        = number
-  default     = 1
+  default     = 5
   nullable    = false
 
   validation {
@@ -242,15 +242,39 @@ variable "max_inference_units" {
   }
 }
 
-variable "images_per_inference_unit" {
-  description = "One inference unit is started for each this many waiting images, between the minimum and the maximum. The default is an hour's work at 5 images a second; measure your model and set it"
+variable "target_drain_seconds" {
+  description = "In how long the images that wait are to be analyzed, once the model runs: as many inference units are started as that takes, between the minimum and the maximum. A shorter time costs the same for the analyzing, and more for starts and stops"
   type        = number
-  default     = 18000
+  default     = 3600
   nullable    = false
 
   validation {
-    condition     = var.images_per_inference_unit >= 1 && floor(var.images_per_inference_unit) == var.images_per_inference_unit
-    error_message = "images_per_inference_unit is ${var.images_per_inference_unit}. Use a whole number of at least 1."
+    condition     = var.target_drain_seconds >= 60 && floor(var.target_drain_seconds) == var.target_drain_seconds
+    error_message = "target_drain_seconds is ${var.target_drain_seconds}. Use a whole number of at least 60: a unit that is started for less costs more to start than it saves."
+  }
+}
+
+variable "images_per_second_per_unit" {
+  description = "What one inference unit of the model can do. It depends on the model: measure yours. The number of units, the concurrency and the pace of the analyzing function follow from it"
+  type        = number
+  default     = 5
+  nullable    = false
+
+  validation {
+    condition     = var.images_per_second_per_unit > 0 && var.images_per_second_per_unit <= 1000
+    error_message = "images_per_second_per_unit is ${var.images_per_second_per_unit}. Use a number above 0, and up to 1000."
+  }
+}
+
+variable "account_images_per_second" {
+  description = "What the service allows the account in this Region, with however many units: the quota for calls of DetectCustomLabels. Share it out where several deployments run at the same time"
+  type        = number
+  default     = 50
+  nullable    = false
+
+  validation {
+    condition     = var.account_images_per_second > 0
+    error_message = "account_images_per_second is ${var.account_images_per_second}. Use a number above 0."
   }
 }
 
@@ -531,14 +555,26 @@ variable "batch_window_seconds" {
 }
 
 variable "max_concurrency" {
-  description = "Invocations of the analyzing function at the same time, at most. Two of them, with 10 images each, keep one inference unit busy; more than the model can serve are throttled"
+  description = "Invocations of the analyzing function at the same time, at most. Each run sets as many as keep its inference units busy: with the defaults, 2 for each unit"
   type        = number
-  default     = 2
+  default     = 20
   nullable    = false
 
   validation {
     condition     = var.max_concurrency >= 2 && var.max_concurrency <= 1000 && floor(var.max_concurrency) == var.max_concurrency
     error_message = "max_concurrency is ${var.max_concurrency}. Use a whole number from 2 to 1000, which are Lambda's limits."
+  }
+}
+
+variable "image_latency_seconds" {
+  description = "Seconds from the call of the model until an image has its place, about. It matters for small batches: more of them are then worked on at the same time"
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.image_latency_seconds > 0 && var.image_latency_seconds <= 60
+    error_message = "image_latency_seconds is ${var.image_latency_seconds}. Use a number above 0, and up to 60."
   }
 }
 
@@ -759,8 +795,8 @@ variable "drain_timeout_seconds" {
 
   validation {
     # Step Functions ends an execution at 25,000 events, without any of its Catches: the model would stay on.
-    condition     = ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 20 + local.other_history_events < 20000
-    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds} and drain_poll_seconds is ${var.drain_poll_seconds}: with start_timeout_seconds, stop_timeout_seconds and trigger_timeout_seconds a run could write ${ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 20 + local.other_history_events} events, and Step Functions ends it at 25000. Make drain_timeout_seconds shorter or drain_poll_seconds longer (the same goes for the other timeouts and model_poll_seconds, trigger_poll_seconds) until it is below 20000."
+    condition     = ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 16 + local.other_history_events < 20000
+    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds} and drain_poll_seconds is ${var.drain_poll_seconds}: with start_timeout_seconds, stop_timeout_seconds and trigger_timeout_seconds a run could write ${ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 16 + local.other_history_events} events, and Step Functions ends it at 25000. Make drain_timeout_seconds shorter or drain_poll_seconds longer (the same goes for the other timeouts and model_poll_seconds, trigger_poll_seconds) until it is below 20000."
   }
 }
 

@@ -22,9 +22,9 @@ module "batch_vision" {
     project_arn         = each.value.project_arn
     project_version_arn = each.value.project_version_arn
   }
-  min_confidence_percent    = each.value.min_confidence_percent
-  max_inference_units       = each.value.max_inference_units
-  images_per_inference_unit = each.value.images_per_inference_unit
+  min_confidence_percent     = each.value.min_confidence_percent
+  max_inference_units        = each.value.max_inference_units
+  images_per_second_per_unit = each.value.images_per_second_per_unit
 
   # Runs at different times keep the models off each other's quotas.
   schedule_expression = each.value.schedule_expression

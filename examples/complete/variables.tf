@@ -14,12 +14,12 @@ variable "name_prefix" {
 variable "models" {
   description = "The Rekognition Custom Labels models, by a short name that is a part of the names of their buckets"
   type = map(object({
-    project_arn               = string
-    project_version_arn       = string
-    schedule_expression       = optional(string, "rate(1 hour)")
-    min_confidence_percent    = optional(number)
-    max_inference_units       = optional(number, 1)
-    images_per_inference_unit = optional(number, 18000)
+    project_arn                = string
+    project_version_arn        = string
+    schedule_expression        = optional(string, "rate(1 hour)")
+    min_confidence_percent     = optional(number)
+    max_inference_units        = optional(number, 1)
+    images_per_second_per_unit = optional(number, 5)
   }))
   nullable = false
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+    from lambdas.analyze_images.pace import Pace
     from lambdas.backends.base import Backend, Detection
     from lambdas.shared.events import SourceImage
 
@@ -76,14 +77,15 @@ class Outcome:
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Tell whether asking again within this invocation may help."""
-    useless = (errors.ImageUnreadableError, errors.OlderUploadInProgressError)
+    useless = (errors.ImageUnreadableError, errors.OlderUploadInProgressError, errors.NoTimeLeftError)
     return isinstance(error, errors.TransientError) and not isinstance(error, useless)
 
 
 def _wait_seconds(state: RetryCallState) -> float:
-    """Back off, and for no less than the service asked for."""
+    """Back off, and for no less than the service asked for; a throttled image only waits for its next turn."""
     error = state.outcome and state.outcome.exception()
-    return max(_BACK_OFF(state), getattr(error, "retry_after_seconds", None) or 0.0)
+    back_off = 0.0 if isinstance(error, errors.ThrottledError) else _BACK_OFF(state)
+    return max(back_off, getattr(error, "retry_after_seconds", None) or 0.0)
 
 
 def analyze(
@@ -91,6 +93,7 @@ def analyze(
     backend: Backend,
     source: SourceBucket,
     final: FinalBucket,
+    pace: Pace,
     *,
     is_redelivery: bool,
     deadline: float,
@@ -99,6 +102,8 @@ def analyze(
 
     Parameters
     ----------
+    pace
+        Gives each call of the model its turn.
     is_redelivery
         Whether the message was delivered before: then a result may be there already, and is kept.
     deadline
@@ -111,18 +116,27 @@ def analyze(
     """
     began = time.monotonic()
     attempts = throttles = 0
+    throttled: errors.ThrottledError | None = None
 
     def outcome(status: str, result: dict[str, Any] | None) -> Outcome:
         return Outcome(image, status, result, attempts, throttles, round((time.monotonic() - began) * 1000))
 
     def detect() -> Detection:
-        nonlocal attempts, throttles
+        nonlocal attempts, throttles, throttled
+        try:
+            pace.wait(deadline)
+        except errors.NoTimeLeftError as late:
+            raise throttled or late from None
         attempts += 1
         try:
-            return backend.detect(source.stored(image))
-        except errors.ThrottledError:
+            detection = backend.detect(source.stored(image))
+        except errors.ThrottledError as error:
+            pace.throttled()
             throttles += 1
+            throttled = error
             raise
+        pace.answered()
+        return detection
 
     def ask() -> tuple[dict[str, Any], bytes | None]:
         if image.size_bytes == 0:

@@ -6,6 +6,7 @@ the counts of a queue are approximate for a minute or more (SQS developer guide,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,28 @@ if TYPE_CHECKING:
 _CLOCK_MARGIN = timedelta(seconds=5)
 
 
+# The shortest wait near the end, and how many waits of a run may be shorter than drain_poll_seconds: each is a round of
+# the workflow, whose history must not grow too long.
+_SHORTEST_WAIT_SECONDS = 5
+_SHORT_WAITS = 60
+
+
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Limits of the drain; None while no drain is under way."""
+class Drain:
+    """Limits of the drain, and what is expected of it; None while no drain is under way.
+
+    Attributes
+    ----------
+    poll_seconds
+        The longest wait between two checks.
+    images_per_second
+        What the model can do.
+    """
 
     stall_timeout_seconds: int
     drain_timeout_seconds: int
+    poll_seconds: int
+    images_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,7 @@ def assess(
     is_moving: bool = False,
     is_requeued: bool = False,
     dead_letters: int = 0,
-    bounds: Bounds | None = None,
+    drain: Drain | None = None,
 ) -> dict[str, Any]:
     """Judge the backlog.
 
@@ -103,8 +120,9 @@ def assess(
     -------
     dict
         ``images`` (estimate), ``messages``, ``started_at``, ``progressed_at``, ``checked_at``, ``idle_checks``
-        (checks in a row that saw objects but no message) and ``state``: ``drained`` (no message, no object),
-        ``lost_events`` (objects, but no message for two checks in a row) or ``waiting``.
+        (checks in a row that saw objects but no message) and ``state``: ``drained`` (no object, whatever the counts
+        say: a message without one is no work), ``lost_events`` (objects, but no message for two checks in a row) or
+        ``waiting``. In a drain also ``wait_seconds`` until the next check, and ``short_waits`` so far.
 
     Raises
     ------
@@ -112,9 +130,9 @@ def assess(
         Every object that waits may be one of the dead letters: starting the model for them again would cost
         money in every run and change nothing.
     NoProgressError
-        Nothing moved for `Bounds.stall_timeout_seconds`.
+        Nothing moved for `Drain.stall_timeout_seconds`.
     DrainTimeoutError
-        The drain is older than `Bounds.drain_timeout_seconds`.
+        The drain is older than `Drain.drain_timeout_seconds`.
     """
     total = messages["visible"] + messages["in_flight"] + messages["delayed"]
     started_at = from_text(previous["started_at"]) if previous else now
@@ -127,26 +145,27 @@ def assess(
             f" dead-letter queue holds {dead_letters} messages. See the log of analyze-images for what failed; when it"
             " is mended, bring the messages back: batch-vision retry (or make redrive)."
         )
-    if objects.total == 0 and total == 0:
+    if objects.total == 0:
         state = "drained"
     elif idle_checks >= 2 and not is_requeued:
         state = "lost_events"
     else:
         state = "waiting"
-    if bounds and state != "drained":
+    if drain and state != "drained":
         left = f"{objects.total} objects in the source bucket (counted up to 1,000) and {total} messages are left."
-        if now - progressed_at > timedelta(seconds=bounds.stall_timeout_seconds):
+        if now - progressed_at > timedelta(seconds=drain.stall_timeout_seconds):
             raise errors.NoProgressError(
                 f"No image was finished since {to_text(progressed_at)}, longer than stall_timeout_seconds ="
-                f" {bounds.stall_timeout_seconds}: {left} See the log of analyze-images; nothing is lost."
+                f" {drain.stall_timeout_seconds}: {left} See the log of analyze-images; nothing is lost."
             )
-        if now - started_at > timedelta(seconds=bounds.drain_timeout_seconds):
+        if now - started_at > timedelta(seconds=drain.drain_timeout_seconds):
             raise errors.DrainTimeoutError(
                 f"The drain began at {to_text(started_at)} and took longer than drain_timeout_seconds ="
-                f" {bounds.drain_timeout_seconds}: {left} The next run goes on with them."
+                f" {drain.drain_timeout_seconds}: {left} The next run goes on with them."
             )
-    return {
-        "images": max(objects.with_content, total) if objects.with_content else 0,
+    images = max(objects.with_content, total) if objects.with_content else 0
+    answer = {
+        "images": images,
         "messages": total,
         "state": state,
         "started_at": to_text(started_at),
@@ -154,3 +173,20 @@ def assess(
         "checked_at": to_text(now),
         "idle_checks": idle_checks,
     }
+    return answer | (_next_wait(images, previous, now, drain) if drain else {})
+
+
+def _next_wait(images: int, previous: Mapping[str, Any] | None, now: datetime, drain: Drain) -> dict[str, int]:
+    """Wait for half of the time that the rest will take: the end is seen soon, and the middle seldom looked at."""
+    short_waits = previous["short_waits"] if previous else 0
+    images_per_second = drain.images_per_second
+    if previous and previous["images"] > images:
+        seconds = (now - from_text(previous["checked_at"])).total_seconds()
+        images_per_second = (previous["images"] - images) / max(1.0, seconds)
+    half = math.ceil(images / images_per_second / 2)
+    wait_seconds = min(drain.poll_seconds, max(_SHORTEST_WAIT_SECONDS, half))
+    if wait_seconds < drain.poll_seconds:
+        if short_waits >= _SHORT_WAITS:
+            wait_seconds = drain.poll_seconds
+        short_waits += 1
+    return {"wait_seconds": wait_seconds, "short_waits": short_waits}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import check_unchanged
-from lambdas.check_backlog.backlog import Bounds, assess, count_dead_letters, count_objects, finished_since
+from lambdas.check_backlog.backlog import Drain, assess, count_dead_letters, count_objects, finished_since
 from lambdas.shared import clients
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued`` and bounds."""
+    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued``, a `Drain`."""
     s3, chosen, now = clients.s3(), settings(), utc_now()
     previous = event.get("previous")
-    bounds = None
+    drain = None
     if "drain_timeout_seconds" in event:
         check_unchanged(event["backend"], event["backend_settings"])
-        bounds = Bounds(event["stall_timeout_seconds"], event["drain_timeout_seconds"])
+        drain = Drain(
+            event["stall_timeout_seconds"],
+            event["drain_timeout_seconds"],
+            event["poll_seconds"],
+            event["images_per_second"],
+        )
     objects = count_objects(s3, chosen.source_bucket_name, chosen.source_prefix)
     is_idle = objects.total > 0 and not any(event["messages"].values())
     backlog = assess(
@@ -35,7 +40,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         and finished_since(s3, chosen.final_bucket_name, from_text(previous["checked_at"])),
         is_requeued=event.get("is_requeued", False),
         dead_letters=count_dead_letters(clients.sqs(), event["dead_letter_queue_url"]) if is_idle else 0,
-        bounds=bounds,
+        drain=drain,
     )
     logger.info("backlog", extra=backlog)
     return backlog

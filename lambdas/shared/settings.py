@@ -31,8 +31,16 @@ class Settings:
         Predictions below it are left out; None uses the thresholds the model was trained with.
     min_inference_units, max_inference_units
         Bounds of the inference units to start.
-    images_per_inference_unit
-        One inference unit is started for each this many waiting images.
+    target_drain_seconds
+        In how long the images that wait are to be analyzed: what the inference units are chosen for.
+    images_per_second_per_unit
+        What one inference unit of the model can do.
+    account_images_per_second
+        What the service allows the account, with however many units.
+    max_concurrency, batch_size
+        Bounds of the invocations of the analyzing function at the same time, and of the messages for each.
+    image_latency_seconds
+        How long an image takes from the call of the model until it has its place.
     requeue_limit_images
         At most this many objects are put back on the queue in one call.
     inference_unit_hour_dollars
@@ -51,7 +59,12 @@ class Settings:
     min_confidence_percent: float | None
     min_inference_units: int
     max_inference_units: int
-    images_per_inference_unit: int
+    target_drain_seconds: int
+    images_per_second_per_unit: float
+    account_images_per_second: float
+    max_concurrency: int
+    batch_size: int
+    image_latency_seconds: float
     requeue_limit_images: int
     inference_unit_hour_dollars: float
     schedule_period_seconds: int | None
@@ -75,7 +88,12 @@ class Settings:
             min_confidence_percent=_optional_percent(environment, "MIN_CONFIDENCE_PERCENT"),
             min_inference_units=_positive(environment, "MIN_INFERENCE_UNITS"),
             max_inference_units=_positive(environment, "MAX_INFERENCE_UNITS"),
-            images_per_inference_unit=_positive(environment, "IMAGES_PER_INFERENCE_UNIT"),
+            target_drain_seconds=_positive(environment, "TARGET_DRAIN_SECONDS"),
+            images_per_second_per_unit=_above_zero(environment, "IMAGES_PER_SECOND_PER_UNIT"),
+            account_images_per_second=_above_zero(environment, "ACCOUNT_IMAGES_PER_SECOND"),
+            max_concurrency=_positive(environment, "MAX_CONCURRENCY"),
+            batch_size=_positive(environment, "BATCH_SIZE"),
+            image_latency_seconds=_above_zero(environment, "IMAGE_LATENCY_SECONDS"),
             requeue_limit_images=_positive(environment, "REQUEUE_LIMIT_IMAGES"),
             inference_unit_hour_dollars=_dollars(environment, "INFERENCE_UNIT_HOUR_DOLLARS"),
             schedule_period_seconds=(
@@ -112,6 +130,17 @@ def _positive(environment: Mapping[str, str], name: str) -> int:
     if value is None or not value.isascii() or not value.isdigit() or int(value) < 1:
         raise _wrong(name, value, "a whole number of at least 1")
     return int(value)
+
+
+def _above_zero(environment: Mapping[str, str], name: str) -> float:
+    value = environment.get(name)
+    try:
+        number = float(value or "")
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise _wrong(name, value, "a number above 0")
+    return number
 
 
 def _optional_percent(environment: Mapping[str, str], name: str) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take the run's backend, ``backlog_images``, ``previous`` and ``timeout_seconds``; see `ensure_running`."""
+    """Take the run's backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
     run = (event["backend"], event["backend_settings"])
     check_unchanged(*run)
     model = ensure_running(
@@ -26,6 +26,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["previous"],
         event["timeout_seconds"],
         utc_now(),
+        event["poll_seconds"],
     )
     logger.info("model", extra=model)
     return model

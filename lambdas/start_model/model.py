@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.base import ModelState
 from lambdas.shared import errors
+from lambdas.shared.capacity import concurrency_for, images_per_second, units_for
 from lambdas.shared.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -17,11 +19,8 @@ if TYPE_CHECKING:
     from lambdas.backends.base import Backend, ModelStatus
     from lambdas.shared.settings import Settings
 
-
-def units_for(backlog_images: int, settings: Settings) -> int:
-    """Give the inference units for a backlog, between the minimum and the maximum."""
-    wanted = math.ceil(backlog_images / settings.images_per_inference_unit)
-    return max(settings.min_inference_units, min(wanted, settings.max_inference_units))
+# AWS says that a start takes 10 to 30 minutes: before that, looks are rarer.
+_LEAST_START_SECONDS = 600
 
 
 def ensure_running(
@@ -31,6 +30,7 @@ def ensure_running(
     previous: Mapping[str, Any] | None,
     timeout_seconds: int,
     now: datetime,
+    poll_seconds: int = 30,
 ) -> dict[str, Any]:
     """Do what brings the model nearer to running, and say how it stands.
 
@@ -40,17 +40,20 @@ def ensure_running(
         What the step before answered; None for the first.
     timeout_seconds
         How long after the first step the model must run.
+    poll_seconds
+        The longest wait between two steps.
 
     Returns
     -------
     dict
         ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
-        ``running_at`` (None until it runs).
+        ``running_at`` (None until it runs); and what these units can do: ``images_per_second``, and the
+        ``max_concurrency`` of the analyzing function that keeps them busy; and ``wait_seconds`` until the next step.
 
     Raises
     ------
     ModelNotTrainedError, ModelUnavailableError, ModelNotFoundError, ModelQuotaError
-        It can't be started; trying again would not help.
+        It can't be started, not even with the fewest units; trying again would not help.
     ModelFailedError
         It failed on its way up.
     ModelStartTimeoutError
@@ -61,7 +64,7 @@ def ensure_running(
     status = backend.describe()
     if status.state is ModelState.RUNNING:
         units = status.inference_units or units or settings.min_inference_units
-        return _answer(status, requested_at, units, running_at=now)
+        return _answer(status, requested_at, units, settings, running_at=now)
     if status.state is ModelState.NOT_TRAINED:
         raise errors.ModelNotTrainedError(
             f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
@@ -77,25 +80,41 @@ def ensure_running(
             f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
         )
     if status.state in (ModelState.STOPPED, ModelState.FAILED):
-        wanted = units_for(backlog_images, settings)
-        try:
-            backend.start(wanted)
-            units = wanted
-        except errors.ModelBusyError:
-            # Started or stopping since the description: the next step will see which.
-            pass
+        # Where it was started or is stopping since the description, the next step will see which.
+        with suppress(errors.ModelBusyError):
+            units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
     elif status.state is ModelState.STARTING:
         units = status.inference_units or units
-    return _answer(status, requested_at, units, running_at=None)
+    is_soon = now - requested_at >= timedelta(seconds=_LEAST_START_SECONDS)
+    wait_seconds = math.ceil(poll_seconds / 3) if is_soon else poll_seconds
+    return _answer(status, requested_at, units, settings, running_at=None) | {"wait_seconds": wait_seconds}
 
 
-def _answer(status: ModelStatus, requested_at: datetime, units: int, *, running_at: datetime | None) -> dict[str, Any]:
+def _start(backend: Backend, wanted: int, least: int) -> int:
+    """Start with the units that are wanted, or with as many as the account's quota allows; give their number."""
+    while True:
+        try:
+            backend.start(wanted)
+        except errors.ModelQuotaError:
+            if wanted <= least:
+                raise
+            wanted = max(least, wanted // 2)
+        else:
+            return wanted
+
+
+def _answer(
+    status: ModelStatus, requested_at: datetime, units: int, settings: Settings, *, running_at: datetime | None
+) -> dict[str, Any]:
     return {
         "status": status.service_status,
         "is_running": running_at is not None,
         "inference_units": units,
+        "images_per_second": images_per_second(units, settings),
+        "max_concurrency": concurrency_for(units, settings),
         "requested_at": to_text(requested_at),
         "running_at": to_text(running_at) if running_at else None,
+        "wait_seconds": 0,
     }
 
 

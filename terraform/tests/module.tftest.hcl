@@ -164,14 +164,19 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
 
 run "environment_carries_the_settings" {
   variables {
-    source_prefix             = "incoming/"
-    min_confidence_percent    = 72.5
-    min_inference_units       = 2
-    max_inference_units       = 4
-    images_per_inference_unit = 900
-    requeue_limit_images      = 50
-    max_receive_count         = 7
-    log_level                 = "DEBUG"
+    source_prefix              = "incoming/"
+    min_confidence_percent     = 72.5
+    min_inference_units        = 2
+    max_inference_units        = 4
+    target_drain_seconds       = 900
+    images_per_second_per_unit = 7.5
+    account_images_per_second  = 40
+    image_latency_seconds      = 0.5
+    max_concurrency            = 30
+    batch_size                 = 8
+    requeue_limit_images       = 50
+    max_receive_count          = 7
+    log_level                  = "DEBUG"
   }
 
   assert {
@@ -184,7 +189,12 @@ run "environment_carries_the_settings" {
       MIN_CONFIDENCE_PERCENT       = "72.5"
       MIN_INFERENCE_UNITS          = "2"
       MAX_INFERENCE_UNITS          = "4"
-      IMAGES_PER_INFERENCE_UNIT    = "900"
+      TARGET_DRAIN_SECONDS         = "900"
+      IMAGES_PER_SECOND_PER_UNIT   = "7.5"
+      ACCOUNT_IMAGES_PER_SECOND    = "40"
+      MAX_CONCURRENCY              = "30"
+      BATCH_SIZE                   = "8"
+      IMAGE_LATENCY_SECONDS        = "0.5"
       REQUEUE_LIMIT_IMAGES         = "50"
       INFERENCE_UNIT_HOUR_DOLLARS  = "4"
       SCHEDULE_PERIOD_SECONDS      = "3600"
@@ -321,14 +331,12 @@ run "mapping_follows_its_variables" {
   variables {
     batch_size           = 100
     batch_window_seconds = 5
-    max_concurrency      = 20
   }
 
   assert {
     condition = (
       aws_lambda_event_source_mapping.this.batch_size == 100
       && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 5
-      && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 20
     )
     error_message = "The mapping does not follow its variables."
   }

@@ -24,7 +24,10 @@ run "largest" {
 
     min_inference_units              = 1000000
     max_inference_units              = 1000000
-    images_per_inference_unit        = 1000000000
+    target_drain_seconds             = 1000000000
+    images_per_second_per_unit       = 333.33333333333331
+    account_images_per_second        = 1000000000
+    image_latency_seconds            = 33.333333333333336
     min_confidence_percent           = 33.333333333333336
     source_prefix                    = format("%0512d", 3)
     schedule_expression              = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"

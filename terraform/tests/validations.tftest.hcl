@@ -21,7 +21,10 @@ run "refuses_what_is_too_small" {
   variables {
     name_prefix                      = "a"
     min_inference_units              = 0
-    images_per_inference_unit        = 0
+    target_drain_seconds             = 59
+    images_per_second_per_unit       = 0
+    account_images_per_second        = 0
+    image_latency_seconds            = 0
     min_confidence_percent           = -1
     batch_size                       = 0
     max_concurrency                  = 1
@@ -38,7 +41,7 @@ run "refuses_what_is_too_small" {
     tags                             = { "" = "welds" }
   }
 
-  expect_failures = [var.tags, var.name_prefix, var.min_inference_units, var.images_per_inference_unit, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.tags, var.name_prefix, var.min_inference_units, var.target_drain_seconds, var.images_per_second_per_unit, var.account_images_per_second, var.image_latency_seconds, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_what_is_too_small_for_another" {
@@ -101,6 +104,8 @@ run "refuses_what_is_too_large" {
     name_prefix                      = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     min_confidence_percent           = 100.5
     batch_size                       = 101
+    images_per_second_per_unit       = 1001
+    image_latency_seconds            = 61
     max_concurrency                  = 1001
     max_receive_count                = 1001
     message_retention_seconds        = 1209601
@@ -115,7 +120,7 @@ run "refuses_what_is_too_large" {
     tags                             = { (join("", [for number in range(129) : "k"])) = "welds" }
   }
 
-  expect_failures = [var.tags, var.name_prefix, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.tags, var.name_prefix, var.min_confidence_percent, var.images_per_second_per_unit, var.image_latency_seconds, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_times_that_are_too_large" {
@@ -150,7 +155,7 @@ run "refuses_fractions" {
 
   variables {
     min_inference_units              = 1.5
-    images_per_inference_unit        = 900.5
+    target_drain_seconds             = 900.5
     batch_size                       = 5.5
     max_concurrency                  = 2.5
     max_receive_count                = 5.5
@@ -165,7 +170,7 @@ run "refuses_fractions" {
     drain_poll_seconds               = 30.5
   }
 
-  expect_failures = [var.min_inference_units, var.images_per_inference_unit, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
+  expect_failures = [var.min_inference_units, var.target_drain_seconds, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
 run "refuses_fractions_of_times" {

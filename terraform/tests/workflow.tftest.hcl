@@ -95,7 +95,7 @@ run "workflow_is_rendered" {
 
   assert {
     condition = toset(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition)[*][0]) == toset([
-      "31", "37", "7",
+      "31", "7",
     ])
     error_message = "The waits are ${jsonencode(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition))}."
   }

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.analyze_images.analysis import analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends import registry
 from lambdas.backends.base import Backend, ModelState
 from lambdas.shared import errors
@@ -147,7 +148,7 @@ def test_it_goes_through_the_workflow_unchanged(
     final = FinalBucket(s3, FINAL_BUCKET, source)
     answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
     image = SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW)
-    outcome = analyze(image, backend, source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(image, backend, source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1)
     VALIDATOR.validate(outcome.result)
     assert outcome.result is not None
     assert outcome.result["model"] == {"backend": NAME, "id": "inspect-welds:live"}

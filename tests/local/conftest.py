@@ -30,6 +30,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "drain_poll_seconds": 1,
     "drain_timeout_seconds": 600,
     "success_notifications_enabled": True,
+    "images_per_second_per_unit": 40,  # for one poller, as in MODULE_ARGUMENTS
 }
 TIMES = EMULATOR_SETTINGS | {
     "start_seconds": 2,

@@ -98,6 +98,24 @@ def test_a_plan_after_a_run_shows_no_changes(stack: Stack) -> None:
     assert status == 0, printed
 
 
+def test_a_large_backlog_gets_more_units_and_a_wider_mapping_and_a_plan_sees_no_change(stack: Stack) -> None:
+    """40 images, half an image a second for each unit, in a minute: two units, and two Lambdas for each."""
+    stack.apply(target_drain_seconds=60, images_per_second_per_unit=0.5)
+    for number in range(40):
+        stack.upload(f"{number}.png", picture(number))
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    summary, model = json.loads(described["output"]), stack.environment.model()
+    assert summary["inference_units"] == 2
+    assert model["inference_units"] == 2
+    assert model["billed_unit_seconds"] > summary["model_on_seconds"]
+    mapping = stack.functions.get_event_source_mapping(UUID=stack.mapping_uuid)
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 4}
+    status, printed = Terraform().plan()
+    assert status == 0, printed
+
+
 def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> None:
     """Whatever the new model, schedule, code or setting: buckets, queues and mapping stay, and all that is in them."""
     package = tmp_path / "lambdas.zip"
@@ -311,7 +329,7 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("name", "state", "following"),
     [
-        ("IsTriggerEnabled", "Enabled", "WaitForProgress"),
+        ("IsTriggerEnabled", "Enabled", "CountMessagesLeft"),
         ("IsTriggerEnabled", "Disabled", "EnableTrigger"),
         ("IsTriggerEnabled", "Disabling", "WaitForTrigger"),
         ("IsTriggerEnabled", "Enabling", "WaitForTrigger"),

@@ -18,6 +18,7 @@ from lambdas.analyze_images import buckets, results
 from lambdas.analyze_images.analysis import Outcome, analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.analyze_images.names import names_for
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends.base import Anomaly, Detection
 from lambdas.shared import errors
 from lambdas.shared.events import SourceImage
@@ -41,6 +42,7 @@ class World:
             self.backend,
             self.source,
             self.final,
+            Pace(1000),
             is_redelivery=again,
             deadline=time.monotonic() + retry_seconds,
         )
@@ -67,6 +69,16 @@ def world(s3: Any, source: SourceBucket, final: FinalBucket) -> World:
 
 def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_an_image_costs_three_requests_to_s3(world: World, upload: Upload) -> None:
+    """One PUT and one COPY, which are billed, and one DELETE, which is not."""
+    requests: list[str] = []
+    world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
+    image = upload("line 3/flange.png")
+    requests.clear()
+    world.analyze(image)
+    assert requests == ["PutObject", "CopyObject", "DeleteObject"]
 
 
 def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upload: Upload) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from lambdas.analyze_images import handler as module
+from lambdas.analyze_images.pace import Pace
 from lambdas.shared import clients, errors
 from lambdas.shared.events import SourceImage
 from lambdas.shared.settings import Settings
@@ -25,7 +26,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        return 1000
+        return 3000
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def backend(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Fak
     fake = FakeBackend()
     monkeypatch.setattr(module, "backend", lambda: fake)
     monkeypatch.setattr(module, "settings", lambda: settings)
+    monkeypatch.setattr(module, "pace", lambda: Pace(1000))
     monkeypatch.setattr(module, "clients", SimpleNamespace(s3=lambda: s3, MAX_CONNECTIONS=clients.MAX_CONNECTIONS))
     return fake
 

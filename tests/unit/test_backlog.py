@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import boto3
 import pytest
 
 from lambdas.analyze_images.buckets import FinalBucket
-from lambdas.check_backlog.backlog import Bounds, Objects, count_dead_letters, count_objects, finished_since
+from lambdas.check_backlog.backlog import Drain, Objects, count_dead_letters, count_objects, finished_since
 from lambdas.check_backlog.backlog import assess as assess_objects
 from lambdas.requeue_images.requeue import list_uploads, send
 from lambdas.shared import errors
@@ -18,7 +19,7 @@ from lambdas.shared.events import SourceImage, parse_message
 from lambdas.summarize_run.summary import read_catalog, read_error, summarize
 from tests.unit.conftest import NOW
 
-BOUNDS = Bounds(stall_timeout_seconds=60, drain_timeout_seconds=600)
+DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)
 
 
 def counts(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, int]:
@@ -40,8 +41,8 @@ def after(seconds: float) -> Any:
         (3, counts(visible=3), 3, "waiting"),
         (1000, counts(visible=40_000, in_flight=10, delayed=5), 40_015, "waiting"),
         (5, counts(), 5, "waiting"),
-        (0, counts(in_flight=1), 0, "waiting"),
-        (0, counts(delayed=1), 0, "waiting"),
+        (0, counts(in_flight=1), 0, "drained"),
+        (0, counts(visible=1, delayed=1), 0, "drained"),
     ],
 )
 def test_images_and_state(objects: int, messages: dict[str, int], images: int, state: str) -> None:
@@ -55,35 +56,57 @@ def test_peer_failing_the_test_event_buys_a_batch() -> None:
 
 
 def test_peer_failing_done_reads_only_the_visible_count() -> None:
-    for messages in (counts(in_flight=1), counts(delayed=1)):
-        assert assess(0, messages, None, NOW)["state"] == "waiting"
-    assert assess(1, counts(), None, NOW)["state"] == "waiting"
+    """The bucket says what is done: an image that is in flight has not left it."""
+    for messages in (counts(), counts(in_flight=1), counts(delayed=1)):
+        assert assess(1, messages, None, NOW)["state"] == "waiting"
+
+
+@pytest.mark.parametrize(("images", "seconds"), [(1, 5), (50, 5), (100, 10), (290, 29), (1000, 30), (1_000_000, 30)])
+def test_the_next_check_comes_after_half_of_what_is_left(images: int, seconds: int) -> None:
+    """5 images a second; no longer than drain_poll_seconds, and no shorter than 5."""
+    assert assess(min(images, 1000), counts(visible=images), None, NOW, drain=DRAIN)["wait_seconds"] == seconds
+
+
+def test_the_next_check_goes_by_what_the_model_really_does() -> None:
+    first = assess(1000, counts(visible=1200), None, NOW, drain=DRAIN)
+    second = assess(1000, counts(visible=1000), first, after(10), drain=DRAIN)
+    assert second["wait_seconds"] == 25  # 1,000 images at 20 a second
+
+
+def test_a_run_has_a_bound_of_short_waits() -> None:
+    """Each is a round of the workflow, whose history has an end."""
+    waits, before = [], None
+    for _ in range(100):
+        before = assess(1, counts(visible=1), before, NOW, is_moving=True, drain=DRAIN)
+        waits.append(before["wait_seconds"])
+    assert waits == [5] * 60 + [30] * 40
+    assert assess(1, counts(), None, NOW, drain=replace(DRAIN, poll_seconds=1))["wait_seconds"] == 1
 
 
 def test_peer_failing_images_from_before_the_deployment_never_enter() -> None:
     """Objects with no message, seen twice in a row, are put back on the queue; once."""
-    first = assess(2, counts(), None, NOW, bounds=BOUNDS)
+    first = assess(2, counts(), None, NOW, drain=DRAIN)
     assert first["state"] == "waiting"
-    assert assess(2, counts(), first, after(1), bounds=BOUNDS)["state"] == "lost_events"
-    assert assess(2, counts(), first, after(1), is_requeued=True, bounds=BOUNDS)["state"] == "waiting"
-    between = assess(2, counts(visible=1), first, after(1), bounds=BOUNDS)
-    assert assess(2, counts(), between, after(2), bounds=BOUNDS)["state"] == "waiting"
+    assert assess(2, counts(), first, after(1), drain=DRAIN)["state"] == "lost_events"
+    assert assess(2, counts(), first, after(1), is_requeued=True, drain=DRAIN)["state"] == "waiting"
+    between = assess(2, counts(visible=1), first, after(1), drain=DRAIN)
+    assert assess(2, counts(), between, after(2), drain=DRAIN)["state"] == "waiting"
 
 
 def test_no_progress_for_the_bound_ends_the_drain() -> None:
-    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
-    second = assess(2, counts(visible=2), first, after(60), bounds=BOUNDS)
+    first = assess(2, counts(visible=2), None, NOW, drain=DRAIN)
+    second = assess(2, counts(visible=2), first, after(60), drain=DRAIN)
     with pytest.raises(errors.NoProgressError, match="stall_timeout_seconds = 60"):
-        assess(2, counts(visible=2), second, after(61), bounds=BOUNDS)
-    moving = assess(2, counts(visible=2), second, after(61), is_moving=True, bounds=BOUNDS)
+        assess(2, counts(visible=2), second, after(61), drain=DRAIN)
+    moving = assess(2, counts(visible=2), second, after(61), is_moving=True, drain=DRAIN)
     assert moving["progressed_at"] == "2026-11-20T08:01:01.000Z"
 
 
 def test_the_drain_has_a_deadline_even_while_it_moves() -> None:
-    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
+    first = assess(2, counts(visible=2), None, NOW, drain=DRAIN)
     with pytest.raises(errors.DrainTimeoutError, match="drain_timeout_seconds = 600"):
-        assess(2, counts(visible=2), first, after(601), is_moving=True, bounds=BOUNDS)
-    assert assess(0, counts(), first, after(601), is_moving=True, bounds=BOUNDS)["state"] == "drained"
+        assess(2, counts(visible=2), first, after(601), is_moving=True, drain=DRAIN)
+    assert assess(0, counts(), first, after(601), is_moving=True, drain=DRAIN)["state"] == "drained"
 
 
 def test_objects_are_counted_under_the_prefix(s3: Any) -> None:
@@ -106,10 +129,10 @@ def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour
         assess(2, counts(), None, NOW, dead_letters=2)
     assert assess(3, counts(), None, NOW, dead_letters=2)["images"] == 3
     assert assess(2, counts(visible=1), None, NOW, dead_letters=2)["images"] == 2
-    first = assess(2, counts(visible=2), None, NOW, bounds=BOUNDS)
-    second = assess(1, counts(), first, after(1), dead_letters=1, bounds=BOUNDS)
+    first = assess(2, counts(visible=2), None, NOW, drain=DRAIN)
+    second = assess(1, counts(), first, after(1), dead_letters=1, drain=DRAIN)
     with pytest.raises(errors.DeadLettersError):
-        assess(1, counts(), second, after(2), dead_letters=1, bounds=BOUNDS)
+        assess(1, counts(), second, after(2), dead_letters=1, drain=DRAIN)
 
 
 def test_dead_letters_are_counted(s3: Any) -> None:

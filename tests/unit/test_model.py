@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from lambdas.backends.base import ModelState
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
-from lambdas.start_model.model import ensure_running, units_for
+from lambdas.start_model.model import ensure_running
 from lambdas.stop_model.model import ensure_stopped
 from tests.unit.conftest import NOW, FakeBackend
 
@@ -25,9 +26,25 @@ def stop(backend: FakeBackend, after_seconds: float = 0) -> dict[str, Any]:
     return ensure_stopped(backend, NOW, 60, NOW + timedelta(seconds=after_seconds))
 
 
-@pytest.mark.parametrize(("images", "units"), [(1, 1), (100, 1), (101, 2), (200, 2), (201, 3), (10_000, 3)])
-def test_units_follow_the_backlog_between_the_bounds(settings: Settings, images: int, units: int) -> None:
-    assert units_for(images, settings) == units
+def test_a_quota_for_fewer_units_is_gone_below(settings: Settings) -> None:
+    """Not a failed run, but a slower one; with the fewest units, the refusal is the end."""
+
+    class Limited(FakeBackend):
+        def start(self, inference_units: int) -> None:
+            super().start(inference_units)
+            if inference_units > self.allowed:
+                raise errors.ModelQuotaError("too many")
+
+        allowed = 2
+
+    settings = replace(settings, max_inference_units=9)
+    backend = Limited([S.STOPPED])
+    model = ensure_running(backend, settings, 100_000, None, 60, NOW)
+    assert backend.calls == [("start", 9), ("start", 4), ("start", 2)]
+    assert (model["inference_units"], model["images_per_second"], model["max_concurrency"]) == (2, 10, 4)
+    backend.allowed = 0
+    with pytest.raises(errors.ModelQuotaError):
+        start(backend, settings)
 
 
 def test_a_stopped_model_is_started_once_and_then_awaited(settings: Settings) -> None:
@@ -55,6 +72,15 @@ def test_a_stopping_model_is_awaited_and_then_started(settings: Settings) -> Non
     assert backend.calls == []
     start(backend, settings, first)
     assert backend.calls == [("start", 1)]
+
+
+def test_looks_come_faster_when_a_start_may_be_over(settings: Settings) -> None:
+    backend = FakeBackend([S.STARTING])
+    waits, model = [], None
+    for seconds in (0, 300, 599, 600, 1800):
+        model = ensure_running(backend, settings, 1, model, 2700, NOW + timedelta(seconds=seconds), 31)
+        waits.append(model["wait_seconds"])
+    assert waits == [31, 31, 31, 11, 11]
 
 
 def test_losing_the_race_to_start_is_no_error(settings: Settings) -> None:

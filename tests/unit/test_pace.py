@@ -1,0 +1,145 @@
+"""The pace of the calls: alone, and many of them against a service that admits so many calls a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import random
+
+import pytest
+
+from lambdas.analyze_images.pace import Pace
+from lambdas.shared.capacity import calls_per_second_of_one, concurrency_for, images_per_second, units_for
+from lambdas.shared.errors import NoTimeLeftError
+from lambdas.shared.settings import Settings
+from local.emulator.throttle import TokenBucket
+
+FAR = 1e9
+
+
+@dataclasses.dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("images", "units"), [(1, 1), (100, 1), (101, 2), (200, 2), (201, 3), (300, 3), (1_000_000, 3)]
+)
+def test_units_finish_the_backlog_in_the_target_time_between_the_bounds(
+    settings: Settings, images: int, units: int
+) -> None:
+    """5 images a second for 20 seconds are 100 for each unit."""
+    assert units_for(images, settings) == units
+
+
+def test_no_more_units_than_the_account_may_use(settings: Settings) -> None:
+    wide = dataclasses.replace(settings, max_inference_units=100)
+    assert units_for(1_000_000, wide) == 10  # 50 a second, 5 for each
+    assert units_for(1_000_000, dataclasses.replace(wide, images_per_second_per_unit=20)) == 2
+    assert units_for(1_000_000, dataclasses.replace(wide, images_per_second_per_unit=80)) == 1
+    assert units_for(1, dataclasses.replace(wide, min_inference_units=12)) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "units", "concurrency"),
+    [
+        ({}, 1, 2),
+        ({}, 2, 4),
+        ({}, 5, 10),
+        ({}, 100, 20),  # the account's quota
+        ({"max_concurrency": 6}, 5, 6),
+        ({"batch_size": 1}, 1, 5),  # 5 a second, each for a second
+        ({"batch_size": 1, "image_latency_seconds": 0.1}, 1, 2),
+        ({"images_per_second_per_unit": 0.3}, 1, 2),
+    ],
+)
+def test_concurrency_is_what_keeps_the_units_busy(
+    settings: Settings, changes: dict[str, float], units: int, concurrency: int
+) -> None:
+    assert concurrency_for(units, dataclasses.replace(settings, **changes)) == concurrency  # type: ignore[arg-type]
+
+
+def test_calls_have_their_turns_and_a_pause_is_made_up_for() -> None:
+    clock = Clock()
+    pace = Pace(2, credit_seconds=1, clock=clock)
+    assert [pace.reserve(FAR) for _ in range(3)] == [0, 0.5, 1]
+    clock.now = 100  # a second's worth, no more
+    assert [pace.reserve(FAR) for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+def test_a_turn_after_the_deadline_is_not_waited_for_and_not_taken() -> None:
+    pace = Pace(1, clock=Clock())
+    assert pace.reserve(2) == 0
+    pace.reserve(2)
+    pace.reserve(2)
+    with pytest.raises(NoTimeLeftError):
+        pace.reserve(2)
+    assert pace.reserve(4) == 3
+
+
+def test_a_batch_is_begun_in_its_time_whatever_the_pace() -> None:
+    pace = Pace(0.1, clock=Clock())
+    pace.begin_batch(10, 36)
+    assert [pace.reserve(36) for _ in range(10)][-1] == pytest.approx(32.4)
+
+
+def simulate(
+    settings: Settings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
+) -> tuple[float, float]:
+    """Let as many Lambdas as the workflow allows work without end; give the used share, and the throttled one.
+
+    Virtual time, the emulator's own admission, a full queue. An invocation has a batch of images, side by side; a
+    throttled image waits as `lambdas.analyze_images.analysis` does, and then for its turn.
+    """
+    chance, clock, order = random.Random(7), Clock(), itertools.count()
+    bucket = TokenBucket(clock)
+    agenda: list[tuple[float, int, Pace, list[int], int, bool]] = []
+    taken = throttled = 0
+
+    def begin(pace: Pace) -> None:
+        left = [settings.batch_size]
+        for _ in range(settings.batch_size):
+            ask(pace, left, 0)
+
+    def ask(pace: Pace, left: list[int], attempt: int, after_seconds: float = 0.0) -> None:
+        if after_seconds:
+            heapq.heappush(agenda, (clock.now + after_seconds, next(order), pace, left, attempt, False))
+        else:
+            heapq.heappush(agenda, (clock.now + pace.reserve(FAR), next(order), pace, left, attempt, True))
+
+    for _ in range(concurrency_for(units, settings)):
+        begin(Pace(calls_per_second_of_one(settings), clock=clock))
+    while agenda and agenda[0][0] < seconds:
+        clock.now, _, pace, left, attempt, is_turn = heapq.heappop(agenda)
+        if left[0] < 0:  # the pause between two batches is over
+            begin(pace)
+        elif not is_turn:
+            ask(pace, left, attempt)
+        elif bucket.try_take(true_per_second):
+            taken += 1
+            pace.answered()
+            left[0] -= 1
+            if left[0] == 0:
+                pause = latency_seconds + chance.uniform(0.1, 0.4)
+                heapq.heappush(agenda, (clock.now + pause, next(order), pace, [-1], 0, False))
+        else:
+            throttled += 1
+            pace.throttled()
+            ask(pace, left, attempt + 1)
+    return taken / (seconds * true_per_second), throttled / (taken + throttled)
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+@pytest.mark.parametrize("better", [1.0, 0.8, 1.3])
+def test_the_allowed_throughput_is_used_and_hardly_a_call_throttled(
+    settings: Settings, units: int, better: float
+) -> None:
+    """An hour, also with a model that does less or more than it was said to."""
+    true_per_second = images_per_second(units, settings) * better
+    used, throttled = simulate(settings, units, true_per_second, seconds=3600)
+    assert used >= 0.95, (used, throttled)
+    assert throttled < 0.02, (used, throttled)
