@@ -326,7 +326,8 @@ def test_everything_names_the_same_backends() -> None:
     assert names <= declared
     assert all(name in chosen for name in names), "the description of `backend` leaves one out"
     assert {case.endpoint for case in CASES.values()} == set(EMULATED_ENDPOINTS)
-    in_containers = re.findall(r"-e (AWS_ENDPOINT_URL_\w+)=", (REPOSITORY / "docker-compose.localstack.yml").read_text())
+    composed = (REPOSITORY / "docker-compose.localstack.yml").read_text()
+    in_containers = re.findall(r"-e (AWS_ENDPOINT_URL_\w+)=", composed)
     assert set(in_containers) == set(EMULATED_ENDPOINTS)
     assert all(cls.name == name for name, cls in BACKENDS.items())
 
