@@ -216,7 +216,8 @@ def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, t
     assert (status, "all is off" in printed) == (0, True), printed + said
     # What was throttled stays in flight until its visibility timeout.
     wait_until(lambda: stack.messages()["NotVisible"] == 0, 60, "nothing in flight")
-    stack.check_nothing_runs()
+    # The watchdog hears of the aborted run too, and stops its model without waiting for the calls in flight.
+    stack.check_nothing_runs(refused_calls_allowed=True)
     printed, _ = watching.communicate(timeout=60)
     assert (watching.returncode, "was aborted" in printed) == (1, True)
     left = len(stack.keys(stack.source))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.unit.test_tool_report import BOX, HOSTILE, encoded, label, place, run
 from tests.unit.tool_stack import Deployed
@@ -127,7 +127,7 @@ def test_filters_by_keyboard(page: Page) -> None:
     assert page.locator(".boxes:visible").count() == 0
     tab_to(page, "Show all")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('shown').textContent == '5 of 5 shown'")
+    expect(page.locator("#shown")).to_have_text("5 of 5 shown")
     assert page.locator(".boxes:visible").count() == 2
 
 
