@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from lambdas.stop_model.model import ensure_stopped
 from local.config import REPOSITORY
 from local.terraform import Terraform
 from tests.contract.test_backends import BUCKET, CASES, FINAL_BUCKET, NOW, VALIDATOR
+from tests.unit.tool_stack import ENVIRONMENT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -103,7 +105,10 @@ def backend_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Backend]]:
 @pytest.fixture
 def settings() -> Settings:
     chosen = {"function_name": "inspect-welds", "alias": "live"}
-    return Settings(BUCKET, "", FINAL_BUCKET, NAME, chosen, None, 1, 3, 100, 1000, 4.0, None, None)
+    usual = Settings.from_environment(ENVIRONMENT)
+    return replace(
+        usual, source_bucket_name=BUCKET, final_bucket_name=FINAL_BUCKET, backend=NAME, backend_settings=chosen
+    )
 
 
 @pytest.fixture
@@ -191,8 +196,8 @@ def test_only_one_error_blames_the_image(
         backend.detect(image)
 
 
-def test_a_missing_setting_is_named(backend_class: type[Backend], service: FakeLambda) -> None:
-    less = Settings(BUCKET, "", FINAL_BUCKET, NAME, {"function_name": "f"}, None, 1, 3, 100, 1000, 4.0, None, None)
+def test_a_missing_setting_is_named(backend_class: type[Backend], service: FakeLambda, settings: Settings) -> None:
+    less = replace(settings, backend_settings={"function_name": "f"})
     with pytest.raises(errors.SettingsError, match="alias"):
         backend_class.from_settings(less)
 

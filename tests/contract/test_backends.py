@@ -23,6 +23,7 @@ from PIL import Image
 import lambdas.analyze_images
 from lambdas.analyze_images.analysis import analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends.base import Backend, ModelState
 from lambdas.backends.registry import BACKENDS, make_backend
 from lambdas.shared import errors
@@ -702,7 +703,9 @@ def test_results_hold_to_the_schema(world: World, sample: dict[str, bytes], labe
     world.s3.create_bucket(Bucket=FINAL_BUCKET)
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     image = world.upload(sample[label])
-    outcome = analyze(image, world.backend, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(
+        image, world.backend, world.source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1
+    )
     written = {
         entry["Key"]: world.s3.get_object(Bucket=FINAL_BUCKET, Key=entry["Key"])["Body"].read()
         for entry in world.s3.list_objects_v2(Bucket=FINAL_BUCKET)["Contents"]
@@ -728,7 +731,9 @@ def test_rejections_hold_to_the_schema(world: World) -> None:
     world.s3.create_bucket(Bucket=FINAL_BUCKET)
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     image = world.upload(b"no picture")
-    outcome = analyze(image, world.backend, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(
+        image, world.backend, world.source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1
+    )
     VALIDATOR.validate(outcome.result)
     assert (outcome.status, outcome.error_type) == ("rejected", "InvalidImageFormatError")
 

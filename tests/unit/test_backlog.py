@@ -16,7 +16,7 @@ from lambdas.requeue_images.requeue import list_uploads, send
 from lambdas.shared import errors
 from lambdas.shared.catalog import catalog_key
 from lambdas.shared.events import SourceImage, parse_message
-from lambdas.summarize_run.summary import read_catalog, read_error, summarize
+from lambdas.summarize_run.summary import read_catalog, read_error
 from tests.unit.conftest import NOW
 
 DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)
@@ -202,40 +202,15 @@ def test_a_message_that_the_queue_refuses_is_an_error(upload: Callable[..., Sour
         send(FakeQueue(), "full", [upload("a.jpg")])  # type: ignore[arg-type]
 
 
-def line(key: str, status: str = "processed", error: str | None = None) -> str:
-    return json.dumps({"key": key, "version_id": "v", "status": status, "error_type": error}) + "\n"
+def line(key: str) -> str:
+    return json.dumps({"key": key, "version_id": "v"}) + "\n"
 
 
-EVENT = {
-    "run": {"id": "run-1", "execution_arn": "arn", "started_at": "2026-11-20T08:00:00.000Z"},
-    "backlog": {"images": 4},
-    "started": {"at": "2026-11-20T08:00:00.500Z"},
-    "processed": {
-        "model": {
-            "requested_at": "2026-11-20T08:00:01.000Z",
-            "running_at": "2026-11-20T08:10:01.000Z",
-            "inference_units": 2,
-        },
-        "drain": {},
-        "requeue": {"requeued_images": 0, "is_done": False},
-    },
-    "stop": {"stopped_at": "2026-11-20T08:20:01.000Z"},
-    "error": None,
-}
-
-
-def test_a_run_is_summed_up_from_its_own_catalog_objects(s3: Any) -> None:
+def test_the_catalog_is_read_from_the_runs_own_time_on(s3: Any) -> None:
     s3.put_object(Bucket="final", Key=catalog_key(after(-10), "past"), Body=line("past").encode())
     s3.put_object(Bucket="final", Key=catalog_key(after(5), "one"), Body=(line("a") + line("b")).encode())
-    again = line("b") + line("c", "rejected", "InvalidImageFormatError")
-    s3.put_object(Bucket="final", Key=catalog_key(after(7200), "two"), Body=again.encode())
-    summary = summarize(EVENT, read_catalog(s3, "final", NOW), after(9000))
-    assert summary["images_processed"] == 2
-    assert summary["images_rejected"] == 1
-    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
-    assert summary["model_on_seconds"] == 1200
-    assert summary["inference_units"] == 2
-    assert summary["outcome"] == "succeeded"
+    s3.put_object(Bucket="final", Key=catalog_key(after(7200), "two"), Body=line("c").encode())
+    assert [entry["key"] for entry in read_catalog(s3, "final", NOW)] == ["a", "b", "c"]
 
 
 def test_a_key_with_what_python_takes_for_the_end_of_a_line_is_summed_up(s3: Any, final: FinalBucket) -> None:
@@ -243,19 +218,6 @@ def test_a_key_with_what_python_takes_for_the_end_of_a_line_is_summed_up(s3: Any
     lines = [json.loads(line(key)) for key in keys]
     final.write_catalog(catalog_key(after(1), "one"), lines)
     assert list(read_catalog(s3, "final", NOW)) == lines
-
-
-def test_a_failed_run_is_summed_up_too(s3: Any) -> None:
-    error = {"Error": "ModelFailedError", "Cause": '{"errorMessage": "it broke", "stackTrace": []}'}
-    event = EVENT | {"processed": None, "error": error}
-    summary = summarize(event, read_catalog(s3, "final", NOW), NOW)
-    assert summary["outcome"] == "failed"
-    assert summary["error"] == {"type": "ModelFailedError", "message": "it broke"}
-    assert summary["model_on_seconds"] == 1200.5
-    never_started = summarize(event | {"started": {"at": None}}, read_catalog(s3, "final", NOW), NOW)
-    assert (never_started["model_on_seconds"], never_started["model_requested_at"]) == (None, None)
-    summary = summarize(event | {"stop": None}, read_catalog(s3, "final", NOW), NOW)
-    assert summary["model_on_seconds"] is None
 
 
 @pytest.mark.parametrize("cause", ["", "it broke", "[]", "{}", '"text"'])

@@ -17,6 +17,7 @@ from lambdas.analyze_images import analysis
 from lambdas.analyze_images.analysis import analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.analyze_images.names import names_for
+from lambdas.analyze_images.pace import Pace
 from lambdas.backends.base import Anomaly, Detection, Prediction
 from lambdas.shared import errors
 from lambdas.shared.events import SourceImage
@@ -375,6 +376,14 @@ def test_a_wait_beyond_the_time_that_is_left_is_for_the_redelivery(
     world.backend.detections = [throttled(31), MASKED]
     image = upload("a.jpg")
     with pytest.raises(errors.ThrottledError):
-        analyze(image, world.backend, world.source, world.final, is_redelivery=False, deadline=time.monotonic() + 30)
+        analyze(
+            image,
+            world.backend,
+            world.source,
+            world.final,
+            Pace(1000),
+            is_redelivery=False,
+            deadline=time.monotonic() + 30,
+        )
     assert clock.waits == []
     assert world.keys("source") == ["a.jpg"]
