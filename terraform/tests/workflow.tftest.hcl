@@ -206,9 +206,9 @@ run "workflow_role" {
       for condition in data.aws_iam_policy_document.trust.statement[0].condition : condition.variable => condition.values
       } == {
       "aws:SourceAccount" = tolist(["111122223333"])
-      "aws:SourceArn"     = tolist(["arn:aws:states:us-east-1:111122223333:stateMachine:welds"])
+      "aws:SourceArn"     = tolist(["arn:aws:states:us-east-1:111122223333:stateMachine:*"])
     }
-    error_message = "Only this state machine may assume the role."
+    error_message = "Only state machines of this account and Region may assume the role."
   }
 
   assert {

@@ -24,10 +24,12 @@ data "aws_iam_policy_document" "trust" {
       identifiers = ["states.amazonaws.com"]
     }
 
+    # As the Step Functions developer guide has it (Creating an IAM role, confused deputy): AWS tries the role before
+    # there is a state machine, and does not say what it gives as the source then.
     condition {
-      test     = "ArnEquals"
+      test     = "ArnLike"
       variable = "aws:SourceArn"
-      values   = [local.state_machine_arn]
+      values   = ["arn:${var.partition}:states:${var.region}:${var.account_id}:stateMachine:*"]
     }
 
     condition {
