@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+# Files are shared out among processes in this order, and one that begins last would be waited for alone.
+LONGEST = ("test_faults_workflow", "test_lookout", "test_stack")
+
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     number = int(worker.removeprefix("gw"))
@@ -17,3 +22,7 @@ for name in [name for name in os.environ if name.startswith("AWS_") and name != 
     del os.environ[name]
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
