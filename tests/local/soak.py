@@ -174,10 +174,10 @@ class Soak:
     # What happens.
 
     def _is_time_for_a_wave(self, *, is_in_mid_run: bool) -> bool:
-        """Say whether half of what was uploaded is done, or all of it and the run has ended."""
+        """Say whether half of the last wave is done, or all of it and the run has ended."""
         left = len(self._left())
         if is_in_mid_run:
-            return left <= len(self._stack.uploads) // 2
+            return left <= self._wave_images // 2
         return not left and not self._executions("RUNNING")
 
     def _plan_faults(self) -> None:
@@ -321,13 +321,18 @@ class Soak:
         outcomes = [self._outcome(execution) for execution in runs]
         report.runs = dict(sorted(Counter(outcomes).items()))
         report.scheduled_runs = sum(execution["executionArn"] not in self._by_hand for execution in runs)
+        if report.scheduled_runs < 2:
+            report.problems.append(f"only {report.scheduled_runs} runs were begun by the schedule")
         model = stack.environment.model()
         report.detect_calls, report.throttled_calls = model["detect_calls"], model["throttled_calls"]
         report.model_starts = model["starts"]
         report.inference_unit_seconds = model["billed_unit_seconds"]
 
     def _outcome(self, execution: dict[str, Any]) -> str:
+        """Give the error of an execution, or how it ended well: RunSucceeded, NothingToDo or AlreadyRunning."""
         described = self._stack.workflow.describe_execution(executionArn=execution["executionArn"])
+        if described["status"] == "SUCCEEDED":
+            return self._stack.states(execution["executionArn"])[-1]
         return str(described.get("error") or described["status"])
 
 
