@@ -153,11 +153,12 @@ class Soak:
         began = time.monotonic()
         deadline = began + limit_seconds
         self._plan_faults()
-        waves = self._waves()
+        waves, done_waves = self._waves(), 0
         while time.monotonic() < deadline:
             self._look_for_what_nobody_owns()
-            if waves and self._is_time_for_a_wave(is_in_mid_run=len(waves) % 2 == 0):
+            if waves and self._is_time_for_a_wave(is_in_mid_run=done_waves % 2 == 1):
                 self._upload(waves.pop(0))
+                done_waves += 1
             elif not waves and not self._left():
                 break
             self._meddle()
@@ -200,15 +201,13 @@ class Soak:
         for number in range(count):
             is_picture = self._random.random() < 0.97
             files.append((f"line {number % 7}/{number}.png", picture(number) if is_picture else b"no picture"))
-        again = [
-            (key, picture(count + number)) for number, (key, _) in enumerate(self._random.sample(files, count // 20))
-        ]
         size = self._wave_images
         waves = [files[start : start + size] for start in range(0, count, size)]
         wave_of = {key: number for number, wave in enumerate(waves) for key, _ in wave}
-        waves.append([])
-        for key, content in again:  # never in the same wave as the first, for the uploads of a wave have no order
-            waves[wave_of[key] + 1].append((key, content))
+        # Never in the same wave as the first, for the uploads of a wave have no order.
+        again = self._random.sample([key for key, _ in files if wave_of[key] + 1 < len(waves)], count // 20)
+        for number, key in enumerate(again):
+            waves[wave_of[key] + 1].append((key, picture(count + number)))
         return waves
 
     def _upload(self, wave: list[tuple[str, bytes]]) -> None:
@@ -234,7 +233,7 @@ class Soak:
             self._by_hand.add(self._stack.start())
         elif chance < 0.025 and running:
             self._stack.workflow.stop_execution(executionArn=running[0]["executionArn"])
-        elif chance < 0.028 and self._status() == "RUNNING" and running:
+        elif chance < 0.0265 and self._status() == "RUNNING" and running:
             self._stack.force_status("failed")
             self.report.faults["model failed in mid-run"] = self.report.faults.get("model failed in mid-run", 0) + 1
 

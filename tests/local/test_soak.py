@@ -21,7 +21,7 @@ SEED = 20261121
 def test_two_hundred_images_with_every_fault(applied: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     stack = applied
     stack.emulator.set(transactions_per_second_per_unit=50)
-    report = soak.Soak(stack, SEED, 200, waves=2).run(420, lambda *_: None)
+    report = soak.Soak(stack, SEED, 200, waves=3).run(420, lambda *_: None)
     soak.save(report)
     assert report.is_good, report
     assert (report.images_lost, report.images_doubled, report.runs_that_left_the_model_on) == (0, 0, 0)
