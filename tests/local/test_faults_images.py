@@ -344,7 +344,7 @@ def exactly(key: str) -> str:
 def test_lambdas_that_die_at_every_point_and_one_image_that_always_kills_lose_nothing(
     stack: Stack,
 ) -> None:
-    stack.apply(**SHORT)
+    stack.apply("-refresh=false", **SHORT)
     planned: dict[str, str] = {}
 
     def plan(name: str, action: str, point: str, **options: Any) -> None:

@@ -354,7 +354,7 @@ def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stac
 @pytest.mark.fault("Finishing: images in flight while disabling")
 def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None:
     """The deadline of the drain comes in the middle of the work: what was begun is finished, the rest waits."""
-    stack.apply(drain_timeout_seconds=4)
+    stack.apply("-refresh=false", drain_timeout_seconds=4)
     stack.emulator.set(latency_ms=3000, transactions_per_second_per_unit=3)
     for number in range(40):
         stack.upload(f"{number}.png", picture(number))
@@ -362,7 +362,7 @@ def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None
     check_failed(stack, stack.run(), "DrainTimeoutError", step="CheckProgress", within_seconds=4 + 10)
     left = len(stack.keys(stack.source))
     assert 0 < left < 40
-    stack.apply()
+    stack.apply("-refresh=false")
     assert stack.environment.model()["not_running_calls"] == 0
     stack.check_each(left=left)
     stack.emulator.reset()
