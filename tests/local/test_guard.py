@@ -213,6 +213,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     """No execution, so no event either: the mapping is open and the model runs."""
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
+        "-refresh=false",
         "-replace=module.batch_vision.module.guard.aws_cloudwatch_event_target.schedule",
         guard_schedule_expression="rate(1 minute)",
     )
@@ -249,7 +250,7 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
 # The last test of the file: nothing is left of the stack but its buckets.
 @pytest.mark.fault("From outside: `terraform destroy` in mid-run")
 def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
-    stack.apply(force_destroy=False)
+    stack.apply("-refresh=false", force_destroy=False)
     # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.
     stack.emulator.set(latency_ms=2500)
     for number in range(150):

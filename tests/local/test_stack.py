@@ -440,6 +440,7 @@ def test_the_schedule_itself_starts_a_run(stack: Stack) -> None:
     before = set(executions(stack))
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
+        "-refresh=false",
         "-replace=module.batch_vision.module.schedule.aws_cloudwatch_event_target.this",
         schedule_expression="rate(1 minute)",
     )
