@@ -228,7 +228,7 @@ def test_runs_in_which_nothing_moves_any_more(stack: Stack) -> None:
 
     stack.emulator.clear_faults()
     for status in ("stopped", "failed"):
-        # A message that the run before has tried is hidden for 18 s: without one an image comes sooner. The last run waits.
+        # What the run before has tried is hidden for 18 s; without a message it comes sooner. The last run waits.
         stack.sqs.purge_queue(QueueUrl=stack.queue_url)
         stack.emulator.set(latency_ms=500, transactions_per_second_per_unit=3)
         done = len(stack.keys(stack.final, "processed/"))
