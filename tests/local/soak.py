@@ -135,7 +135,8 @@ class Soak:
     images
         How many to upload, at least; some are uploaded twice.
     waves
-        In how many parts: each second one comes in the middle of a run, the others before the next scheduled run.
+        In how many parts: each second one comes in the middle of a run, the others before the next scheduled run;
+        what is left of them at half-time comes at once.
     """
 
     def __init__(self, stack: Stack, seed: int, images: int, waves: int = 6) -> None:
@@ -156,7 +157,8 @@ class Soak:
         waves, done_waves = self._waves(), 0
         while time.monotonic() < deadline:
             self._look_for_what_nobody_owns()
-            if waves and self._is_time_for_a_wave(is_in_mid_run=done_waves % 2 == 1):
+            is_late = time.monotonic() > began + limit_seconds / 2
+            if waves and (is_late or self._is_time_for_a_wave(is_in_mid_run=done_waves % 2 == 1)):
                 self._upload(waves.pop(0))
                 done_waves += 1
             elif not waves and not self._left():
@@ -312,6 +314,8 @@ class Soak:
             report.images_processed += "processed" in statuses
             report.images_rejected += "rejected" in statuses
         report.uploads = len(stack.uploads)
+        if report.uploads < report.images:
+            report.problems.append(f"only {report.uploads} images were uploaded in the time that there was")
         try:
             stack.check_each(left=0)  # the bytes, the schema, and that nothing else is there
         except AssertionError as error:
