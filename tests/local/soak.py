@@ -135,7 +135,8 @@ class Soak:
     images
         How many to upload, at least; some are uploaded twice.
     waves
-        In how many parts: each second one comes in the middle of a run, the others before the next scheduled run.
+        In how many parts: each second one comes in the middle of a run, the others before the next scheduled run;
+        what is left of them at half-time comes at once.
     """
 
     def __init__(self, stack: Stack, seed: int, images: int, waves: int = 6) -> None:
@@ -153,11 +154,13 @@ class Soak:
         began = time.monotonic()
         deadline = began + limit_seconds
         self._plan_faults()
-        waves = self._waves()
+        waves, done_waves = self._waves(), 0
         while time.monotonic() < deadline:
             self._look_for_what_nobody_owns()
-            if waves and self._is_time_for_a_wave(is_in_mid_run=len(waves) % 2 == 0):
+            is_late = time.monotonic() > began + limit_seconds / 2
+            if waves and (is_late or self._is_time_for_a_wave(is_in_mid_run=done_waves % 2 == 1)):
                 self._upload(waves.pop(0))
+                done_waves += 1
             elif not waves and not self._left():
                 break
             self._meddle()
@@ -174,10 +177,10 @@ class Soak:
     # What happens.
 
     def _is_time_for_a_wave(self, *, is_in_mid_run: bool) -> bool:
-        """Say whether half of what was uploaded is done, or all of it and the run has ended."""
+        """Say whether half of the last wave is done, or all of it and the run has ended."""
         left = len(self._left())
         if is_in_mid_run:
-            return left <= len(self._stack.uploads) // 2
+            return left <= self._wave_images // 2
         return not left and not self._executions("RUNNING")
 
     def _plan_faults(self) -> None:
@@ -200,15 +203,13 @@ class Soak:
         for number in range(count):
             is_picture = self._random.random() < 0.97
             files.append((f"line {number % 7}/{number}.png", picture(number) if is_picture else b"no picture"))
-        again = [
-            (key, picture(count + number)) for number, (key, _) in enumerate(self._random.sample(files, count // 20))
-        ]
         size = self._wave_images
         waves = [files[start : start + size] for start in range(0, count, size)]
         wave_of = {key: number for number, wave in enumerate(waves) for key, _ in wave}
-        waves.append([])
-        for key, content in again:  # never in the same wave as the first, for the uploads of a wave have no order
-            waves[wave_of[key] + 1].append((key, content))
+        # Never in the same wave as the first, for the uploads of a wave have no order.
+        again = self._random.sample([key for key, _ in files if wave_of[key] + 1 < len(waves)], count // 20)
+        for number, key in enumerate(again):
+            waves[wave_of[key] + 1].append((key, picture(count + number)))
         return waves
 
     def _upload(self, wave: list[tuple[str, bytes]]) -> None:
@@ -234,7 +235,7 @@ class Soak:
             self._by_hand.add(self._stack.start())
         elif chance < 0.025 and running:
             self._stack.workflow.stop_execution(executionArn=running[0]["executionArn"])
-        elif chance < 0.028 and self._status() == "RUNNING" and running:
+        elif chance < 0.0265 and self._status() == "RUNNING" and running:
             self._stack.force_status("failed")
             self.report.faults["model failed in mid-run"] = self.report.faults.get("model failed in mid-run", 0) + 1
 
@@ -313,6 +314,8 @@ class Soak:
             report.images_processed += "processed" in statuses
             report.images_rejected += "rejected" in statuses
         report.uploads = len(stack.uploads)
+        if report.uploads < report.images:
+            report.problems.append(f"only {report.uploads} images were uploaded in the time that there was")
         try:
             stack.check_each(left=0)  # the bytes, the schema, and that nothing else is there
         except AssertionError as error:
@@ -321,13 +324,18 @@ class Soak:
         outcomes = [self._outcome(execution) for execution in runs]
         report.runs = dict(sorted(Counter(outcomes).items()))
         report.scheduled_runs = sum(execution["executionArn"] not in self._by_hand for execution in runs)
+        if report.scheduled_runs < 2:
+            report.problems.append(f"only {report.scheduled_runs} runs were begun by the schedule")
         model = stack.environment.model()
         report.detect_calls, report.throttled_calls = model["detect_calls"], model["throttled_calls"]
         report.model_starts = model["starts"]
         report.inference_unit_seconds = model["billed_unit_seconds"]
 
     def _outcome(self, execution: dict[str, Any]) -> str:
+        """Give the error of an execution, or how it ended well: RunSucceeded, NothingToDo or AlreadyRunning."""
         described = self._stack.workflow.describe_execution(executionArn=execution["executionArn"])
+        if described["status"] == "SUCCEEDED":
+            return self._stack.states(execution["executionArn"])[-1]
         return str(described.get("error") or described["status"])
 
 

@@ -212,10 +212,10 @@ class Stack:
             if change["mode"] == "managed" and change["change"]["actions"] != ["no-op"]
         }
 
-    def reset(self) -> None:
+    def reset(self, *, applies: bool = True) -> None:
         """Forget everything of the test before: its arguments, objects, messages, counters and faults."""
-        if self.is_changed:
-            self.apply()
+        if self.is_changed and applies:
+            self.apply("-refresh=false")
         self.uploads.clear()
         for bucket in (self.source, self.final):
             for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):

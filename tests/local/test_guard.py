@@ -17,6 +17,7 @@ from local import config
 from local.environment import MODELS, OFF_STATUSES
 from local.errors import LocalError
 from local.terraform import Terraform
+from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 
@@ -128,11 +129,13 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
     stack.emulator.set(start_seconds=4 if state == "WaitForModel" else 1, stop_seconds=2, latency_ms=300)
     for number in range(30 if state == "WaitForProgress" else 3):
         stack.upload(f"{number}.png", picture(number))
-    abort_in(stack, stack.start(), state)
+    execution = stack.start()
+    abort_in(stack, execution, state)
     wait_until(lambda: is_off(stack), on_for_seconds + 2 + REACTION_SECONDS, "mapping disabled and model off")
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     stack.check_each(left=len(stack.keys(stack.source)))
+    assert f"runs/{execution.rsplit(':', 1)[-1]}.json" not in stack.keys(stack.final, "runs/")
     stack.emulator.set(start_seconds=1)
     assert stack.run()["status"] == "SUCCEEDED"
     stack.check_each()
@@ -144,10 +147,15 @@ def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None
     stack.emulator.set(start_seconds=5)
     stack.upload("a.png", picture())
     with definition(stack, lambda machine: machine.update(TimeoutSeconds=3)):
-        assert stack.run()["status"] == "TIMED_OUT"
+        described = stack.run()
+        assert described["status"] == "TIMED_OUT"
         wait_until(lambda: is_off(stack), 5 + 1 + REACTION_SECONDS, "mapping disabled and model off")
     assert (stack.environment.model()["starts"], stack.environment.model()["stops"]) == (1, 1)
     stack.check(left=1)
+    assert f"runs/{described['name']}.json" not in stack.keys(stack.final, "runs/")
+    stack.emulator.set(start_seconds=1)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
 
 
 @pytest.mark.fault("Finishing: stop refused")
@@ -156,11 +164,12 @@ def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
     stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
     stack.upload("a.png", picture())
     with alerts(stack) as received:
-        described = stack.run()
-        assert (described["status"], described["error"]) == ("FAILED", "AccessDeniedError")
+        check_failed(stack, stack.run(), "AccessDeniedError", step="StopModel", within_seconds=0)
         wait_until(lambda: is_off(stack), 1 + REACTION_SECONDS, "mapping disabled and model off")
         wait_until(lambda: bool(found := received()) and check_alert(stack, found), 30, "the alert")
     assert stack.environment.model()["stops"] == 1
+    stack.upload("b.png", picture(1))
+    assert stack.run()["status"] == "SUCCEEDED"
     stack.check()
 
 
@@ -240,6 +249,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     """No execution, so no event either: the mapping is open and the model runs."""
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
+        "-refresh=false",
         "-replace=module.batch_vision.module.guard.aws_cloudwatch_event_target.schedule",
         guard_schedule_expression="rate(1 minute)",
     )
@@ -276,7 +286,7 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
 # The last test of the file: nothing is left of the stack but its buckets.
 @pytest.mark.fault("From outside: `terraform destroy` in mid-run")
 def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
-    stack.apply(force_destroy=False)
+    stack.apply("-refresh=false", force_destroy=False)
     # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.
     stack.emulator.set(latency_ms=2500)
     for number in range(150):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
 
 from local.environment import MODELS
+from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import (  # noqa: F401 - each holds for this backend too, and runs in this file again
     LABELLED,
@@ -140,8 +142,8 @@ def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -
     while "WaitForProgress" not in stack.states(execution):
         time.sleep(0.2)
     stack.switch(new)
-    described = stack.wait(execution)
-    assert (described["status"], described["error"]) == ("FAILED", "BackendChangedError")
+    since, described = datetime.now(UTC), stack.wait(execution)
+    check_failed(stack, described, "BackendChangedError", step="CheckProgress", within_seconds=10, since=since)
     assert stack.emulator.model(MODELS[old].arn)["stops"] == 1
     stack.emulator.set(latency_ms=0, transactions_per_second_per_unit=20)
     assert stack.run()["status"] == "SUCCEEDED"

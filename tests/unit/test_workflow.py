@@ -45,6 +45,21 @@ def test_peer_failing_no_retry_and_no_timeout(name: str, task: dict[str, Any]) -
         assert task["Retry"][0]["MaxAttempts"] == 0
 
 
+def test_an_error_that_waiting_does_not_mend_is_not_repeated() -> None:
+    """Each of these would hold the run, and perhaps the model, for minutes of back-off before it has its name."""
+    given_up = {
+        name: set(task["Retry"][0]["ErrorEquals"]) for name, task in TASKS if task["Resource"].endswith("lambda:invoke")
+    }
+    of_the_model = {error.__name__ for error in errors.ModelError.__subclasses__()}
+    assert given_up["StartModel"] >= of_the_model - {"ModelBusyError", "ModelStopTimeoutError"}
+    assert given_up["StopModel"] >= {"ModelNotFoundError", "ModelStopTimeoutError"}
+    assert given_up["StartModel"] & given_up["StopModel"] >= {"AccessDeniedError"}
+    of_the_drain = {"DeadLettersError", "NoProgressError", "DrainTimeoutError"}
+    assert given_up["CheckForWork"] & given_up["CheckProgress"] >= of_the_drain
+    assert given_up["StartModel"] & given_up["CheckForWork"] & given_up["CheckProgress"] >= {"BackendChangedError"}
+    assert all("SettingsError" in names for names in given_up.values())
+
+
 def test_peer_failing_one_error_leaves_the_model_running() -> None:
     """From the moment that the model may be on, every error leads to its stop."""
     outside = {name: state for name, state in WORKFLOW["States"].items() if state["Type"] in ("Task", "Parallel")}
