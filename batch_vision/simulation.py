@@ -71,11 +71,11 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
     return workflow
 
 
-def _settings(variables: Mapping[str, Any]) -> Settings:
-    """Give the functions the environment that Terraform gives them: each variable under its name in capitals."""
+def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
+    """Give what Terraform tells the functions: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
     names = {"SOURCE_BUCKET_NAME": "source", "FINAL_BUCKET_NAME": "final", "BACKEND_SETTINGS": "{}"}
-    return Settings.from_environment(environment | names)
+    return environment | names | given
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class Simulation:
         self._world = world or World()
         self._variables = terraform_defaults() | variables
         self._workflow = _rendered(self._variables)
-        self._settings = _settings(self._variables)
+        self._settings = Settings.from_environment(function_environment(self._variables))
         self._arrivals = list(arrivals)
         self._clock = _Clock()
         self._model = _Model(self._clock, self._world)

@@ -1,0 +1,65 @@
+"""``make bench``: speed and cost, every figure a ratio within one run or a count."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from benchmarks.report import Result, machine
+from local.config import BUILD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def parts() -> dict[str, Callable[[bool], Result]]:
+    """Give the parts by name, in the order in which they run."""
+    from benchmarks import cold_start, cost, growth, model_on, saturation
+
+    return {
+        "model_on": model_on.simulated,
+        "cost": cost.run,
+        "growth": growth.run,
+        "cold_start": cold_start.run,
+        "saturation": saturation.run,
+        "measured": model_on.measured,
+    }
+
+
+@click.command()
+@click.option("--only", default="", help="Parts to run, with commas between them; all of them without it.")
+@click.option("--quick", is_flag=True, help="The smallest size of each part: to see that it works.")
+def main(only: str, *, quick: bool) -> None:
+    """Measure speed and cost, print tables, and write build/bench/<part>.json."""
+    known = parts()
+    chosen = [name for name in only.replace(" ", "").split(",") if name] or list(known)
+    if unknown := [name for name in chosen if name not in known]:
+        sys.exit(f"benchmark: there is no part {unknown[0]!r}; use some of: {', '.join(known)}")
+    console = Console(width=150)
+    folder = BUILD / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    console.print("  ".join(f"{name} {value}" for name, value in about.items()), highlight=False)
+    console.print()
+    for name in chosen:
+        began = time.monotonic()
+        result = known[name](quick)
+        content = {
+            "machine": machine(),
+            "title": result.title,
+            "rows": result.rows,
+            "targets": result.targets,
+            "notes": result.notes,
+            "took_seconds": round(time.monotonic() - began, 1),
+        }
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        result.show(console)
+
+
+if __name__ == "__main__":
+    main()
