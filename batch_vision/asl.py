@@ -147,7 +147,7 @@ class Execution:
 
     def _value(self, text: str, data: Any) -> Any:
         if call := _CALL.match(text):
-            return _intrinsic(call[1], [self._value(part, data) for part in _split(call[2])])
+            return _intrinsic(call[1], [self._value(part, data) for part in _split(call[2]) if part.strip()])
         text = text.strip()
         if text.startswith("$"):
             return self._path(text, data)

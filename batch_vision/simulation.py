@@ -58,7 +58,7 @@ def terraform_defaults() -> dict[str, Any]:
 
 
 def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the workflow's placeholders as Terraform does; a computed bound is endless, anything else its own name."""
+    """Fill in the workflow's placeholders as Terraform does; a computed bound is endless, all else its own name."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
@@ -301,7 +301,7 @@ class Simulation:
 
     def run_until_empty(self, schedule_seconds: float, most_runs: int = 1000) -> list[SimulatedRun]:
         """Let the schedule tick until no image waits or is yet to come; ticks in the middle of a run do nothing."""
-        runs = []
+        runs: list[SimulatedRun] = []
         while (self._arrivals or self.waiting) and len(runs) < most_runs:
             runs.append(self.run())
             if self._arrivals or self.waiting:
@@ -315,7 +315,7 @@ class Simulation:
         """Give how fast images are analyzed while the model runs and the mapping is enabled."""
         world = self._world
         allowed = self._model.units * world.images_per_second_per_unit * world.throughput_used
-        return min(allowed, self._concurrency * self._variables["batch_size"] / world.image_seconds)
+        return min(allowed, self._concurrency * float(self._variables["batch_size"]) / world.image_seconds)
 
     def _analyze_until(self, end: float) -> None:
         begin = self._clock.now

@@ -66,7 +66,11 @@ def _count(batches: int) -> dict[str, float]:
     os.environ.update(
         function_environment(terraform_defaults(), BACKEND_SETTINGS=model)
         | {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        | {"POWERTOOLS_METRICS_NAMESPACE": "BatchVision", "POWERTOOLS_SERVICE_NAME": "bench", "POWERTOOLS_LOG_LEVEL": "ERROR"}
+        | {
+            "POWERTOOLS_METRICS_NAMESPACE": "BatchVision",
+            "POWERTOOLS_SERVICE_NAME": "bench",
+            "POWERTOOLS_LOG_LEVEL": "ERROR",
+        }
     )
     import boto3
     from moto import mock_aws

@@ -54,7 +54,8 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     timeout_seconds = int(defaults["analyze_timeout_seconds"])
     visibility = {"VisibilityTimeout": str(6 * timeout_seconds)}
     queue_url = sqs.create_queue(QueueName=f"images-{units}", Attributes=visibility)["QueueUrl"]
-    images = int(units * IMAGES_PER_SECOND_PER_UNIT * (seconds + _WARM_SECONDS))
+    concurrency, batch_size = concurrency_for(units), int(defaults["batch_size"])
+    images = int(units * IMAGES_PER_SECOND_PER_UNIT * (seconds + _WARM_SECONDS)) + concurrency * batch_size
     content = (_SAMPLES / "pile" / "part-01.jpg").read_bytes()
     entries = [_entry(s3, source, f"{number:05d}.jpg", content) for number in range(images)]
     for begin in range(0, images, 10):
@@ -68,7 +69,6 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     emulator = Emulator(learn_folder(_SAMPLES / "labelled"), S3ObjectReader.at(localstack_url), settings=settings)
     with EmulatorServer(emulator) as model:
         _start(model.url, units, credentials)
-        concurrency, batch_size = concurrency_for(units), int(defaults["batch_size"])
         environment = _environment(source, final, localstack_url, model.url, units, concurrency)
         poller = Poller(
             sqs,
@@ -92,6 +92,8 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
         state = model.model()
     # From when it is warm until the last messages are taken: as long as there is more to do than is being done.
     window = [sample for sample in samples if sample[0] >= _WARM_SECONDS and sample[3] > 0]
+    if len(window) < 2:
+        raise RuntimeError(f"The backlog of {images} images was taken within {samples[-1][0]:.0f} s: give it more.")
     (begin, admitted_before, *_), (end, admitted, *_) = window[0], window[-1]
     allowed = (end - begin) * units * IMAGES_PER_SECOND_PER_UNIT
     left = len(_keys(s3, source))
