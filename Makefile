@@ -11,6 +11,7 @@ BACKEND ?= rekognition_custom_labels
 LOCALSTACK ?= host
 PYTEST_ARGS ?=
 ONLY ?=
+DOCS ?=
 # End-to-end tests mostly wait, so there may be more of them at once than cores.
 TEST_PROCESSES ?= 3
 LOCAL_NAME ?= local
@@ -59,8 +60,8 @@ package: $(DEV) ## make build/lambdas.zip, the deployment package of all functio
 	@$(PYTHON) -m lambdas.package
 
 .PHONY: bench
-bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part]
-	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)"
+bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
 check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform fmt, validate and test, policy scan

@@ -631,7 +631,7 @@ def cost(
             {
                 "runs a day": f"{found.runs_per_day:g}",
                 "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
-                "overhead": f"{found.overhead_minutes:.1f} minutes a run, besides the start's {given['start_minutes']:g}",
+                "overhead": f"{found.overhead_minutes:.1f} minutes a run, and a start's {given['start_minutes']:g}",
                 "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
                 "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
                 "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",

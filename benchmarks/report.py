@@ -52,6 +52,17 @@ class Result:
             console.print(f"  {note}", highlight=False, style="dim")
         console.print()
 
+    def to_markdown(self) -> str:
+        """Give the same as a section of Markdown."""
+        names = list(self.rows[0])
+        lines = [f"### {self.title}", "", "| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+        lines += ["| " + " | ".join(_shown(value) for value in row.values()) + " |" for row in self.rows]
+        lines += [
+            "",
+            *(f"- {'Met' if t['is_met'] else '**Not met**'}: {t['goal']}: {_shown(t['found'])}." for t in self.targets),
+        ]
+        return "\n".join([*lines, "", *self.notes, ""])
+
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):

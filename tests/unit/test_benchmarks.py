@@ -143,3 +143,23 @@ def test_a_result_is_shown_with_its_goals() -> None:
     result.show(Console(file=shown, width=100))
     for text in ("title", "0.500", "✗ goal: 2.000", "a note"):
         assert text in shown.getvalue()
+
+
+def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
+    page, folder = tmp_path / "cost.md", tmp_path / "bench"
+    page.write_text(f"before {command.BEGIN_MARK} old {command.END_MARK} after")
+    folder.mkdir()
+    content = {"machine": {"cpu_count": 2}, "title": "T", "rows": [{"a": 1}], "notes": [], "targets": []}
+    (folder / "growth.json").write_text(json.dumps(content))
+    command.write_docs(page, folder, ["growth", "missing"])
+    written = page.read_text()
+    assert written.startswith("before ")
+    assert written.endswith(" after")
+    assert "| a |\n| --- |\n| 1 |" in written
+    assert "cpu count 2" in written
+    assert "old" not in written
+
+
+def test_the_docs_have_a_place_for_the_figures() -> None:
+    text = command.DOCS.read_text()
+    assert text.index(command.BEGIN_MARK) < text.index(command.END_MARK)
