@@ -192,6 +192,7 @@ def run(quick: bool = False) -> Result:
         result.target(f"the same requests on moto's S3 ({_MOTO_SIZE:,} objects)", moto, is_met=moto == ours)
     result.notes.append(
         "The S3 of this part is the benchmark's own: sorted keys, listed in pages of 1,000. The check reads one page of"
-        f" the source bucket, up to 1,000 objects, however many wait: that is the step in time after 100; summarize reads the {_OF_THE_RUN} catalog objects of the run itself."
+        " the source bucket, up to 1,000 objects, however many wait: that is the step in time after 100. Summarize"
+        f" reads the {_OF_THE_RUN} catalog objects of the run itself."
     )
     return result
