@@ -42,6 +42,10 @@ local-down: $(DEV) ## stop what local-up started
 local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
 	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: soak
+soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
+	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
+
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
 OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
 	$(PYTHON) -m batch_vision

@@ -68,4 +68,5 @@ def _read(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, 
 
     with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
         for text in pool.map(read, keys):
-            yield from (json.loads(line) for line in text.splitlines())
+            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+            yield from (json.loads(line) for line in text.split("\n") if line)

@@ -28,7 +28,8 @@ from batch_vision.folders import find_files
 from batch_vision.prices import in_words
 from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
-from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run
+from batch_vision.report import make_report, summaries_between
+from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run, summary_of_run
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.stop import stop as stop_all
 from batch_vision.uploads import Upload
@@ -464,14 +465,7 @@ def results(
 
     They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
     """
-    now = utc_now()
-    if run_id:
-        begin, end = span_of_run(stack, run_id)
-    else:
-        begin = read_time(since, "--since", now)
-        end = read_time(until, "--until", now) if until else now
-    if begin > end:
-        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    begin, end = span_of_run(summary_of_run(stack, run_id)) if run_id else _span(since, until)
     chosen = select(stack, begin, end, Filter(**conditions))
     if folder:
         _download(stack, list(chosen), folder, as_json=as_json)
@@ -485,6 +479,15 @@ def results(
         click.echo(
             f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True
         )
+
+
+def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
+    now = utc_now()
+    begin = read_time(since, "--since", now)
+    end = read_time(until, "--until", now) if until else now
+    if begin > end:
+        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    return begin, end
 
 
 def _shown_line(line: dict[str, Any]) -> str:
@@ -519,6 +522,61 @@ def _print_few(keys: list[str]) -> None:
         click.echo(f"    {key}")
     if len(keys) > _FEW:
         click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+
+
+@main.command()
+@click.option("--since", default="24h", show_default=True, help="Finished since: 90m, 6h, 7d, or a time in UTC.")
+@click.option("--until", help="Finished until, given likewise [default: now].")
+@click.option("--run", "run_id", help="Of this run, instead of --since and --until.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; one that is there is replaced.",
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(0, 5000),
+    default=200,
+    show_default=True,
+    help="No more pictures than these; all are counted.",
+)
+@json_option
+@on_stack
+def report(
+    stack: Stack, since: str, until: str | None, run_id: str | None, out: Path, max_images: int, *, as_json: bool
+) -> None:
+    """Write a run, or a span of time, as one HTML page.
+
+    Pictures with boxes, masks, labels and confidences, to be filtered by label, verdict and status; rejected images
+    with their reasons; progress and throughput; counts, time and cost. The page needs nothing beside itself, so it can
+    be sent. It holds thumbnails of your images, some kB each.
+
+    Beyond --max-images, rejected images are shown first (in half of the places, or in those that are left), then the
+    oldest; the page says so.
+    """
+    if not out.parent.is_dir():
+        raise WrongInputError(f"--out is {out}, but there is no folder {out.parent}. Make it, or give another path.")
+    summary = summary_of_run(stack, run_id) if run_id else None
+    begin, end = span_of_run(summary) if summary else _span(since, until)
+    with display().step("Making the report") as step:
+        made = make_report(
+            stack,
+            select(stack, begin, end, Filter()),
+            begin,
+            end,
+            [summary] if summary else summaries_between(stack, begin, end),
+            max_images=max_images,
+            is_run=summary is not None,
+            progress=step.progress,
+        )
+        out.write_text(made.html, encoding="utf-8")
+        step.done(shown_number(made.shown, "picture"))
+    if as_json:
+        print_json({"path": str(out), "images": made.images, "shown": made.shown, "size_bytes": out.stat().st_size})
+    else:
+        good(f"{out}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
 
 
 @main.command()

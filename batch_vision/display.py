@@ -31,6 +31,8 @@ class Step:
         """Say how far it is, and what is happening now."""
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, total=total or None, now=now)
+            for task in self._live.tasks:
+                task.finished_time = None  # when all images are done the model is yet to be stopped: the clock goes on
         elif time.monotonic() - self._said >= _LINE_EVERY_SECONDS:
             self._said = time.monotonic()
             self._display.console.print(f"  {self._title}: {done} of {total} {now}", highlight=False)

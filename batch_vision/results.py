@@ -95,8 +95,8 @@ def read_time(text: str, option: str, now: datetime) -> datetime:
     )
 
 
-def span_of_run(stack: Stack, run_id: str) -> tuple[datetime, datetime]:
-    """Give when a run began and ended, from its summary.
+def summary_of_run(stack: Stack, run_id: str) -> dict[str, Any]:
+    """Give the summary of a run.
 
     Raises
     ------
@@ -110,7 +110,12 @@ def span_of_run(stack: Stack, run_id: str) -> tuple[datetime, datetime]:
             " `batch-vision status --runs 20` shows the ids of runs; one that found nothing to do, or was aborted,"
             " has no summary."
         )
-    summary = json.loads(answer["Body"].read())
+    summary: dict[str, Any] = json.loads(answer["Body"].read())
+    return summary
+
+
+def span_of_run(summary: dict[str, Any]) -> tuple[datetime, datetime]:
+    """Give when a run began and ended."""
     return from_text(summary["started_at"]), from_text(summary["ended_at"])
 
 

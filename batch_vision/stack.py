@@ -152,7 +152,8 @@ def find_by_name(name: str) -> Stack:
             f"--stack is {name!r}, which no stack can be called. Give the name_prefix that it was applied with:"
             f" 2 to {_LONGEST_NAME} lower-case letters, digits and single hyphens."
         )
-    region = boto3.Session().region_name or os.environ.get("AWS_REGION")
+    # As the AWS CLI and Terraform have it; boto3 reads AWS_DEFAULT_REGION and the profile only.
+    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
     if not region:
         raise UnreachableError(
             "No AWS Region is set, and a stack's name alone does not tell it. Set AWS_REGION, or a profile with a"

@@ -20,6 +20,7 @@ from local.emulator.labelled import learn_folder
 from local.errors import LocalError
 from local.images import check_out, download, upload
 from local.terraform import check_module
+from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -119,6 +120,12 @@ def down_command() -> None:
 def check_terraform_command() -> None:
     """Check format, validity and native tests of the Terraform module."""
     check_module()
+
+
+@main.command("draw-workflow")
+def draw_workflow_command() -> None:
+    """Draw the workflow from its definition into docs/architecture.md."""
+    draw_into_document()
 
 
 def _check_backend(name: str) -> None:

@@ -143,7 +143,8 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
       }
-      # Deleting is for a result whose image was deleted before it could be copied, and for a mask that is replaced.
+      # Deleting is for a result whose image was deleted before it could be copied, for a mask that is replaced, and for
+      # a name that was reserved in vain.
       WriteResults = {
         actions = [
           "s3:DeleteObject",
@@ -458,6 +459,21 @@ module "guard" {
     module.source_bucket,
     module.workflow,
   ]
+}
+
+module "monitoring" {
+  source = "./modules/monitoring"
+  count  = var.alarms_enabled ? 1 : 0
+
+  name                         = var.name_prefix
+  queue_name                   = module.queue.queue_name
+  dead_letter_queue_name       = module.queue.dead_letter_queue_name
+  state_machine_arn            = module.workflow.state_machine_arn
+  guard_function_name          = module.guard_function.function_name
+  message_retention_seconds    = var.message_retention_seconds
+  oldest_message_alarm_percent = var.oldest_message_alarm_percent
+  alert_topic_arn              = module.alerts.topic_arn
+  tags                         = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

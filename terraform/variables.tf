@@ -363,8 +363,27 @@ variable "guard_timeout_seconds" {
   }
 }
 
+variable "alarms_enabled" {
+  description = "Whether there are CloudWatch alarms: dead letters, a message that waits too long, runs that failed, timed out or were aborted, a watchdog that failed. Each costs $0.10 a month, beyond the ten that an account has free"
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "oldest_message_alarm_percent" {
+  description = "Share of message_retention_seconds that the oldest message may have waited before there is an alarm, in percent"
+  type        = number
+  default     = 75
+  nullable    = false
+
+  validation {
+    condition     = var.oldest_message_alarm_percent >= 1 && var.oldest_message_alarm_percent <= 99
+    error_message = "oldest_message_alarm_percent is ${var.oldest_message_alarm_percent}. Use 1 to 99: at 100 SQS has deleted the message."
+  }
+}
+
 variable "alert_email_addresses" {
-  description = "Who is told when the watchdog had to stop something, or could not. AWS asks each address to confirm. The topic is there without any"
+  description = "Who is told of alarms, and when the watchdog had to stop something or could not. AWS asks each address to confirm. The topic is there without any"
   type        = list(string)
   default     = []
   nullable    = false

@@ -1,6 +1,8 @@
 # The customer key, and who may use it. The statements for services are what the services' own documentation asks for:
 #   S3 to an encrypted queue    SQS Developer Guide, "Configure KMS permissions for AWS services"
 #   encrypted log groups        CloudWatch Logs User Guide, "Encrypt log data in CloudWatch Logs using AWS KMS"
+#   alarms to encrypted topics  SNS Developer Guide, "Enable compatibility between event sources from AWS services and
+#                               encrypted topics"
 # Lambda needs none: it grants the use of the key to the role of a function when Terraform makes the function.
 
 locals {
@@ -10,6 +12,7 @@ locals {
   # The names that the module gives to its buckets and log groups. Not its outputs: the key is there before them.
   prefixes           = [for name in keys(var.models) : "${var.name_prefix}-${name}"]
   source_bucket_arns = [for prefix in local.prefixes : "arn:${local.partition}:s3:::${prefix}-source-${local.account_id}-${var.region}"]
+  alarm_arns         = [for prefix in local.prefixes : "arn:${local.partition}:cloudwatch:${var.region}:${local.account_id}:alarm:${prefix}-*"]
   log_group_arns = flatten([
     for prefix in local.prefixes : [
       "arn:${local.partition}:logs:${var.region}:${local.account_id}:log-group:/aws/lambda/${prefix}-*",
@@ -49,6 +52,32 @@ data "aws_iam_policy_document" "key" {
       test     = "ArnEquals"
       variable = "aws:SourceArn"
       values   = local.source_bucket_arns
+    }
+
+    # A bucket ARN names no account.
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account_id]
+    }
+  }
+
+  # Alarms tell of themselves on an encrypted topic.
+  statement {
+    sid       = "AllowAlarmsToPublish"
+    effect    = "Allow"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["*"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnLike"
+      variable = "aws:SourceArn"
+      values   = local.alarm_arns
     }
   }
 

@@ -39,6 +39,7 @@ _MARK = "batch-vision"  # the metadata that says what of ours an object is
 _RESULT_MARK = {_MARK: "result"}
 _RESERVED_MARK = {_MARK: "reserved"}
 _MASK_SUFFIX = ".mask.png"
+_RESERVED_SUFFIXES = (".json", _MASK_SUFFIX)  # names that a result or a mask of another image could have
 
 
 class _TakenError(Exception):
@@ -167,6 +168,7 @@ class FinalBucket:
                 filed, etag = self._write_mask(image, filed, etag, mask_png)
                 self.move(image, filed, own_etag=etag)
                 return filed
+            self._release_image_place(place)
         # The second name is this very upload's own, so only something foreign in the final bucket can be there.
         raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
 
@@ -340,13 +342,22 @@ class FinalBucket:
 
         Only an image whose own name ends like one could. An empty object holds its place until the image overwrites it.
         """
-        if not place.endswith((".json", _MASK_SUFFIX)):
+        if not place.endswith(_RESERVED_SUFFIXES):
             return True
         try:
             self._put_on_condition(Key=place, Body=b"", Metadata=_RESERVED_MARK, IfNoneMatch="*")
         except _TakenError:
             return self._mark_of(place)[0] not in ("result", "mask") or self._is_claimed_by_image(place)
         return True
+
+    def _release_image_place(self, place: str) -> None:
+        """Take the empty object away again where something foreign keeps the result out: no image can come there."""
+        if not place.endswith(_RESERVED_SUFFIXES):
+            return
+        result, etag_in_its_place = self._read_result(f"{place}.json")
+        if result is None and etag_in_its_place and self._mark_of(place)[0] == "reserved":
+            with _translated():
+                self._s3.delete_object(Bucket=self._name, Key=place)
 
     def _is_claimed_by_image(self, place: str) -> bool:
         """Tell whether an image was filed in a place: it may bring a mark of ours along from where it was copied."""

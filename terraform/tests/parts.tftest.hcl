@@ -445,11 +445,15 @@ run "alerts_go_to_the_addresses_and_by_tls_only" {
   }
 
   assert {
-    condition = (
-      one(data.aws_iam_policy_document.this.statement).effect == "Deny"
-      && one(one(data.aws_iam_policy_document.this.statement).condition).variable == "aws:SecureTransport"
-      && one(data.aws_iam_policy_document.this.statement).resources == toset(["arn:aws:sns:us-east-1:111122223333:${aws_sns_topic.this.name}"])
-    )
+    condition = one([
+      for statement in data.aws_iam_policy_document.this.statement : {
+        condition = one(statement.condition).variable
+        resources = statement.resources
+      } if statement.effect == "Deny"
+      ]) == {
+      condition = "aws:SecureTransport"
+      resources = toset(["arn:aws:sns:us-east-1:111122223333:${aws_sns_topic.this.name}"])
+    }
     error_message = "The topic takes messages without TLS, or the policy is for another topic."
   }
 

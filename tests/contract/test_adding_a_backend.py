@@ -125,7 +125,7 @@ def test_the_document_names_the_files_that_there_are() -> None:
         ("hcl", "terraform/variables.tf"),
         ("hcl", f"terraform/{EXAMPLE}"),
     }
-    places = re.findall(r"`((?:lambdas|terraform|tests|local)/[^`<>]+)`", TEXT)
+    places = re.findall(r"`((?:lambdas|terraform|tests|local|batch_vision)/[^`<>]+)`", TEXT)
     wanted = {place for place in places if NAME not in place and EXAMPLE not in place}
     assert [place for place in wanted if not (REPOSITORY / place).exists()] == []
     assert NAME not in {*registry.BACKENDS, *CASES}

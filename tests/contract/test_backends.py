@@ -39,7 +39,7 @@ from local.config import (
     REPOSITORY,
 )
 from local.emulator import lookout_for_vision, rekognition
-from local.environment import MODELS
+from local.environment import EMULATED_ENDPOINTS, MODELS, OFF_STATUSES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -316,6 +316,12 @@ def test_everything_names_the_same_backends() -> None:
     names = {name for name, _ in in_map}
     assert names == set(BACKENDS) == set(CASES) == set(MODELS) == examples
     assert names <= declared
+    assert all(name in chosen for name in names), "the description of `backend` leaves one out"
+    assert {case.endpoint for case in CASES.values()} == set(EMULATED_ENDPOINTS)
+    in_containers = re.findall(
+        r"-e (AWS_ENDPOINT_URL_\w+)=", (REPOSITORY / "docker-compose.localstack.yml").read_text()
+    )
+    assert set(in_containers) == set(EMULATED_ENDPOINTS)
     assert all(cls.name == name for name, cls in BACKENDS.items())
 
 
@@ -346,6 +352,23 @@ def test_life_of_a_model(world: World) -> None:
     world.emulator.set(stop_seconds=0)
     assert state() is ModelState.STOPPED
     assert (world.counted()["starts"], world.counted()["stops"]) == (1, 1)
+
+
+def test_local_running_knows_in_which_statuses_a_model_costs_nothing(world: World) -> None:
+    world.emulator.set(start_seconds=600, stop_seconds=600)
+    reached = {world.counted()["status"]}
+    world.backend.start(1)
+    assert world.counted()["status"] not in OFF_STATUSES
+    world.emulator.set(start_seconds=0)
+    assert world.counted()["status"] not in OFF_STATUSES
+    world.backend.stop()
+    assert world.counted()["status"] not in OFF_STATUSES
+    world.emulator.set(stop_seconds=0)
+    reached.add(world.counted()["status"])
+    world.emulator.inject(world.case.start, world.case.failed_start)
+    world.backend.start(1)
+    reached.add(world.counted()["status"])
+    assert reached <= set(OFF_STATUSES)
 
 
 def test_every_status_of_the_service_has_a_state(world: World) -> None:

@@ -281,6 +281,10 @@ class Stack:
                     found[result["source"]["key"], result["source"]["version_id"]].append(result)
         return dict(found)
 
+    def waiting(self) -> set[tuple[str, str]]:
+        """Every upload that is still in the source bucket."""
+        return {(entry["Key"], entry["VersionId"]) for entry in self._versions(self.source)}
+
     def check(self, *, left: int = 0) -> None:
         """Check what must hold after any run: `check_each`, and `check_nothing_runs`."""
         self.check_each(left=left)
@@ -297,7 +301,7 @@ class Stack:
         left
             How many uploads are to be still in the source bucket.
         """
-        waiting = {(entry["Key"], entry["VersionId"]) for entry in self._versions(self.source)}
+        waiting = self.waiting()
         images = defaultdict(set)
         for entry in self._versions(self.final):
             content = self.s3.get_object(Bucket=self.final, Key=entry["Key"], VersionId=entry["VersionId"])["Body"]

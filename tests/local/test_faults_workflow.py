@@ -1,7 +1,7 @@
 """Faults of the model, the event source mapping and the run as a whole, and what a run and the next one make of them.
 
-The rows of the fault matrix that are about images and about the analyzing Lambda are in test_faults_images.py, those
-about executions that somebody ends in test_guard.py.
+The rows of the fault matrix that are about images and about the analyzing Lambda are in test_faults_images.py, the
+others about executions that somebody ends in test_guard.py.
 """
 
 from __future__ import annotations
@@ -14,42 +14,52 @@ from typing import Any
 import pytest
 
 from local import config
+from local.environment import MODULE_ARGUMENTS
 from local.terraform import Terraform
 from tests.local.stack import Stack
-from tests.local.test_guard import wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off, wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
 
 BACKEND = "rekognition_custom_labels"
 
-# A message is hidden for 48 s: less than that is no stall.
+# A message that failed is hidden for 18 s, six times analyze_timeout_seconds: less than that is no stall.
+STALL_SECONDS = 22
+STOP_SECONDS = 15
 FILE_ARGUMENTS = {
-    "analyze_timeout_seconds": 8,
-    "stall_timeout_seconds": 50,
-    "stop_timeout_seconds": 15,
+    "analyze_timeout_seconds": 3,
+    "stall_timeout_seconds": STALL_SECONDS,
+    "stop_timeout_seconds": STOP_SECONDS,
     "max_receive_count": 10,
 }
 
+# What a run takes beside the waiting that a test is about: the start and stop of the emulated model (3 s), polls of a
+# second, batches that are still in flight (analyze_timeout_seconds), and cold starts on a busy laptop.
+OVERHEAD_SECONDS = 30
 
-def check_failed(stack: Stack, described: dict[str, Any], name: str, *words: str) -> None:
-    """Check what an operator sees of a run that failed: the execution, its summary, its log line, its metric."""
+
+def check_failed(stack: Stack, described: dict[str, Any], name: str, *words: str, within_seconds: float) -> None:
+    """Check what an operator sees of a run that failed (execution, summary, log, metric), and that it was in time."""
     assert (described["status"], described["error"]) == ("FAILED", name)
     assert all(word in described["cause"] for word in words), described["cause"]
+    took = described["stopDate"] - described["startDate"]
+    assert took.total_seconds() < within_seconds + OVERHEAD_SECONDS
     summary = stack.read_json(f"runs/{described['name']}.json")
-    assert (summary["outcome"], summary["error"]["type"]) == ("failed", name)
+    assert (summary["outcome"], summary["error"]) == ("failed", {"type": name, "message": described["cause"]})
     log = Path(config.LOGS / "lambda" / f"{stack.arguments['name_prefix']}-summarize-run.log").read_text()
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     (told,) = [line for line in lines if line.get("run_id") == described["name"]]
-    assert told["error"]["type"] == name
-    assert [line["RunsFailed"] for line in lines if "_aws" in line][-1] == [1.0]
+    assert told["error"] == summary["error"]
+    assert [line["RunsFailed"] for line in lines if "_aws" in line and "RunsFailed" in line][-1] == [1.0]
 
 
-def check_recovers(stack: Stack) -> None:
+def check_recovers(stack: Stack, *, refused_calls_allowed: bool = False) -> None:
     """Check that the next run does what the failed one left, with nobody's help."""
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
     stack.check_each()
+    stack.check_nothing_runs(refused_calls_allowed=refused_calls_allowed)
 
 
 @pytest.mark.fault("Starting: throttled three times")
@@ -62,28 +72,42 @@ def test_a_start_that_is_early_throttled_and_refused(stack: Stack) -> None:
     stack.inject("start", "throttled", count=3)
     stack.inject("start", "busy", count=2)
     stack.upload("a.png", picture())
-    assert stack.run()["status"] == "SUCCEEDED"
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    # It was looked at more than once while it was stopping, and asked to start only after that.
+    assert stack.states(described["executionArn"]).count("WaitForModel") >= 4
+    assert stack.emulator.state()["faults"]["planned"] == []
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     stack.check()
 
 
-@pytest.mark.parametrize(
-    ("operation", "error", "name"),
-    [
-        pytest.param("start", "quota", "ModelQuotaError", marks=pytest.mark.fault("Starting: LimitExceeded")),
-        pytest.param("describe", "not_found", "ModelNotFoundError", marks=pytest.mark.fault("Starting: unknown model")),
-    ],
-)
-def test_a_model_that_cannot_be_started(stack: Stack, operation: str, error: str, name: str) -> None:
-    stack.inject(operation, error, probability=1)
+@pytest.mark.fault("Starting: LimitExceeded")
+@pytest.mark.fault("Starting: unknown model")
+@pytest.mark.fault("Starting: still training")
+def test_models_that_cannot_be_started(stack: Stack) -> None:
+    """Three runs, each with a reason of its own: none starts a model or loses the image, and the fourth does it."""
     stack.upload("a.png", picture())
-    check_failed(stack, stack.run(), name)
-    assert stack.environment.model()["starts"] == 0
+
+    stack.inject("start", "quota", probability=1)
+    check_failed(stack, stack.run(), "ModelQuotaError", "LimitExceededException", within_seconds=0)
     stack.check(left=1)
     stack.emulator.reset()
+
+    stack.inject("describe", "not_found", probability=1)
+    check_failed(stack, stack.run(), "ModelNotFoundError", "ResourceNotFoundException", within_seconds=0)
+    stack.check(left=1)
+    stack.emulator.reset()
+
+    stack.force_status("training")
+    words = "Train the model, or set the variable of a model that is trained."
+    check_failed(stack, stack.run(), "ModelNotTrainedError", words, within_seconds=0)
+    assert stack.mapping_state() == "Disabled"
+    stack.check_each(left=1)
+    assert stack.environment.model()["starts"] == 0
+
+    stack.emulator.reset()
     check_recovers(stack)
-    stack.check()
 
 
 @pytest.mark.fault("Starting: someone else already started it")
@@ -108,11 +132,32 @@ def test_a_mapping_and_a_stop_that_are_refused(stack: Stack) -> None:
     stack.inject("stop", "throttled", count=3)
     stack.inject("stop", "busy", count=2)
     stack.upload("a.png", picture())
-    assert stack.run()["status"] == "SUCCEEDED"
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
     assert [stack.lambda_faults.hits(fault) for fault in refused] == [3, 2]
+    assert stack.emulator.state()["faults"]["planned"] == []
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     stack.check()
+
+
+@pytest.mark.fault("Mapping: still Disabling when enabled")
+@pytest.mark.parametrize(
+    ("name", "state", "following"),
+    [
+        ("IsTriggerEnabled", "Disabling", "TriggerNotEnabled"),
+        ("IsTriggerEnabled", "Disabled", "TriggerNotEnabled"),
+        ("IsTriggerDisabled", "Disabling", "TriggerNotDisabled"),
+        ("IsTriggerDisabled", "Enabled", "TriggerNotDisabled"),
+    ],
+)
+def test_a_mapping_that_does_not_change_within_its_time(stack: Stack, name: str, state: str, following: str) -> None:
+    """LocalStack's mapping changes at once: the states of the deployed workflow are asked, one check apart."""
+    checks = int(MODULE_ARGUMENTS["trigger_timeout_seconds"] / MODULE_ARGUMENTS["trigger_poll_seconds"])
+    last = {"trigger": {"state": state}, "enable": {"checks": checks}, "disable": {"checks": checks}}
+    assert stack.following_state(name, last) == following
+    earlier = last | {"enable": {"checks": checks - 1}, "disable": {"checks": checks - 1}}
+    assert stack.following_state(name, earlier) != following
 
 
 @pytest.mark.fault("Mapping: enabled by hand before the run")
@@ -122,116 +167,164 @@ def test_a_mapping_that_somebody_enabled_before_the_run(stack: Stack) -> None:
     for number in range(3):
         stack.upload(f"{number}.png", picture(number))
     wait_until(lambda: stack.environment.model()["not_running_calls"] > 0, 30, "an image comes to a model that is off")
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check_each()
-    stack.check_nothing_runs(refused_calls_allowed=True)
+    check_recovers(stack, refused_calls_allowed=True)
 
 
+@pytest.mark.fault("Draining: a message that is not JSON")
+@pytest.mark.fault("Draining: an s3:TestEvent")
+@pytest.mark.fault("Draining: an event for another bucket")
 @pytest.mark.fault("Draining: ten records in one message")
-def test_ten_records_in_one_message(stack: Stack) -> None:
+def test_messages_that_are_not_one_image_each(stack: Stack) -> None:
     uploads = [stack.upload(f"{number}.png", picture(number)) for number in range(10)]
     wait_until(lambda: stack.messages()[""] == 10, 30, "S3 has sent its own messages")
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
     records = [record for upload in uploads for record in json.loads(stack.event_of(upload))["Records"]]
+    elsewhere = stack.event_of(uploads[0]).replace(stack.source, "somebody-elses-bucket")
+    for body in ("no JSON", json.dumps({"Event": "s3:TestEvent", "Bucket": stack.source}), elsewhere):
+        stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
     stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps({"Records": records}))
-    assert stack.run()["status"] == "SUCCEEDED"
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    summary = json.loads(described["output"])
+    assert (summary["images_processed"], summary["images_rejected"], summary["requeued_images"]) == (10, 0, 0)
     assert stack.environment.model()["detect_calls"] == 10
+    assert stack.messages()[""] == 0
     stack.check()
 
 
-@pytest.mark.fault("Draining: uploads that keep arriving")
-def test_uploads_that_keep_arriving(stack: Stack) -> None:
-    """What arrives while the run drains is part of it; what arrives after that is the next run's."""
-    stack.upload("first.png", picture())
-    execution = stack.start()
-    ended = threading.Event()
-
-    def keep_uploading() -> None:
-        for number in range(60):
-            stack.upload(f"{number}.png", picture(number))
-            if ended.wait(0.25):
-                return
-
-    uploading = threading.Thread(target=keep_uploading)
-    uploading.start()
-    try:
-        assert stack.wait(execution)["status"] == "SUCCEEDED"
-    finally:
-        ended.set()
-        uploading.join()
-    assert len(stack.uploads) > 20
-    left = len(stack.keys(stack.source))
-    assert len(stack.uploads) - left > 20
-    stack.check_each(left=left)
-    check_recovers(stack)
-    stack.check()
-
-
+@pytest.mark.fault("Draining: no progress at all")
 @pytest.mark.fault("Draining: the model stopped by hand in the middle")
 @pytest.mark.fault("Draining: the model failed in the middle")
-@pytest.mark.fault("Draining: no progress at all")
-def test_a_model_that_ends_in_the_middle(stack: Stack) -> None:
-    """First somebody stops it, and in the next run it fails: both end by name, and the third run does what is left."""
-    for number in range(30):
+def test_runs_in_which_nothing_moves_any_more(stack: Stack) -> None:
+    """First no image succeeds, then somebody stops the model, then it fails: three runs that end, and one that does it.
+
+    In each the model is off and the mapping closed soon after stall_timeout_seconds without an image.
+    """
+    for number in range(40):
         stack.upload(f"{number}.png", picture(number))
+    stack.inject("detect", "internal_error", probability=1)
+    words = ("No image was finished since", f"stall_timeout_seconds = {STALL_SECONDS}", "nothing is lost")
+    check_failed(stack, stack.run(), "NoProgressError", *words, within_seconds=STALL_SECONDS)
+    assert is_off(stack)
+    stack.check_each(left=40)  # the messages of the last try are in flight still, and come again
+
+    stack.emulator.clear_faults()
     for status in ("stopped", "failed"):
-        stack.emulator.set(latency_ms=500, transactions_per_second_per_unit=2)
+        stack.emulator.set(latency_ms=500, transactions_per_second_per_unit=3)
         done = len(stack.keys(stack.final, "processed/"))
         execution = stack.start()
-        wait_until(lambda done=done: len(stack.keys(stack.final, "processed/")) > done, 90, "images are processed")
+        wait_until(lambda done=done: len(stack.keys(stack.final, "processed/")) > done, 60, "images are processed")
         stack.force_status(status)
-        check_failed(stack, stack.wait(execution), "NoProgressError")
-        left = len(stack.keys(stack.source))
-        assert 0 < left < 30
-        stack.check_each(left=left)
+        # The first images come only when those are visible again that the run before has tried.
+        check_failed(stack, stack.wait(execution), "NoProgressError", *words, within_seconds=2 * STALL_SECONDS)
         assert stack.mapping_state() == "Disabled"
         assert stack.environment.model()["status"] == getattr(stack.words, status)
+        left = len(stack.keys(stack.source))
+        assert 0 < left < 40
+        stack.check_each(left=left)
+
     stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=20)
-    check_recovers(stack)
-    stack.check_nothing_runs(refused_calls_allowed=True)
+    check_recovers(stack, refused_calls_allowed=True)
 
 
 @pytest.mark.fault("Finishing: stop never confirmed")
 def test_a_stop_that_is_never_confirmed(stack: Stack) -> None:
     stack.emulator.set(stop_seconds=3600)
     stack.upload("a.png", picture())
-    described = stack.run()
-    check_failed(stack, described, "ModelStopTimeoutError", "15 s")
+    words = ("It may be costing money: stop it by hand", f"stop_timeout_seconds = {STOP_SECONDS}")
+    check_failed(stack, stack.run(), "ModelStopTimeoutError", *words, within_seconds=STOP_SECONDS)
     assert stack.mapping_state() == "Disabled"
+    assert stack.environment.model()["status"] == stack.words.stopping
     stack.check_each()
-    stack.emulator.set(stop_seconds=0)
     stack.upload("b.png", picture(1))
+    stack.emulator.set(stop_seconds=0)
     check_recovers(stack)
+
+
+@pytest.mark.fault("From outside: StopExecution in each phase")
+def test_runs_that_somebody_stops_one_phase_after_the_other(stack: Stack) -> None:
+    """Before the start, at the opening, at the closing and at the end; the phases between are in test_guard.py."""
+    # The first and the last phase are held until the stop has come: LocalStack would go on with half of an input.
+    held = stack.lambda_faults.inject("check-backlog", "delay", "invocation", seconds=4)
+    for state, starts in (("CheckForWork", 0), ("WaitForTrigger", 1), ("WaitForDisabled", 2)):
+        stack.upload(f"{state}.png", picture(starts))
+        execution = stack.start()
+        wait_until(lambda: stack.lambda_faults.hits(held) == 1, 30, "the first check of the backlog")
+        abort_in(stack, execution, state)
+        wait_until(lambda: is_off(stack), REACTION_SECONDS, f"mapping disabled and model off, aborted in {state}")
+        assert stack.environment.model()["starts"] == starts
+        stack.check_each(left=len(stack.keys(stack.source)))
+    stack.upload("last.png", picture(12))
+    held = stack.lambda_faults.inject("summarize-run", "delay", "invocation", seconds=4)
+    execution = stack.start()
+    wait_until(lambda: stack.lambda_faults.hits(held) == 1, 60, "the summary")
+    abort_in(stack, execution, "SummarizeRun")
+    assert is_off(stack)
     stack.check()
+    stack.upload("next.png", picture(13))
+    check_recovers(stack)
 
 
 @pytest.mark.fault("From outside: `terraform apply` in mid-run")
-def test_an_apply_in_the_middle_of_a_run(stack: Stack) -> None:
-    """New code settings, another schedule and other limits: the run goes on and does everything."""
+@pytest.mark.fault("Draining: uploads that keep arriving")
+@pytest.mark.fault("Draining: the batch deadline with images left")
+def test_an_apply_in_the_middle_of_a_run_and_uploads_that_never_end(stack: Stack) -> None:
+    """The run that is under way keeps its bounds and its open tap; the next one has the new, short deadline."""
     stack.emulator.set(latency_ms=500, transactions_per_second_per_unit=1)
     for number in range(40):
         stack.upload(f"{number}.png", picture(number))
     execution = stack.start()
     wait_until(lambda: bool(stack.keys(stack.final, "processed/")), 60, "images are processed")
-    stack.apply(analyze_memory_mb=1024, schedule_expression="rate(2 hours)", batch_size=5, stop_timeout_seconds=20)
+    bound_seconds = 12
+    stack.apply(drain_timeout_seconds=bound_seconds, analyze_memory_mb=1024, schedule_expression="rate(2 hours)")
     assert stack.workflow.describe_execution(executionArn=execution)["status"] == "RUNNING"
+    assert stack.mapping_state() == "Enabled"
     stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=20)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
     stack.check()
+
+    # Each image takes longer than the next one takes to come, so there is always one that waits.
+    stack.emulator.set(latency_ms=900)
+    ended = threading.Event()
+
+    def keep_uploading() -> None:
+        number = 0
+        while not ended.wait(0.25):
+            stack.upload(f"arriving {number}.png", picture(number))
+            number += 1
+
+    uploading = threading.Thread(target=keep_uploading)
+    uploading.start()
+    try:
+        wait_until(lambda: bool(stack.keys(stack.source)), 10, "the first upload")
+        described = stack.run()
+    finally:
+        ended.set()
+        uploading.join()
+    words = (f"drain_timeout_seconds = {bound_seconds}", "The next run goes on with them.")
+    check_failed(stack, described, "DrainTimeoutError", *words, within_seconds=bound_seconds)
+    left = len(stack.keys(stack.source))
+    assert 0 < left < len(stack.uploads) - 40
+    stack.check(left=left)
+    stack.emulator.set(latency_ms=20)
+    check_recovers(stack)
 
 
 # The last test of the file, because the mapping is another one after it.
 @pytest.mark.fault("Mapping: deleted by hand")
 def test_a_mapping_that_somebody_deleted(stack: Stack) -> None:
-    stack.upload("a.png", picture())
-    execution = stack.start()
-    wait_until(lambda: "StartModel" in stack.states(execution), 30, "the run is on its way")
+    """Nothing waits for it to come back while the model costs money; an apply makes it again."""
+    # LocalStack never comes to the end of deleting a mapping that is disabled, and then refuses another one.
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    wait_until(lambda: stack.mapping_state() == "Enabled", 10, "mapping enabled")
     stack.functions.delete_event_source_mapping(UUID=stack.mapping_uuid)
-    described = stack.wait(execution)
-    check_failed(stack, described, "TriggerNotFoundError", "Run terraform apply")
-    assert stack.environment.model()["status"] in (stack.words.stopped, "TRAINING_COMPLETED")
+    mappings = stack.functions.list_event_source_mappings
+    wait_until(lambda: not mappings()["EventSourceMappings"], 20, "mapping deleted")
+    stack.upload("a.png", picture())
+    check_failed(stack, stack.run(), "TriggerNotFoundError", "Run terraform apply", within_seconds=0)
+    model = stack.environment.model()
+    assert (model["status"], model["starts"], model["stops"]) == (stack.words.stopped, 1, 1)
     stack.check_each(left=1)
     stack.apply()
     stack.mapping_uuid = Terraform().outputs()["event_source_mapping_uuid"]["value"]
     check_recovers(stack)
-    stack.check()

@@ -107,6 +107,7 @@ def alerts(stack: Stack) -> Iterator[Callable[[], list[dict[str, str]]]]:
         stack.sqs.delete_queue(QueueUrl=url)
 
 
+@pytest.mark.fault("From outside: StopExecution in each phase")
 @pytest.mark.parametrize(
     ("state", "on_for_seconds"),
     [
@@ -130,6 +131,7 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
     stack.check_nothing_runs(refused_calls_allowed=True)
 
 
+@pytest.mark.fault("From outside: the execution reaches the bound of all its bounds")
 def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None:
     stack.emulator.set(start_seconds=5)
     stack.upload("a.png", picture())
@@ -140,6 +142,7 @@ def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None
     stack.check(left=1)
 
 
+@pytest.mark.fault("Finishing: stop refused")
 def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
     """It fails by that name with the model running; the watchdog stops it and says so."""
     stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
@@ -196,6 +199,7 @@ def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     """No execution, so no event either: the mapping is open and the model runs."""
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
@@ -234,6 +238,7 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
 
 
 # The last test of the file: nothing is left of the stack but its buckets.
+@pytest.mark.fault("From outside: `terraform destroy` in mid-run")
 def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
     stack.apply(force_destroy=False)
     # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.

@@ -128,6 +128,7 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
         assert stack.environment.model()["starts"] == 1
 
 
+@pytest.mark.fault("From outside: `terraform apply` of another model in mid-run")
 def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -> None:
     """The run that is under way stops the model that it started; the next one goes on with the new backend."""
     old, new = stack.environment.backend, next(name for name in MODELS if name != stack.environment.backend)

@@ -33,6 +33,7 @@ def picture(number: int = 0, kind: str = "PNG") -> bytes:
     return content.getvalue()
 
 
+@pytest.mark.fault("Draining: an s3:TestEvent")
 def test_peer_failing_the_test_event_of_the_deployment_buys_a_batch(fresh_stack: Stack) -> None:
     """The queue holds the s3:TestEvent that S3 sent when the notification was made, and no image waits."""
     stack = fresh_stack
@@ -171,6 +172,8 @@ def test_files_that_are_not_images_are_rejected_with_their_reason(stack: Stack) 
     assert json.loads(described["output"])["images_rejected"] == 6
 
 
+@pytest.mark.fault("Draining: a message that is not JSON")
+@pytest.mark.fault("Draining: an s3:TestEvent")
 def test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing(stack: Stack) -> None:
     stack.upload("good.png", picture())
     for body in ("rubbish", "{}", '{"Records": [{"s3": 1}]}', '{"Event": "s3:TestEvent"}'):
@@ -180,6 +183,7 @@ def test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing(stack: Stack) -
     assert stack.messages()[""] == 0
 
 
+@pytest.mark.fault("Draining: an S3 event that never came")
 def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack) -> None:
     """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
     for number in range(12):
@@ -196,6 +200,7 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     assert json.loads(described["output"])["requeued_images"] == 12
 
 
+@pytest.mark.fault("Images: the same event three times, at the same time and later")
 def test_peer_failing_a_duplicate_event_becomes_poison(stack: Stack) -> None:
     upload = stack.upload("a.png", picture())
     record = {
@@ -222,6 +227,7 @@ def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.fault("Starting: FAILED on the way up")
 def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
     """A model that fails on its way up: the run fails by that name, nothing is lost, the next run does it."""
     stack.inject("start", "failed", count=1)
@@ -235,6 +241,7 @@ def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.fault("Starting: never RUNNING before the deadline")
 def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack) -> None:
     stack.emulator.set(start_seconds=3600)
     stack.upload("a.png", picture())
@@ -249,9 +256,13 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.emulator.set(start_seconds=0)
     described = stack.wait(execution)
     assert (described["status"], described["error"]) == ("FAILED", "ModelStartTimeoutError")
+    assert "start_timeout_seconds = 20. Raise that variable if the model needs longer." in described["cause"]
     stack.check(left=1)
+    assert stack.run()["status"] == "SUCCEEDED"
+    stack.check()
 
 
+@pytest.mark.fault("Starting: still training")
 def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
     stack.force_status("training")
     stack.upload("a.png", picture())
@@ -261,6 +272,7 @@ def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
     stack.check(left=1)
 
 
+@pytest.mark.fault("Finishing: stop refused")
 def test_peer_failing_a_failed_stop_is_reported_as_success(stack: Stack) -> None:
     """The service fails to stop the model twelve times over; the run ends only when it says STOPPED."""
     stack.inject("stop", "internal_error", count=12)
@@ -281,6 +293,7 @@ def test_peer_failing_the_start_is_polled_for_minutes_and_the_model_held(stack: 
     stack.check()
 
 
+@pytest.mark.fault("From outside: ten executions started at once")
 def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
     """Ten at once: one does the work, the others see it and end."""
     for number in range(5):
@@ -294,6 +307,7 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.fault("Mapping: still Disabling when enabled")
 @pytest.mark.parametrize(
     ("name", "state", "following"),
     [
@@ -316,6 +330,7 @@ def test_peer_failing_enabling_while_disabling_is_swallowed(
     assert stack.following_state(name, asked) == following
 
 
+@pytest.mark.fault("Finishing: images in flight while disabling")
 @pytest.mark.parametrize(
     ("in_flight", "checks", "following"),
     [(0, 0, "RecordStop"), (3, 0, "WaitForInFlight"), (3, 9, "WaitForInFlight"), (3, 10, "RecordStop")],
@@ -328,6 +343,7 @@ def test_what_is_in_flight_is_waited_for_as_long_as_a_batch_can_live(
     assert stack.following_state("IsNothingInFlight", asked) == following
 
 
+@pytest.mark.fault("Mapping: closed by hand while the run begins")
 def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stack: Stack) -> None:
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.upload("a.png", picture())
@@ -337,6 +353,8 @@ def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stac
     stack.check()
 
 
+@pytest.mark.fault("Draining: the batch deadline with images left")
+@pytest.mark.fault("Finishing: images in flight while disabling")
 def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None:
     """The deadline of the drain comes in the middle of the work: what was begun is finished, the rest waits."""
     stack.apply(drain_timeout_seconds=4)
@@ -355,6 +373,7 @@ def test_peer_failing_images_in_flight_hit_a_stopped_model(stack: Stack) -> None
     stack.check()
 
 
+@pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> None:
     """No image waits, but the model runs and the mapping is open: whatever left them so, the tick ends it."""
     stack.force_status("running")

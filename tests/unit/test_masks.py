@@ -242,13 +242,21 @@ class TakingTurns:
             assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    ("keys", "seed"),
+    [(("x", "x.mask.png"), seed) for seed in range(24)]
+    + [(("x", "x.json"), seed) for seed in range(6)]
+    # Of these, the result of the first and the second image would be one object, and both names are reserved.
+    + [(("x.json", "x.json.json"), seed) for seed in range(6)]
+    + [(("x.mask.png", "x.mask.png.json"), seed) for seed in range(4)],
+)
+@pytest.mark.fault("Images: an image and an upload named like its mask, at the same moment")
 def test_an_image_and_an_upload_named_like_its_mask_at_the_same_moment(
-    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, seed: int
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, str], seed: int
 ) -> None:
-    """Two Lambdas, whose calls come in any order: both images, both results and both masks are there."""
+    """Two Lambdas, whose calls come in any order: both images, results and masks are there, and no more."""
     world.backend.detections = [lambda image: masked(f"mask of {image.key}".encode())]
-    images = {key: upload(key, key.encode()) for key in ("x", "x.mask.png")}
+    images = {key: upload(key, key.encode()) for key in keys}
     outcomes: dict[str, Any] = {}
 
     def take(key: str, image: SourceImage) -> None:
@@ -262,6 +270,26 @@ def test_an_image_and_an_upload_named_like_its_mask_at_the_same_moment(
         assert world.read(found["mask_key"]) == f"mask of {key}".encode()
     assert len(world.keys("final")) == 6
     assert world.versions("source") == 0
+
+
+@pytest.mark.parametrize("keys", [("x.json", "x.json.json"), ("x.mask.png", "x.mask.png.json")])
+@pytest.mark.parametrize("dies", [False, True], ids=["at once", "after a death"])
+def test_a_name_that_was_reserved_in_vain_is_given_back(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, str], dies: bool
+) -> None:
+    """An image is where the result of another one would be, so that one has another name altogether."""
+    world.backend.detections = [DETECTION]
+    late, first = upload(keys[0], b"late"), upload(keys[1], b"first")
+    if dies:
+        die_in(world, monkeypatch, "put_object", late, key=keys[1])
+        assert world.read(f"processed/{keys[0]}") == b""
+    world.analyze(first)
+    filed = world.analyze(late, again=dies).result
+    assert filed is not None
+    assert (world.read(filed["image_key"]), world.read(f"processed/{keys[1]}")) == (b"late", b"first")
+    assert sorted(world.keys("final")) == sorted(
+        [f"processed/{keys[1]}", f"processed/{keys[1]}.json", filed["image_key"], f"{filed['image_key']}.json"]
+    )
 
 
 def test_an_image_that_brings_the_mark_of_a_mask_along_stays(world: World, upload: Upload) -> None:

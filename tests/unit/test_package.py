@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -69,6 +71,33 @@ def test_the_service_that_boto3_does_not_know_is_known_in_the_package(made: Path
         text=True,
     )
     assert finished.stdout.strip() == "http://emulator:1"
+
+
+def test_the_functions_need_no_newer_boto3_than_that_of_2025_01(tmp_path: Path) -> None:
+    """AWS's runtime brings boto3 in a version of AWS's choice, older than the newest, and the package has none.
+
+    What is tried with an old one, that of the policy scan: the calls that have parameters of late 2024 (conditional
+    writes), the copies, the listings, and the client of Rekognition.
+    """
+    venv = package.REPOSITORY / "build" / "venvs" / "policy-scan"
+    found = sorted(venv.glob("lib/python3*/site-packages/botocore"))
+    assert found, f"{venv} has no botocore: `make check` installs it."
+    for name in ("boto3", "botocore", "s3transfer"):
+        (tmp_path / name).symlink_to(found[0].parent / name)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    asked = [sys.executable, "-c", "import botocore; print(botocore.__version__)"]
+    version = subprocess.run(asked, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    assert version.startswith("1.35."), f"botocore {version} is not old enough to show anything"
+    tests = [f"tests/unit/test_{name}.py" for name in ("analysis", "backlog", "rekognition_backend")]
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-W", "ignore", "-p", "no:cacheprovider", *tests],
+        cwd=package.REPOSITORY,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stdout[-4000:]
 
 
 def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -35,3 +36,15 @@ def test_elsewhere_each_step_is_a_line() -> None:
     with display.step("Running") as step:
         step.done("FAILED", is_good=False)
     assert written.getvalue().splitlines() == ["✓ Uploading 0 s  2 files", "✗ Running 0 s  FAILED"]
+
+
+def test_the_clock_goes_on_when_all_images_are_done() -> None:
+    """The model is yet to be stopped."""
+    written = io.StringIO()
+    display = Display(Console(file=written, force_terminal=True, width=160, soft_wrap=True))
+    with display.step("Running") as step:
+        step.progress(2, 2, "stopping the model")
+        time.sleep(1.3)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
+    lines = [line for line in re.split(r"[\r\n]", plain) if "2/2" in line]
+    assert "0:00:01" in lines[-1]

@@ -12,8 +12,9 @@ import pytest
 from batch_vision import catalog
 from batch_vision.errors import WrongInputError
 from batch_vision.results import read_time
+from lambdas.shared.catalog import catalog_key
 from lambdas.shared.times import to_text, utc_now
-from tests.unit.tool_stack import FINAL, SUMMARY, Deployed
+from tests.unit.tool_stack import FINAL, LINE, SUMMARY, Deployed
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 
@@ -84,6 +85,13 @@ def test_an_image_that_was_analyzed_twice_is_shown_once(deployed: Deployed) -> N
     for _ in range(2):
         deployed.catalog(to_text(utc_now()), {"key": "a.png"})
     assert keys(deployed) == ["a.png"]
+
+
+def test_a_key_that_looks_like_the_end_of_a_line(deployed: Deployed) -> None:
+    line = LINE | {"finished_at": to_text(utc_now()), "key": "a\u2028b\x85c.png"}
+    content = json.dumps(line, ensure_ascii=False).encode()  # as the analyzing function writes it
+    deployed.put(catalog_key(utc_now(), "b"), content, FINAL)
+    assert keys(deployed) == ["a\u2028b\x85c.png"]
 
 
 def test_the_list_for_people(filled: Deployed) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": [],
     "stop": [],
     "results": [],
+    "report": [],
     "upload": [str(REPOSITORY / "local" / "samples" / "pile")],
 }
 
@@ -83,6 +84,17 @@ def test_no_region(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     status, _, said = invoke("status", "--stack", NAME)
     assert (status, "Set AWS_REGION" in said) == (3, True)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert find_by_name(NAME).region == REGION
+
+
+def test_the_region_that_is_set_comes_before_that_of_the_profile(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the AWS CLI and Terraform have it."""
+    (tmp_path / "config").write_text("[default]\nregion = eu-central-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_REGION", REGION)
     assert find_by_name(NAME).region == REGION
 
@@ -156,8 +168,9 @@ def test_a_function_of_something_else(deployed: Deployed) -> None:
     assert (status, "none of a batch-vision stack" in said) == (3, True)
 
 
-def test_json_is_one_document(deployed: Deployed) -> None:
-    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"]):
+def test_json_is_one_document(deployed: Deployed, tmp_path: Path) -> None:
+    report = ["report", "--out", str(tmp_path / "report.html")]
+    for words in (["status"], ["retry"], ["retry", "--rejected"], ["run"], ["stop"], ["results"], report):
         result = deployed.call(*words, "--json")
         assert result.exit_code == 0, (words, result.output)
         json.loads(result.stdout)

@@ -34,9 +34,19 @@ run "the_key_admits_services_for_these_deployments_only" {
       "s3.amazonaws.com" = {
         actions = toset(["kms:Decrypt", "kms:GenerateDataKey"])
         conditions = {
+          "aws:SourceAccount" = tolist(["111122223333"])
           "aws:SourceArn" = tolist([
             "arn:aws:s3:::vision-bottle-caps-source-111122223333-us-east-1",
             "arn:aws:s3:::vision-weld-seams-source-111122223333-us-east-1",
+          ])
+        }
+      }
+      "cloudwatch.amazonaws.com" = {
+        actions = toset(["kms:Decrypt", "kms:GenerateDataKey"])
+        conditions = {
+          "aws:SourceArn" = tolist([
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:vision-bottle-caps-*",
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:vision-weld-seams-*",
           ])
         }
       }

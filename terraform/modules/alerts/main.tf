@@ -3,7 +3,7 @@ locals {
   topic_arn = "arn:${var.partition}:sns:${var.region}:${var.account_id}:${var.name}"
 }
 
-# Who may publish is said by the policies of the publishers' roles.
+# Which functions may publish is said by the policies of their roles. Alarms have no role.
 data "aws_iam_policy_document" "this" {
   statement {
     sid       = "DenyInsecureTransport"
@@ -20,6 +20,30 @@ data "aws_iam_policy_document" "this" {
       test     = "Bool"
       variable = "aws:SecureTransport"
       values   = ["false"]
+    }
+  }
+
+  statement {
+    sid       = "AllowAlarmsToPublish"
+    effect    = "Allow"
+    actions   = ["sns:Publish"]
+    resources = [local.topic_arn]
+
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnLike"
+      variable = "aws:SourceArn"
+      values   = ["arn:${var.partition}:cloudwatch:${var.region}:${var.account_id}:alarm:*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [var.account_id]
     }
   }
 }

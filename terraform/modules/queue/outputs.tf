@@ -1,3 +1,13 @@
+output "queue_name" {
+  description = "Name of the queue"
+  value       = aws_sqs_queue.this.name
+}
+
+output "dead_letter_queue_name" {
+  description = "Name of the dead-letter queue"
+  value       = aws_sqs_queue.dead_letter.name
+}
+
 output "queue_url" {
   description = "URL of the queue"
   value       = aws_sqs_queue.this.url

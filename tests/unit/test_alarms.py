@@ -1,0 +1,55 @@
+"""The alarms that the module makes, and what the manual says of each."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from local import config
+from local.config import REPOSITORY
+from local.terraform import MODULE, Terraform
+
+pytestmark = pytest.mark.timeout(300)
+
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def alarms() -> dict[str, str]:
+    """The description of each alarm, by its name without prefix, as Terraform makes them (the provider is mocked)."""
+    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-limits")
+    module.init()
+    finished = module.run("test", "-filter=tests/monitoring.tftest.hcl", "-verbose", "-json")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    for line in finished.stdout.splitlines():
+        event = json.loads(line)
+        if event["type"] == "test_state":
+            modules = event["test_state"]["root_module"]["child_modules"]
+            return {
+                resource["index"]: resource["values"]["alarm_description"]
+                for module_state in modules
+                for resource in module_state["resources"]
+                if resource["type"] == "aws_cloudwatch_metric_alarm"
+            }
+    raise AssertionError("no state")
+
+
+def test_the_manual_has_a_section_for_each_alarm_and_for_no_other(alarms: dict[str, str]) -> None:
+    chapter = OPERATIONS.split("## What to do when an alarm goes off\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^### (\S+)$", chapter, re.MULTILINE)) == sorted(alarms)
+
+
+def test_the_manual_begins_with_what_the_alarm_says_first_and_has_its_command(alarms: dict[str, str]) -> None:
+    for name, description in alarms.items():
+        section = plain(OPERATIONS.split(f"### {name}\n")[1].split("\n##")[0])
+        first_sentence = re.split(r"(?<=[a-z)])\. (?=[A-Z])", description)[0].rstrip(".")
+        assert section.startswith(first_sentence), (name, first_sentence)
+        commands = re.findall(r"batch-vision (?:run --watch|[a-z]+)", description)
+        assert commands, f"{name} names no command"
+        assert all(command in section for command in commands), name
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("`", "").split())
