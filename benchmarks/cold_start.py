@@ -34,14 +34,19 @@ CLIENTS = {
     "summarize_run": ["s3"],
 }
 
+# Not ru_maxrss: a process inherits that from the one that started it.
+_PEAK = """
+def peak_kib():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmHWM"): return int(line.split()[1])
+"""
 _BASELINE = """
 import time; began = time.perf_counter()
 import boto3
 for name in {clients!r}: boto3.client(name)
 ended = time.perf_counter()
-import json, resource
-print(json.dumps({{"import": ended - began, "both": ended - began,
-    "kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}}))
+import json
+print(json.dumps({{"import": ended - began, "both": ended - began, "kib": peak_kib()}}))
 """
 _FUNCTION = """
 import time; began = time.perf_counter()
@@ -56,9 +61,8 @@ event = {event!r}
 begun = time.perf_counter()
 module.handler(event, Context())
 ended = time.perf_counter()
-import json, resource
-print(json.dumps({{"import": imported - began, "both": imported - began + ended - begun,
-    "kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}}))
+import json
+print(json.dumps({{"import": imported - began, "both": imported - began + ended - begun, "kib": peak_kib()}}))
 """
 
 
@@ -121,7 +125,12 @@ class _Answers(BaseHTTPRequestHandler):
 def _measure(code: str, environment: dict[str, str], folder: Path) -> dict[str, float]:
     # As on Lambda: what the package brings no compiled modules for is compiled in each new process.
     finished = subprocess.run(
-        [LAMBDA_PYTHON, "-B", "-c", code], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        [LAMBDA_PYTHON, "-B", "-c", _PEAK + code],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if finished.returncode != 0:
         raise RuntimeError(finished.stderr)

@@ -169,13 +169,18 @@ def compared(found: list[dict[str, Any]]) -> Result:
 def simulated(quick: bool = False) -> Result:
     """Part `model_on`: the simulation with the service's own times, beside the public sample and always on."""
     world = World()
-    rows, overs = [], []
+    used = saturated_share()
+    rows, overs, used_ratios = [], [], []
     for images in SIMULATED_IMAGES[:3] if quick else SIMULATED_IMAGES:
         day = Simulation([Arrival(0, images)], world)
         runs = day.run_until_empty(3600)
         on = sum(run.model_on_seconds for run in runs)
         ideal = ideal_seconds(images, world) + (len(runs) - 1) * (world.start_seconds + world.stop_seconds)
         sample = public_sample(images, world)
+        slower = Simulation([Arrival(0, images)], replace(world, throughput_used=used)).run_until_empty(3600)
+        slower_on = sum(run.model_on_seconds for run in slower)
+        slower_ideal = ideal + (len(slower) - len(runs)) * (world.start_seconds + world.stop_seconds)
+        used_ratios.append((images, slower_on / slower_ideal))
         running = sum(run.running_seconds for run in runs)
         overs.append((on - ideal, len(runs), images, on / ideal))
         cost, sample_cost = bill(runs), bill([sample])
@@ -186,6 +191,7 @@ def simulated(quick: bool = False) -> Result:
                 "runs": len(runs),
                 "model on / ideal": on / ideal,
                 "seconds over, a run": (on - ideal) / len(runs),
+                "model on / ideal, saturation as measured": slower_on / slower_ideal,
                 "running: sample / ours": sample.running_seconds / running,
                 "bill: sample / ours": sample_cost.model / cost.model,
                 "same, starts billed": (sample_cost.model + sample_cost.starts) / (cost.model + cost.starts),
@@ -199,9 +205,16 @@ def simulated(quick: bool = False) -> Result:
     sizes = (1, 77) if quick else (1, 77, 500, 1111)
     longest = max(one_batch(n, one).model_on_seconds - ideal_seconds(n, one) for one in worlds for n in sizes)
     longest = max(longest, *(over / runs for over, runs, _, _ in overs))
-    result.target("at most 120 s over the ideal, for any batch", longest, is_met=longest <= 120)
+    result.target(
+        "at most 120 s over the ideal, for any batch, if all throughput is used", longest, is_met=longest <= 120
+    )
     ratio = max((one for *_, images, one in overs if images >= _HOUR_OF_IMAGES), default=overs[-1][-1])
-    result.target("at most 1.05 x the ideal for an hour of work or more", ratio, is_met=ratio <= 1.05)
+    result.target(
+        "at most 1.05 x the ideal for an hour of work, if all throughput is used", ratio, is_met=ratio <= 1.05
+    )
+    measured_ratio = max((one for images, one in used_ratios if images >= _HOUR_OF_IMAGES), default=used_ratios[-1][1])
+    goal = f"the same, with the throughput that is used as measured with one unit ({used:.2f})"
+    result.target(goal, measured_ratio, is_met=measured_ratio <= 1.05)
     share = 1 / rows[0]["running: sample / ours"]
     result.target("one image: held running under 1/20 of the sample's time", share, is_met=share < 1 / 20)
     events = max(row["events, largest run"] for row in rows)
@@ -212,6 +225,15 @@ def simulated(quick: bool = False) -> Result:
         f" {world.image_seconds:g} s each. A batch that outlasts drain_timeout_seconds takes several runs."
     )
     return result
+
+
+def saturated_share() -> float:
+    """Give the share of one unit's throughput that the last run of the part `saturation` found used; 1 without one."""
+    file = config.BUILD / "bench" / "saturation.json"
+    if not file.exists():
+        return 1.0
+    rows = json.loads(file.read_text())["rows"]
+    return min(1.0, next(row["of the allowed throughput used"] for row in rows if row["units"] == 1))
 
 
 def world_units(runs: list[Any]) -> int:

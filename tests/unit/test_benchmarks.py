@@ -18,7 +18,8 @@ from benchmarks.growth import LexicalS3
 from local.localstack import LAMBDA_PYTHON
 
 
-def test_model_on() -> None:
+def test_model_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_on, "saturated_share", lambda: 1.0)
     result = model_on.simulated(quick=True)
     assert [row["images"] for row in result.rows] == [1, 100, 1000]
     assert all(row["model on / ideal"] >= 1 for row in result.rows)
