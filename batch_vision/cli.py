@@ -648,9 +648,8 @@ def _pause(stack: Stack) -> str:
 @click.option(
     "--overhead-minutes",
     type=click.FloatRange(0),
-    default=2.0,
-    show_default=True,
-    help="From the last image of a run to the confirmed stop.",
+    show_default="that of a simulated run",
+    help="How long the model runs besides analyzing, and stops, in each run.",
 )
 @json_option
 def cost(
@@ -667,6 +666,9 @@ def cost(
     \b
     unit-hours = images / throughput + runs x (start + overhead) x units
     dollars    = unit-hours x $4.00
+
+    A run of the deployed workflow is simulated, with the module's default waits, for its overhead, its state
+    transitions, its requests and its Lambda time.
 
     AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026.
     """
@@ -687,10 +689,11 @@ def cost(
             {
                 "runs a day": f"{found.runs_per_day:g}",
                 "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
+                "overhead": f"{found.overhead_minutes:.1f} minutes a run, and a start's {given['start_minutes']:g}",
                 "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
                 "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
                 "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
-                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3 and Step Functions",
+                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3, Step Functions, Lambda and SQS",
             }
         )
         if totals[1] > found.always_on_dollars:

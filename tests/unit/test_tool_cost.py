@@ -75,6 +75,10 @@ def test_the_command() -> None:
     status, printed, _ = cost("--images-per-day", "18000", "--runs-per-day", "200")
     assert "run less often" in printed
     status, printed, _ = cost("--images-per-day", "18000", "--schedule", "rate(1 day)", "--json")
+    found = json.loads(printed)
+    assert 1 < found["overhead_minutes"] < 3  # a stop of a minute, and the workflow's looks
+    assert found["model_dollars"] == pytest.approx(4 + found["overhead_minutes"] / 60 * 4, rel=0.001)
+    status, printed, _ = cost("--images-per-day", "18000", "--runs-per-day", "1", "--overhead-minutes", "2", "--json")
     assert json.loads(printed)["model_dollars"] == pytest.approx(4 + 2 / 60 * 4, rel=0.001)
 
 
