@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision import prices
 from batch_vision.asl import Execution, WorkflowFailed
 from lambdas.backends.base import Backend, Detection, ModelState, ModelStatus
-from lambdas.check_backlog.backlog import Bounds, Objects, assess
+from lambdas.check_backlog.backlog import Drain, Objects, assess
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
 from lambdas.shared.times import from_text
@@ -377,9 +377,14 @@ class Simulation:
 
     def _check_backlog(self, event: Mapping[str, Any]) -> dict[str, Any]:
         counted, previous = min(self.waiting, _LIST_LIMIT), event.get("previous")
-        bounds = None
+        drain = None
         if "drain_timeout_seconds" in event:
-            bounds = Bounds(event["stall_timeout_seconds"], event["drain_timeout_seconds"])
+            drain = Drain(
+                event["stall_timeout_seconds"],
+                event["drain_timeout_seconds"],
+                event["poll_seconds"],
+                event["images_per_second"],
+            )
         finished_at = _BEGIN + timedelta(seconds=max(0.0, self._finished_at))
         moved = previous is not None and finished_at > from_text(previous["checked_at"])
         return assess(
@@ -389,7 +394,7 @@ class Simulation:
             self._clock.moment(),
             is_moving=moved,
             is_requeued=event.get("is_requeued", False),
-            bounds=bounds,
+            drain=drain,
         )
 
     def _start_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -400,6 +405,7 @@ class Simulation:
             event["previous"],
             event["timeout_seconds"],
             self._clock.moment(),
+            event["poll_seconds"],
         )
 
     def _stop_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
