@@ -30,6 +30,7 @@ from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
 from batch_vision.report import make_report, summaries_between
 from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run, summary_of_run
+from batch_vision.simulation import terraform_defaults
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.stop import stop as stop_all
 from batch_vision.uploads import Upload
@@ -639,11 +640,11 @@ def _pause(stack: Stack) -> str:
 @click.option(
     "--images-per-second",
     type=click.FloatRange(0, min_open=True),
-    default=5.0,
-    show_default=True,
+    default=lambda: float(terraform_defaults()["images_per_second_per_unit"]),
+    show_default="that of the variable images_per_second_per_unit",
     help="Throughput of one inference unit; it depends on the model: measure yours.",
 )
-@click.option("--inference-units", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--inference-units", type=click.IntRange(1), show_default="what a run chooses for its images")
 @click.option("--start-minutes", type=click.FloatRange(0), default=15.0, show_default=True, help="AWS says 10 to 30.")
 @click.option(
     "--overhead-minutes",

@@ -84,7 +84,7 @@ def estimate(
     runs: float,
     *,
     images_per_second_per_unit: float,
-    inference_units: int,
+    inference_units: int | None,
     start_minutes: float,
     overhead_minutes: float | None,
 ) -> Estimate:
@@ -94,6 +94,8 @@ def estimate(
     ----------
     runs
         Runs a day that find images; no more than there are images.
+    inference_units
+        Of a run; None takes what a run chooses for its images.
     start_minutes
         How long the model takes to start.
     overhead_minutes
@@ -101,17 +103,15 @@ def estimate(
     """
     runs = min(runs, images_per_day)
     unit_hours_analyzing = images_per_day / images_per_second_per_unit / 3600
-    analyzing_hours = unit_hours_analyzing / inference_units
     # A day's share of one run; what outlasts drain_timeout_seconds goes on in a second run, as it would.
-    world = World(
-        start_seconds=start_minutes * 60,
-        images_per_second_per_unit=images_per_second_per_unit,
-        inference_units=inference_units,
-    )
-    # As many invocations at once as these units can use, for the overhead is to be that of the waits.
-    concurrency = max(2, math.ceil(world.images_per_second_per_unit * inference_units * world.image_seconds / 10) + 1)
-    batch = Simulation([Arrival(0, math.ceil(images_per_day / runs))], world, max_concurrency=concurrency)
+    variables: dict[str, Any] = {"images_per_second_per_unit": images_per_second_per_unit}
+    if inference_units:
+        variables |= {"min_inference_units": inference_units, "max_inference_units": inference_units}
+    world = World(start_seconds=start_minutes * 60, images_per_second_per_unit=images_per_second_per_unit)
+    batch = Simulation([Arrival(0, math.ceil(images_per_day / runs))], world, **variables)
     simulated = batch.run_until_empty(_HOUR_SECONDS)
+    inference_units = max(run.inference_units for run in simulated)
+    analyzing_hours = unit_hours_analyzing / inference_units
     if overhead_minutes is None:
         on_seconds = sum(run.running_seconds + run.stopping_seconds for run in simulated)
         overhead_minutes = max(0.0, on_seconds / 60 - analyzing_hours / runs * 60)

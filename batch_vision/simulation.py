@@ -57,6 +57,10 @@ def terraform_defaults() -> dict[str, Any]:
     return found
 
 
+def _default(name: str) -> float:
+    return float(terraform_defaults()[name])
+
+
 def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the workflow's placeholders as Terraform does; a computed bound is endless, all else its own name."""
 
@@ -87,27 +91,31 @@ class World:
     start_seconds, stop_seconds
         Of the service. AWS says that a start takes 10 to 30 minutes, and nothing about a stop.
     images_per_second_per_unit
-        Throughput of one inference unit; it depends on the model.
+        Throughput of one inference unit; it depends on the model. As the module supposes it, unless it is given.
     throughput_used
         The share of the allowed throughput that the analyzing function really uses (`make bench` measures it).
     image_seconds
-        From when Lambda takes an image's message until the image has its place, unthrottled.
+        From when Lambda takes an image's message until the image has its place, unthrottled. As the module supposes it,
+        unless it is given.
     trigger_seconds
         How long the mapping is Enabling or Disabling.
     task_seconds
         A task of the workflow, on average.
     inference_units
         To start with, instead of what the workflow chooses; None leaves it to that.
+    most_invocations
+        Of the analyzing function at the same time, where the service has fewer than the workflow asks for.
     """
 
     start_seconds: float = 900.0
     stop_seconds: float = 60.0
-    images_per_second_per_unit: float = 5.0
+    images_per_second_per_unit: float = field(default_factory=lambda: _default("images_per_second_per_unit"))
     throughput_used: float = 1.0
-    image_seconds: float = 0.5
+    image_seconds: float = field(default_factory=lambda: _default("image_latency_seconds"))
     trigger_seconds: float = 5.0
     task_seconds: float = 0.3
     inference_units: int | None = None
+    most_invocations: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +323,12 @@ class Simulation:
         """Give how fast images are analyzed while the model runs and the mapping is enabled."""
         world = self._world
         allowed = self._model.units * world.images_per_second_per_unit * world.throughput_used
-        return min(allowed, self._concurrency * float(self._variables["batch_size"]) / world.image_seconds)
+        invocations = min(self._concurrency, world.most_invocations or self._concurrency)
+        return min(
+            allowed,
+            float(self._variables["account_images_per_second"]),
+            invocations * float(self._variables["batch_size"]) / world.image_seconds,
+        )
 
     def _analyze_until(self, end: float) -> None:
         begin = self._clock.now

@@ -94,9 +94,10 @@ def _measured(running: environment.Environment, images: int, arguments: dict[str
         image_seconds=0.6,
         trigger_seconds=0.0,
         task_seconds=sum(tasks) / len(tasks),
+        most_invocations=1,
     )
     variables = {name: value for name, value in arguments.items() if name in terraform_defaults()}
-    simulated = one_batch(images, world, **variables | {"max_concurrency": 1})
+    simulated = one_batch(images, world, **variables)
     # What this machine could not do is no waste of the workflow's: the ideal has the throughput that there was.
     rate = world.images_per_second_per_unit * world.throughput_used
     ideal = ideal_seconds(images, replace(world, images_per_second_per_unit=rate))

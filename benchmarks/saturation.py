@@ -17,6 +17,8 @@ from botocore.config import Config
 from batch_vision.simulation import function_environment, terraform_defaults
 from benchmarks.poller import Poller
 from benchmarks.report import Result
+from lambdas.shared.capacity import concurrency_for
+from lambdas.shared.settings import Settings as FunctionSettings
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
 from local.emulator.labelled import learn_folder
 from local.emulator.objects import S3ObjectReader
@@ -31,11 +33,6 @@ LATENCY_MS = 400.0
 SECONDS = 45  # of work, for each number of units
 _WARM_SECONDS = 4.0  # the first second's tokens, and the function's first calls
 _SAMPLES = REPOSITORY / "local" / "samples"
-
-
-def concurrency_for(units: int) -> int:
-    """Give the concurrency for a number of units: the module's default is for one, and each more needs one more."""
-    return max(int(terraform_defaults()["max_concurrency"]), units)
 
 
 def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[str, Any]:
@@ -54,7 +51,9 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     timeout_seconds = int(defaults["analyze_timeout_seconds"])
     visibility = {"VisibilityTimeout": str(6 * timeout_seconds)}
     queue_url = sqs.create_queue(QueueName=f"images-{units}", Attributes=visibility)["QueueUrl"]
-    concurrency, batch_size = concurrency_for(units), int(defaults["batch_size"])
+    # As the workflow sets it for that many units.
+    concurrency = concurrency_for(units, FunctionSettings.from_environment(_environment(source, final, units)))
+    batch_size = int(defaults["batch_size"])
     images = int(units * IMAGES_PER_SECOND_PER_UNIT * (seconds + _WARM_SECONDS)) + concurrency * batch_size
     content = (_SAMPLES / "pile" / "part-01.jpg").read_bytes()
     entries = [_entry(s3, source, f"{number:05d}.jpg", content) for number in range(images)]
@@ -69,7 +68,7 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     emulator = Emulator(learn_folder(_SAMPLES / "labelled"), S3ObjectReader.at(localstack_url), settings=settings)
     with EmulatorServer(emulator) as model:
         _start(model.url, units, credentials)
-        environment = _environment(source, final, localstack_url, model.url, units, concurrency)
+        environment = _environment(source, final, units) | _endpoints(localstack_url, model.url)
         poller = Poller(
             sqs,
             queue_url,
@@ -114,19 +113,20 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     }
 
 
-def _environment(
-    source: str, final: str, localstack_url: str, emulator_url: str, units: int, concurrency: int
-) -> dict[str, str]:
+def _environment(source: str, final: str, units: int) -> dict[str, str]:
     model = json.dumps({"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN})
-    # What the user would set: the throughput of the model. Without such variables, these change nothing.
+    # What the user would set: the throughput of the model.
     told = {
         "IMAGES_PER_SECOND_PER_UNIT": str(IMAGES_PER_SECOND_PER_UNIT),
         "MIN_INFERENCE_UNITS": str(units),
         "MAX_INFERENCE_UNITS": str(units),
-        "MAX_CONCURRENCY": str(concurrency),
     }
     names = {"SOURCE_BUCKET_NAME": source, "FINAL_BUCKET_NAME": final, "BACKEND_SETTINGS": model}
-    return function_environment(terraform_defaults(), **(told | names)) | {
+    return function_environment(terraform_defaults(), **(told | names))
+
+
+def _endpoints(localstack_url: str, emulator_url: str) -> dict[str, str]:
+    return {
         "AWS_ENDPOINT_URL": localstack_url,
         "AWS_ENDPOINT_URL_REKOGNITION": emulator_url,
         "AWS_DEFAULT_REGION": "us-east-1",
