@@ -240,6 +240,8 @@ def _print_run(run: Run) -> None:
     if run.summary:
         counts = f"  {run.summary['images_processed']} processed, {run.summary['images_rejected']} rejected"
     said = f"  {run.error['type']}" if run.error else ""
+    if run.held:
+        said = f"  {run.held.partition('.')[0]}"
     outcome = run.outcome.replace("_", " ")
     click.echo(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
 
@@ -379,7 +381,7 @@ def _print_ended(stack: Stack, ended: Run) -> None:
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
         bad(f"run {ended.id} {ended.outcome.replace('_', ' ')}{said}", remedy)
     elif ended.is_good:
-        good(_ENDED[ended.outcome])
+        good(ended.held or _ENDED[ended.outcome])
     else:
         bad(f"run {ended.id} was aborted", "See that everything is off: batch-vision status")
 

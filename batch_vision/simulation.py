@@ -1,7 +1,7 @@
 """A run in virtual time: the deployed workflow, walked against a model, a queue and a bucket that are numbers.
 
 What is real: ``state_machine.asl.json`` (`batch_vision.asl` walks it), the defaults of ``variables.tf``, and the
-functions that decide (`ensure_running`, `ensure_stopped`, `assess`). What is a model:
+functions that decide (`held_because`, `ensure_running`, `ensure_stopped`, `assess`). What is a model:
 
 - Images are a fluid. They are analyzed at inference units x throughput of a unit x the share of it that is really
   used, but no faster than the concurrent invocations can, and only while the mapping is enabled and the model runs.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision import prices
 from batch_vision.asl import Execution, WorkflowFailed
 from lambdas.backends.base import Backend, Detection, ModelState, ModelStatus
-from lambdas.check_backlog.backlog import Drain, Objects, assess
+from lambdas.check_backlog.backlog import Drain, Objects, assess, held_because
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
 from lambdas.shared.times import from_text
@@ -254,6 +254,7 @@ class Simulation:
         self._trigger, self._trigger_changed_at = "Disabled", -math.inf
         self._concurrency = int(self._variables["max_concurrency"])
         self._arrived = 0
+        self._uploads: deque[tuple[int, float]] = deque()  # how many had arrived with it, and when
         self._done = 0.0
         self._finished_at = -math.inf
         self._invocation_seconds = 0.0
@@ -276,6 +277,7 @@ class Simulation:
             arrival = self._arrivals.pop(0)
             self._analyze_until(max(self._clock.now, arrival.at_seconds))
             self._arrived += arrival.images
+            self._uploads.append((self._arrived, arrival.at_seconds))
         self._analyze_until(end)
 
     def run(self) -> SimulatedRun:
@@ -356,7 +358,8 @@ class Simulation:
     def _context(self) -> dict[str, Any]:
         now = self._clock.moment().isoformat().replace("+00:00", "Z")
         return {
-            "Execution": {"Id": "execution", "Name": "run", "StartTime": now},
+            # As the schedule starts one.
+            "Execution": {"Id": "execution", "Name": "run", "StartTime": now, "Input": {"source": "aws.events"}},
             "StateMachine": {"Id": "state-machine"},
             "State": {"EnteredTime": now},
         }
@@ -400,8 +403,9 @@ class Simulation:
             )
         finished_at = _BEGIN + timedelta(seconds=max(0.0, self._finished_at))
         moved = previous is not None and finished_at > from_text(previous["checked_at"])
-        return assess(
-            Objects(counted, counted),
+        objects = Objects(counted, counted, counted < _LIST_LIMIT, self._oldest_at())
+        answer = assess(
+            objects,
             event["messages"],
             previous,
             self._clock.moment(),
@@ -409,6 +413,15 @@ class Simulation:
             is_requeued=event.get("is_requeued", False),
             drain=drain,
         )
+        if drain is None:
+            held = held_because(objects, self._settings, self._clock.moment())
+            answer |= {"held": held} | ({"images": 0} if held else {})
+        return answer
+
+    def _oldest_at(self) -> datetime | None:
+        while self._uploads and self._uploads[0][0] <= self._done + 1e-6:
+            self._uploads.popleft()
+        return _BEGIN + timedelta(seconds=self._uploads[0][1]) if self._uploads else None
 
     def _start_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
         return ensure_running(

@@ -83,15 +83,17 @@ def _events() -> dict[str, dict[str, Any]]:
         "check_backlog": {
             "messages": {"visible": 1, "in_flight": 0, "delayed": 0},
             "dead_letter_queue_url": "http://127.0.0.1/dead",
+            "execution_input": {},
         },
         "requeue_images": {"queue_url": "http://127.0.0.1/queue", "requeued_before": 0},
-        "start_model": model | {"backlog_images": 1, "previous": None},
+        "start_model": model | {"backlog_images": 1, "previous": None, "poll_seconds": 30},
         "stop_model": model | {"requested_at": at},
         "summarize_run": {
             "run": {"id": "run", "execution_arn": "arn", "started_at": at},
             "backlog": {"images": 1},
             "started": {"at": at},
             "processed": None,
+            "stopping": {"at": at},
             "stop": {"stopped_at": at},
             "error": None,
         },
@@ -189,7 +191,7 @@ def run(quick: bool = False) -> Result:
     size = package.stat().st_size
     result.target("zip of at most 3 MB", f"{size:,} bytes", is_met=size <= _ZIP_LIMIT_BYTES)
     result.notes.append(
-        f"Median of {_REPEATS}, alternated; the CPU time is that of the whole process, which a busy machine changes less."
+        f"Median of {_REPEATS}, alternated; CPU time is that of the whole process, which a busy machine changes less."
         " The first call of analyze_images is S3's test event: it makes every client"
         " and calls none; the others call a server on this machine once or twice, which boto3 alone does not."
         " guard_model waits for what it stops, and is left out."

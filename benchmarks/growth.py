@@ -31,6 +31,7 @@ _MOTO_SIZE = 1_000
 _OF_THE_RUN = 10  # catalog objects that the run itself has written
 _MOST_LEFT_PAGES = 100  # that summarize counts, after a run that left images
 _REPEATS = 5
+_UPLOADED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _LEFT = "summarize, all left"
 _LINE = {"key": "a", "version_id": "1", "status": "processed", "error_type": None, "attempts": 1, "duration_ms": 500}
 
@@ -54,8 +55,10 @@ class LexicalS3:
         page = keys[begin : begin + min(MaxKeys, 1000)]
         page = [key for key in page if key.startswith(Prefix)]
         end = begin + len(page)
-        answer: dict[str, Any] = {"KeyCount": len(page), "Contents": [{"Key": key, "Size": 1} for key in page]}
-        if page and end < len(keys) and keys[end].startswith(Prefix):
+        contents = [{"Key": key, "Size": 1, "LastModified": _UPLOADED_AT} for key in page]
+        is_cut = bool(page) and end < len(keys) and keys[end].startswith(Prefix)
+        answer: dict[str, Any] = {"KeyCount": len(page), "Contents": contents, "IsTruncated": is_cut}
+        if is_cut:
             answer["NextContinuationToken"] = page[-1]
         return answer
 
@@ -100,7 +103,11 @@ def _calls(now: datetime, *, are_in_queue: bool) -> dict[str, Callable[[], Any]]
     ago = to_text(now - timedelta(seconds=60))
     previous = {"started_at": ago, "progressed_at": ago, "checked_at": ago, "idle_checks": 0}
     previous |= {"images": 1, "short_waits": 0}
-    check = {"messages": messages, "dead_letter_queue_url": "dead"}
+    check = {
+        "messages": messages,
+        "dead_letter_queue_url": "dead",
+        "execution_input": {"source": "aws.events"},  # what the schedule gives
+    }
     variables = terraform_defaults()
     drain = check | {
         "previous": previous,

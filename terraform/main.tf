@@ -243,6 +243,8 @@ locals {
     BACKEND                    = var.backend
     BACKEND_SETTINGS           = jsonencode(local.backend.settings)
     MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    START_BACKLOG_IMAGES       = tostring(var.start_backlog_images)
+    START_MAX_AGE_SECONDS      = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
     MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
     MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
     TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)
