@@ -28,6 +28,7 @@ from lambdas.backends.base import Backend, Detection, ModelState, ModelStatus
 from lambdas.check_backlog.backlog import Drain, Objects, assess, held_because
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
+from lambdas.shared.throughput import learned, measurement
 from lambdas.shared.times import from_text
 from lambdas.start_model.model import ensure_running
 from lambdas.stop_model.model import ensure_stopped
@@ -255,7 +256,8 @@ class Simulation:
         self._concurrency = int(self._variables["max_concurrency"])
         self._arrived = 0
         self._uploads: deque[tuple[int, float]] = deque()  # how many had arrived with it, and when
-        self._done = 0.0
+        self._done = self._done_before = 0.0
+        self._measurements: list[dict[str, Any]] = []
         self._finished_at = -math.inf
         self._invocation_seconds = 0.0
         self._invocations: Counter[str] = Counter()
@@ -284,6 +286,7 @@ class Simulation:
         """Let one execution start now, and run to its end."""
         self.advance(0)
         began, done_before = self._clock.now, self._done
+        self._done_before = done_before
         invocation_seconds, self._invocations = self._invocation_seconds, Counter()
         self._model.is_on = False
         execution = Execution(self._workflow, self._perform, self.advance, self._context)
@@ -432,6 +435,7 @@ class Simulation:
             event["timeout_seconds"],
             self._clock.moment(),
             event["poll_seconds"],
+            learned(self._measurements, self._settings),
         )
 
     def _stop_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -445,6 +449,16 @@ class Simulation:
     def _summarize_run(self, event: Mapping[str, Any]) -> dict[str, Any]:
         error = event["error"]
         told = error and {"type": error["Error"], "message": error["Cause"]}
+        images = round(self._done - self._done_before)
+        summary = {
+            "run_id": "run",
+            "images_processed": images,
+            "inference_units": self._model.units,
+            "images_per_second_per_unit": self.images_per_second() / self._model.units if images else None,
+            "throttles": images,  # all that arrives is taken at once: there is always enough to do
+        }
+        if not error and (found := measurement(summary, self._settings)):
+            self._measurements = [*self._measurements, found][-5:]
         return {"summary": {"outcome": "failed" if error else "succeeded", "error": told}}
 
 

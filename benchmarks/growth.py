@@ -34,6 +34,7 @@ _REPEATS = 5
 _UPLOADED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _LEFT = "summarize, all left"
 _LINE = {"key": "a", "version_id": "1", "status": "processed", "error_type": None, "attempts": 1, "duration_ms": 500}
+_LINE |= {"finished_at": "2026-01-01T00:00:00.000Z"}
 
 
 class LexicalS3:

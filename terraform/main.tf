@@ -198,10 +198,19 @@ locals {
       }
     }
 
-    start_model = {
+    start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
-    }
+      ReadThroughput = {
+        actions   = ["s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
+      }
+      # Before the first run that shows anything there is none.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+    })
 
     stop_model = {
       DescribeModel    = local.backend.describe
@@ -232,6 +241,10 @@ locals {
       WriteSummary = {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/runs/*"]
+      }
+      LearnThroughput = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
       }
     })
   }

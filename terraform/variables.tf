@@ -255,7 +255,7 @@ variable "target_drain_seconds" {
 }
 
 variable "images_per_second_per_unit" {
-  description = "What one inference unit of the model can do. It depends on the model: measure yours. The number of units, the concurrency and the pace of the analyzing function follow from it"
+  description = "What one inference unit of the model can do. It depends on the model: measure yours. The number of units, the concurrency and the pace of the analyzing function follow from it. The number of units goes by what the last five runs of some size showed instead, where there are any, within a quarter and four times of this"
   type        = number
   default     = 5
   nullable    = false

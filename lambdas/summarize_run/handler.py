@@ -12,6 +12,7 @@ from lambdas.shared import clients
 from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import settings
+from lambdas.shared.throughput import learn
 from lambdas.shared.times import from_text, utc_now
 from lambdas.summarize_run.summary import count_left, read_catalog, summarize
 
@@ -46,6 +47,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         Body=json.dumps(summary, indent=2).encode(),
         ContentType="application/json",
     )
+    learn(s3, settings(), summary)
     _count(summary)
     logger.info("run", extra=summary)
     if summary["outcome"] == "succeeded":

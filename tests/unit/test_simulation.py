@@ -52,6 +52,18 @@ def test_a_run_takes_the_ideal_and_a_bounded_overhead(images: int) -> None:
     assert run.transitions == sum(run.entered.values())
 
 
+def test_a_few_images_wait_for_more_or_for_their_time() -> None:
+    gate = {"start_backlog_images": 100, "start_max_age_seconds": 7000}
+    few = Simulation([Arrival(10, 5)], **gate).run_until_empty(3600)
+    assert [run.inference_units for run in few] == [0, 0, 1]
+    assert few[2].started_at_seconds == 7200
+    assert [run.outcome for run in few] == ["succeeded"] * 3
+    more = Simulation([Arrival(10, 50), Arrival(4000, 50)], **gate).run_until_empty(3600)
+    assert [run.images for run in more] == [0, 0, 100]
+    enough = Simulation([Arrival(0, 100)], **gate).run_until_empty(3600)
+    assert [run.images for run in enough] == [100]
+
+
 def test_the_waits_are_those_of_the_variables() -> None:
     """A start that is seen late by a whole wait, of a third of the poll interval, costs that wait."""
     late = World(start_seconds=905)  # looks come at 900 and some tenths, and 100 s later

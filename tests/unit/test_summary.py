@@ -59,6 +59,7 @@ def line(key: str, status: str = "processed", **other: Any) -> dict[str, Any]:
         "attempts": 1,
         "throttles": 0,
         "duration_ms": 100,
+        "finished_at": "2026-11-20T08:16:00.000Z",
     } | other
 
 
