@@ -455,7 +455,7 @@ class Simulation:
             "images_processed": images,
             "inference_units": self._model.units,
             "images_per_second_per_unit": self.images_per_second() / self._model.units if images else None,
-            "throttles": images,  # all that arrives is taken at once: there is always enough to do
+            "throttles": images,  # the rate above is what the model can do, and not what there was to do
         }
         if not error and (found := measurement(summary, self._settings)):
             self._measurements = [*self._measurements, found][-5:]

@@ -50,7 +50,7 @@ def measurement(summary: Mapping[str, Any], settings: Settings) -> dict[str, Any
 def learned(runs: Sequence[Mapping[str, Any]], settings: Settings) -> float:
     """Give the images a second that one inference unit is expected to do: as configured, or as the last runs show."""
     configured = settings.images_per_second_per_unit
-    of_this_model = [run["images_per_second_per_unit"] for run in runs if run["model"] == _model(settings)]
+    of_this_model = [float(run["images_per_second_per_unit"]) for run in runs if run["model"] == _model(settings)]
     if not of_this_model:
         return configured
     return min(configured * _RANGE, max(configured / _RANGE, median(of_this_model)))
@@ -70,10 +70,13 @@ def learn(s3: S3Client, settings: Settings, summary: Mapping[str, Any]) -> None:
     if not (found := measurement(summary, settings)):
         return
     try:
-        runs = [run for run in _read(s3, settings) if run["run_id"] != found["run_id"]]
+        try:
+            runs = [run for run in _read(s3, settings) if run["run_id"] != found["run_id"]]
+        except (KeyError, TypeError, ValueError):
+            runs = []  # not as we write it: it is begun anew
         body = json.dumps([*runs, found][-_KEPT_RUNS:], indent=1).encode()
         s3.put_object(Bucket=settings.final_bucket_name, Key=KEY, Body=body, ContentType="application/json")
-    except (BotoCoreError, ClientError, KeyError, TypeError, ValueError):
+    except (BotoCoreError, ClientError):
         logger.exception("the throughput of the run was not kept")
 
 
