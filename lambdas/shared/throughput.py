@@ -50,7 +50,7 @@ def measurement(summary: Mapping[str, Any], settings: Settings) -> dict[str, Any
 def learned(runs: Sequence[Mapping[str, Any]], settings: Settings) -> float:
     """Give the images a second that one inference unit is expected to do: as configured, or as the last runs show."""
     configured = settings.images_per_second_per_unit
-    of_this_model = [float(run["images_per_second_per_unit"]) for run in runs if run["model"] == _model(settings)]
+    of_this_model = [float(run["images_per_second_per_unit"]) for run in runs if run.get("model") == _model(settings)]
     if not of_this_model:
         return configured
     return min(configured * _RANGE, max(configured / _RANGE, median(of_this_model)))
@@ -60,7 +60,7 @@ def read_learned(s3: S3Client, settings: Settings) -> float:
     """Read what the last runs show; whatever is wrong with that, what was configured will do."""
     try:
         return learned(_read(s3, settings), settings)
-    except (BotoCoreError, ClientError, KeyError, TypeError, ValueError):
+    except (BotoCoreError, ClientError, AttributeError, KeyError, TypeError, ValueError):
         logger.warning("the throughput of the last runs cannot be read", exc_info=True)
         return settings.images_per_second_per_unit
 
