@@ -18,6 +18,7 @@ from urllib.parse import quote_plus
 from batch_vision.simulation import (
     S3_WRITES_PER_BATCH,
     S3_WRITES_PER_IMAGE,
+    SAMPLE_IMAGE_SECONDS,
     SQS_REQUESTS_PER_BATCH,
     SQS_REQUESTS_PER_IMAGE,
     Arrival,
@@ -184,6 +185,6 @@ def run(quick: bool = False) -> Result:
         f" {SQS_REQUESTS_PER_IMAGE} message for an image, and Rekognition reads the image from S3: with both, "
         f"{ours + SQS_REQUESTS_PER_IMAGE + 1:g}.",
         "Lambda time is that of simulated invocations, which wait for the model's throughput; the sample's is"
-        f" {world.image_seconds:g} s an image. Prices: batch_vision/prices.py.",
+        f" {SAMPLE_IMAGE_SECONDS:g} s an image. Prices: batch_vision/prices.py.",
     ]
     return result

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from batch_vision.display import Display
 from batch_vision.simulation import (
+    SAMPLE_IMAGE_SECONDS,
     Arrival,
+    SimulatedRun,
     Simulation,
     World,
     bill,
@@ -178,11 +180,11 @@ def simulated(quick: bool = False) -> Result:
         day = Simulation([Arrival(0, images)], world)
         runs = day.run_until_empty(3600)
         on = sum(run.model_on_seconds for run in runs)
-        ideal = ideal_seconds(images, world) + (len(runs) - 1) * (world.start_seconds + world.stop_seconds)
+        ideal = _ideal(runs, world)
         sample = public_sample(images, world)
         slower = Simulation([Arrival(0, images)], replace(world, throughput_used=used)).run_until_empty(3600)
         slower_on = sum(run.model_on_seconds for run in slower)
-        slower_ideal = ideal + (len(slower) - len(runs)) * (world.start_seconds + world.stop_seconds)
+        slower_ideal = _ideal(slower, world)
         used_ratios.append((images, slower_on / slower_ideal))
         running = sum(run.running_seconds for run in runs)
         overs.append((on - ideal, len(runs), images, on / ideal))
@@ -192,6 +194,7 @@ def simulated(quick: bool = False) -> Result:
             {
                 "images": images,
                 "runs": len(runs),
+                "units": world_units(runs),
                 "model on / ideal": on / ideal,
                 "seconds over, a run": (on - ideal) / len(runs),
                 "model on / ideal, saturation as measured": slower_on / slower_ideal,
@@ -202,7 +205,7 @@ def simulated(quick: bool = False) -> Result:
                 "events, largest run": max(run.history_events for run in runs),
             }
         )
-    result = Result("Model-on time over the ideal, simulated with the module's defaults, one unit", rows)
+    result = Result("Model-on time over the ideal, simulated with the module's defaults", rows)
     # A start that ends just after a look is the worst, so every second of a poll interval is tried.
     worlds = [replace(world, start_seconds=world.start_seconds + second) for second in range(0, 31, 10 if quick else 1)]
     sizes = (1, 77) if quick else (1, 77, 500, 1111)
@@ -225,9 +228,15 @@ def simulated(quick: bool = False) -> Result:
     result.notes.append(
         f"A start of {world.start_seconds:g} s, a stop of {world.stop_seconds:g} s,"
         f" {world.images_per_second_per_unit:g} images a second for a unit; the sample analyzes one image at a time,"
-        f" {world.image_seconds:g} s each. A batch that outlasts drain_timeout_seconds takes several runs."
+        f" {SAMPLE_IMAGE_SECONDS:g} s each. A batch that outlasts drain_timeout_seconds takes several runs. The"
+        " ideal has the units that the run chose; the sample has one."
     )
     return result
+
+
+def _ideal(runs: list[SimulatedRun], world: World) -> float:
+    """Add up the ideal of some runs, each with the images and the units that it had."""
+    return sum(ideal_seconds(run.images, world, run.inference_units) for run in runs)
 
 
 def saturated_share() -> float:
