@@ -28,7 +28,7 @@ from lambdas.backends.base import Backend, Detection, ModelState, ModelStatus
 from lambdas.check_backlog.backlog import Drain, Objects, assess, held_because
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
-from lambdas.shared.throughput import learned, measurement
+from lambdas.shared.throughput import KEPT_RUNS, learned, measurement
 from lambdas.shared.times import from_text
 from lambdas.start_model.model import ensure_running
 from lambdas.stop_model.model import ensure_stopped
@@ -458,7 +458,7 @@ class Simulation:
             "throttles": images,  # the rate above is what the model can do, and not what there was to do
         }
         if not error and (found := measurement(summary, self._settings)):
-            self._measurements = [*self._measurements, found][-5:]
+            self._measurements = [*self._measurements, found][-KEPT_RUNS:]
         return {"summary": {"outcome": "failed" if error else "succeeded", "error": told}}
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import backend_of_run, check_unchanged
 from lambdas.shared import clients
+from lambdas.shared.last_runs import read_learned
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
-from lambdas.shared.throughput import read_learned
 from lambdas.shared.times import utc_now
 from lambdas.start_model.model import ensure_running
 

@@ -9,10 +9,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared import clients
+from lambdas.shared.last_runs import learn
 from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import settings
-from lambdas.shared.throughput import learn
 from lambdas.shared.times import from_text, utc_now
 from lambdas.summarize_run.summary import count_left, read_catalog, summarize
 

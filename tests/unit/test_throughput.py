@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from lambdas.shared.last_runs import KEY, learn, read_learned
 from lambdas.shared.settings import Settings
-from lambdas.shared.throughput import KEY, learn, learned, measurement, read_learned
+from lambdas.shared.throughput import learned, measurement
 
 SUMMARY = {
     "run_id": "r1",
