@@ -10,6 +10,8 @@ OUT ?= build/results
 BACKEND ?= rekognition_custom_labels
 LOCALSTACK ?= host
 PYTEST_ARGS ?=
+ONLY ?=
+DOCS ?=
 # End-to-end tests mostly wait, so there may be more of them at once than cores.
 TEST_PROCESSES ?= 3
 LOCAL_NAME ?= local
@@ -60,6 +62,10 @@ redrive: $(DEV) ## put the dead letters of a stack back on its queue [STACK=name
 .PHONY: package
 package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions
 	@$(PYTHON) -m lambdas.package
+
+.PHONY: bench
+bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
 check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform fmt, validate and test, policy scan

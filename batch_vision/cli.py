@@ -30,6 +30,7 @@ from batch_vision.reach import explain
 from batch_vision.rejected import SKIPPED, retry_rejected
 from batch_vision.report import make_report, summaries_between
 from batch_vision.results import Filter, confidence_of, download, read_time, select, span_of_run, summary_of_run
+from batch_vision.simulation import terraform_defaults
 from batch_vision.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.stop import stop as stop_all
 from batch_vision.uploads import Upload
@@ -239,6 +240,8 @@ def _print_run(run: Run) -> None:
     if run.summary:
         counts = f"  {run.summary['images_processed']} processed, {run.summary['images_rejected']} rejected"
     said = f"  {run.error['type']}" if run.error else ""
+    if run.held:
+        said = f"  {run.held.partition('.')[0]}"
     outcome = run.outcome.replace("_", " ")
     click.echo(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
 
@@ -378,7 +381,7 @@ def _print_ended(stack: Stack, ended: Run) -> None:
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
         bad(f"run {ended.id} {ended.outcome.replace('_', ' ')}{said}", remedy)
     elif ended.is_good:
-        good(_ENDED[ended.outcome])
+        good(ended.held or _ENDED[ended.outcome])
     else:
         bad(f"run {ended.id} was aborted", "See that everything is off: batch-vision status")
 
@@ -639,18 +642,17 @@ def _pause(stack: Stack) -> str:
 @click.option(
     "--images-per-second",
     type=click.FloatRange(0, min_open=True),
-    default=5.0,
-    show_default=True,
+    default=lambda: float(terraform_defaults()["images_per_second_per_unit"]),
+    show_default="that of the variable images_per_second_per_unit",
     help="Throughput of one inference unit; it depends on the model: measure yours.",
 )
-@click.option("--inference-units", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--inference-units", type=click.IntRange(1), show_default="what a run chooses for its images")
 @click.option("--start-minutes", type=click.FloatRange(0), default=15.0, show_default=True, help="AWS says 10 to 30.")
 @click.option(
     "--overhead-minutes",
     type=click.FloatRange(0),
-    default=2.0,
-    show_default=True,
-    help="From the last image of a run to the confirmed stop.",
+    show_default="that of a simulated run",
+    help="How long the model runs besides analyzing, and stops, in each run.",
 )
 @json_option
 def cost(
@@ -667,6 +669,9 @@ def cost(
     \b
     unit-hours = images / throughput + runs x (start + overhead) x units
     dollars    = unit-hours x $4.00
+
+    A run of the deployed workflow is simulated, with the module's default waits, for its overhead, its state
+    transitions, its requests and its Lambda time.
 
     AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026.
     """
@@ -687,10 +692,11 @@ def cost(
             {
                 "runs a day": f"{found.runs_per_day:g}",
                 "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
+                "overhead": f"{found.overhead_minutes:.1f} minutes a run, and a start's {given['start_minutes']:g}",
                 "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
                 "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
                 "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
-                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3 and Step Functions",
+                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3, Step Functions, Lambda and SQS",
             }
         )
         if totals[1] > found.always_on_dollars:

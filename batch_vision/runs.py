@@ -61,6 +61,8 @@ class Run:
         ``type`` and ``message`` of what it failed with.
     summary
         What it wrote to ``runs/<id>.json``; None when it wrote nothing.
+    held
+        Why images that waited were no reason to start the model yet.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Run:
     ended_at: datetime | None
     error: dict[str, str] | None
     summary: dict[str, Any] | None
+    held: str | None = None
 
     @property
     def is_good(self) -> bool:
@@ -100,6 +103,7 @@ class Run:
             "duration_seconds": round(self.duration.total_seconds(), 1),
             "error": self.error,
             "summary": self.summary,
+            "held": self.held,
         }
 
 
@@ -122,6 +126,7 @@ def describe(stack: Stack, execution_arn: str) -> Run:
         ended_at=described.get("stopDate"),
         error=error,
         summary=summary,
+        held=_held(output),
     )
 
 
@@ -198,6 +203,11 @@ def _outcome(status: str, output: Any) -> str:
         return "succeeded"
     # The three ways to succeed: summed up, without work (the model was looked after all the same), and not at all.
     return "nothing_to_do" if isinstance(output, dict) and output.get("stop") else "another_run"
+
+
+def _held(output: Any) -> str | None:
+    backlog = output.get("backlog") if isinstance(output, dict) else None
+    return backlog.get("held") if backlog else None
 
 
 def _read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:

@@ -198,10 +198,19 @@ locals {
       }
     }
 
-    start_model = {
+    start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
-    }
+      ReadThroughput = {
+        actions   = ["s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
+      }
+      # Before the first run that shows anything there is none.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+    })
 
     stop_model = {
       DescribeModel    = local.backend.describe
@@ -233,6 +242,10 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/runs/*"]
       }
+      LearnThroughput = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
+      }
     })
   }
 
@@ -243,6 +256,8 @@ locals {
     BACKEND                    = var.backend
     BACKEND_SETTINGS           = jsonencode(local.backend.settings)
     MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    START_BACKLOG_IMAGES       = tostring(var.start_backlog_images)
+    START_MAX_AGE_SECONDS      = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
     MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
     MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
     TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)

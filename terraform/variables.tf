@@ -255,7 +255,7 @@ variable "target_drain_seconds" {
 }
 
 variable "images_per_second_per_unit" {
-  description = "What one inference unit of the model can do. It depends on the model: measure yours. The number of units, the concurrency and the pace of the analyzing function follow from it"
+  description = "What one inference unit of the model can do. It depends on the model: measure yours. The number of units, the concurrency and the pace of the analyzing function follow from it. The number of units goes by what the last five runs of some size showed instead, where there are any, within a quarter and four times of this"
   type        = number
   default     = 5
   nullable    = false
@@ -349,6 +349,41 @@ variable "schedule_period_seconds" {
   validation {
     condition     = var.schedule_period_seconds == null ? true : var.schedule_period_seconds >= 60 && floor(var.schedule_period_seconds) == var.schedule_period_seconds
     error_message = "schedule_period_seconds is ${coalesce(var.schedule_period_seconds, 0)}. Use a whole number of at least 60, or leave it out."
+  }
+}
+
+variable "start_backlog_images" {
+  description = "A scheduled run starts the model only for so many images, or when the oldest has waited for start_max_age_seconds. A run that is started by hand starts it for any"
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    # One page of a listing: it is known exactly, in one request, whether so many wait.
+    condition     = var.start_backlog_images >= 1 && var.start_backlog_images <= 1000 && floor(var.start_backlog_images) == var.start_backlog_images
+    error_message = "start_backlog_images is ${var.start_backlog_images}. Use a whole number from 1 to 1000, which is as far as a run counts before it starts."
+  }
+}
+
+variable "start_max_age_seconds" {
+  description = "How long an image may wait for others, in seconds, where start_backlog_images is more than 1; the next tick of the schedule after that starts the model. Null where a single image is enough"
+  type        = number
+  default     = null
+
+  validation {
+    # The alarm for a message that waits too long is not to sound for one that was let wait.
+    condition     = var.start_max_age_seconds == null ? true : var.start_max_age_seconds >= 60 && var.start_max_age_seconds <= floor(var.message_retention_seconds * var.oldest_message_alarm_percent / 100) && floor(var.start_max_age_seconds) == var.start_max_age_seconds
+    error_message = "start_max_age_seconds is ${coalesce(var.start_max_age_seconds, 0)}. Use a whole number from 60 to ${floor(var.message_retention_seconds * var.oldest_message_alarm_percent / 100)}, which is oldest_message_alarm_percent of message_retention_seconds."
+  }
+
+  validation {
+    condition     = var.start_max_age_seconds != null || var.start_backlog_images <= 1
+    error_message = "start_max_age_seconds is not set, and start_backlog_images is ${var.start_backlog_images}: fewer images would wait for ever. Set start_max_age_seconds to how long an image may wait."
+  }
+
+  validation {
+    condition     = var.start_max_age_seconds == null || var.start_backlog_images != 1
+    error_message = "start_max_age_seconds is ${coalesce(var.start_max_age_seconds, 0)}, and start_backlog_images is 1, so that no image waits for others. Set start_backlog_images to more than 1, or leave start_max_age_seconds out."
   }
 }
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from lambdas.analyze_images.analysis import Outcome, analyze
 from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from lambdas.shared.events import SourceImage
@@ -63,13 +65,19 @@ class Batch:
         self._deadline = deadline
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._outcomes: list[Outcome] = []
+        self._work: dict[str, list[Future[None]]] = {}
 
-    def take(self, records: list[dict[str, Any]]) -> list[str]:
-        """Work on the images of all messages side by side; give the ids of those to be delivered again."""
+    def begin(self, records: list[dict[str, Any]]) -> None:
+        """Begin to work on the images of all messages side by side."""
         self._pace.begin_batch(len(records), self._deadline)
-        work = {record["messageId"]: self._begin(record) for record in records}
-        wait(image for images in work.values() for image in images)
-        return [message_id for message_id, images in work.items() if any(image.exception() for image in images)]
+        self._work = {record["messageId"]: self._begin(record) for record in records}
+
+    def take(self, record: SQSRecord) -> None:
+        """Wait for the images of one message; raises when the message must be delivered again."""
+        images = self._work[record.message_id]
+        wait(images)
+        for image in images:
+            image.result()
 
     def _begin(self, record: dict[str, Any]) -> list[Future[None]]:
         message_id = record["messageId"]
@@ -129,8 +137,9 @@ class Batch:
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Take a batch of SQS messages and answer which of them are to be delivered again."""
     batch = Batch(time.monotonic() + context.get_remaining_time_in_millis() / 1000 * _RETRY_SHARE)
-    # Item by item, even where all fail: an error would hide which and why. (Not powertools' batch processor, which
-    # would be a quarter of the cold start.)
-    failed = batch.take(event["Records"])
-    batch.finish(context.aws_request_id, len(event["Records"]), len(failed))
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    batch.begin(event["Records"])
+    # Even a batch that fails as a whole is answered item by item: an error would hide which and why.
+    processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    answer = process_partial_response(event, batch.take, processor, context)
+    batch.finish(context.aws_request_id, len(event["Records"]), len(answer["batchItemFailures"]))
+    return answer

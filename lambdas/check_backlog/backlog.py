@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+    from lambdas.shared.settings import Settings
+
 # How far the clocks of two functions may differ, and how long a catalog object may take to be written.
 _CLOCK_MARGIN = timedelta(seconds=5)
 
@@ -59,10 +61,16 @@ class Objects:
     total, with_content
         All objects, and those that are not empty: a folder made in the console is an empty object, and alone it
         is no reason to start a model.
+    are_all
+        Whether there are no more than were counted.
+    oldest_at
+        When the oldest of those with content was uploaded.
     """
 
     total: int
     with_content: int
+    are_all: bool = True
+    oldest_at: datetime | None = None
 
 
 def count_objects(s3: S3Client, bucket: str, prefix: str) -> Objects:
@@ -71,9 +79,27 @@ def count_objects(s3: S3Client, bucket: str, prefix: str) -> Objects:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         contents = page.get("Contents", [])
         total += len(contents)
-        if with_content := sum(entry["Size"] > 0 for entry in contents):
-            return Objects(total, with_content)
+        if uploaded := [entry["LastModified"] for entry in contents if entry["Size"] > 0]:
+            return Objects(total, len(uploaded), not page.get("IsTruncated", False), min(uploaded))
     return Objects(total, 0)
+
+
+def held_because(objects: Objects, settings: Settings, now: datetime) -> str | None:
+    """Say why the images that wait do not pay for a start yet; None when they do, or when none waits.
+
+    More objects than one page of the listing has are enough, for ``start_backlog_images`` is no more than a page.
+    """
+    images, least, most_seconds = objects.with_content, settings.start_backlog_images, settings.start_max_age_seconds
+    if objects.oldest_at is None or not objects.are_all or images >= least:
+        return None
+    age_seconds = (now - objects.oldest_at).total_seconds()
+    if most_seconds is None or age_seconds >= most_seconds:
+        return None
+    return (
+        f"{images} images wait, fewer than start_backlog_images = {least}, and the oldest for {age_seconds:.0f}"
+        f" seconds, less than start_max_age_seconds = {most_seconds}. The model is not started for them yet;"
+        " a run that is started by hand does not wait."
+    )
 
 
 def count_dead_letters(sqs: SQSClient, queue_url: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import check_unchanged
-from lambdas.check_backlog.backlog import Drain, assess, count_dead_letters, count_objects, finished_since
+from lambdas.check_backlog.backlog import Drain, assess, count_dead_letters, count_objects, finished_since, held_because
 from lambdas.shared import clients
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued``, a `Drain`."""
+    """Take ``messages`` and ``dead_letter_queue_url``; in the drain also ``previous``, ``is_requeued``, a `Drain`.
+
+    The first check of a run that the schedule started (its ``execution_input`` is EventBridge's event) also answers as
+    ``held`` why the images do not pay for a start yet; ``images`` is then 0.
+    """
     s3, chosen, now = clients.s3(), settings(), utc_now()
     previous = event.get("previous")
     drain = None
@@ -42,5 +46,13 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         dead_letters=count_dead_letters(clients.sqs(), event["dead_letter_queue_url"]) if is_idle else 0,
         drain=drain,
     )
+    if drain is None:
+        held = held_because(objects, chosen, now) if _is_scheduled(event) else None
+        backlog |= {"held": held} | ({"images": 0} if held else {})
     logger.info("backlog", extra=backlog)
     return backlog
+
+
+def _is_scheduled(event: dict[str, Any]) -> bool:
+    given = event["execution_input"]
+    return isinstance(given, dict) and given.get("source") == "aws.events"

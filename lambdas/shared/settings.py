@@ -29,6 +29,9 @@ class Settings:
         The model service and what its backend needs to know, as strings.
     min_confidence_percent
         Predictions below it are left out; None uses the thresholds the model was trained with.
+    start_backlog_images, start_max_age_seconds
+        A scheduled run starts the model for so many images, or when the oldest has waited so long; None where a single
+        image is enough.
     min_inference_units, max_inference_units
         Bounds of the inference units to start.
     target_drain_seconds
@@ -57,6 +60,8 @@ class Settings:
     backend: str
     backend_settings: Mapping[str, str]
     min_confidence_percent: float | None
+    start_backlog_images: int
+    start_max_age_seconds: int | None
     min_inference_units: int
     max_inference_units: int
     target_drain_seconds: int
@@ -86,6 +91,8 @@ class Settings:
             backend=_text(environment, "BACKEND"),
             backend_settings=_string_map(environment, "BACKEND_SETTINGS"),
             min_confidence_percent=_optional_percent(environment, "MIN_CONFIDENCE_PERCENT"),
+            start_backlog_images=_positive(environment, "START_BACKLOG_IMAGES"),
+            start_max_age_seconds=_optional_positive(environment, "START_MAX_AGE_SECONDS"),
             min_inference_units=_positive(environment, "MIN_INFERENCE_UNITS"),
             max_inference_units=_positive(environment, "MAX_INFERENCE_UNITS"),
             target_drain_seconds=_positive(environment, "TARGET_DRAIN_SECONDS"),
@@ -96,11 +103,7 @@ class Settings:
             image_latency_seconds=_above_zero(environment, "IMAGE_LATENCY_SECONDS"),
             requeue_limit_images=_positive(environment, "REQUEUE_LIMIT_IMAGES"),
             inference_unit_hour_dollars=_dollars(environment, "INFERENCE_UNIT_HOUR_DOLLARS"),
-            schedule_period_seconds=(
-                _positive(environment, "SCHEDULE_PERIOD_SECONDS")
-                if environment.get("SCHEDULE_PERIOD_SECONDS")
-                else None
-            ),
+            schedule_period_seconds=_optional_positive(environment, "SCHEDULE_PERIOD_SECONDS"),
             success_topic_arn=environment.get("SUCCESS_TOPIC_ARN") or None,
         )
 
@@ -130,6 +133,10 @@ def _positive(environment: Mapping[str, str], name: str) -> int:
     if value is None or not value.isascii() or not value.isdigit() or int(value) < 1:
         raise _wrong(name, value, "a whole number of at least 1")
     return int(value)
+
+
+def _optional_positive(environment: Mapping[str, str], name: str) -> int | None:
+    return _positive(environment, name) if environment.get(name) else None
 
 
 def _above_zero(environment: Mapping[str, str], name: str) -> float:

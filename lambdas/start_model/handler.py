@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import backend_of_run, check_unchanged
+from lambdas.shared import clients
+from lambdas.shared.last_runs import read_learned
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
 from lambdas.shared.times import utc_now
@@ -17,16 +19,18 @@ if TYPE_CHECKING:
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Take the run's backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
+    previous = event["previous"]
     run = (event["backend"], event["backend_settings"])
     check_unchanged(*run)
     model = ensure_running(
         backend_of_run(*run),
         settings(),
         event["backlog_images"],
-        event["previous"],
+        previous,
         event["timeout_seconds"],
         utc_now(),
         event["poll_seconds"],
+        None if previous else read_learned(clients.s3(), settings()),
     )
     logger.info("model", extra=model)
     return model

@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared import clients
+from lambdas.shared.last_runs import learn
 from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import settings
@@ -46,6 +47,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         Body=json.dumps(summary, indent=2).encode(),
         ContentType="application/json",
     )
+    learn(s3, settings(), summary)
     _count(summary)
     logger.info("run", extra=summary)
     if summary["outcome"] == "succeeded":

@@ -65,6 +65,9 @@ class _Images:
     retries: int = 0
     throttles: int = 0
     slowest: dict[str, Any] | None = None
+    asked: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
     @classmethod
     def counted(cls, lines: Iterable[Mapping[str, Any]]) -> _Images:
@@ -74,9 +77,19 @@ class _Images:
             images.outcomes[line["key"], line["version_id"]] = (line["status"], line["error_type"])
             images.retries += max(0, line["attempts"] - 1)
             images.throttles += line.get("throttles", 0)  # a line of a version before has none
+            if line["attempts"]:
+                finished_at = from_text(line["finished_at"])
+                images.asked += 1
+                images.first_at = min(images.first_at or finished_at, finished_at)
+                images.last_at = max(images.last_at or finished_at, finished_at)
             if images.slowest is None or line["duration_ms"] > images.slowest["duration_ms"]:
                 images.slowest = {name: line[name] for name in ("key", "version_id", "duration_ms", "attempts")}
         return images
+
+    def per_second(self) -> float | None:
+        """Give the images that were analyzed in a second, between the first and the last."""
+        seconds = (self.last_at - self.first_at).total_seconds() if self.first_at and self.last_at else 0
+        return (self.asked - 1) / seconds if seconds > 0 else None
 
 
 def summarize(
@@ -116,6 +129,7 @@ def summarize(
     model_on_seconds = _seconds(requested_at, stopped_at)
     # After an error the workflow does not know the units any more: no more than these were asked for.
     units = model["inference_units"] if model else settings.max_inference_units
+    per_second = images.per_second()
     run_seconds = (now - from_text(event["run"]["started_at"])).total_seconds()
     always_on_seconds = round(max(run_seconds, settings.schedule_period_seconds or 0), 3)
 
@@ -141,6 +155,7 @@ def summarize(
         "throttles": images.throttles,
         "slowest_image": images.slowest,
         "inference_units": model["inference_units"] if model else None,
+        "images_per_second_per_unit": round(per_second / units, 3) if model and per_second else None,
         "model_requested_at": requested_at,
         "model_running_at": running_at,
         "model_stopped_at": stopped_at,

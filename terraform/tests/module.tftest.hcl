@@ -166,6 +166,8 @@ run "environment_carries_the_settings" {
   variables {
     source_prefix              = "incoming/"
     min_confidence_percent     = 72.5
+    start_backlog_images       = 50
+    start_max_age_seconds      = 7200
     min_inference_units        = 2
     max_inference_units        = 4
     target_drain_seconds       = 900
@@ -187,6 +189,8 @@ run "environment_carries_the_settings" {
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
       MIN_CONFIDENCE_PERCENT       = "72.5"
+      START_BACKLOG_IMAGES         = "50"
+      START_MAX_AGE_SECONDS        = "7200"
       MIN_INFERENCE_UNITS          = "2"
       MAX_INFERENCE_UNITS          = "4"
       TARGET_DRAIN_SECONDS         = "900"
@@ -214,6 +218,12 @@ run "no_confidence_means_the_trained_thresholds" {
     condition     = local.function_environment.MIN_CONFIDENCE_PERCENT == ""
     error_message = "MIN_CONFIDENCE_PERCENT is \"${local.function_environment.MIN_CONFIDENCE_PERCENT}\"."
   }
+
+  # And one image that waits is enough for a start.
+  assert {
+    condition     = local.function_environment.START_BACKLOG_IMAGES == "1" && local.function_environment.START_MAX_AGE_SECONDS == ""
+    error_message = "A run waits for ${local.function_environment.START_BACKLOG_IMAGES} images or ${local.function_environment.START_MAX_AGE_SECONDS} seconds."
+  }
 }
 
 run "each_function_may_do_what_it_does_and_no_more" {
@@ -234,7 +244,9 @@ run "each_function_may_do_what_it_does_and_no_more" {
       ]
       check_backlog  = ["s3:ListBucket", "sqs:GetQueueAttributes"]
       requeue_images = ["s3:ListBucketVersions", "sqs:SendMessage"]
-      start_model    = ["rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion"]
+      start_model = [
+        "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
+      ]
       stop_model = [
         "lookoutvision:DescribeModel", "lookoutvision:StopModel",
         "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
@@ -259,6 +271,14 @@ run "each_function_may_do_what_it_does_and_no_more" {
   assert {
     condition     = tolist(local.function_statements.summarize_run.WriteSummary.resources) == tolist(["arn:aws:s3:::final/runs/*"])
     error_message = "Summaries are written to runs/ only."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in [local.function_statements.summarize_run.LearnThroughput, local.function_statements.start_model.ReadThroughput] :
+      tolist(statement.resources) == tolist(["arn:aws:s3:::final/throughput.json"])
+    ])
+    error_message = "What was learned of throughput is one object."
   }
 
   assert {
@@ -296,7 +316,7 @@ run "customer_key_is_named_only_where_it_is_used" {
   assert {
     condition = [
       for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")
-    ] == ["analyze_images", "requeue_images", "summarize_run"]
+    ] == ["analyze_images", "requeue_images", "start_model", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
   }
 

@@ -44,6 +44,71 @@ run "refuses_what_is_too_small" {
   expect_failures = [var.tags, var.name_prefix, var.min_inference_units, var.target_drain_seconds, var.images_per_second_per_unit, var.account_images_per_second, var.image_latency_seconds, var.min_confidence_percent, var.batch_size, var.max_concurrency, var.max_receive_count, var.message_retention_seconds, var.requeue_limit_images, var.analyze_memory_mb, var.control_memory_mb, var.control_function_timeout_seconds, var.analyze_timeout_seconds, var.model_poll_seconds, var.trigger_poll_seconds, var.drain_poll_seconds]
 }
 
+run "refuses_no_image_for_a_start" {
+  command = plan
+
+  variables {
+    start_backlog_images = 0
+  }
+
+  expect_failures = [var.start_backlog_images]
+}
+
+run "refuses_more_images_for_a_start_than_are_counted_and_an_age_of_moments" {
+  command = plan
+
+  variables {
+    start_backlog_images  = 1001
+    start_max_age_seconds = 59
+  }
+
+  expect_failures = [var.start_backlog_images, var.start_max_age_seconds]
+}
+
+run "refuses_to_let_images_wait_for_ever" {
+  command = plan
+
+  variables {
+    start_backlog_images = 2
+  }
+
+  expect_failures = [var.start_max_age_seconds]
+}
+
+run "refuses_an_age_that_no_image_waits_for" {
+  command = plan
+
+  variables {
+    start_max_age_seconds = 3600
+  }
+
+  expect_failures = [var.start_max_age_seconds]
+}
+
+run "refuses_to_let_images_wait_until_the_alarm" {
+  command = plan
+
+  variables {
+    start_backlog_images         = 10
+    start_max_age_seconds        = 43201
+    message_retention_seconds    = 86400
+    oldest_message_alarm_percent = 50
+  }
+
+  expect_failures = [var.start_max_age_seconds]
+}
+
+run "takes_the_most_that_images_may_wait_for" {
+  command = plan
+
+  variables {
+    start_backlog_images         = 1000
+    start_max_age_seconds        = 43200
+    message_retention_seconds    = 86400
+    oldest_message_alarm_percent = 50
+  }
+}
+
 run "refuses_what_is_too_small_for_another" {
   command = plan
 

@@ -212,6 +212,8 @@ class World:
             backend=name,
             backend_settings=self.case.settings,
             min_confidence_percent=None,
+            start_backlog_images=1,
+            start_max_age_seconds=None,
             min_inference_units=1,
             max_inference_units=3,
             target_drain_seconds=20,

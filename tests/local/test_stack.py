@@ -100,11 +100,22 @@ def test_a_plan_after_a_run_shows_no_changes(stack: Stack) -> None:
 
 
 def test_a_large_backlog_gets_more_units_and_a_wider_mapping_and_a_plan_sees_no_change(stack: Stack) -> None:
-    """40 images, half an image a second for each unit, in a minute: two units, and two Lambdas for each."""
-    stack.apply(target_drain_seconds=60, images_per_second_per_unit=0.5)
-    for number in range(40):
+    """40 images, half an image a second for each unit, in a minute: two units, and two Lambdas for each.
+
+    The schedule lets 39 images wait for another one, as long as they are young.
+    """
+    gate = {"start_backlog_images": 40, "start_max_age_seconds": 3600}
+    stack.apply(target_drain_seconds=60, images_per_second_per_unit=0.5, **gate)
+    for number in range(39):
         stack.upload(f"{number}.png", picture(number))
-    described = stack.run()
+    as_scheduled = json.dumps({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})
+    described = stack.wait(stack.start(input=as_scheduled))
+    assert described["status"] == "SUCCEEDED", described
+    assert "39 images wait, fewer than start_backlog_images = 40" in json.loads(described["output"])["backlog"]["held"]
+    assert stack.environment.model()["starts"] == 0
+    stack.check(left=39)
+    stack.upload("39.png", picture(39))
+    described = stack.wait(stack.start(input=as_scheduled))
     assert described["status"] == "SUCCEEDED", described
     stack.check()
     summary, model = json.loads(described["output"]), stack.environment.model()

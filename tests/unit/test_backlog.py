@@ -4,18 +4,28 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 
 from lambdas.analyze_images.buckets import FinalBucket
-from lambdas.check_backlog.backlog import Drain, Objects, count_dead_letters, count_objects, finished_since
+from lambdas.check_backlog import handler
+from lambdas.check_backlog.backlog import (
+    Drain,
+    Objects,
+    count_dead_letters,
+    count_objects,
+    finished_since,
+    held_because,
+)
 from lambdas.check_backlog.backlog import assess as assess_objects
 from lambdas.requeue_images.requeue import list_uploads, send
 from lambdas.shared import errors
 from lambdas.shared.catalog import catalog_key
 from lambdas.shared.events import SourceImage, parse_message
+from lambdas.shared.settings import Settings
 from lambdas.summarize_run.summary import read_catalog, read_error
 from tests.unit.conftest import NOW
 
@@ -48,6 +58,63 @@ def after(seconds: float) -> Any:
 def test_images_and_state(objects: int, messages: dict[str, int], images: int, state: str) -> None:
     backlog = assess(objects, messages, None, NOW)
     assert (backlog["images"], backlog["state"]) == (images, state)
+
+
+def waiting(images: int, age_seconds: float, *, are_all: bool = True) -> Objects:
+    return Objects(images, images, are_all, NOW - timedelta(seconds=age_seconds) if images else None)
+
+
+@pytest.mark.parametrize(
+    ("objects", "is_held"),
+    [
+        (waiting(0, 0), False),
+        (waiting(49, 3599), True),
+        (waiting(50, 0), False),
+        (waiting(1, 3600), False),
+        (waiting(3, 0, are_all=False), False),
+    ],
+)
+def test_few_young_images_do_not_pay_for_a_start(settings: Settings, objects: Objects, *, is_held: bool) -> None:
+    gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
+    assert (held_because(objects, gate, NOW) is not None) == is_held
+    assert held_because(objects, settings, NOW) is None
+
+
+def test_it_is_said_why_images_are_held(settings: Settings) -> None:
+    gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
+    said = held_because(waiting(7, 60), gate, NOW)
+    assert said
+    for part in ("7 images", "start_backlog_images = 50", "for 60 seconds", "start_max_age_seconds = 3600", "by hand"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("execution_input", "images", "is_held"),
+    [({"source": "aws.events", "detail": {}}, 0, True), ({}, 2, False), ([], 2, False)],
+)
+def test_a_run_that_is_started_by_hand_does_not_wait(
+    s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, execution_input: Any, images: int, *, is_held: bool
+) -> None:
+    gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
+    monkeypatch.setattr(handler, "settings", lambda: gate)
+    monkeypatch.setattr(handler, "clients", SimpleNamespace(s3=lambda: s3))
+    for key in "ab":
+        s3.put_object(Bucket="source", Key=key, Body=b"x")
+    event = {"messages": counts(visible=2), "dead_letter_queue_url": "dead", "execution_input": execution_input}
+    answer = handler.handler.__wrapped__(event, None)  # type: ignore[attr-defined]
+    assert (answer["images"], answer["held"] is not None) == (images, is_held)
+
+
+def test_the_oldest_is_found_in_one_request(s3: Any) -> None:
+    for number in range(1003):
+        s3.put_object(Bucket="source", Key=f"{number:04d}.jpg", Body=b"x" if number else b"")
+    requests: list[str] = []
+    s3.meta.events.register("request-created", lambda operation_name, **_: requests.append(operation_name))
+    found = count_objects(s3, "source", "")
+    assert (found.total, found.with_content, found.are_all, len(requests)) == (1000, 999, False, 1)
+    found = count_objects(s3, "source", "000")
+    first = s3.head_object(Bucket="source", Key="0001.jpg")["LastModified"]
+    assert (found.total, found.are_all, found.oldest_at) == (10, True, first)
 
 
 def test_peer_failing_the_test_event_buys_a_batch() -> None:
@@ -113,7 +180,8 @@ def test_objects_are_counted_under_the_prefix(s3: Any) -> None:
     for key in ("in/a.jpg", "in/b/c.jpg", "other/d.jpg"):
         s3.put_object(Bucket="source", Key=key, Body=b"x")
     s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
-    assert count_objects(s3, "source", "in/") == Objects(3, 2)
+    found = count_objects(s3, "source", "in/")
+    assert (found.total, found.with_content, found.are_all) == (3, 2, True)
     assert count_objects(s3, "source", "none/") == Objects(0, 0)
 
 

@@ -30,6 +30,8 @@ def test_is_frozen(settings: Settings) -> None:
         ("SOURCE_BUCKET_NAME", None),
         ("FINAL_BUCKET_NAME", ""),
         ("BACKEND", None),
+        ("START_BACKLOG_IMAGES", "0"),
+        ("START_MAX_AGE_SECONDS", "0"),
         ("MIN_INFERENCE_UNITS", "0"),
         ("MAX_INFERENCE_UNITS", "two"),
         ("MAX_INFERENCE_UNITS", "²"),

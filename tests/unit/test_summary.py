@@ -59,6 +59,7 @@ def line(key: str, status: str = "processed", **other: Any) -> dict[str, Any]:
         "attempts": 1,
         "throttles": 0,
         "duration_ms": 100,
+        "finished_at": "2026-11-20T08:16:00.000Z",
     } | other
 
 
@@ -74,6 +75,16 @@ def summed_up(event: dict[str, Any], settings: Settings, **changes: Any) -> dict
     summary = summarize(event, LINES, 3, replace(settings, **changes), ENDED)
     VALIDATOR.validate(summary)
     return summary
+
+
+def test_what_a_unit_did_is_between_the_first_and_the_last_image(settings: Settings) -> None:
+    """Rejected files that the model was not asked about do not count."""
+    times = [f"2026-11-20T08:16:{second:02d}.000Z" for second in range(0, 50, 10)]
+    lines = [line(f"{at}.png", finished_at=at) for at in times]
+    lines.append(line("c.txt", "rejected", attempts=0, finished_at="2026-11-20T08:19:00.000Z"))
+    for event, found in ((EVENT, 0.05), (FAILED, None)):
+        assert summarize(event, lines, 0, settings, ENDED)["images_per_second_per_unit"] == found
+    assert summarize(EVENT, lines[:1], 0, settings, ENDED)["images_per_second_per_unit"] is None
 
 
 def test_counts_are_of_uploads_and_efforts_are_of_all_tries(settings: Settings) -> None:

@@ -48,6 +48,16 @@ def test_runs_that_find_nothing_cost_no_model() -> None:
     assert found.runs_per_day == 3
 
 
+def test_a_run_chooses_its_units() -> None:
+    def units(images: int) -> int:
+        found = estimate(
+            images, 1, images_per_second_per_unit=5, inference_units=None, start_minutes=15, overhead_minutes=None
+        )
+        return found.inference_units
+
+    assert [units(images) for images in (18_000, 18_001, 1_000_000)] == [1, 2, 5]
+
+
 def test_always_on_has_the_units_that_the_images_need() -> None:
     found = estimate(
         1_000_000, 1, images_per_second_per_unit=5, inference_units=3, start_minutes=15, overhead_minutes=2
@@ -75,6 +85,10 @@ def test_the_command() -> None:
     status, printed, _ = cost("--images-per-day", "18000", "--runs-per-day", "200")
     assert "run less often" in printed
     status, printed, _ = cost("--images-per-day", "18000", "--schedule", "rate(1 day)", "--json")
+    found = json.loads(printed)
+    assert 1 < found["overhead_minutes"] < 3  # a stop of a minute, and the workflow's looks
+    assert found["model_dollars"] == pytest.approx(4 + found["overhead_minutes"] / 60 * 4, rel=0.001)
+    status, printed, _ = cost("--images-per-day", "18000", "--runs-per-day", "1", "--overhead-minutes", "2", "--json")
     assert json.loads(printed)["model_dollars"] == pytest.approx(4 + 2 / 60 * 4, rel=0.001)
 
 
@@ -87,7 +101,7 @@ def test_the_command() -> None:
         (["--images-per-day", "5", "--schedule", "cron(0 1 * * ? *)"], 2, "give --runs-per-day instead"),
         (["--images-per-day", "5", "--schedule", "rate(0 hours)"], 2, "--schedule is 'rate(0 hours)'"),
         (["--images-per-day", "5", "--schedule", "rate(1 day)", "--runs-per-day", "1"], 2, "Leave one of them out"),
-        (["--images-per-day", "1000000"], 1, "Give at least --inference-units 3"),
+        (["--images-per-day", "1000000", "--inference-units", "1"], 1, "Give at least --inference-units 3"),
     ],
 )
 def test_wrong_input_is_named(words: list[str], exit_status: int, message: str) -> None:

@@ -31,6 +31,7 @@ ENVIRONMENT = {
         ' "project_version_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v/2"}'
     ),
     "MIN_CONFIDENCE_PERCENT": "",
+    "START_BACKLOG_IMAGES": "1",
     "MIN_INFERENCE_UNITS": "1",
     "MAX_INFERENCE_UNITS": "3",
     "TARGET_DRAIN_SECONDS": "20",
