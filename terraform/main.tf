@@ -134,6 +134,8 @@ locals {
     }
   }
 
+  current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
+
   # What each function may do. Apart from the map above, so that functions are made while the queue still is.
   function_statements = {
     analyze_images = merge(local.use_key, {
@@ -184,6 +186,10 @@ locals {
         actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
+      NameRunInLog = {
+        actions   = ["s3:GetObject"]
+        resources = [local.current_run_arn]
+      }
       DetectWithModel = local.backend.detect
     })
 
@@ -198,10 +204,14 @@ locals {
       }
     }
 
-    start_model = {
+    start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
-    }
+      NameRun = {
+        actions   = ["s3:PutObject"]
+        resources = [local.current_run_arn]
+      }
+    })
 
     stop_model = {
       DescribeModel    = local.backend.describe
@@ -506,6 +516,9 @@ module "monitoring" {
   state_machine_arn         = module.workflow.state_machine_arn
   guard_function_name       = module.guard_function.function_name
   analyze_function_name     = module.function["analyze_images"].function_name
+  summarize_function_name   = module.function["summarize_run"].function_name
+  function_names            = [for function in concat(values(module.function), [module.guard_function]) : function.function_name]
+  log_queries_enabled       = var.log_queries_enabled
   message_retention_seconds = var.message_retention_seconds
   # A schedule that is off starts nothing.
   schedule_period_seconds        = var.schedule_enabled ? local.schedule_period_seconds : null

@@ -42,5 +42,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         dead_letters=count_dead_letters(clients.sqs(), event["dead_letter_queue_url"]) if is_idle else 0,
         drain=drain,
     )
-    logger.info("backlog", extra=backlog)
+    logger.info("backlog", extra={"run_id": event.get("run_id")} | backlog)
     return backlog

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import backend_of_run, check_unchanged
+from lambdas.shared import clients
+from lambdas.shared.current_run import write_current_run
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
 from lambdas.shared.times import utc_now
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take the run's backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
+    """Take the run's id and backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
     run = (event["backend"], event["backend_settings"])
     check_unchanged(*run)
+    run_id = event.get("run_id")  # an execution that was begun before an apply has none
+    if run_id and event["previous"] is None:
+        write_current_run(clients.s3(), settings().final_bucket_name, run_id)
     model = ensure_running(
         backend_of_run(*run),
         settings(),
@@ -28,5 +33,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         utc_now(),
         event["poll_seconds"],
     )
-    logger.info("model", extra=model)
+    logger.info("model", extra={"run_id": run_id} | model)
     return model
