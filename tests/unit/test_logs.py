@@ -82,6 +82,14 @@ FIELDS: dict[tuple[str, str], set[str]] = {
 }
 
 
+class Patient(Context):
+    """The watchdog's time is that of several looks."""
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 900_000
+
+
 @dataclass
 class Printed:
     """What the functions printed: their log lines by function, their metrics, and all of it as text."""
@@ -145,7 +153,7 @@ def printed(
         stream.seek(0)
         stream.truncate()
         with suppress(errors.BatchVisionError):
-            module.handler(copy.deepcopy(event), Context)
+            module.handler(copy.deepcopy(event), Patient if module is guard_model else Context)
         lines.setdefault(function, []).extend(json.loads(line) for line in stream.getvalue().splitlines())
         text += stream.getvalue()
 
@@ -181,6 +189,9 @@ def printed(
     call("check-backlog", check_backlog, backlog | drain | {"previous": None})
     call("requeue-images", requeue_images, RUN | {"queue_url": queue_url, "requeued_before": 0})
     call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
+    model.states = [ModelState.STOPPED]
+    call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
+    model.states = [ModelState.RUNNING]
     call("summarize-run", summarize_run, ENDED)
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED)
@@ -226,7 +237,7 @@ def test_every_line_has_the_fields_that_are_said_of_it_and_no_other(printed: Pri
 
 def test_every_line_of_an_image_tells_run_key_version_and_outcome(printed: Printed) -> None:
     images = [line for line in printed.lines["analyze-images"] if line["message"] == "image"]
-    assert {(line["run_id"], line["key"], line["outcome"], line["error_type"]) for line in images} == {
+    assert {(line["run_id"], line["key"], line["outcome"], line.get("error_type")) for line in images} == {
         ("r1", "good.png", "processed", None),
         ("r1", "corrupt.png", "rejected", "InvalidImageFormatError"),
         ("r1", "gone.png", "gone", None),
@@ -237,10 +248,10 @@ def test_every_line_of_an_image_tells_run_key_version_and_outcome(printed: Print
     assert all(line["version_id"] for line in images + left)
 
 
-def test_a_run_that_is_not_known_is_none(printed: Printed) -> None:
+def test_a_run_that_is_not_known_is_left_out(printed: Printed) -> None:
     first = printed.lines["analyze-images"][0]
     assert (first["message"], first["level"]) == ("current run not read", "WARNING")
-    assert printed.lines["analyze-images"][1]["run_id"] is None
+    assert "run_id" not in printed.lines["analyze-images"][1]  # powertools leaves out what is None
 
 
 def test_no_line_holds_image_content(printed: Printed) -> None:
@@ -281,9 +292,9 @@ def test_queries_ask_for_fields_and_values_that_are_logged(
         for field, value in re.findall(r'([\w.]+) !?= "([^"]*)"', text):
             if not value.startswith("PUT THE "):
                 assert value in printed.values(functions, field), f"{name}: no line has {field} {value!r}"
-        bare = re.sub(r'"[^"]*"|/[^/\n]*/|\b\d+m?\b(?!\.)', " ", re.sub(r"\.(\d+)\b", r".#\1", text))
+        bare = re.sub(r'"[^"]*"|/[^/\n]*/', " ", text)
         made = set(re.findall(r"\bas (\w+)", bare))
-        asked = {word.replace("#", "") for word in re.findall(r"@?[A-Za-z_][\w.#]*", bare)} - WORDS - made
+        asked = set(re.findall(r"(?<![\w.])@?[A-Za-z_][\w.]*", bare)) - WORDS - made
         assert asked, name
         for field in asked:
             assert field in OF_CLOUDWATCH or printed.values(functions, field), f"{name}: no line has {field}"
