@@ -83,7 +83,7 @@ FIELDS: dict[tuple[str, str], set[str]] = {
 
 
 class Patient(Context):
-    """The watchdog's time is that of several looks."""
+    """With time for several looks."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -148,12 +148,12 @@ def printed(
     lines: dict[str, list[dict[str, Any]]] = {}
     text = ""
 
-    def call(function: str, module: Any, event: dict[str, Any]) -> None:
+    def call(function: str, module: Any, event: dict[str, Any], context: Any = Context) -> None:
         nonlocal text
         stream.seek(0)
         stream.truncate()
         with suppress(errors.BatchVisionError):
-            module.handler(copy.deepcopy(event), Patient if module is guard_model else Context)
+            module.handler(copy.deepcopy(event), context)
         lines.setdefault(function, []).extend(json.loads(line) for line in stream.getvalue().splitlines())
         text += stream.getvalue()
 
@@ -196,11 +196,12 @@ def printed(
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED)
     call("summarize-run", summarize_run, FAILED)
-    call("guard-model", guard_model, TICK)
+    model.states = [ModelState.RUNNING, ModelState.RUNNING, ModelState.STOPPED]
+    call("guard-model", guard_model, TICK, Patient)  # stops it
     ended = TICK | {"task": "execution_ended", "execution_arn": f"{MACHINE}:gone", "execution_status": "FAILED"}
-    call("guard-model", guard_model, ended)
-    model.stop_error = errors.ModelBusyError("not now")
-    workflow.lists = [["live"], []]
+    call("guard-model", guard_model, ended, Patient)
+    model.states, model.stop_error = [ModelState.RUNNING], errors.ModelBusyError("not now")
+    workflow.lists = [["live"]]
     call("guard-model", guard_model, TICK | {"task": "shut_down"})
     out = capsys.readouterr().out
     return Printed(lines, [json.loads(line) for line in out.splitlines() if '"_aws"' in line], text + out)
