@@ -194,7 +194,7 @@ def printed(
     model.states = [ModelState.RUNNING]
     call("summarize-run", summarize_run, ENDED)
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
-    call("summarize-run", summarize_run, ENDED)
+    call("summarize-run", summarize_run, ENDED | {"run": ENDED["run"] | {"id": "r2"}})
     call("summarize-run", summarize_run, FAILED)
     model.states = [ModelState.RUNNING, ModelState.RUNNING, ModelState.STOPPED]
     call("guard-model", guard_model, TICK, Patient)  # stops it
