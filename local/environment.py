@@ -71,6 +71,8 @@ MODULE_ARGUMENTS: dict[str, Any] = {
     # Twice what the emulated model does: LocalStack's one poller has to do the work of two, and each has half the pace.
     "images_per_second_per_unit": 10,
     "force_destroy": True,
+    # LocalStack cannot save queries of logs.
+    "log_queries_enabled": False,
 }
 
 

@@ -83,6 +83,14 @@ locals {
     }
   }
 
+  # For a function that writes objects and reads none.
+  write_with_key = var.kms_key_arn == null ? {} : {
+    WriteWithCustomerKey = {
+      actions   = ["kms:GenerateDataKey"]
+      resources = [var.kms_key_arn]
+    }
+  }
+
   # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
   tell_of_success = var.success_notifications_enabled ? {
     TellOfSuccess = {
@@ -134,6 +142,8 @@ locals {
     }
   }
 
+  current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
+
   # What each function may do. Apart from the map above, so that functions are made while the queue still is.
   function_statements = {
     analyze_images = merge(local.use_key, {
@@ -184,6 +194,10 @@ locals {
         actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
+      NameRunInLog = {
+        actions   = ["s3:GetObject"]
+        resources = [local.current_run_arn]
+      }
       DetectWithModel = local.backend.detect
     })
 
@@ -198,9 +212,13 @@ locals {
       }
     }
 
-    start_model = merge(local.use_key, {
+    start_model = merge(local.write_with_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
+      NameRun = {
+        actions   = ["s3:PutObject"]
+        resources = [local.current_run_arn]
+      }
       ReadThroughput = {
         actions   = ["s3:GetObject"]
         resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
@@ -521,6 +539,9 @@ module "monitoring" {
   state_machine_arn         = module.workflow.state_machine_arn
   guard_function_name       = module.guard_function.function_name
   analyze_function_name     = module.function["analyze_images"].function_name
+  summarize_function_name   = module.function["summarize_run"].function_name
+  function_names            = [for function in concat(values(module.function), [module.guard_function]) : function.function_name]
+  log_queries_enabled       = var.log_queries_enabled
   message_retention_seconds = var.message_retention_seconds
   # A schedule that is off starts nothing.
   schedule_period_seconds        = var.schedule_enabled ? local.schedule_period_seconds : null

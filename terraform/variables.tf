@@ -440,6 +440,13 @@ variable "alarms_enabled" {
   nullable    = false
 }
 
+variable "log_queries_enabled" {
+  description = "Whether, with alarms_enabled, queries of the functions' logs are saved in CloudWatch Logs Insights, in a folder of the deployment's name. They cost nothing until they are run; an account has room for 1000 in a Region"
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "oldest_message_alarm_percent" {
   description = "Share of message_retention_seconds that the oldest message may have waited before there is an alarm, in percent"
   type        = number

@@ -20,6 +20,7 @@ from lambdas.backends.registry import backend
 from lambdas.shared import clients
 from lambdas.shared.capacity import calls_per_second_of_one
 from lambdas.shared.catalog import catalog_key
+from lambdas.shared.current_run import read_current_run
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.events import parse_message
 from lambdas.shared.observability import logger, metrics
@@ -66,6 +67,8 @@ class Batch:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._outcomes: list[Outcome] = []
         self._work: dict[str, list[Future[None]]] = {}
+        # Beside the images: no image waits for it.
+        self._run_id = _POOL.submit(read_current_run, clients.s3(), settings().final_bucket_name)
 
     def begin(self, records: list[dict[str, Any]]) -> None:
         """Begin to work on the images of all messages side by side."""
@@ -83,13 +86,12 @@ class Batch:
         message_id = record["messageId"]
         images, problems = parse_message(record["body"], settings().source_bucket_name)
         for problem in problems:
-            logger.error("unreadable message", extra={"message_id": message_id, "problem": problem})
+            logger.error("unreadable message", extra=self._about() | {"message_id": message_id, "problem": problem})
             metrics.add_metric("UnreadableMessages", MetricUnit.Count, 1)
         is_redelivery = int(record["attributes"]["ApproximateReceiveCount"]) > 1
         return [_POOL.submit(self._take_image, image, is_redelivery) for image in images]
 
     def _take_image(self, image: SourceImage, is_redelivery: bool) -> None:
-        about = {"key": image.key, "version_id": image.version_id}
         with self._locks[same_names_lock(image.key)]:
             try:
                 outcome = analyze(
@@ -102,16 +104,27 @@ class Batch:
                     deadline=self._deadline,
                 )
             except BatchVisionError as error:
-                logger.warning("image left for redelivery", extra=about | {"error": repr(error)})
+                logger.warning("image left for redelivery", extra=self._about(image) | {"error": repr(error)})
                 raise
             except Exception:
-                logger.exception("image left for redelivery", extra=about)
+                logger.exception("image left for redelivery", extra=self._about(image))
                 raise
         self._outcomes.append(outcome)
         logger.info(
             "image",
-            extra=about | {"outcome": outcome.status, "error_type": outcome.error_type, "attempts": outcome.attempts},
+            extra=self._about(image)
+            | {
+                "outcome": outcome.status,
+                "error_type": outcome.error_type,
+                "attempts": outcome.attempts,
+                "throttles": outcome.throttles,
+                "duration_ms": outcome.duration_ms,
+            },
         )
+
+    def _about(self, image: SourceImage | None = None) -> dict[str, Any]:
+        run = {"run_id": self._run_id.result()}
+        return run | {"key": image.key, "version_id": image.version_id} if image else run
 
     def finish(self, invocation_id: str, messages: int, failed: int) -> None:
         """Write the catalog and the metrics of the batch; a failure here is logged, because the images are done."""
@@ -120,7 +133,7 @@ class Batch:
             try:
                 self._final.write_catalog(catalog_key(utc_now(), invocation_id), lines)
             except BatchVisionError:
-                logger.exception("catalog not written", extra={"images": len(lines)})
+                logger.exception("catalog not written", extra=self._about() | {"images": len(lines)})
         count = defaultdict(int, {"ImagesProcessed": 0, "ImagesRejected": 0})
         for outcome in self._outcomes:
             count[f"Images{outcome.status.capitalize()}"] += 1
@@ -129,7 +142,7 @@ class Batch:
         count["MessagesLeftForRedelivery"] = failed
         for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)
-        logger.info("batch", extra={"messages": messages, "failed": failed, **count})
+        logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **count})
 
 
 @metrics.log_metrics

@@ -49,7 +49,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     if drain is None:
         held = held_because(objects, chosen, now) if _is_scheduled(event) else None
         backlog |= {"held": held} | ({"images": 0} if held else {})
-    logger.info("backlog", extra=backlog)
+    logger.info("backlog", extra={"run_id": event.get("run_id")} | backlog)
     return backlog
 
 

@@ -53,7 +53,7 @@ def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
         metrics.add_metric("ModelOn", MetricUnit.Count, int(report.is_model_on))
         metrics.add_metric("ModelOnWithoutRun", MetricUnit.Count, int(report.is_model_unowned))
     answer = {"task": duty.task, **report.as_dict()}
-    logger.info("guard", extra=answer)
+    logger.info("guard", extra={"run_id": _run_id(duty)} | answer)
     if alert := alert_of(duty, report, error, _summary_of(duty)):
         _send(alert, event["alert_topic_arn"])
     if error:
@@ -61,11 +61,15 @@ def _look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]
     return answer
 
 
+def _run_id(duty: Duty) -> str | None:
+    return duty.ended_execution_arn and duty.ended_execution_arn.rsplit(":", 1)[-1]
+
+
 def _summary_of(duty: Duty) -> dict[str, Any] | None:
     """Read what an execution that failed has written of itself; None where there is nothing to be read."""
     if duty.ended_status != "FAILED" or not duty.ended_execution_arn:
         return None
-    key = f"runs/{duty.ended_execution_arn.rsplit(':', 1)[-1]}.json"
+    key = f"runs/{_run_id(duty)}.json"
     try:
         answer = clients.s3().get_object(Bucket=settings().final_bucket_name, Key=key)
         summary: dict[str, Any] = json.loads(answer["Body"].read())

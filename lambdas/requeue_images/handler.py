@@ -24,5 +24,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     uploads = list_uploads(clients.s3(), chosen.source_bucket_name, chosen.source_prefix)
     sent = send(clients.sqs(), event["queue_url"], islice(uploads, chosen.requeue_limit_images))
     answer = {"requeued_images": event["requeued_before"] + sent, "is_done": sent < chosen.requeue_limit_images}
-    logger.info("requeue", extra=answer)
+    logger.info("requeue", extra={"run_id": event.get("run_id")} | answer)
     return answer

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import backend_of_run, check_unchanged
 from lambdas.shared import clients
+from lambdas.shared.current_run import write_current_run
 from lambdas.shared.last_runs import read_learned
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Take the run's backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
+    """Take the run's id and backend, ``backlog_images``, ``previous`` and two times; see `ensure_running`."""
     previous = event["previous"]
     run = (event["backend"], event["backend_settings"])
     check_unchanged(*run)
+    run_id = event.get("run_id")  # an execution that was begun before an apply has none
+    if run_id and previous is None:
+        write_current_run(clients.s3(), settings().final_bucket_name, run_id)
     model = ensure_running(
         backend_of_run(*run),
         settings(),
@@ -32,5 +36,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["poll_seconds"],
         None if previous else read_learned(clients.s3(), settings()),
     )
-    logger.info("model", extra=model)
+    logger.info("model", extra={"run_id": run_id} | model)
     return model

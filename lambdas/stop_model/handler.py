@@ -22,5 +22,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["timeout_seconds"],
         utc_now(),
     )
-    logger.info("model", extra=stop)
+    logger.info("model", extra={"run_id": event.get("run_id")} | stop)
     return stop

@@ -18,6 +18,7 @@ from lambdas.summarize_run.summary import count_left, read_catalog, summarize
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_s3 import S3Client
 
 _METRICS = {
     "ImagesFound": ("images_found", MetricUnit.Count),
@@ -41,18 +42,28 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     lines = read_catalog(s3, bucket, from_text(event["run"]["started_at"]))
     left = count_left(s3, settings().source_bucket_name, settings().source_prefix)
     summary = summarize(event, lines, left, settings(), utc_now())
-    s3.put_object(
-        Bucket=bucket,
-        Key=f"runs/{summary['run_id']}.json",
-        Body=json.dumps(summary, indent=2).encode(),
-        ContentType="application/json",
-    )
+    is_first = _write(s3, bucket, summary)
     learn(s3, settings(), summary)
     _count(summary)
     logger.info("run", extra=summary)
-    if summary["outcome"] == "succeeded":
+    # The workflow may call again when the answer was lost: nobody is told twice.
+    if summary["outcome"] == "succeeded" and is_first:
         _tell(summary)
     return {"summary": summary}
+
+
+def _write(s3: S3Client, bucket: str, summary: dict[str, Any]) -> bool:
+    """Write the summary, over one that there is; say whether there was none."""
+    key = f"runs/{summary['run_id']}.json"
+    body, kind = json.dumps(summary, indent=2).encode(), "application/json"
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
+            raise
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind)
+        return False
+    return True
 
 
 def _count(summary: dict[str, Any]) -> None:

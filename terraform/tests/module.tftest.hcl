@@ -246,6 +246,7 @@ run "each_function_may_do_what_it_does_and_no_more" {
       requeue_images = ["s3:ListBucketVersions", "sqs:SendMessage"]
       start_model = [
         "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
+        "s3:PutObject",
       ]
       stop_model = [
         "lookoutvision:DescribeModel", "lookoutvision:StopModel",
@@ -266,6 +267,14 @@ run "each_function_may_do_what_it_does_and_no_more" {
       "arn:aws:s3:::final/processed/*", "arn:aws:s3:::final/rejected/*",
     ])
     error_message = "Results are written to processed/ and rejected/ only."
+  }
+
+  assert {
+    condition = (
+      tolist(local.function_statements.start_model.NameRun.resources) == tolist(["arn:aws:s3:::final/current-run.json"])
+      && tolist(local.function_statements.analyze_images.NameRunInLog.resources) == tolist(["arn:aws:s3:::final/current-run.json"])
+    )
+    error_message = "The run is named in current-run.json only."
   }
 
   assert {
@@ -318,6 +327,11 @@ run "customer_key_is_named_only_where_it_is_used" {
       for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")
     ] == ["analyze_images", "requeue_images", "start_model", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
+  }
+
+  assert {
+    condition     = [for name, statements in local.function_statements : name if contains(keys(statements), "WriteWithCustomerKey")] == ["start_model"]
+    error_message = "The function that writes objects and reads none needs half of the key."
   }
 
   assert {

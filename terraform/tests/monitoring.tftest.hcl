@@ -153,6 +153,33 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
   }
 }
 
+run "queries_are_of_logs_that_the_functions_write" {
+  assert {
+    condition = jsonencode({ for name, query in module.monitoring[0].queries : name => query.logs }) == jsonencode({
+      "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "stop-model", "summarize-run", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/rejected-images-by-reason"       = ["/aws/lambda/welds-analyze-images"]
+      "welds/runs"                            = ["/aws/lambda/welds-summarize-run"]
+      "welds/slowest-images"                  = ["/aws/lambda/welds-analyze-images"]
+      "welds/throttles-and-retries-over-time" = ["/aws/lambda/welds-analyze-images"]
+      "welds/what-happened-in-one-run"        = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "stop-model", "summarize-run", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/what-happened-to-one-image"      = ["/aws/lambda/welds-analyze-images"]
+      "welds/what-the-watchdog-did"           = ["/aws/lambda/welds-guard-model"]
+    })
+    error_message = "The queries are of ${jsonencode({ for name, query in module.monitoring[0].queries : name => query.logs })}."
+  }
+}
+
+run "queries_can_be_left_out" {
+  variables {
+    log_queries_enabled = false
+  }
+
+  assert {
+    condition     = length(module.monitoring[0].queries) == 0 && length(module.monitoring[0].alarms) > 0
+    error_message = "There are queries all the same, or no alarms."
+  }
+}
+
 run "alarms_can_be_left_out" {
   variables {
     alarms_enabled = false

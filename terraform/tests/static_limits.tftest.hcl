@@ -50,6 +50,17 @@ run "largest" {
     drain_poll_seconds               = 300
     drain_timeout_seconds            = 250000
     stall_timeout_seconds            = 1000000000
+    # Every alarm, and everything that is told: with cron(...), the one for missing runs needs a period.
+    schedule_period_seconds        = 604800
+    missing_runs_alarm_count       = 1
+    model_on_alarm_seconds         = 604800
+    oldest_message_alarm_percent   = 33.333333333333336
+    rejected_alarm_percent         = 33.333333333333336
+    function_errors_alarm_count    = 1000000000
+    function_throttles_alarm_count = 1000000000
+    inference_unit_hour_dollars    = 333.33333333333331
+    success_notifications_enabled  = true
+    alert_email_addresses          = ["${format("%064d", 4)}@${format("%060d", 5)}.example"]
   }
 
   override_data {
@@ -70,6 +81,11 @@ run "largest" {
   assert {
     condition     = length(local.workflow_definition) < 1048576
     error_message = "Step Functions takes a definition of up to 1 MB; this one has ${length(local.workflow_definition)} characters."
+  }
+
+  assert {
+    condition     = length(module.monitoring[0].alarms) == 12 && length(module.monitoring[0].queries) == 8
+    error_message = "Not every alarm and query is held to the limits: ${jsonencode(keys(module.monitoring[0].alarms))}."
   }
 
   assert {

@@ -568,3 +568,75 @@ run "schedule_patterns" {
     error_message = "An expression that EventBridge refuses is taken."
   }
 }
+
+run "refuses_thresholds_that_are_too_small" {
+  command = plan
+
+  variables {
+    oldest_message_alarm_percent   = 0
+    model_on_alarm_seconds         = 3599
+    missing_runs_alarm_count       = 0
+    function_errors_alarm_count    = -1
+    function_throttles_alarm_count = -1
+    rejected_alarm_percent         = -1
+    inference_unit_hour_dollars    = -0.01
+    schedule_period_seconds        = 59
+    alert_email_addresses          = ["team@example"]
+  }
+
+  expect_failures = [var.oldest_message_alarm_percent, var.model_on_alarm_seconds, var.missing_runs_alarm_count, var.function_errors_alarm_count, var.function_throttles_alarm_count, var.rejected_alarm_percent, var.inference_unit_hour_dollars, var.schedule_period_seconds, var.alert_email_addresses]
+}
+
+run "refuses_thresholds_that_are_too_large" {
+  command = plan
+
+  variables {
+    oldest_message_alarm_percent = 99.5
+    model_on_alarm_seconds       = 604801
+    missing_runs_alarm_count     = 1001
+    rejected_alarm_percent       = 100
+    inference_unit_hour_dollars  = 1000.01
+  }
+
+  expect_failures = [var.oldest_message_alarm_percent, var.model_on_alarm_seconds, var.missing_runs_alarm_count, var.rejected_alarm_percent, var.inference_unit_hour_dollars]
+}
+
+run "refuses_fractions_of_what_is_counted" {
+  command = plan
+
+  variables {
+    missing_runs_alarm_count       = 1.5
+    function_errors_alarm_count    = 0.5
+    function_throttles_alarm_count = 0.5
+    schedule_period_seconds        = 90.5
+  }
+
+  expect_failures = [var.missing_runs_alarm_count, var.function_errors_alarm_count, var.function_throttles_alarm_count, var.schedule_period_seconds]
+}
+
+run "takes_the_smallest_thresholds" {
+  command = plan
+
+  variables {
+    oldest_message_alarm_percent   = 1
+    model_on_alarm_seconds         = 3600
+    missing_runs_alarm_count       = 1
+    function_errors_alarm_count    = 0
+    function_throttles_alarm_count = 0
+    rejected_alarm_percent         = 0
+    inference_unit_hour_dollars    = 0
+    schedule_period_seconds        = 60
+  }
+}
+
+run "takes_the_largest_thresholds" {
+  command = plan
+
+  variables {
+    oldest_message_alarm_percent = 99
+    model_on_alarm_seconds       = 604800
+    missing_runs_alarm_count     = 1000
+    rejected_alarm_percent       = 99.9
+    inference_unit_hour_dollars  = 1000
+  }
+}

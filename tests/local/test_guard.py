@@ -95,19 +95,24 @@ def definition(stack: Stack, change: Callable[[dict[str, Any]], None]) -> Iterat
 
 
 @contextmanager
-def alerts(stack: Stack) -> Iterator[Callable[[], list[dict[str, str]]]]:
-    """Subscribe to the alerts for a while; gives what came since the last call."""
+def alerts(stack: Stack) -> Iterator[Callable[..., list[dict[str, str]]]]:
+    """Subscribe to the alerts for a while; gives the functions' mails, or the alarms, since the last call."""
     sns = stack.environment.client("sns")
     url = stack.sqs.create_queue(QueueName="alerts")["QueueUrl"]
     arn = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topic = stack.environment.output("alert_topic_arn")
     subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
 
-    def received() -> list[dict[str, str]]:
+    kept: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+
+    def received(*, alarms: bool = False) -> list[dict[str, str]]:
         found = stack.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
         for message in found:
             stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return [json.loads(message["Body"]) for message in found]
+            body = json.loads(message["Body"])
+            kept[body["Subject"].startswith("ALARM:")].append(body)
+        answer, kept[alarms] = kept[alarms], []
+        return answer
 
     try:
         yield received
@@ -179,15 +184,20 @@ def test_a_run_that_succeeded_is_told_of_once_and_summed_up_as_it_was(stack: Sta
     for number in range(5):
         stack.upload(f"{number}.png", picture(number))
     stack.upload("notes.txt", b"no picture")
+    stack.upload("more notes.txt", b"no picture either")
     with alerts(stack) as received:
         described = stack.run()
         (notice,) = received()
         assert received() == []
+        # 2 of 7 are more than rejected_alarm_percent.
+        hand_on_metrics(stack, "summarize-run")
+        evaluate_alarm(stack, "e2e-rejected")
+        wait_until(lambda: bool(found := received(alarms=True)) and check_alarm(found), 30, "the alarm")
     assert described["status"] == "SUCCEEDED"
     summary = json.loads(described["output"])
     SUMMARY_VALIDATOR.validate(summary)
-    assert (summary["images_processed"], summary["images_rejected"], summary["images_left"]) == (5, 1, 0)
-    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
+    assert (summary["images_processed"], summary["images_rejected"], summary["images_left"]) == (5, 2, 0)
+    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 2}
     assert (summary["throttles"], summary["inference_units"], summary["end_reason"]) == (3, 1, "drained")
     model = stack.environment.model()
     assert model["billed_unit_seconds"] <= summary["model_on_seconds"] < model["billed_unit_seconds"] + 10
@@ -195,8 +205,41 @@ def test_a_run_that_succeeded_is_told_of_once_and_summed_up_as_it_was(stack: Sta
     assert (summary["always_on_seconds"], summary["always_on_cost_dollars"]) == (3600, 4)
     assert summary["slowest_image"]["key"] in {upload.key for upload in stack.uploads}
     assert notice["Subject"] == "e2e: 5 images processed"
-    assert "Rejected:  1 (InvalidImageFormatError 1)" in notice["Message"].splitlines()
+    assert "Rejected:  2 (InvalidImageFormatError 2)" in notice["Message"].splitlines()
     stack.check()
+
+
+def hand_on_metrics(stack: Stack, function: str) -> None:
+    """Do what CloudWatch does and LocalStack does not: take the metrics from the last such line of a log."""
+    log = config.LOGS / "lambda" / f"{stack.arguments['name_prefix']}-{function}.log"
+    written = [json.loads(line) for line in log.read_text().splitlines() if '"_aws"' in line][-1]
+    cloudwatch = stack.environment.client("cloudwatch")
+    for directive in written["_aws"]["CloudWatchMetrics"]:
+        dimensions = [{"Name": name, "Value": written[name]} for name in directive["Dimensions"][0]]
+        values = [
+            {"MetricName": metric["Name"], "Dimensions": dimensions, "Values": written[metric["Name"]]}
+            for metric in directive["Metrics"]
+        ]
+        cloudwatch.put_metric_data(Namespace=directive["Namespace"], MetricData=values)
+
+
+def evaluate_alarm(stack: Stack, name: str) -> None:
+    """Have an alarm look at once, as it is: LocalStack looks when an alarm is put, and then once in its period."""
+    cloudwatch = stack.environment.client("cloudwatch")
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    known = cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape.members
+    cloudwatch.put_metric_alarm(**{field: value for field, value in alarm.items() if field in known})
+
+
+def check_alarm(found: list[dict[str, str]]) -> bool:
+    (alarm,) = found
+    assert alarm["Subject"].startswith('ALARM: "e2e-rejected"')
+    told = json.loads(alarm["Message"])
+    assert told["AlarmDescription"].startswith(
+        "Look at why images are rejected: batch-vision results --status rejected."
+    )
+    assert told["Trigger"]["MetricName"] == "RejectedPercent"
+    return True
 
 
 def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from local import config, environment
 from tests.local.stack import Stack, Upload
-from tests.local.test_guard import wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, definition, is_off, wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
@@ -163,6 +164,93 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
     assert stack.keys(stack.final, "rejected/") == ["rejected/notes.txt", "rejected/notes.txt.json"]
     stack.check()
+
+
+def never_moves(machine: dict[str, Any]) -> None:
+    states = machine["States"]["ProcessBacklog"]["Branches"][0]["States"]
+    states["CheckProgress"]["Parameters"]["Payload"]["stall_timeout_seconds"] = 5
+
+
+def takes_too_long(machine: dict[str, Any]) -> None:
+    machine["TimeoutSeconds"] = 3
+
+
+# What breaks a run: a fault of the model service, a change of the workflow, or a state in which somebody stops it.
+BROKEN: dict[str, tuple[dict[str, Any] | None, Callable[[dict[str, Any]], None] | None, str | None]] = {
+    "the model fails while it starts": (
+        {"operation": "StartProjectVersion", "error": "FAILED", "count": 1},
+        None,
+        None,
+    ),
+    "other models use up the quota": (
+        {"operation": "StartProjectVersion", "error": "LimitExceededException", "count": 1},
+        None,
+        None,
+    ),
+    "the model does not exist": (
+        {"operation": "DescribeProjectVersions", "error": "ResourceNotFoundException", "probability": 1.0},
+        None,
+        None,
+    ),
+    "no image succeeds": (
+        {"operation": "DetectCustomLabels", "error": "InternalServerError", "probability": 1.0},
+        never_moves,
+        None,
+    ),
+    "the model may not be stopped": (
+        {"operation": "StopProjectVersion", "error": "AccessDeniedException", "count": 1},
+        None,
+        None,
+    ),
+    "somebody stops the run": (None, None, "WaitForModel"),
+    "the run reaches the bound of all its bounds": (None, takes_too_long, None),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_an_operator_sees_of_a_broken_run_is_what_the_manual_says(stack: Stack, what: str) -> None:
+    """One row of the table in docs/operations.md each: `status`, the mail, and the summary."""
+    fault, change, stopped_in = BROKEN[what]
+    stack.emulator.set(start_seconds=1 if fault else 4)
+    stack.upload("a.png", picture())
+    if fault:
+        stack.emulator.inject(**fault)
+    mails: list[dict[str, str]] = []
+
+    def has_mail() -> bool:
+        mails.extend(received())
+        return bool(mails)
+
+    with alerts(stack) as received, definition(stack, change or (lambda _: None)):
+        execution = stack.start()
+        if stopped_in:
+            abort_in(stack, execution, stopped_in)
+        described = stack.wait(execution)
+        wait_until(has_mail, 40, "the mail")
+    stack.emulator.clear_faults()
+    wait_until(lambda: is_off(stack), 5 + REACTION_SECONDS, "mapping disabled and model off")
+    row = row_of(what, described, mails, read("status")["problems"], stack)
+    assert row in (config.REPOSITORY / "docs" / "operations.md").read_text().splitlines(), row
+
+
+def row_of(
+    what: str, described: dict[str, Any], mails: list[dict[str, str]], problems: list[dict[str, str]], stack: Stack
+) -> str:
+    """The row of the table; ids and the words of errors are left out."""
+    (mail,) = mails
+    said = "; ".join(brief(problem["problem"], described["name"]) for problem in problems) or "all is well"
+    key = f"runs/{described['name']}.json"
+    summary = "none"
+    if key in stack.keys(stack.final, "runs/"):
+        found = stack.read_json(key)
+        summary = f"{found['end_reason']}, {found['images_processed']} processed, {found['images_left']} left"
+    return f"| {what} | {said} | {mail['Subject']} | {mail['Message'].splitlines()[0]} | {summary} |"
+
+
+def brief(text: str, run_id: str) -> str:
+    text = text.replace(run_id, "ID").replace("\n", " ")
+    text = re.sub(r"\((\w[\w.]*): .*\)$", r"(\1: …)", text)
+    return re.sub(r"^(the model is [A-Z_]+) \(.*\)$", r"\1", text)
 
 
 @pytest.mark.fault("Draining: a Lambda that crashes on one image every time, until the dead-letter queue has it")

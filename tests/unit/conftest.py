@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,11 +20,13 @@ from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
 from lambdas.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
 from lambdas.shared.events import SourceImage
 from lambdas.shared.settings import Settings
+from local import config
 from local.config import PROJECT_VERSION_ARN, REPOSITORY
 from local.emulator.client import EmulatorClient
 from local.emulator.labelled import learn_folder
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings as EmulatorSettings
+from local.terraform import MODULE, Terraform
 from tests.unit.tool_stack import ENVIRONMENT, Deployed
 
 SAMPLES = REPOSITORY / "local" / "samples" / "labelled"
@@ -122,6 +125,19 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
         return SourceImage("source", key, answer["VersionId"], answer["ETag"].strip('"'), len(content), at)
 
     return put
+
+
+@pytest.fixture(scope="session")
+def planned() -> list[dict[str, Any]]:
+    """Every resource of the first run of monitoring.tftest.hcl, as Terraform makes it with a mocked provider."""
+    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-limits")
+    module.init()
+    finished = module.run("test", "-filter=tests/monitoring.tftest.hcl", "-verbose", "-json")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    events = (json.loads(line) for line in finished.stdout.splitlines())
+    state = next(event["test_state"] for event in events if event["type"] == "test_state")
+    modules = [state["root_module"], *state["root_module"]["child_modules"]]
+    return [resource for module_state in modules for resource in module_state.get("resources", [])]
 
 
 class NoReader:

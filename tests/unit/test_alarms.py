@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
+from typing import Any
 
 import pytest
 
-from local import config
 from local.config import REPOSITORY
-from local.terraform import MODULE, Terraform
 
 pytestmark = pytest.mark.timeout(300)
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def alarms() -> dict[str, str]:
-    """The description of each alarm, by its name without prefix, as Terraform makes them (the provider is mocked)."""
-    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-limits")
-    module.init()
-    finished = module.run("test", "-filter=tests/monitoring.tftest.hcl", "-verbose", "-json")
-    assert finished.returncode == 0, finished.stdout[-2000:]
-    for line in finished.stdout.splitlines():
-        event = json.loads(line)
-        if event["type"] == "test_state":
-            modules = event["test_state"]["root_module"]["child_modules"]
-            return {
-                resource["index"]: resource["values"]["alarm_description"]
-                for module_state in modules
-                for resource in module_state["resources"]
-                if resource["type"] == "aws_cloudwatch_metric_alarm"
-            }
-    raise AssertionError("no state")
+@pytest.fixture
+def alarms(planned: list[dict[str, Any]]) -> dict[str, str]:
+    """The description of each alarm, by its name without prefix."""
+    return {
+        resource["index"]: resource["values"]["alarm_description"]
+        for resource in planned
+        if resource["type"] == "aws_cloudwatch_metric_alarm"
+    }
 
 
 def test_the_manual_has_a_section_for_each_alarm_and_for_no_other(alarms: dict[str, str]) -> None:

@@ -179,6 +179,8 @@ LONGEST = [
     ("aws_cloudwatch_metric_alarm", "alarm_name", 255),  # CloudWatch API, PutMetricAlarm
     ("aws_cloudwatch_metric_alarm", "alarm_description", 1024),
     ("aws_cloudwatch_dashboard", "dashboard_name", 255),  # CloudWatch API, PutDashboard
+    ("aws_cloudwatch_query_definition", "name", 255),  # CloudWatch Logs API, PutQueryDefinition
+    ("aws_cloudwatch_query_definition", "query_string", 10_000),
     ("aws_sns_topic", "name", 256),  # SNS API, CreateTopic
 ]
 

@@ -185,6 +185,16 @@ def test_the_handler_writes_counts_and_tells(
     assert "Left:      1" in told["Message"].splitlines()
 
 
+def test_a_run_that_is_summed_up_again_is_told_of_once(s3: Any, topic: list[dict[str, str]]) -> None:
+    """The answer was lost: the summary is written anew, and nobody gets a second mail."""
+    module.handler(copy.deepcopy(EVENT), CONTEXT)
+    s3.put_object(Bucket="source", Key="later.png", Body=b"x")
+    again = module.handler(copy.deepcopy(EVENT), CONTEXT)["summary"]
+    assert again["images_left"] == 1
+    assert json.loads(s3.get_object(Bucket="final", Key="runs/r1.json")["Body"].read()) == again
+    assert len(topic) == 1
+
+
 def test_of_a_failed_run_the_watchdog_tells(topic: list[dict[str, str]]) -> None:
     assert module.handler(copy.deepcopy(FAILED), CONTEXT)["summary"]["outcome"] == "failed"
     assert topic == []

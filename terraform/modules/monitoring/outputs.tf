@@ -18,3 +18,10 @@ output "dashboard" {
   description = "The body of the dashboard, for the tests of the whole module"
   value       = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body)
 }
+
+output "queries" {
+  description = "Log groups and text of the saved queries, by their names, for the tests of the whole module"
+  value = {
+    for query in aws_cloudwatch_query_definition.this : query.name => { logs = query.log_group_names, query = query.query_string }
+  }
+}

@@ -40,6 +40,24 @@ variable "analyze_function_name" {
   nullable    = false
 }
 
+variable "summarize_function_name" {
+  description = "Name of the function that sums a run up"
+  type        = string
+  nullable    = false
+}
+
+variable "function_names" {
+  description = "Names of all functions, whose logs are looked through together"
+  type        = list(string)
+  nullable    = false
+}
+
+variable "log_queries_enabled" {
+  description = "Whether queries of the logs are saved"
+  type        = bool
+  nullable    = false
+}
+
 variable "schedule_period_seconds" {
   description = "Longest time between two ticks of the schedule; null when it is not known or the schedule is off"
   type        = number
