@@ -83,14 +83,6 @@ locals {
     }
   }
 
-  # For a function that writes objects and reads none.
-  write_with_key = var.kms_key_arn == null ? {} : {
-    WriteWithCustomerKey = {
-      actions   = ["kms:GenerateDataKey"]
-      resources = [var.kms_key_arn]
-    }
-  }
-
   # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
   tell_of_success = var.success_notifications_enabled ? {
     TellOfSuccess = {
@@ -212,7 +204,7 @@ locals {
       }
     }
 
-    start_model = merge(local.write_with_key, {
+    start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
       NameRun = {
