@@ -330,11 +330,6 @@ run "customer_key_is_named_only_where_it_is_used" {
   }
 
   assert {
-    condition     = [for name, statements in local.function_statements : name if contains(keys(statements), "WriteWithCustomerKey")] == ["start_model"]
-    error_message = "The function that writes objects and reads none needs half of the key."
-  }
-
-  assert {
     condition     = local.guard_statements.UseCustomerKey.resources == [var.kms_key_arn]
     error_message = "The watchdog cannot publish to an encrypted topic."
   }

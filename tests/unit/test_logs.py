@@ -158,7 +158,7 @@ def printed(
         text += stream.getvalue()
 
     start = RUN | {"backlog_images": 3, "previous": None, "timeout_seconds": 60, "poll_seconds": 30}
-    call("analyze-images", analyze_images, {"Records": []})  # before there is a run
+    call("analyze-images", analyze_images, {"Records": [message("early", body="early")]})  # before a run
     call("start-model", start_model, start)
     with monkeypatch.context() as broken:
         broken.setattr(s3, "put_object", refuse)
@@ -184,7 +184,7 @@ def printed(
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
     messages = {"visible": 0, "in_flight": 0, "delayed": 0}
     drain = {"drain_timeout_seconds": 600, "stall_timeout_seconds": 60, "images_per_second": 5, "poll_seconds": 30}
-    backlog = RUN | {"messages": messages | {"visible": 1}, "dead_letter_queue_url": queue_url}
+    backlog = RUN | {"execution_input": {}, "messages": messages | {"visible": 1}, "dead_letter_queue_url": queue_url}
     call("check-backlog", check_backlog, backlog)
     call("check-backlog", check_backlog, backlog | drain | {"previous": None})
     call("requeue-images", requeue_images, RUN | {"queue_url": queue_url, "requeued_before": 0})
