@@ -6,7 +6,7 @@ functions that decide (`held_because`, `ensure_running`, `ensure_stopped`, `asse
 - Images are a fluid. They are analyzed at inference units x throughput of a unit x the share of it that is really
   used, but no faster than the concurrent invocations can, and only while the mapping is enabled and the model runs.
 - The model runs ``start_seconds`` after it is asked to, and has stopped ``stop_seconds`` after that.
-- Every task of the workflow takes ``task_seconds``. The counts of the queue are exact and at once.
+- Every task of the workflow takes ``task_seconds``. The counts of the queue are exact, ``count_lag_seconds`` late.
 - Nothing fails. A bound that Terraform computes from variables is never reached, and counts as endless.
 """
 
@@ -106,6 +106,8 @@ class World:
         To start with, instead of what the workflow chooses; None leaves it to that.
     most_invocations
         Of the analyzing function at the same time, where the service has fewer than the workflow asks for.
+    count_lag_seconds
+        For how long the queue counts messages as in flight that are done.
     """
 
     start_seconds: float = 900.0
@@ -117,6 +119,7 @@ class World:
     task_seconds: float = 0.3
     inference_units: int | None = None
     most_invocations: int | None = None
+    count_lag_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,8 +356,14 @@ class Simulation:
     def _messages(self) -> dict[str, str]:
         in_flight = self._concurrency * int(self._variables["batch_size"]) if self._trigger == "Enabled" else 0
         in_flight = min(in_flight, self.waiting)
+        if self._clock.now < self._finished_at + self._world.count_lag_seconds:
+            in_flight = max(1, in_flight)
         prefix = "ApproximateNumberOfMessages"
-        return {prefix: str(self.waiting - in_flight), f"{prefix}NotVisible": str(in_flight), f"{prefix}Delayed": "0"}
+        return {
+            prefix: str(max(0, self.waiting - in_flight)),
+            f"{prefix}NotVisible": str(in_flight),
+            f"{prefix}Delayed": "0",
+        }
 
     # The tasks.
 

@@ -206,14 +206,22 @@ def simulated(quick: bool = False) -> Result:
             }
         )
     result = Result("Model-on time over the ideal, simulated with the module's defaults", rows)
-    # A start that ends just after a look is the worst, so every second of a poll interval is tried.
-    worlds = [replace(world, start_seconds=world.start_seconds + second) for second in range(0, 31, 10 if quick else 1)]
+    # A start that ends just after a look is the worst, so every second of a poll interval is tried; and a queue that
+    # counts done messages as in flight for a minute more.
+    seconds = [world.start_seconds + second for second in range(0, 31, 10 if quick else 1)]
     sizes = (1, 77) if quick else (1, 77, 500, 1111)
-    longest = max(one_batch(n, one).model_on_seconds - ideal_seconds(n, one) for one in worlds for n in sizes)
-    longest = max(longest, *(over / runs for over, runs, _, _ in overs))
-    result.target(
-        "at most 120 s over the ideal, for any batch, if all throughput is used", longest, is_met=longest <= 120
+    exact, late = (
+        max(
+            one_batch(images, one).model_on_seconds - ideal_seconds(images, one)
+            for one in (replace(world, start_seconds=start, count_lag_seconds=lag) for start in seconds)
+            for images in sizes
+        )
+        for lag in (0.0, 60.0)
     )
+    exact = max(exact, *(over / runs for over, runs, _, _ in overs))
+    goal = "at most 120 s over the ideal, for any batch, if all throughput is used"
+    result.target(goal, exact, is_met=exact <= 120)
+    result.target("the same, with a queue whose counts are a minute late", late, is_met=late <= 120)
     ratio = max((one for *_, images, one in overs if images >= _HOUR_OF_IMAGES), default=overs[-1][-1])
     result.target(
         "at most 1.05 x the ideal for an hour of work, if all throughput is used", ratio, is_met=ratio <= 1.05

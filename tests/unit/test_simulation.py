@@ -79,6 +79,11 @@ def test_more_units_take_less_time() -> None:
     assert five.running_seconds < one.running_seconds / 4
 
 
+def test_counts_that_are_late_hold_the_model() -> None:
+    exact, late = (one_batch(100, World(count_lag_seconds=lag)) for lag in (0, 30))
+    assert 0 < late.running_seconds - exact.running_seconds <= 30 + 5
+
+
 def test_later_runs_go_by_what_the_first_one_showed() -> None:
     """A model that does half of what was configured needs twice the units for the target time."""
     days = [Arrival(day * 86_400, 36_000) for day in range(3)]
