@@ -24,10 +24,12 @@ from lambdas.backends.base import ModelState
 from lambdas.check_backlog import handler as check_backlog
 from lambdas.guard_model import handler as guard_model
 from lambdas.requeue_images import handler as requeue_images
-from lambdas.shared import clients, errors
+from lambdas.shared import clients, errors, last_runs
+from lambdas.shared.catalog import catalog_key
 from lambdas.shared.events import SourceImage
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import Settings
+from lambdas.shared.times import from_text
 from lambdas.start_model import handler as start_model
 from lambdas.stop_model import handler as stop_model
 from lambdas.summarize_run import handler as summarize_run
@@ -38,6 +40,7 @@ from tests.unit.test_guard import EVENT as TICK
 from tests.unit.test_guard import MACHINE, FakeFunctions, FakeTopic, FakeWorkflow
 from tests.unit.test_summary import EVENT as ENDED
 from tests.unit.test_summary import FAILED
+from tests.unit.test_summary import line as catalog_line
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,18 +64,20 @@ FIELDS: dict[tuple[str, str], set[str]] = {
     ("analyze-images", "catalog not written"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "current run not read"): {"error"},
     ("analyze-images", "batch"): {"run_id", "messages", "failed", "MessagesLeftForRedelivery"} | COUNTS,
-    ("check-backlog", "backlog"): {"run_id", "wait_seconds", "short_waits"} | BACKLOG,
+    ("check-backlog", "backlog"): {"run_id", "held", "wait_seconds", "short_waits"} | BACKLOG,
     ("requeue-images", "requeue"): {"run_id", "requeued_images", "is_done"},
     ("start-model", "model"): {
-        *("run_id", "status", "is_running", "inference_units", "images_per_second", "max_concurrency"),
-        *("wait_seconds", "requested_at", "running_at"),
+        *("run_id", "status", "is_running", "inference_units", "images_per_second", "images_per_second_per_unit"),
+        *("max_concurrency", "wait_seconds", "requested_at", "running_at"),
     },
     ("start-model", "current run not written"): EXCEPTION,
+    ("start-model", "the throughput of the last runs cannot be read"): EXCEPTION,
     ("stop-model", "model"): {"run_id", "status", "is_stopped", "stopped_at"},
     ("summarize-run", "run"): set(
         json.loads((REPOSITORY / "lambdas/summarize_run/summary.schema.json").read_text())["required"]
     ),
     ("summarize-run", "the notice was not sent"): EXCEPTION,
+    ("summarize-run", "the throughput of the run was not kept"): EXCEPTION,
     ("guard-model", "guard"): {
         *("run_id", "task", "live_executions", "stopped_executions", "stopped_models", "is_mapping_disabled"),
         *("left_on", "refused", "is_model_on", "is_model_unowned"),
@@ -161,6 +166,7 @@ def printed(
     call("analyze-images", analyze_images, {"Records": [message("early", body="early")]})  # before a run
     call("start-model", start_model, start)
     with monkeypatch.context() as broken:
+        s3.put_object(Bucket="final", Key=last_runs.KEY, Body=b"rubbish")
         broken.setattr(s3, "put_object", refuse)
         call("start-model", start_model, start)
 
@@ -186,16 +192,33 @@ def printed(
     drain = {"drain_timeout_seconds": 600, "stall_timeout_seconds": 60, "images_per_second": 5, "poll_seconds": 30}
     backlog = RUN | {"execution_input": {}, "messages": messages | {"visible": 1}, "dead_letter_queue_url": queue_url}
     call("check-backlog", check_backlog, backlog)
+    with monkeypatch.context() as gated:
+        gated.setattr(
+            check_backlog,
+            "settings",
+            lambda: dataclasses.replace(told, start_backlog_images=9, start_max_age_seconds=9e9),
+        )
+        call("check-backlog", check_backlog, backlog | {"execution_input": {"source": "aws.events"}})
     call("check-backlog", check_backlog, backlog | drain | {"previous": None})
     call("requeue-images", requeue_images, RUN | {"queue_url": queue_url, "requeued_before": 0})
     call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
     model.states = [ModelState.STOPPED]
     call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
     model.states = [ModelState.RUNNING]
+    done = [
+        catalog_line(name, finished_at=f"2026-11-20T08:16:0{second}.000Z") for second, name in enumerate(("x", "y"))
+    ]
+    body = "\n".join(json.dumps(one) for one in done)
+    s3.put_object(Bucket="final", Key=catalog_key(from_text("2026-11-20T08:16:00Z"), "done"), Body=body)
     call("summarize-run", summarize_run, ENDED)
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED | {"run": ENDED["run"] | {"id": "r2"}})
     call("summarize-run", summarize_run, FAILED)
+    with monkeypatch.context() as broken:
+        broken.setattr(last_runs, "measurement", lambda *_: {"run_id": "r1"})
+        real = s3.put_object
+        broken.setattr(s3, "put_object", lambda **of: refuse() if of["Key"] == last_runs.KEY else real(**of))
+        call("summarize-run", summarize_run, ENDED)
     model.states = [ModelState.RUNNING, ModelState.RUNNING, ModelState.STOPPED]
     call("guard-model", guard_model, TICK, Patient)  # stops it
     ended = TICK | {"task": "execution_ended", "execution_arn": f"{MACHINE}:gone", "execution_status": "FAILED"}
