@@ -214,8 +214,9 @@ def run(quick: bool = False) -> Result:
         ours = {name: requests for name, (requests, _) in first.items()}
         result.target(f"the same requests on moto's S3 ({_MOTO_SIZE:,} objects)", moto, is_met=moto == ours)
     result.notes.append(
-        "Time is CPU time, the least of some calls. The S3 of this part is the benchmark's own: sorted keys, listed in pages of 1,000. The check reads one page of"
-        " the source bucket, up to 1,000 objects, however many wait: that is the step in time after 100. Summarize"
+        "Time is CPU time, the least of some calls."
+        " The S3 of this part is the benchmark's own: sorted keys, in pages of 1,000. The check reads one page of"
+        " the source bucket, up to 1,000 objects, however many wait: the step in time after 100. Summarize"
         f" reads the {_OF_THE_RUN} catalog objects of the run itself; after a run that left images, it counts these up"
         " to 100,000."
     )
