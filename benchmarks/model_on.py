@@ -195,6 +195,7 @@ def simulated(quick: bool = False) -> Result:
                 "images": images,
                 "runs": len(runs),
                 "units": world_units(runs),
+                "until all is done, hours": (runs[-1].started_at_seconds + runs[-1].duration_seconds) / 3600,
                 "model on / ideal": on / ideal,
                 "seconds over, a run": (on - ideal) / len(runs),
                 "model on / ideal, saturation as measured": slower_on / slower_ideal,
