@@ -29,7 +29,7 @@ CLIENTS = {
     "check_backlog": ["s3", "sqs"],
     "guard_model": ["lambda", "rekognition", "rekognition", "stepfunctions"],
     "requeue_images": ["s3", "sqs"],
-    "start_model": ["rekognition", "rekognition"],
+    "start_model": ["rekognition", "rekognition", "s3"],
     "stop_model": ["rekognition", "rekognition"],
     "summarize_run": ["s3"],
 }
