@@ -214,10 +214,11 @@ def hand_on_metrics(stack: Stack, function: str) -> None:
     log = config.LOGS / "lambda" / f"{stack.arguments['name_prefix']}-{function}.log"
     written = [json.loads(line) for line in log.read_text().splitlines() if '"_aws"' in line][-1]
     cloudwatch = stack.environment.client("cloudwatch")
+    at = time.time() - 10  # in the period that has passed when the alarm looks
     for directive in written["_aws"]["CloudWatchMetrics"]:
         dimensions = [{"Name": name, "Value": written[name]} for name in directive["Dimensions"][0]]
         values = [
-            {"MetricName": metric["Name"], "Dimensions": dimensions, "Values": written[metric["Name"]]}
+            {"MetricName": metric["Name"], "Dimensions": dimensions, "Values": written[metric["Name"]], "Timestamp": at}
             for metric in directive["Metrics"]
         ]
         cloudwatch.put_metric_data(Namespace=directive["Namespace"], MetricData=values)
