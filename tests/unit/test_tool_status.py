@@ -91,6 +91,17 @@ def test_the_last_runs(deployed: Deployed) -> None:
     assert len(deployed.json("status", "--runs", "2")["runs"]) == 2
 
 
+def test_a_run_that_let_images_wait_says_why(deployed: Deployed) -> None:
+    held = "7 images wait, fewer than start_backlog_images = 50. The model is not started for them yet."
+    output = {"run": {}, "stop": {"is_stopped": True}, "backlog": {"images": 0, "held": held}}
+    deployed.execution("SUCCEEDED", output=json.dumps(output))
+    (run,) = deployed.json("status")["runs"]
+    assert (run["outcome"], run["held"]) == ("nothing_to_do", held)
+    result = deployed.call("status")
+    assert "nothing to do  7 images wait, fewer than start_backlog_images = 50" in result.stdout
+    assert result.exit_code == 0
+
+
 def test_the_last_run_failed(deployed: Deployed) -> None:
     cause = json.dumps({"errorMessage": "it did not stop"})
     arn = deployed.execution("FAILED", error="ModelStopTimeoutError", cause=cause)
