@@ -185,7 +185,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | None, Callable[[dict[str, Any]], None] 
         None,
     ),
     "other models use up the quota": (
-        {"operation": "StartProjectVersion", "error": "LimitExceededException", "count": 1},
+        {"operation": "StartProjectVersion", "error": "LimitExceededException", "probability": 1.0},
         None,
         None,
     ),
