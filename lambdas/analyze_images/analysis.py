@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
@@ -13,6 +13,8 @@ from lambdas.shared import errors
 from lambdas.shared.times import to_text, utc_now
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tenacity import RetryCallState
 
     from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
@@ -47,6 +49,7 @@ class Outcome:
     attempts: int
     throttles: int
     duration_ms: int
+    finished_at: datetime = field(default_factory=utc_now)
 
     @property
     def error_type(self) -> str | None:
@@ -59,7 +62,7 @@ class Outcome:
         result = self.result or {}
         best = max(result["predictions"], key=lambda label: label["confidence"], default=None)
         return {
-            "finished_at": to_text(utc_now()),
+            "finished_at": to_text(self.finished_at),
             "key": self.image.key,
             "version_id": self.image.version_id,
             "size_bytes": self.image.size_bytes,
