@@ -47,8 +47,8 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "drain_poll_seconds": 1,
     "drain_timeout_seconds": 240,
     "max_concurrency": 4,
-    # Twice what the emulated model does, for LocalStack's one poller; and with 40% of the calls refused, a Lambda's pace
-    # is an eighth of its share.
+    # Twice what the emulated model does, for LocalStack's one poller; with 40% of the calls refused, a Lambda keeps an
+    # eighth of its pace.
     "images_per_second_per_unit": 100,
     "account_images_per_second": 500,
 }
