@@ -83,13 +83,6 @@ locals {
     }
   }
 
-  read_with_key = var.kms_key_arn == null ? {} : {
-    UseCustomerKey = {
-      actions   = ["kms:Decrypt"]
-      resources = [var.kms_key_arn]
-    }
-  }
-
   # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
   tell_of_success = var.success_notifications_enabled ? {
     TellOfSuccess = {
@@ -211,7 +204,7 @@ locals {
       }
     }
 
-    start_model = merge(local.read_with_key, {
+    start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
       NameRun = {

@@ -54,5 +54,5 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def _is_scheduled(event: dict[str, Any]) -> bool:
-    given = event["execution_input"]
+    given = event.get("execution_input")
     return isinstance(given, dict) and given.get("source") == "aws.events"

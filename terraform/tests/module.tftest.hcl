@@ -330,11 +330,6 @@ run "customer_key_is_named_only_where_it_is_used" {
   }
 
   assert {
-    condition     = jsonencode(local.function_statements.start_model.UseCustomerKey.actions) == jsonencode(["kms:Decrypt"])
-    error_message = "start_model reads an object, and writes none."
-  }
-
-  assert {
     condition     = local.guard_statements.UseCustomerKey.resources == [var.kms_key_arn]
     error_message = "The watchdog cannot publish to an encrypted topic."
   }

@@ -60,6 +60,8 @@ EMULATOR = EMULATOR_SETTINGS | {
 }
 # What nobody owns may be on for this long: model_poll_seconds, an event and a cold start on a busy machine.
 REACTION_SECONDS = 20.0
+# And so much longer each time that the watchdog itself is killed: Lambda repeats its call after a minute.
+REPEAT_SECONDS = 65.0
 # The longest that a run may take to end by itself when all is quiet: the drain, the stop, and what was retried.
 SETTLE_SECONDS = 300.0
 
@@ -94,6 +96,9 @@ LAMBDA_FAULTS = [
     ("summarize-run", "die", "before PutObject", 0.2),
     ("guard-model", "die", "invocation", 0.1),
 ]
+
+
+WATCHDOG_DIES = "guard-model die invocation"
 
 
 @dataclass
@@ -151,6 +156,7 @@ class Soak:
         self._lambda_faults: dict[str, str] = {}
         self._on_since: float | None = None
         self._is_counted = False
+        self._deaths = self._watchdog_deaths = 0
         self._by_hand: set[str] = set()
 
     def run(self, limit_seconds: float, progress: Callable[[int, int, str], None]) -> Report:
@@ -271,12 +277,19 @@ class Soak:
         is_on = self._status() not in (*OFF_STATUSES, "STOPPING") or self._stack.mapping_state() == "Enabled"
         if not is_on or self._executions("RUNNING"):
             self._on_since, self._is_counted = None, False
+            self._watchdog_deaths = self._count_watchdog_deaths()
             return
         now = time.monotonic()
         self._on_since = self._on_since or now
-        if now - self._on_since > REACTION_SECONDS and not self._is_counted:
+        bound_seconds = REACTION_SECONDS + REPEAT_SECONDS * (self._count_watchdog_deaths() - self._watchdog_deaths)
+        if now - self._on_since > bound_seconds and not self._is_counted:
             self._is_counted = True
             self.report.runs_that_left_the_model_on += 1
+
+    def _count_watchdog_deaths(self) -> int:
+        # They are forgotten with the faults, at the end.
+        self._deaths = max(self._deaths, self._stack.lambda_faults.hits(self._lambda_faults.get(WATCHDOG_DIES, "none")))
+        return self._deaths
 
     def _settle(self) -> None:
         """No more schedule and no more faults: what is under way comes to its end."""
