@@ -73,11 +73,19 @@ check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform 
 	@$(VENVS)/dev/bin/ruff check --quiet .
 	@$(VENVS)/dev/bin/mypy --no-error-summary
 	@echo "python: format, lint and types are good"
-	@$(PYTHON) -m local check-terraform
-	@for folder in terraform examples/*/; do \
-		echo "policy scan of $$folder"; \
-		$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder"; \
-	done
+# The scan beside Terraform's tests: each keeps one core busy for minutes.
+	@scan() { \
+		for folder in terraform examples/*/; do \
+			echo "policy scan of $$folder"; \
+			$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder" || return 1; \
+		done; \
+	}; \
+	mkdir -p build; \
+	scan > build/policy-scan.log 2>&1 & scan=$$!; \
+	trap "kill $$scan 2>/dev/null || true" EXIT; \
+	$(PYTHON) -m local check-terraform; \
+	wait $$scan || { cat build/policy-scan.log; exit 1; }; \
+	cat build/policy-scan.log
 
 .PHONY: format
 format: $(DEV) ## format Python and Terraform
