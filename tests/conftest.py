@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-# Files are shared out among processes in this order, and one that begins last would be waited for alone.
-LONGEST = ("test_faults_workflow", "test_lookout", "test_stack")
+# Files are shared out among processes in this order, and a long one that begins late would be waited for alone.
+LONGEST = ["lookout", "faults_workflow", "stack", "commands", "guard", "tool", "faults_images", "soak"]
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -25,4 +25,5 @@ os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
