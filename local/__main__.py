@@ -66,7 +66,15 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path, localstac
         check_out(out)
     display = Display()
     display.console.print(f"{len(found)} files in {images}", highlight=False)
-    stack = environment.up(display, labelled, backend=backend, dies_with_parent=True, in_docker=in_docker)
+    stack = environment.up(
+        display,
+        labelled,
+        backend=backend,
+        dies_with_parent=True,
+        in_docker=in_docker,
+        # At a full hour a tick would start the one run that this command is to show.
+        arguments={"schedule_enabled": False},
+    )
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
     finally:

@@ -467,7 +467,7 @@ def test_the_schedule_itself_starts_a_run(stack: Stack) -> None:
     """Not StartExecution: the EventBridge rule, made by Terraform, with its own role."""
     uploads = [stack.upload(f"{number}.png", picture(number)) for number in range(3)]
     rule, events = stack.environment.output("schedule_rule_name"), stack.environment.client("events")
-    assert events.describe_rule(Name=rule)["ScheduleExpression"] == "rate(1 hour)"
+    assert events.describe_rule(Name=rule)["ScheduleExpression"] == stack.arguments["schedule_expression"]
     before = set(executions(stack))
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
