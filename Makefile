@@ -22,16 +22,21 @@ PYTHON := $(VENVS)/dev/bin/python
 DEV := $(VENVS)/dev/.installed
 LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
+# Beside one another, for each installation keeps one core busy.
+.PHONY: installed
+installed:
+	@$(MAKE) -j2 $(LOCAL) $(ALSO_INSTALLED)
+
 .PHONY: help
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
 	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
 	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-down
@@ -39,11 +44,12 @@ local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
 .PHONY: local-test
-local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
+local-test: ALSO_INSTALLED := $(VENVS)/policy-scan/.installed
+local-test: installed check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
 	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
+soak: installed ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
 	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
@@ -64,7 +70,7 @@ package: $(DEV) ## make build/lambdas.zip, the deployment package of all functio
 	@$(PYTHON) -m lambdas.package
 
 .PHONY: bench
-bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+bench: installed ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
 	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
@@ -108,5 +114,5 @@ $(VENVS)/%/.installed: requirements/%.txt
 	echo "installing $< into $(VENVS)/$*"; \
 	rm -rf $(VENVS)/$*; \
 	"$$python" -m venv $(VENVS)/$*; \
-	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<; \
+	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r $<; \
 	touch $@
