@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lambdas.shared.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,39 +139,29 @@ def _optional_positive(environment: Mapping[str, str], name: str) -> int | None:
     return _positive(environment, name) if environment.get(name) else None
 
 
-def _above_zero(environment: Mapping[str, str], name: str) -> float:
+def _number(environment: Mapping[str, str], name: str, wanted: str, is_good: Callable[[float], bool]) -> float:
     value = environment.get(name)
     try:
         number = float(value or "")
     except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise _wrong(name, value, "a number above 0")
+        number = math.nan
+    if not is_good(number):  # no comparison holds for NaN
+        raise _wrong(name, value, wanted)
     return number
 
 
-def _optional_percent(environment: Mapping[str, str], name: str) -> float | None:
-    value = environment.get(name, "")
-    if value == "":
-        return None
-    try:
-        percent = float(value)
-    except ValueError:
-        percent = -1.0
-    if not 0 <= percent <= 100:
-        raise _wrong(name, value, "empty or a number from 0 to 100")
-    return percent
+def _above_zero(environment: Mapping[str, str], name: str) -> float:
+    return _number(environment, name, "a number above 0", lambda number: 0 < number < math.inf)
 
 
 def _dollars(environment: Mapping[str, str], name: str) -> float:
-    value = environment.get(name)
-    try:
-        dollars = float(value or "")
-    except ValueError:
-        dollars = math.nan
-    if not 0 <= dollars < math.inf:
-        raise _wrong(name, value, "a number of dollars")
-    return dollars
+    return _number(environment, name, "a number of dollars", lambda number: 0 <= number < math.inf)
+
+
+def _optional_percent(environment: Mapping[str, str], name: str) -> float | None:
+    if environment.get(name, "") == "":
+        return None
+    return _number(environment, name, "empty or a number from 0 to 100", lambda number: 0 <= number <= 100)
 
 
 def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:
