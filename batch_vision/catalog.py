@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from lambdas.shared.catalog import PREFIX, catalog_key
-from lambdas.shared.clients import MAX_CONNECTIONS
+from lambdas.shared.catalog import catalog_key, keys_since, read_lines
 from lambdas.shared.times import from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -28,7 +25,7 @@ def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) 
     """Give the catalog lines of the images that were finished in a span of time, each upload once, the oldest first."""
     seen = set()
     end = catalog_key(until + _LONGEST_BATCH)
-    for line in _read(s3, bucket, takewhile(lambda key: key <= end, _keys(s3, bucket, catalog_key(since)))):
+    for line in read_lines(s3, bucket, takewhile(lambda key: key <= end, keys_since(s3, bucket, since))):
         upload = (line["key"], line["version_id"])
         if upload not in seen and since <= from_text(line["finished_at"]) <= until:
             seen.add(upload)
@@ -47,26 +44,11 @@ class FinishedImages:
 
     def count(self, now: datetime) -> int:
         """Read the catalog objects written since the last look, and give the number of images until now."""
-        new = [key for key in _keys(self._s3, self._bucket, catalog_key(self._start)) if key not in self._keys]
-        for line in _read(self._s3, self._bucket, new):
+        new = [key for key in keys_since(self._s3, self._bucket, self._start) if key not in self._keys]
+        for line in read_lines(self._s3, self._bucket, new):
             upload = (line["key"], line["version_id"])
             self.rejected += upload not in self._uploads and line["status"] == "rejected"
             self._uploads.add(upload)
         self._start = max(self._start, now - _LATE)
         self._keys.update(new)
         return len(self._uploads)
-
-
-def _keys(s3: S3Client, bucket: str, start_after: str) -> Iterator[str]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX, StartAfter=start_after)
-    return (entry["Key"] for page in pages for entry in page.get("Contents", []))
-
-
-def _read(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
-    def read(key: str) -> str:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        for text in pool.map(read, keys):
-            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-            yield from (json.loads(line) for line in text.split("\n") if line)

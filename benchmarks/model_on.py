@@ -25,8 +25,8 @@ from batch_vision.simulation import (
     terraform_defaults,
 )
 from benchmarks.report import Result
+from lambdas.shared.catalog import read_catalog
 from lambdas.shared.times import from_text
-from lambdas.summarize_run.summary import read_catalog
 from local import config, environment
 from local.environment import MODELS, MODULE_ARGUMENTS
 

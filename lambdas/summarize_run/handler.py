@@ -9,12 +9,13 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared import clients
+from lambdas.shared.catalog import read_catalog
 from lambdas.shared.last_runs import learn
 from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
 from lambdas.shared.settings import settings
 from lambdas.shared.times import from_text, utc_now
-from lambdas.summarize_run.summary import count_left, read_catalog, summarize
+from lambdas.summarize_run.summary import count_left, summarize
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

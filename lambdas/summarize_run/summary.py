@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lambdas.shared.catalog import PREFIX, catalog_key
-from lambdas.shared.clients import MAX_CONNECTIONS
 from lambdas.shared.times import from_text, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -25,20 +22,6 @@ SCHEMA_VERSION = 1
 
 # Of a thousand objects each: as far as images that are left are counted.
 _MAX_PAGES = 100
-
-
-def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
-    """Give the catalog lines written since a time; the requests grow with them and not with what came before."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX, StartAfter=catalog_key(since))
-    keys = (entry["Key"] for page in pages for entry in page.get("Contents", []))
-
-    def read(key: str) -> str:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        for text in pool.map(read, keys):
-            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-            yield from (json.loads(line) for line in text.split("\n") if line)
 
 
 def count_left(s3: S3Client, bucket: str, prefix: str) -> int:

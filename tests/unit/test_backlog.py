@@ -23,10 +23,10 @@ from lambdas.check_backlog.backlog import (
 from lambdas.check_backlog.backlog import assess as assess_objects
 from lambdas.requeue_images.requeue import list_uploads, send
 from lambdas.shared import errors
-from lambdas.shared.catalog import catalog_key
+from lambdas.shared.catalog import catalog_key, read_catalog
 from lambdas.shared.events import SourceImage, parse_message
 from lambdas.shared.settings import Settings
-from lambdas.summarize_run.summary import read_catalog, read_error
+from lambdas.summarize_run.summary import read_error
 from tests.unit.conftest import NOW
 
 DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)
