@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from lambdas.shared.run_summaries import summary_key
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,6 +25,12 @@ def found(call: Callable[..., Any], **request: Any) -> Any:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
             return None
         raise
+
+
+def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:
+    """Read the summary of a run; None where it wrote none."""
+    answer = found(s3.get_object, Bucket=bucket, Key=summary_key(run_id))
+    return json.loads(answer["Body"].read()) if answer else None
 
 
 def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], str] | None:

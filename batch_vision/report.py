@@ -22,6 +22,7 @@ from PIL import Image, ImageChops, ImageOps
 from batch_vision.objects import found, read_result
 from batch_vision.prices import ENDED, model_dollars
 from batch_vision.results import confidence_of
+from lambdas.shared.run_summaries import PREFIX
 from lambdas.shared.times import from_text, to_text, utc_now
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def make_report(
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Read the summaries of the runs that ended in a span of time, the newest first."""
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix="runs/")
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
     since = since.replace(microsecond=0)  # as S3 tells times
     keys = [
         entry["Key"]

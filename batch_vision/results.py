@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from batch_vision.catalog import images_between
 from batch_vision.errors import WrongInputError
-from batch_vision.objects import found, read_result
+from batch_vision.objects import read_result, read_summary
+from lambdas.shared.run_summaries import summary_key
 from lambdas.shared.times import from_text
 
 if TYPE_CHECKING:
@@ -103,14 +103,13 @@ def summary_of_run(stack: Stack, run_id: str) -> dict[str, Any]:
     WrongInputError
         There is no summary of such a run.
     """
-    answer = found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=f"runs/{run_id}.json")
-    if answer is None:
+    summary = read_summary(stack.s3, stack.final_bucket_name, run_id)
+    if summary is None:
         raise WrongInputError(
-            f"--run is {run_id!r}, and {stack.final_bucket_name} has no summary runs/{run_id}.json."
+            f"--run is {run_id!r}, and {stack.final_bucket_name} has no summary {summary_key(run_id)}."
             " `batch-vision status --runs 20` shows the ids of runs; one that found nothing to do, or was aborted,"
             " has no summary."
         )
-    summary: dict[str, Any] = json.loads(answer["Body"].read())
     return summary
 
 

@@ -9,14 +9,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision import remedies
+from batch_vision.objects import read_summary
 from lambdas.shared.times import to_text, utc_now
 from lambdas.summarize_run.summary import read_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, timedelta
-
-    from mypy_boto3_s3 import S3Client
 
     from batch_vision.stack import Stack
 
@@ -114,7 +113,7 @@ def describe(stack: Stack, execution_arn: str) -> Run:
     output = json.loads(described.get("output") or "null")
     summary = output if status == "SUCCEEDED" and isinstance(output, dict) and "run_id" in output else None
     if status == "FAILED":
-        summary = _read_summary(stack.s3, stack.final_bucket_name, described["name"])
+        summary = read_summary(stack.s3, stack.final_bucket_name, described["name"])
     error = None
     if status == "FAILED":
         error = read_error({"Error": described.get("error", ""), "Cause": described.get("cause", "")})
@@ -208,11 +207,3 @@ def _outcome(status: str, output: Any) -> str:
 def _held(output: Any) -> str | None:
     backlog = output.get("backlog") if isinstance(output, dict) else None
     return backlog.get("held") if backlog else None
-
-
-def _read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:
-    try:
-        summary: dict[str, Any] = json.loads(s3.get_object(Bucket=bucket, Key=f"runs/{run_id}.json")["Body"].read())
-    except s3.exceptions.NoSuchKey:
-        return None
-    return summary

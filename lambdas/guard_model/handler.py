@@ -15,6 +15,7 @@ from lambdas.guard_model.guard import Duty, Guard, Task
 from lambdas.shared import clients
 from lambdas.shared.errors import BatchVisionError
 from lambdas.shared.observability import logger, metrics
+from lambdas.shared.run_summaries import summary_key
 from lambdas.shared.settings import settings
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ def _run_id(duty: Duty) -> str | None:
 
 def _summary_of(duty: Duty) -> dict[str, Any] | None:
     """Read what an execution that failed has written of itself; None where there is nothing to be read."""
-    if duty.ended_status != "FAILED" or not duty.ended_execution_arn:
+    run_id = _run_id(duty)
+    if duty.ended_status != "FAILED" or not run_id:
         return None
-    key = f"runs/{_run_id(duty)}.json"
+    key = summary_key(run_id)
     try:
         answer = clients.s3().get_object(Bucket=settings().final_bucket_name, Key=key)
         summary: dict[str, Any] = json.loads(answer["Body"].read())

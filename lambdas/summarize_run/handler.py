@@ -13,6 +13,7 @@ from lambdas.shared.catalog import read_catalog
 from lambdas.shared.last_runs import learn
 from lambdas.shared.notices import facts, subject
 from lambdas.shared.observability import logger, metrics
+from lambdas.shared.run_summaries import summary_key
 from lambdas.shared.settings import settings
 from lambdas.shared.times import from_text, utc_now
 from lambdas.summarize_run.summary import count_left, summarize
@@ -55,7 +56,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 def _write(s3: S3Client, bucket: str, summary: dict[str, Any]) -> bool:
     """Write the summary, over one that there is; say whether there was none."""
-    key = f"runs/{summary['run_id']}.json"
+    key = summary_key(summary["run_id"])
     body, kind = json.dumps(summary, indent=2).encode(), "application/json"
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, IfNoneMatch="*")
