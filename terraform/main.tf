@@ -135,6 +135,7 @@ locals {
   }
 
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
+  throughput_arn  = "${module.final_bucket.bucket_arn}/throughput.json"
 
   # What each function may do. Apart from the map above, so that functions are made while the queue still is.
   function_statements = {
@@ -213,7 +214,7 @@ locals {
       }
       ReadThroughput = {
         actions   = ["s3:GetObject"]
-        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
+        resources = [local.throughput_arn]
       }
       # Before the first run that shows anything there is none.
       TellMissingFromForbidden = {
@@ -254,7 +255,7 @@ locals {
       }
       LearnThroughput = {
         actions   = ["s3:GetObject", "s3:PutObject"]
-        resources = ["${module.final_bucket.bucket_arn}/throughput.json"]
+        resources = [local.throughput_arn]
       }
     })
   }
