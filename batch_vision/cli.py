@@ -125,6 +125,18 @@ def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
     return with_stack
 
 
+def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
+    """Give a command the options that choose a span of time, or a run instead."""
+
+    def with_options(command: F) -> F:
+        command = click.option("--run", "run_id", help=run_help)(command)
+        command = click.option("--until", help="Finished until, given likewise [default: now].")(command)
+        since_help = "Finished since: 90m, 6h, 7d, or a time in UTC."
+        return click.option("--since", default="24h", show_default=True, help=since_help)(command)
+
+    return with_options
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
@@ -441,9 +453,7 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_js
 
 
 @main.command()
-@click.option("--since", default="24h", show_default=True, help="Finished since: 90m, 6h, 7d, or a time in UTC.")
-@click.option("--until", help="Finished until, given likewise [default: now].")
-@click.option("--run", "run_id", help="Finished in the time of this run, instead of --since and --until.")
+@span_options("Finished in the time of this run, instead of --since and --until.")
 @click.option("--status", type=click.Choice(["processed", "rejected"]), help="Only those that ended so.")
 @click.option("--label", help="Only those whose most confident prediction has this name.")
 @click.option("--min-confidence", type=click.FloatRange(0, 100), help="Only from this confidence on, in percent.")
@@ -528,9 +538,7 @@ def _print_few(keys: list[str]) -> None:
 
 
 @main.command()
-@click.option("--since", default="24h", show_default=True, help="Finished since: 90m, 6h, 7d, or a time in UTC.")
-@click.option("--until", help="Finished until, given likewise [default: now].")
-@click.option("--run", "run_id", help="Of this run, instead of --since and --until.")
+@span_options("Of this run, instead of --since and --until.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
