@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision import prices
 from batch_vision.asl import Execution, WorkflowFailed
 from lambdas.backends.base import Backend, Detection, ModelState, ModelStatus
-from lambdas.check_backlog.backlog import Drain, Objects, assess, held_because
+from lambdas.check_backlog.backlog import Drain, Objects, assess, held_because, with_held
 from lambdas.shared import errors
 from lambdas.shared.settings import Settings
 from lambdas.shared.throughput import KEPT_RUNS, learned, measurement
@@ -405,14 +405,7 @@ class Simulation:
 
     def _check_backlog(self, event: Mapping[str, Any]) -> dict[str, Any]:
         counted, previous = min(self.waiting, _LIST_LIMIT), event.get("previous")
-        drain = None
-        if "drain_timeout_seconds" in event:
-            drain = Drain(
-                event["stall_timeout_seconds"],
-                event["drain_timeout_seconds"],
-                event["poll_seconds"],
-                event["images_per_second"],
-            )
+        drain = Drain.from_event(event)
         finished_at = _BEGIN + timedelta(seconds=max(0.0, self._finished_at))
         moved = previous is not None and finished_at > from_text(previous["checked_at"])
         objects = Objects(counted, counted, counted < _LIST_LIMIT, self._oldest_at())
@@ -426,8 +419,7 @@ class Simulation:
             drain=drain,
         )
         if drain is None:
-            held = held_because(objects, self._settings, self._clock.moment())
-            answer |= {"held": held} | ({"images": 0} if held else {})
+            answer = with_held(answer, held_because(objects, self._settings, self._clock.moment()))
         return answer
 
     def _oldest_at(self) -> datetime | None:

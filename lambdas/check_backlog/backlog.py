@@ -7,7 +7,7 @@ the counts of a queue are approximate for a minute or more (SQS developer guide,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,13 @@ class Drain:
     drain_timeout_seconds: int
     poll_seconds: int
     images_per_second: float
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Drain | None:
+        """Read it from what the workflow hands over; None outside of the drain."""
+        if "drain_timeout_seconds" not in event:
+            return None
+        return cls(**{field.name: event[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,11 @@ def held_because(objects: Objects, settings: Settings, now: datetime) -> str | N
         f" seconds, less than start_max_age_seconds = {most_seconds}. The model is not started for them yet;"
         " a run that is started by hand does not wait."
     )
+
+
+def with_held(backlog: Mapping[str, Any], held: str | None) -> dict[str, Any]:
+    """Give the answer of a run's first check: held images do not pay for a start, so none are reported."""
+    return {**backlog, "held": held, "images": 0 if held else backlog["images"]}
 
 
 def count_dead_letters(sqs: SQSClient, queue_url: str) -> int:

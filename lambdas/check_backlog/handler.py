@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lambdas.backends.registry import check_unchanged
-from lambdas.check_backlog.backlog import Drain, assess, count_dead_letters, count_objects, finished_since, held_because
+from lambdas.check_backlog.backlog import (
+    Drain,
+    assess,
+    count_dead_letters,
+    count_objects,
+    finished_since,
+    held_because,
+    with_held,
+)
 from lambdas.shared import clients
 from lambdas.shared.observability import logger
 from lambdas.shared.settings import settings
@@ -24,15 +32,9 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """
     s3, chosen, now = clients.s3(), settings(), utc_now()
     previous = event.get("previous")
-    drain = None
-    if "drain_timeout_seconds" in event:
+    drain = Drain.from_event(event)
+    if drain:
         check_unchanged(event["backend"], event["backend_settings"])
-        drain = Drain(
-            event["stall_timeout_seconds"],
-            event["drain_timeout_seconds"],
-            event["poll_seconds"],
-            event["images_per_second"],
-        )
     objects = count_objects(s3, chosen.source_bucket_name, chosen.source_prefix)
     is_idle = objects.total > 0 and not any(event["messages"].values())
     backlog = assess(
@@ -47,8 +49,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         drain=drain,
     )
     if drain is None:
-        held = held_because(objects, chosen, now) if _is_scheduled(event) else None
-        backlog |= {"held": held} | ({"images": 0} if held else {})
+        backlog = with_held(backlog, held_because(objects, chosen, now) if _is_scheduled(event) else None)
     logger.info("backlog", extra={"run_id": event.get("run_id")} | backlog)
     return backlog
 
