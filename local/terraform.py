@@ -271,7 +271,9 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
     if not Path(kept.get("TF_CLI_CONFIG_FILE", "")).is_file():
         kept.pop("TF_CLI_CONFIG_FILE", None)  # Terraform would warn of it in the middle of what it prints
-    return kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    # Each command loads the provider's schemas anew, 450 MB of them: collecting garbage meanwhile took a quarter of the
+    # processor time (terraform test: 24.6 s with Go's own 100, 18.6 s with 400).
+    return {"GOGC": "400"} | kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,18 @@ class Stack:
         terraform.write_root(self.arguments | choose(self.environment.backend) | arguments)
         self.is_changed = bool(arguments)
         terraform.apply(options=options)
+
+    @contextmanager
+    def definition(self, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Run something with a changed definition of the workflow, as an apply or an editor would leave it."""
+        deployed = self.workflow.describe_state_machine(stateMachineArn=self.state_machine_arn)["definition"]
+        changed = json.loads(deployed)
+        change(changed)
+        self.workflow.update_state_machine(stateMachineArn=self.state_machine_arn, definition=json.dumps(changed))
+        try:
+            yield
+        finally:
+            self.workflow.update_state_machine(stateMachineArn=self.state_machine_arn, definition=deployed)
 
     def planned_actions(self, *, backend: str, **arguments: Any) -> dict[str, list[str]]:
         """What an apply with other arguments would do to each resource that it would touch, by its address."""

@@ -17,7 +17,7 @@ from local.environment import MODULE_ARGUMENTS
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
-from tests.local.test_guard import REACTION_SECONDS, abort_in, definition, is_off, wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off, wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
@@ -162,13 +162,13 @@ def test_a_mapping_that_takes_a_change_and_does_not_make_it(stack: Stack) -> Non
 
     words = ("trigger_timeout_seconds", "State and LastProcessingResult")
     stack.upload("a.png", picture())
-    with definition(stack, never_open):
+    with stack.definition(never_open):
         described = stack.run()
     step = "TriggerNotEnabled"
     check_failed(stack, described, "TriggerNotEnabledError", *words, step=step, within_seconds=TRIGGER_SECONDS)
     stack.check(left=1)
 
-    with definition(stack, never_close):
+    with stack.definition(never_close):
         described = stack.run()
     step = "TriggerNotDisabled"
     check_failed(stack, described, "TriggerNotDisabledError", words[0], step=step, within_seconds=TRIGGER_SECONDS)
@@ -301,7 +301,7 @@ def test_two_executions_at_work_at_the_same_time(stack: Stack) -> None:
     stack.emulator.set(latency_ms=300)
     for number in range(30):
         stack.upload(f"{number}.png", picture(number))
-    with definition(stack, go_on):
+    with stack.definition(go_on):
         executions = [stack.start(), stack.start()]
         assert [stack.wait(execution)["status"] for execution in executions] == ["SUCCEEDED"] * 2
     assert all({"StartModel", "CheckProgress", "StopModel"} <= set(stack.states(arn)) for arn in executions)

@@ -82,19 +82,6 @@ def tasks_logged(stack: Stack) -> list[str]:
 
 
 @contextmanager
-def definition(stack: Stack, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Run something with a changed definition of the workflow, as an apply or an editor would leave it."""
-    deployed = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)["definition"]
-    changed = json.loads(deployed)
-    change(changed)
-    stack.workflow.update_state_machine(stateMachineArn=stack.state_machine_arn, definition=json.dumps(changed))
-    try:
-        yield
-    finally:
-        stack.workflow.update_state_machine(stateMachineArn=stack.state_machine_arn, definition=deployed)
-
-
-@contextmanager
 def alerts(stack: Stack) -> Iterator[Callable[..., list[dict[str, str]]]]:
     """Subscribe to the alerts for a while; gives the functions' mails, or the alarms, since the last call."""
     sns = stack.environment.client("sns")
@@ -151,7 +138,7 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
 def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None:
     stack.emulator.set(start_seconds=5)
     stack.upload("a.png", picture())
-    with definition(stack, lambda machine: machine.update(TimeoutSeconds=3)):
+    with stack.definition(lambda machine: machine.update(TimeoutSeconds=3)):
         described = stack.run()
         assert described["status"] == "TIMED_OUT"
         wait_until(lambda: is_off(stack), 5 + 1 + REACTION_SECONDS, "mapping disabled and model off")
@@ -261,7 +248,7 @@ def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
 
     stack.emulator.force_status("HOSTED", MODELS[OTHER].arn)
     stack.upload("a.png", picture())
-    with definition(stack, begin_with_other):
+    with stack.definition(begin_with_other):
         execution = stack.start()
     abort_in(stack, execution, "WaitForModel")
     wait_until(lambda: is_off(stack), 2 + 1 + REACTION_SECONDS, "mapping disabled and models off")

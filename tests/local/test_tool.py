@@ -18,7 +18,7 @@ import pytest
 
 from local import config, environment
 from tests.local.stack import Stack, Upload
-from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, definition, is_off, wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, is_off, wait_until
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
@@ -223,7 +223,7 @@ def test_what_an_operator_sees_of_a_broken_run_is_what_the_manual_says(stack: St
         mails.extend(received())
         return bool(mails)
 
-    with alerts(stack) as received, definition(stack, change or (lambda _: None)):
+    with alerts(stack) as received, stack.definition(change or (lambda _: None)):
         execution = stack.start()
         if stopped_in:
             abort_in(stack, execution, stopped_in)

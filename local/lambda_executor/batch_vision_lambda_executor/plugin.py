@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,9 @@ def read_settings() -> ExecutorSettings:
 
 @hooks.on_infra_start()
 def prepare_host_mode() -> None:
-    """Check the settings as LocalStack starts, and keep its S3 data in its own temporary folder.
+    """Check the settings as LocalStack starts, keep its S3 data in its own temporary folder, and JSONPaths once parsed.
 
-    Both only when this executor was asked for.
+    All that only when this executor was asked for.
     """
     if config.LAMBDA_RUNTIME_EXECUTOR != EXECUTOR_NAME:
         return
@@ -52,6 +53,11 @@ def prepare_host_mode() -> None:
     from localstack.services.s3 import provider
 
     provider.DEFAULT_S3_TMP_DIR = str(Path(tempfile.gettempdir()) / "s3")
+
+    # The parser makes its tables anew for every path that a workflow evaluates: a third of LocalStack's work in a run.
+    from localstack.services.stepfunctions.asl.utils import json_path
+
+    json_path.parse = lru_cache(maxsize=1000)(json_path.parse)
 
 
 class SubprocessRuntimeExecutor(RuntimeExecutor):
