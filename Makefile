@@ -22,10 +22,13 @@ PYTHON := $(VENVS)/dev/bin/python
 DEV := $(VENVS)/dev/.installed
 LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
-# Beside one another, for each installation keeps one core busy.
+# Beside one another, for each installation keeps one core busy; everything else in order, whatever -j says.
+ifndef INSTALLING
+.NOTPARALLEL:
+endif
 .PHONY: installed
 installed:
-	@$(MAKE) -j2 $(LOCAL) $(ALSO_INSTALLED)
+	@$(MAKE) -s -j2 INSTALLING=1 $(LOCAL) $(ALSO_INSTALLED)
 
 .PHONY: help
 help: ## list the commands
@@ -107,12 +110,15 @@ lock: $(DEV) ## resolve requirements/*.in again into hashed lock files
 clean: local-down ## stop everything and remove build/
 	@rm -rf build
 
+# What is used is compiled then. Not so the functions: they start without writing anything.
+COMPILE = $(if $(filter lambda-runtime,$*),--compile,--no-compile)
+
 # One environment for each requirements/<name>.txt, made again when its lock file changes.
 .PRECIOUS: $(VENVS)/%/.installed
 $(VENVS)/%/.installed: requirements/%.txt
 	@python="$$(sh local/find_python.sh)"; \
 	echo "installing $< into $(VENVS)/$*"; \
-	rm -rf $(VENVS)/$*; \
-	"$$python" -m venv $(VENVS)/$*; \
-	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r $<; \
+	rm -rf $(VENVS)/$* && \
+	"$$python" -m venv $(VENVS)/$* && \
+	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check $(COMPILE) --require-hashes -r $< && \
 	touch $@

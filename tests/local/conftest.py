@@ -40,7 +40,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "images_per_second_per_unit": 40,  # for one poller, as in MODULE_ARGUMENTS
 }
 TIMES = EMULATOR_SETTINGS | {
-    "start_seconds": 1,
+    "start_seconds": 2,
     "stop_seconds": 1,
     "latency_ms": 20,
     "transactions_per_second_per_unit": 20,

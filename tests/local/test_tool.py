@@ -101,7 +101,7 @@ def test_an_idle_stack_is_well(stack: Stack) -> None:
         "e2e, account 000000000000, us-east-1",
         "TRAINING_COMPLETED",
         "Disabled",
-        "rate(1 hour)",
+        stack.arguments["schedule_expression"],
         "all is well",
     ):
         assert text in printed
