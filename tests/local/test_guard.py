@@ -258,8 +258,9 @@ def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
 
 def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
     """Whatever the watchdog is called for, in every phase of a run."""
-    stack.emulator.set(start_seconds=4, latency_ms=200, stop_seconds=1)
-    for number in range(20):
+    # Four batches, a second each: still at work when it is asked for the third time.
+    stack.emulator.set(start_seconds=4, latency_ms=1000, stop_seconds=1)
+    for number in range(40):
         stack.upload(f"{number}.png", picture(number))
     tick = target_input(stack, "schedule")
     ended = tick | {"task": "execution_ended", "execution_arn": f"{stack.start()}-of-another-name"}
