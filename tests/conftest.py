@@ -7,7 +7,7 @@ import os
 import pytest
 
 # Files are shared out among processes in this order, and a long one that begins late would be waited for alone.
-LONGEST = ["lookout", "faults_workflow", "stack", "commands", "guard", "tool", "faults_images", "soak"]
+LONGEST = ["faults_workflow", "lookout", "stack", "commands", "soak", "guard", "tool", "faults_images", "permissions"]
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
