@@ -21,6 +21,7 @@ from tests.local.test_stack import (  # noqa: F401 - each holds for this backend
     test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same,
     test_a_model_that_is_not_trained_is_refused_at_once,
     test_a_plan_after_a_run_shows_no_changes,
+    test_a_second_plan_shows_no_changes,
     test_a_throttled_and_faulty_service_loses_nothing,
     test_an_empty_queue_does_not_start_the_model,
     test_more_than_a_hundred_images_under_names_of_all_kinds,
