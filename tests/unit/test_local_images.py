@@ -8,6 +8,8 @@ import pytest
 from batch_vision.errors import WrongInputError
 from batch_vision.folders import find_files
 from batch_vision.prices import in_words, model_dollars
+from local import environment
+from local.__main__ import SAMPLES, run_command
 from local.errors import LocalError
 from local.images import Results, check_out
 
@@ -83,3 +85,16 @@ def test_a_service_that_has_ended_has_no_price_of_its_own() -> None:
     assert (
         in_words(900, "lookout_for_vision") == "$1.0000 with Rekognition (AWS ended Lookout for Vision on 2025-10-31)"
     )
+
+
+def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a full hour LocalStack's tick would start the one run that `make local-run` is to show."""
+
+    def up(*_: Any, **options: Any) -> None:
+        raise LocalError(f"applied with {options['arguments']}")
+
+    monkeypatch.setattr(environment, "up", up)
+    options = {"backend": "rekognition_custom_labels", "labelled": SAMPLES / "labelled", "localstack": "host"}
+    assert run_command.callback
+    with pytest.raises(LocalError, match="'schedule_enabled': False"):
+        run_command.callback(images=SAMPLES / "pile", out=tmp_path / "out", **options)
