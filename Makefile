@@ -70,7 +70,7 @@ redrive: $(DEV) ## put the dead letters of a stack back on its queue [STACK=name
 
 .PHONY: package
 package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions
-	@$(PYTHON) -m lambdas.package
+	@$(PYTHON) -m local.package
 
 .PHONY: bench
 bench: installed ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_vision.cli import main
+from batch_vision.operator.cli import main
 
 if __name__ == "__main__":
     main()

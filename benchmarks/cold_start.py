@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from batch_vision.simulation import function_environment, terraform_defaults
+from batch_vision.operator.simulation import function_environment, terraform_defaults
 from benchmarks.report import Result
-from lambdas.package import PACKAGE, make_package
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.localstack import LAMBDA_PYTHON
+from local.package import PACKAGE, make_package
 
 _REPEATS = 15
 _ZIP_LIMIT_BYTES = 3_000_000

@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Any
 from urllib.parse import quote_plus
 
-from batch_vision.simulation import (
+from batch_vision.operator.simulation import (
     S3_WRITES_PER_BATCH,
     S3_WRITES_PER_IMAGE,
     SAMPLE_IMAGE_SECONDS,
@@ -185,6 +185,6 @@ def run(quick: bool = False) -> Result:
         f" {SQS_REQUESTS_PER_IMAGE} message for an image, and Rekognition reads the image from S3: with both, "
         f"{ours + SQS_REQUESTS_PER_IMAGE + 1:g}.",
         "Lambda time is that of simulated invocations, which wait for the model's throughput; the sample's is"
-        f" {SAMPLE_IMAGE_SECONDS:g} s an image. Prices: batch_vision/prices.py.",
+        f" {SAMPLE_IMAGE_SECONDS:g} s an image. Prices: batch_vision/operator/prices.py.",
     ]
     return result

@@ -15,12 +15,12 @@ from unittest.mock import patch
 import boto3
 from moto import mock_aws
 
-from batch_vision.simulation import function_environment, terraform_defaults
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.settings import Settings
+from batch_vision.core.times import to_text, utc_now
+from batch_vision.operator.simulation import function_environment, terraform_defaults
 from benchmarks.report import Result
 from lambdas.check_backlog import handler as check_backlog
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.settings import Settings
-from lambdas.shared.times import to_text, utc_now
 from lambdas.summarize_run import handler as summarize_run
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from batch_vision.display import Display
-from batch_vision.simulation import (
+from batch_vision.aws.catalog import read_catalog
+from batch_vision.core.times import from_text
+from batch_vision.operator.display import Display
+from batch_vision.operator.simulation import (
     SAMPLE_IMAGE_SECONDS,
     Arrival,
     SimulatedRun,
@@ -25,8 +27,6 @@ from batch_vision.simulation import (
     terraform_defaults,
 )
 from benchmarks.report import Result
-from lambdas.shared.catalog import read_catalog
-from lambdas.shared.times import from_text
 from local import config, environment
 from local.environment import MODELS, MODULE_ARGUMENTS
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from batch_vision.display import Display
-from batch_vision.errors import OperatorError
-from batch_vision.folders import find_files
+from batch_vision.operator.display import Display
+from batch_vision.operator.errors import OperatorError
+from batch_vision.operator.folders import find_files
 from local import config, environment, run
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder

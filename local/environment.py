@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from lambdas.package import PACKAGE, PackageError, make_package
 from local import config
 from local.docker import are_containers_up, check_docker, start_containers, stop_containers
 from local.emulator.client import EmulatorClient
 from local.errors import LocalError
 from local.localstack import check_port, find_localstack, start_localstack
+from local.package import PACKAGE, PackageError, make_package
 from local.processes import find_background, start_background, tail
 from local.terraform import Terraform, check_version
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from batch_vision.display import Display
+    from batch_vision.operator.display import Display
 
 OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
 ENV_FILE = config.LOCAL_BUILD / "env"

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.folders import upload_files
+from batch_vision.operator.folders import upload_files
 from local.errors import LocalError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from batch_vision import runs
-from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS, in_words, model_dollars
+from batch_vision.operator import runs
+from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, in_words, model_dollars
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from batch_vision.display import Step
+    from batch_vision.operator.display import Step
     from local.environment import Environment
     from local.images import Results
 

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lambdas.package import PACKAGE, PackageError, make_package
 from local import config
 from local.errors import LocalError
 from local.lifeline import kill_session
+from local.package import PACKAGE, PackageError, make_package
 from local.processes import start_tied
 
 if TYPE_CHECKING:

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-from lambdas.analyze_images.analysis import Outcome, analyze
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.analyze_images.names import same_names_lock
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends.registry import backend
-from lambdas.shared import clients
-from lambdas.shared.capacity import calls_per_second_of_one
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.current_run import read_current_run
-from lambdas.shared.errors import BatchVisionError
-from lambdas.shared.events import parse_message
-from lambdas.shared.observability import logger, metrics
-from lambdas.shared.settings import settings
-from lambdas.shared.times import utc_now
+from batch_vision.aws import clients
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.aws.current_run import read_current_run
+from batch_vision.backends.registry import backend
+from batch_vision.core.capacity import calls_per_second_of_one
+from batch_vision.core.errors import BatchVisionError
+from batch_vision.core.events import parse_message
+from batch_vision.core.names import same_names_lock
+from batch_vision.core.observability import logger, metrics
+from batch_vision.core.settings import settings
+from batch_vision.core.times import utc_now
+from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.pace import Pace
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from lambdas.shared.events import SourceImage
+    from batch_vision.core.events import SourceImage
 
 # The function only waits for services, so its images are worked on side by side.
 _POOL = ThreadPoolExecutor(clients.MAX_CONNECTIONS)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.backends.registry import check_unchanged
-from lambdas.check_backlog.backlog import (
+from batch_vision.aws import clients
+from batch_vision.backends.registry import check_unchanged
+from batch_vision.core.observability import logger
+from batch_vision.core.settings import settings
+from batch_vision.core.times import from_text, utc_now
+from batch_vision.runs.backlog import (
     Drain,
     assess,
     count_dead_letters,
@@ -14,10 +18,6 @@ from lambdas.check_backlog.backlog import (
     held_because,
     with_held,
 )
-from lambdas.shared import clients
-from lambdas.shared.observability import logger
-from lambdas.shared.settings import settings
-from lambdas.shared.times import from_text, utc_now
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.backends.registry import backend_of_run
-from lambdas.guard_model.alert import alert_of
-from lambdas.guard_model.guard import Duty, Guard, Task
-from lambdas.shared import clients
-from lambdas.shared.errors import BatchVisionError
-from lambdas.shared.observability import logger, metrics
-from lambdas.shared.run_summaries import summary_key
-from lambdas.shared.settings import settings
+from batch_vision.aws import clients
+from batch_vision.backends.registry import backend_of_run
+from batch_vision.core.errors import BatchVisionError
+from batch_vision.core.observability import logger, metrics
+from batch_vision.core.run_summaries import summary_key
+from batch_vision.core.settings import settings
+from batch_vision.runs.alert import alert_of
+from batch_vision.runs.guard import Duty, Guard, Task
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from lambdas.guard_model.alert import Alert
+    from batch_vision.runs.alert import Alert
 
 
 @logger.inject_lambda_context

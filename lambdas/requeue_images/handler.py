@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lambdas.requeue_images.requeue import list_uploads, send
-from lambdas.shared import clients
-from lambdas.shared.observability import logger
-from lambdas.shared.settings import settings
+from batch_vision.aws import clients
+from batch_vision.core.observability import logger
+from batch_vision.core.settings import settings
+from batch_vision.images.requeue import list_uploads, send
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.backends.registry import backend_of_run, check_unchanged
-from lambdas.shared import clients
-from lambdas.shared.current_run import write_current_run
-from lambdas.shared.last_runs import read_learned
-from lambdas.shared.observability import logger
-from lambdas.shared.settings import settings
-from lambdas.shared.times import utc_now
-from lambdas.start_model.model import ensure_running
+from batch_vision.aws import clients
+from batch_vision.aws.current_run import write_current_run
+from batch_vision.backends.registry import backend_of_run, check_unchanged
+from batch_vision.core.observability import logger
+from batch_vision.core.settings import settings
+from batch_vision.core.times import utc_now
+from batch_vision.runs.last_runs import read_learned
+from batch_vision.runs.start import ensure_running
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

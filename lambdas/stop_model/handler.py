@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambdas.backends.registry import backend_of_run
-from lambdas.shared.observability import logger
-from lambdas.shared.times import from_text, utc_now
-from lambdas.stop_model.model import ensure_stopped
+from batch_vision.backends.registry import backend_of_run
+from batch_vision.core.observability import logger
+from batch_vision.core.times import from_text, utc_now
+from batch_vision.runs.stop import ensure_stopped
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

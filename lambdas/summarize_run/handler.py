@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.shared import clients
-from lambdas.shared.catalog import read_catalog
-from lambdas.shared.last_runs import learn
-from lambdas.shared.notices import facts, subject
-from lambdas.shared.observability import logger, metrics
-from lambdas.shared.run_summaries import summary_key
-from lambdas.shared.settings import settings
-from lambdas.shared.times import from_text, utc_now
-from lambdas.summarize_run.summary import count_left, summarize
+from batch_vision.aws import clients
+from batch_vision.aws.catalog import read_catalog
+from batch_vision.core.observability import logger, metrics
+from batch_vision.core.run_summaries import summary_key
+from batch_vision.core.settings import settings
+from batch_vision.core.times import from_text, utc_now
+from batch_vision.runs.last_runs import learn
+from batch_vision.runs.notices import facts, subject
+from batch_vision.runs.summary import count_left, summarize
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

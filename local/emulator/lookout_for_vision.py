@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from local.emulator.pixel_model import Analysis
 
 PATH_PREFIX = "/2020-11-20/"
-SERVICE_MODELS = REPOSITORY / "lambdas" / "backends" / "service_models"
+SERVICE_MODELS = REPOSITORY / "batch_vision" / "backends" / "service_models"
 OPERATIONS = ("StartModel", "StopModel", "DescribeModel", "DetectAnomalies")
 START_FAILURE = "HOSTING_FAILED"
 # The default quota of an account.

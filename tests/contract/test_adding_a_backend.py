@@ -18,16 +18,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas.analyze_images.analysis import analyze
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends import registry
-from lambdas.backends.base import Backend, ModelState
-from lambdas.shared import errors
-from lambdas.shared.events import SourceImage
-from lambdas.shared.settings import Settings
-from lambdas.start_model.model import ensure_running
-from lambdas.stop_model.model import ensure_stopped
+from batch_vision.backends import registry
+from batch_vision.backends.base import Backend, ModelState
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.settings import Settings
+from batch_vision.images.analysis import analyze
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.pace import Pace
+from batch_vision.runs.start import ensure_running
+from batch_vision.runs.stop import ensure_stopped
 from local.config import REPOSITORY
 from local.terraform import Terraform
 from tests.contract.test_backends import BUCKET, CASES, FINAL_BUCKET, NOW, VALIDATOR
@@ -95,9 +95,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeLambda:
 
 @pytest.fixture
 def backend_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Backend]]:
-    module = ModuleType(f"lambdas.backends.{NAME}")
+    module = ModuleType(f"batch_vision.backends.{NAME}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    code = compile(BLOCKS["python", f"lambdas/backends/{NAME}.py"], "docs/adding-a-backend.md", "exec")
+    code = compile(BLOCKS["python", f"batch_vision/backends/{NAME}.py"], "docs/adding-a-backend.md", "exec")
     exec(code, module.__dict__)
     return module.LambdaModel
 
@@ -117,7 +117,7 @@ def backend(
 ) -> Backend:
     """The example, registered by the document's own lines."""
     names = vars(registry) | {"LambdaModel": backend_class}
-    exec(BLOCKS["python", "lambdas/backends/registry.py"], names)
+    exec(BLOCKS["python", "batch_vision/backends/registry.py"], names)
     assert set(names["BACKENDS"]) == {*registry.BACKENDS, NAME}
     monkeypatch.setattr(registry, "BACKENDS", names["BACKENDS"])
     return registry.make_backend(settings)
@@ -125,8 +125,8 @@ def backend(
 
 def test_the_document_names_the_files_that_there_are() -> None:
     assert set(BLOCKS) == {
-        ("python", f"lambdas/backends/{NAME}.py"),
-        ("python", "lambdas/backends/registry.py"),
+        ("python", f"batch_vision/backends/{NAME}.py"),
+        ("python", "batch_vision/backends/registry.py"),
         ("hcl", "terraform/backends.tf"),
         ("hcl", "terraform/variables.tf"),
         ("hcl", f"terraform/{EXAMPLE}"),

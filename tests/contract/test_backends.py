@@ -1,4 +1,4 @@
-"""The contract of `lambdas.backends.base`, held by every backend against the emulator of its service.
+"""The contract of `batch_vision.backends.base`, held by every backend against the emulator of its service.
 
 A new backend is one entry of `CASES`.
 """
@@ -20,17 +20,17 @@ import jsonschema
 import pytest
 from PIL import Image
 
-import lambdas.analyze_images
-from lambdas.analyze_images.analysis import analyze
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends.base import Backend, ModelState
-from lambdas.backends.registry import BACKENDS, make_backend
-from lambdas.shared import errors
-from lambdas.shared.events import SourceImage
-from lambdas.shared.settings import Settings
-from lambdas.start_model.model import ensure_running
-from lambdas.stop_model.model import ensure_stopped
+import batch_vision.images
+from batch_vision.backends.base import Backend, ModelState
+from batch_vision.backends.registry import BACKENDS, make_backend
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.settings import Settings
+from batch_vision.images.analysis import analyze
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.pace import Pace
+from batch_vision.runs.start import ensure_running
+from batch_vision.runs.stop import ensure_stopped
 from local.config import (
     LOOKOUT_MODEL_ARN,
     LOOKOUT_MODEL_VERSION,
@@ -51,7 +51,7 @@ BUCKET = "images-to-analyse"  # what the fixture `s3` makes
 FINAL_BUCKET = "results"
 NOW = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
 MIB_BYTES = 1024 * 1024
-SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
+SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 

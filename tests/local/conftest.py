@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from batch_vision.display import Display
+from batch_vision.operator.display import Display
 from local import config, environment
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
 from local.localstack import start_localstack

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from batch_vision.display import Display
+from batch_vision.operator.display import Display
 from local import config, environment
 from local.environment import EMULATOR_SETTINGS, MODELS, MODULE_ARGUMENTS, OFF_STATUSES
 from local.errors import LocalError

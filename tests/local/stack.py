@@ -18,13 +18,13 @@ import boto3
 import jsonschema
 from botocore.config import Config
 
-import lambdas.analyze_images
+import batch_vision.images
 from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 from tests.local.faults import LambdaFaults
 
-SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
+SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 LONGEST_RUN_SECONDS = 240

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-import lambdas.summarize_run
+import batch_vision.runs
 from local import config
 from local.environment import MODELS, OFF_STATUSES
 from local.errors import LocalError
@@ -27,7 +27,7 @@ BACKEND = "rekognition_custom_labels"
 OTHER = "lookout_for_vision"
 
 SUMMARY_VALIDATOR = jsonschema.Draft202012Validator(
-    json.loads((Path(lambdas.summarize_run.__file__).parent / "summary.schema.json").read_text()),
+    json.loads((Path(batch_vision.runs.__file__).parent / "summary.schema.json").read_text()),
     format_checker=jsonschema.FormatChecker(),
 )
 

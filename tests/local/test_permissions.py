@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.last_runs import KEY
-from lambdas.shared.times import from_text, to_text
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.times import from_text, to_text
+from batch_vision.runs.last_runs import KEY
 from local import config
 from local.environment import MODELS, choose
 from local.terraform import Terraform

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lambdas.package import PACKAGE
 from local import config
+from local.package import PACKAGE
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack

@@ -15,11 +15,11 @@ import pytest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
-from batch_vision import dead_letters, stop
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
-from lambdas.shared.events import SourceImage
-from lambdas.shared.settings import Settings
+from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from batch_vision.core.events import SourceImage
+from batch_vision.core.settings import Settings
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.operator import dead_letters, stop
 from local import config
 from local.config import PROJECT_VERSION_ARN, REPOSITORY
 from local.emulator.client import EmulatorClient

@@ -13,18 +13,18 @@ import jsonschema
 import pytest
 from botocore.exceptions import ClientError
 
-import lambdas.analyze_images
-from lambdas.analyze_images import buckets, results
-from lambdas.analyze_images.analysis import Outcome, analyze
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.analyze_images.names import names_for
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends.base import Anomaly, Detection
-from lambdas.shared import errors
-from lambdas.shared.events import SourceImage
+import batch_vision.images
+from batch_vision.backends.base import Anomaly, Detection
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.names import names_for
+from batch_vision.images import buckets, results
+from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.pace import Pace
 from tests.unit.conftest import DETECTION, NOW, FakeBackend
 
-SCHEMA = json.loads((Path(lambdas.analyze_images.__file__).parent / "result.schema.json").read_text())
+SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 Upload = Callable[..., SourceImage]

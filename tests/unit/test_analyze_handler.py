@@ -10,11 +10,12 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from batch_vision.aws import clients
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.settings import Settings
+from batch_vision.images.pace import Pace
 from lambdas.analyze_images import handler as module
-from lambdas.analyze_images.pace import Pace
-from lambdas.shared import clients, errors
-from lambdas.shared.events import SourceImage
-from lambdas.shared.settings import Settings
 from tests.unit.conftest import DETECTION, FakeBackend
 
 

@@ -10,9 +10,13 @@ from typing import Any
 import boto3
 import pytest
 
-from lambdas.analyze_images.buckets import FinalBucket
-from lambdas.check_backlog import handler
-from lambdas.check_backlog.backlog import (
+from batch_vision.aws.catalog import catalog_key, read_catalog
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage, parse_message
+from batch_vision.core.settings import Settings
+from batch_vision.images.buckets import FinalBucket
+from batch_vision.images.requeue import list_uploads, send
+from batch_vision.runs.backlog import (
     Drain,
     Objects,
     count_dead_letters,
@@ -20,13 +24,9 @@ from lambdas.check_backlog.backlog import (
     finished_since,
     held_because,
 )
-from lambdas.check_backlog.backlog import assess as assess_objects
-from lambdas.requeue_images.requeue import list_uploads, send
-from lambdas.shared import errors
-from lambdas.shared.catalog import catalog_key, read_catalog
-from lambdas.shared.events import SourceImage, parse_message
-from lambdas.shared.settings import Settings
-from lambdas.summarize_run.summary import read_error
+from batch_vision.runs.backlog import assess as assess_objects
+from batch_vision.runs.summary import read_error
+from lambdas.check_backlog import handler
 from tests.unit.conftest import NOW
 
 DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)

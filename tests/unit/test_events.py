@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from lambdas.shared.events import message_for, parse_message
+from batch_vision.core.events import message_for, parse_message
 
 NAMES = ["café.jpg", "a+b.jpg", "R&D 50%.png", "a b/c+d (1).JPG", "日本/x.png", "100%25.jpeg", "x=1&y=2.png", "~.jpg"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.package import PACKAGE, make_package
 from local import config
 from local.config import REPOSITORY
+from local.package import PACKAGE, make_package
 from local.terraform import EXAMPLES, Terraform
 
 NAMES = [folder.name for folder in sorted(EXAMPLES.iterdir()) if folder.is_dir()]

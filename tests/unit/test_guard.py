@@ -12,12 +12,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas.backends.base import ModelState
+from batch_vision.aws import clients
+from batch_vision.backends.base import ModelState
+from batch_vision.core import errors
+from batch_vision.core.settings import Settings
+from batch_vision.runs.alert import alert_of
+from batch_vision.runs.guard import Duty, Guard, Model, Report, Task, model_of
 from lambdas.guard_model import handler as handler_module
-from lambdas.guard_model.alert import alert_of
-from lambdas.guard_model.guard import Duty, Guard, Model, Report, Task, model_of
-from lambdas.shared import clients, errors
-from lambdas.shared.settings import Settings
 from local.config import REPOSITORY
 from tests.unit.conftest import FakeBackend
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from batch_vision.errors import WrongInputError
-from batch_vision.folders import find_files
-from batch_vision.prices import in_words, model_dollars
+from batch_vision.operator.errors import WrongInputError
+from batch_vision.operator.folders import find_files
+from batch_vision.operator.prices import in_words, model_dollars
 from local import environment
 from local.__main__ import SAMPLES, run_command
 from local.errors import LocalError

@@ -17,19 +17,21 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from batch_vision.aws import clients
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.backends.base import ModelState
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.observability import logger, metrics
+from batch_vision.core.settings import Settings
+from batch_vision.core.times import from_text
+from batch_vision.images.buckets import FinalBucket
+from batch_vision.images.pace import Pace
+from batch_vision.runs import last_runs
 from lambdas.analyze_images import handler as analyze_images
-from lambdas.analyze_images.buckets import FinalBucket
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends.base import ModelState
 from lambdas.check_backlog import handler as check_backlog
 from lambdas.guard_model import handler as guard_model
 from lambdas.requeue_images import handler as requeue_images
-from lambdas.shared import clients, errors, last_runs
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.events import SourceImage
-from lambdas.shared.observability import logger, metrics
-from lambdas.shared.settings import Settings
-from lambdas.shared.times import from_text
 from lambdas.start_model import handler as start_model
 from lambdas.stop_model import handler as stop_model
 from lambdas.summarize_run import handler as summarize_run
@@ -74,7 +76,7 @@ FIELDS: dict[tuple[str, str], set[str]] = {
     ("start-model", "the throughput of the last runs cannot be read"): EXCEPTION,
     ("stop-model", "model"): {"run_id", "status", "is_stopped", "stopped_at"},
     ("summarize-run", "run"): set(
-        json.loads((REPOSITORY / "lambdas/summarize_run/summary.schema.json").read_text())["required"]
+        json.loads((REPOSITORY / "batch_vision/runs/summary.schema.json").read_text())["required"]
     ),
     ("summarize-run", "the notice was not sent"): EXCEPTION,
     ("summarize-run", "the throughput of the run was not kept"): EXCEPTION,

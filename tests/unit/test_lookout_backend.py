@@ -10,12 +10,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import ANY, Stubber
 
-from lambdas.backends.base import Anomaly, ModelState, Prediction
-from lambdas.backends.lookout_for_vision import _STATES, MAX_IMAGE_BYTES, LookoutForVision, make_client
-from lambdas.backends.registry import make_backend
-from lambdas.shared import errors
-from lambdas.shared.clients import NOT_RETRYING
-from lambdas.shared.settings import Settings
+from batch_vision.aws.clients import NOT_RETRYING
+from batch_vision.backends.base import Anomaly, ModelState, Prediction
+from batch_vision.backends.lookout_for_vision import _STATES, MAX_IMAGE_BYTES, LookoutForVision, make_client
+from batch_vision.backends.registry import make_backend
+from batch_vision.core import errors
+from batch_vision.core.settings import Settings
 from tests.unit.tool_stack import ENVIRONMENT
 
 NAMES = {"ProjectName": "weld-seams", "ModelVersion": "3"}

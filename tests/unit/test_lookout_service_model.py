@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError, ParamValidationError, UnknownServic
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from lambdas.backends import lookout_for_vision
-from lambdas.shared.clients import NOT_RETRYING
+from batch_vision.aws.clients import NOT_RETRYING
+from batch_vision.backends import lookout_for_vision
 
 NAMES = {"ProjectName": "weld-seams", "ModelVersion": "3"}
 MODEL = "/2020-11-20/projects/weld-seams/models/3"

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from lambdas.analyze_images import analysis
-from lambdas.analyze_images.analysis import analyze
-from lambdas.analyze_images.buckets import FinalBucket, SourceBucket
-from lambdas.analyze_images.names import names_for
-from lambdas.analyze_images.pace import Pace
-from lambdas.backends.base import Anomaly, Detection, Prediction
-from lambdas.shared import errors
-from lambdas.shared.events import SourceImage
+from batch_vision.backends.base import Anomaly, Detection, Prediction
+from batch_vision.core import errors
+from batch_vision.core.events import SourceImage
+from batch_vision.core.names import names_for
+from batch_vision.images import analysis
+from batch_vision.images.analysis import analyze
+from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.pace import Pace
 from tests.unit.conftest import DETECTION, NOW
 from tests.unit.test_analysis import World
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from lambdas.backends.base import ModelState
-from lambdas.shared import errors
-from lambdas.shared.settings import Settings
-from lambdas.start_model.model import ensure_running
-from lambdas.stop_model.model import ensure_stopped
+from batch_vision.backends.base import ModelState
+from batch_vision.core import errors
+from batch_vision.core.settings import Settings
+from batch_vision.runs.start import ensure_running
+from batch_vision.runs.stop import ensure_stopped
 from tests.unit.conftest import NOW, FakeBackend
 
 S = ModelState

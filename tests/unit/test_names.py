@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lambdas.analyze_images.names import names_for, same_names_lock
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.events import SourceImage
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.events import SourceImage
+from batch_vision.core.names import names_for, same_names_lock
 from tests.unit.conftest import NOW
 
 

@@ -9,10 +9,10 @@ import random
 
 import pytest
 
-from lambdas.analyze_images.pace import Pace
-from lambdas.shared.capacity import calls_per_second_of_one, concurrency_for, images_per_second, units_for
-from lambdas.shared.errors import NoTimeLeftError
-from lambdas.shared.settings import Settings
+from batch_vision.core.capacity import calls_per_second_of_one, concurrency_for, images_per_second, units_for
+from batch_vision.core.errors import NoTimeLeftError
+from batch_vision.core.settings import Settings
+from batch_vision.images.pace import Pace
 from local.emulator.throttle import TokenBucket
 
 FAR = 1e9
@@ -93,7 +93,7 @@ def simulate(
     """Let as many Lambdas as the workflow allows work without end; give the used share, and the throttled one.
 
     Virtual time, the emulator's own admission, a full queue. An invocation has a batch of images, side by side; a
-    throttled image waits as `lambdas.analyze_images.analysis` does, and then for its turn.
+    throttled image waits as `batch_vision.images.analysis` does, and then for its turn.
     """
     chance, clock, order = random.Random(7), Clock(), itertools.count()
     bucket = TokenBucket(clock)

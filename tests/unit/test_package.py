@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lambdas import package
+from local import package
 from tests.unit.tool_stack import ENVIRONMENT
 
 LAMBDA_PYTHON = package.REPOSITORY / "build" / "venvs" / "lambda-runtime" / "bin" / "python"
@@ -29,8 +29,8 @@ def test_it_holds_the_code_and_the_locked_dependencies_only(made: Path) -> None:
     assert "lambdas/analyze_images/handler.py" in names
     assert "aws_lambda_powertools/__init__.py" in names
     assert not [name for name in names if name.startswith(("boto", "bin/", "tests/", "local/"))]
-    assert "lambdas/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
-    assert not [name for name in names if name.startswith(("lambdas/package", "lambdas/__pycache__/package"))]
+    assert "batch_vision/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
+    assert not [name for name in names if name.startswith("batch_vision/operator/")]
     assert names == sorted(names, key=lambda name: Path(name).parts)
 
 
@@ -59,8 +59,8 @@ def test_every_handler_imports_with_nothing_but_the_runtime(made: Path, tmp_path
 def test_the_service_that_boto3_does_not_know_is_known_in_the_package(made: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(made).extractall(tmp_path)
     code = (
-        "import sys; sys.path.insert(0, '.'); from lambdas.backends.lookout_for_vision import make_client;"
-        " from lambdas.shared.clients import RETRYING; print(make_client(RETRYING).meta.endpoint_url)"
+        "import sys; sys.path.insert(0, '.'); from batch_vision.backends.lookout_for_vision import make_client;"
+        " from batch_vision.aws.clients import RETRYING; print(make_client(RETRYING).meta.endpoint_url)"
     )
     finished = subprocess.run(
         [LAMBDA_PYTHON, "-I", "-c", code],

@@ -9,9 +9,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
-from lambdas.backends.base import BoundingBox, ModelState, Prediction
-from lambdas.backends.rekognition_custom_labels import _STATES, RekognitionCustomLabels
-from lambdas.shared import errors
+from batch_vision.backends.base import BoundingBox, ModelState, Prediction
+from batch_vision.backends.rekognition_custom_labels import _STATES, RekognitionCustomLabels
+from batch_vision.core import errors
 
 PROJECT = "arn:aws:rekognition:us-east-1:123456789012:project/p/1"
 VERSION = "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v.1/2"

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from lambdas.backends import registry
-from lambdas.backends.registry import backend_of_run, check_unchanged, make_backend
-from lambdas.shared.errors import BackendChangedError, SettingsError
-from lambdas.shared.settings import Settings
+from batch_vision.backends import registry
+from batch_vision.backends.registry import backend_of_run, check_unchanged, make_backend
+from batch_vision.core.errors import BackendChangedError, SettingsError
+from batch_vision.core.settings import Settings
 from tests.unit.tool_stack import ENVIRONMENT
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batch_vision.asl import AslError, Execution, WorkflowFailed
-from batch_vision.simulation import (
+from batch_vision.operator.asl import AslError, Execution, WorkflowFailed
+from batch_vision.operator.simulation import (
     Arrival,
     Simulation,
     SimulationError,
@@ -23,7 +23,7 @@ from local.config import REPOSITORY
 
 
 def test_the_workflow_and_the_defaults_are_the_deployed_ones() -> None:
-    package = REPOSITORY / "batch_vision"
+    package = REPOSITORY / "batch_vision" / "operator"
     for name, real in (
         ("state_machine.asl.json", "state_machine.asl.json"),
         ("variables.tf", "terraform/variables.tf"),

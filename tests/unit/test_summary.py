@@ -13,16 +13,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-import lambdas.summarize_run
-from lambdas.shared import clients
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.notices import facts, subject
-from lambdas.shared.settings import Settings
-from lambdas.shared.times import from_text
+import batch_vision.runs
+from batch_vision.aws import clients
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.settings import Settings
+from batch_vision.core.times import from_text
+from batch_vision.runs.notices import facts, subject
+from batch_vision.runs.summary import count_left, summarize
 from lambdas.summarize_run import handler as module
-from lambdas.summarize_run.summary import count_left, summarize
 
-SCHEMA = json.loads((Path(lambdas.summarize_run.__file__).parent / "summary.schema.json").read_text())
+SCHEMA = json.loads((Path(batch_vision.runs.__file__).parent / "summary.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 ENDED = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.shared.last_runs import KEY, learn, read_learned
-from lambdas.shared.settings import Settings
-from lambdas.shared.throughput import learned, measurement
+from batch_vision.core.settings import Settings
+from batch_vision.runs.last_runs import KEY, learn, read_learned
+from batch_vision.runs.throughput import learned, measurement
 
 SUMMARY = {
     "run_id": "r1",

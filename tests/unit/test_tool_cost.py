@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from batch_vision.cli import main
-from batch_vision.cost import estimate, runs_per_day
-from batch_vision.prices import INFERENCE_UNIT_HOUR_DOLLARS
+from batch_vision.operator.cli import main
+from batch_vision.operator.cost import estimate, runs_per_day
+from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS
 
 
 def cost(*words: str) -> tuple[int, str, str]:

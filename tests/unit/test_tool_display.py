@@ -7,7 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
-from batch_vision.display import Display
+from batch_vision.operator.display import Display
 
 NOW = "analyzing images, model RUNNING, cost so far $0.0043"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from batch_vision import catalog
-from batch_vision.errors import WrongInputError
-from batch_vision.results import read_time
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.times import to_text, utc_now
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.times import to_text, utc_now
+from batch_vision.operator import catalog
+from batch_vision.operator.errors import WrongInputError
+from batch_vision.operator.results import read_time
 from tests.unit.tool_stack import FINAL, LINE, SUMMARY, Deployed
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)

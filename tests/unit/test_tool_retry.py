@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from batch_vision import dead_letters, rejected
-from batch_vision.dead_letters import redrive
-from batch_vision.rejected import retry_rejected
-from batch_vision.stack import Stack
-from lambdas.shared.events import SourceImage, message_for
-from lambdas.shared.times import to_text, utc_now
+from batch_vision.core.events import SourceImage, message_for
+from batch_vision.core.times import to_text, utc_now
+from batch_vision.operator import dead_letters, rejected
+from batch_vision.operator.dead_letters import redrive
+from batch_vision.operator.rejected import retry_rejected
+from batch_vision.operator.stack import Stack
 from tests.unit.tool_stack import FINAL, SOURCE, Deployed
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 
-from batch_vision import runs, watch
-from batch_vision.remedies import OTHER, REMEDIES, TIMED_OUT
-from batch_vision.runs import CHECKING, PHASES, Position, position
-from batch_vision.watch import Progress, Watcher
-from lambdas.shared.times import from_text, to_text, utc_now
+from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator import runs, watch
+from batch_vision.operator.remedies import OTHER, REMEDIES, TIMED_OUT
+from batch_vision.operator.runs import CHECKING, PHASES, Position, position
+from batch_vision.operator.watch import Progress, Watcher
 from local.config import REPOSITORY
 from tests.unit.test_workflow import WORKFLOW, states
 from tests.unit.tool_stack import FINAL, NAME, SUMMARY, Deployed

@@ -9,9 +9,9 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from batch_vision.cli import main
-from batch_vision.errors import UnreachableError
-from batch_vision.stack import find_by_name, find_by_outputs
+from batch_vision.operator.cli import main
+from batch_vision.operator.errors import UnreachableError
+from batch_vision.operator.stack import find_by_name, find_by_outputs
 from local.config import REPOSITORY
 from tests.unit.tool_stack import ACCOUNT_ID, NAME, REGION, Deployed
 

@@ -41,7 +41,7 @@ def test_only_what_is_under_the_source_prefix_waits(deployed: Deployed) -> None:
 
 
 def test_many_objects_are_counted_so_far_only(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_vision.backlog._MOST_PAGES", 1)
+    monkeypatch.setattr("batch_vision.operator.backlog._MOST_PAGES", 1)
     for number in range(1001):
         deployed.put(f"{number}.png", b"")
     assert deployed.json("status")["waiting"] == {"images": 1000, "is_at_least": True}

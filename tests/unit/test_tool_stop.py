@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from batch_vision import runs
-from batch_vision import stop as stop_module
-from batch_vision.stack import Stack
-from batch_vision.stop import Stopped, stop
-from lambdas.shared.errors import ModelStopTimeoutError, ThrottledError
+from batch_vision.core.errors import ModelStopTimeoutError, ThrottledError
+from batch_vision.operator import runs
+from batch_vision.operator import stop as stop_module
+from batch_vision.operator.stack import Stack
+from batch_vision.operator.stop import Stopped, stop
 from tests.unit.tool_stack import Deployed
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from batch_vision import folders, uploads
-from batch_vision.folders import find_files
-from batch_vision.uploads import Upload
+from batch_vision.operator import folders, uploads
+from batch_vision.operator.folders import find_files
+from batch_vision.operator.uploads import Upload
 from tests.unit.tool_stack import FINAL, SOURCE, Deployed
 
 

@@ -17,8 +17,7 @@ from local.config import REPOSITORY
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from what a clean checkout has of it, for setuptools leaves its own files beside the source."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("batch_vision", "lambdas"):
-        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "batch_vision", source / "batch_vision", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
@@ -32,11 +31,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_every_file_that_the_tool_reads(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    templates = {path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("batch_vision/templates/*")}
+    templates = {
+        path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("batch_vision/operator/templates/*")
+    }
     assert len(templates) == 3
     assert templates <= names
-    assert "lambdas/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
-    assert not [name for name in names if name.startswith(("tests/", "local/"))]
+    assert "batch_vision/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
+    assert not [name for name in names if name.startswith(("lambdas/", "tests/", "local/"))]
 
 
 def test_the_command_and_the_report_work_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
@@ -47,8 +48,8 @@ def test_the_command_and_the_report_work_from_the_wheel_alone(wheel: Path, tmp_p
 import sys
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
-from lambdas.shared.times import utc_now
-from batch_vision.report import make_report
+from batch_vision.core.times import utc_now
+from batch_vision.operator.report import make_report
 import batch_vision
 assert batch_vision.__file__.startswith(sys.argv[1]), batch_vision.__file__
 stack = SimpleNamespace(name="pile", account_id="1", region="r", settings=SimpleNamespace(backend="b"))

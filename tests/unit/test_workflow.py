@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.shared import errors
+from batch_vision.core import errors
 from local.config import REPOSITORY
 
 WORKFLOW = json.loads((REPOSITORY / "state_machine.asl.json").read_text())

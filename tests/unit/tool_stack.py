@@ -14,10 +14,10 @@ import boto3
 from click.testing import CliRunner, Result
 from moto.stepfunctions.models import stepfunctions_backends
 
-from batch_vision.cli import main
-from batch_vision.stack import Stack, find_by_name
-from lambdas.shared.catalog import catalog_key
-from lambdas.shared.times import from_text, to_text, utc_now
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator.cli import main
+from batch_vision.operator.stack import Stack, find_by_name
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator.client import EmulatorClient
 

@@ -1,0 +1,61 @@
+"""The catalog: one JSON line for each finished image, one object for each Lambda batch.
+
+Keys sort by time, so a reader starts where it needs to (`StartAfter`) and never lists the past.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.aws.clients import MAX_CONNECTIONS
+from batch_vision.core.times import to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from mypy_boto3_s3 import S3Client
+
+PREFIX = "catalog/"
+
+
+def catalog_key(moment: datetime, name: str = "") -> str:
+    """Give the key of a catalog object written at a time; without a name, the place just before all of that time.
+
+    Parameters
+    ----------
+    moment
+        When the batch was finished.
+    name
+        What tells this batch from others of the same millisecond: the id of the invocation.
+    """
+    text = to_text(moment)
+    stamp = text.replace("-", "").replace(":", "")
+    partition = f"{PREFIX}dt={text[:10]}/hour={text[11:13]}/"
+    return f"{partition}{stamp}-{name}.jsonl" if name else f"{partition}{stamp}"
+
+
+def keys_since(s3: S3Client, bucket: str, since: datetime) -> Iterator[str]:
+    """List the keys of the catalog objects written since a time; what came before costs nothing."""
+    start_after = catalog_key(since)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX, StartAfter=start_after)
+    return (entry["Key"] for page in pages for entry in page.get("Contents", []))
+
+
+def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Give the lines of catalog objects, in the order of the keys."""
+
+    def read(key: str) -> str:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        for text in pool.map(read, keys):
+            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+            yield from (json.loads(line) for line in text.split("\n") if line)
+
+
+def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
+    """Give the catalog lines written since a time; the requests grow with them and not with what came before."""
+    return read_lines(s3, bucket, keys_since(s3, bucket, since))

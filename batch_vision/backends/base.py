@@ -1,0 +1,198 @@
+"""The contract between batch-vision and a model service.
+
+A backend is one file with one subclass of `Backend`. It translates: each status string and each
+exception of its service is known inside its file only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+if TYPE_CHECKING:
+    from batch_vision.core.settings import Settings
+
+
+class ModelState(StrEnum):
+    """The states of a model, whatever the service calls them."""
+
+    NOT_TRAINED = "not_trained"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"  # a status that the service has and the backend does not know: never good news
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What the service says about the model now.
+
+    Attributes
+    ----------
+    service_status, message
+        The service's own words, for logs and errors.
+    inference_units
+        Units it runs (or is to run) with; None when the service does not tell.
+    """
+
+    state: ModelState
+    service_status: str
+    message: str = ""
+    inference_units: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """Where in the image; all four are ratios of the image's sides, from its top left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label that the model gives the image, or a part of it."""
+
+    name: str
+    confidence_percent: float
+    bounding_box: BoundingBox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """The verdict of a service that looks for anomalies."""
+
+    is_anomalous: bool
+    confidence_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What a model says about one image, in the form common to all backends.
+
+    Attributes
+    ----------
+    raw
+        The service's own response, ready for JSON, without the mask.
+    mask_png
+        Where in the image the anomalies are, as a PNG; None when the service does not tell.
+    """
+
+    predictions: list[Prediction] = field(default_factory=list)
+    anomaly: Anomaly | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+    mask_png: bytes | None = field(default=None, repr=False)
+
+
+class ReadableImage(Protocol):
+    """An image version in S3: a service reads it by reference, or takes its bytes."""
+
+    @property
+    def bucket(self) -> str:
+        """Name of the bucket."""
+
+    @property
+    def key(self) -> str:
+        """Key of the object."""
+
+    @property
+    def version_id(self) -> str:
+        """Version of the object."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the content: to be looked at before it is read, for a function has little memory."""
+
+    def read_bytes(self) -> bytes:
+        """Fetch the content.
+
+        Raises
+        ------
+        ImageGoneError
+            That version is no longer there.
+        """
+
+
+class Backend(ABC):
+    """One model of one model service.
+
+    Every method raises, besides what it names, `ThrottledError` and `ServiceUnavailableError` for what may
+    succeed later, and `AccessDeniedError` for a missing permission.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make the backend from `settings.backend_settings`.
+
+        Raises
+        ------
+        SettingsError
+            A setting of this backend is missing.
+        """
+
+    @property
+    @abstractmethod
+    def model_id(self) -> str:
+        """What identifies the model in results."""
+
+    @abstractmethod
+    def describe(self) -> ModelStatus:
+        """Say what state the model is in.
+
+        Raises
+        ------
+        ModelNotFoundError
+            The service does not know the model.
+        """
+
+    @abstractmethod
+    def start(self, inference_units: int) -> None:
+        """Ask for the model to be started; returns before it runs.
+
+        Raises
+        ------
+        ModelBusyError
+            It is starting, running or stopping already.
+        ModelQuotaError
+            A quota of the account forbids it.
+        ModelNotFoundError
+            The service does not know the model.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask for the model to be stopped; returns before it is.
+
+        Raises
+        ------
+        ModelBusyError
+            It cannot be stopped in its present state.
+        ModelNotFoundError
+            The service does not know the model.
+        """
+
+    @abstractmethod
+    def detect(self, image: ReadableImage) -> Detection:
+        """Analyze one image, once: whether to try again is the caller's to say.
+
+        Raises
+        ------
+        PermanentImageError
+            The model can never take this image.
+        ImageGoneError
+            The image version no longer exists (only from a backend that reads it itself).
+        ImageUnreadableError
+            The service could not read the image from S3.
+        ModelNotReadyError
+            The model is not running.
+        """

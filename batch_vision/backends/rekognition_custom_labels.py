@@ -1,0 +1,167 @@
+"""Amazon Rekognition Custom Labels.
+
+Statuses, errors and limits: botocore's service model `rekognition` 2016-06-27 and the Custom Labels developer
+guide. The service reads the image from S3 itself, by reference, with the caller's permissions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+
+from batch_vision.aws.clients import NOT_RETRYING, RETRYING
+from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from batch_vision.backends.translation import translated
+from batch_vision.core import errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_rekognition import RekognitionClient
+
+    from batch_vision.backends.base import ReadableImage
+    from batch_vision.core.settings import Settings
+
+_STATES = {
+    "TRAINING_IN_PROGRESS": ModelState.NOT_TRAINED,
+    "TRAINING_FAILED": ModelState.NOT_TRAINED,
+    "COPYING_IN_PROGRESS": ModelState.NOT_TRAINED,
+    "COPYING_FAILED": ModelState.NOT_TRAINED,
+    "TRAINING_COMPLETED": ModelState.STOPPED,
+    "COPYING_COMPLETED": ModelState.STOPPED,
+    "STOPPED": ModelState.STOPPED,
+    "STARTING": ModelState.STARTING,
+    "RUNNING": ModelState.RUNNING,
+    "STOPPING": ModelState.STOPPING,
+    "FAILED": ModelState.FAILED,
+    "DELETING": ModelState.UNAVAILABLE,
+    "DEPRECATED": ModelState.UNAVAILABLE,
+    "EXPIRED": ModelState.UNAVAILABLE,
+}
+
+_ERRORS: dict[str, type[errors.BatchVisionError]] = {
+    "ThrottlingException": errors.ThrottledError,
+    "ProvisionedThroughputExceededException": errors.ThrottledError,
+    "InternalServerError": errors.ServiceUnavailableError,
+    "ServiceUnavailableException": errors.ServiceUnavailableError,
+    "AccessDeniedException": errors.AccessDeniedError,
+    "ResourceNotFoundException": errors.ModelNotFoundError,
+    "ResourceInUseException": errors.ModelBusyError,
+    "ResourceNotReadyException": errors.ModelNotReadyError,
+}
+
+# An error name can mean one thing for a model and another for an image.
+_START_ERRORS = _ERRORS | {"LimitExceededException": errors.ModelQuotaError}
+_DETECT_ERRORS = _ERRORS | {
+    "LimitExceededException": errors.ThrottledError,
+    "InvalidImageFormatException": errors.InvalidImageFormatError,
+    "ImageTooLargeException": errors.ImageTooLargeError,
+    # Our own parameters are checked by Terraform, so what is left to be invalid is the image: its dimensions.
+    "InvalidParameterException": errors.InvalidImageError,
+    "InvalidS3ObjectException": errors.ImageUnreadableError,
+}
+
+
+class RekognitionCustomLabels(Backend):
+    """A model version of Rekognition Custom Labels.
+
+    Parameters
+    ----------
+    control
+        Client for describing, starting and stopping, with botocore's retries.
+    detector
+        Client for detecting, without retries: the caller knows how much time there is.
+    project_arn, project_version_arn
+        The model version and the project it belongs to.
+    min_confidence_percent
+        None uses the thresholds the model was trained with.
+    """
+
+    name = "rekognition_custom_labels"
+
+    def __init__(
+        self,
+        control: RekognitionClient,
+        detector: RekognitionClient,
+        project_arn: str,
+        project_version_arn: str,
+        min_confidence_percent: float | None,
+    ) -> None:
+        self._control = control
+        self._detector = detector
+        self._project_arn = project_arn
+        self._project_version_arn = project_version_arn
+        self._options: dict[str, Any] = (
+            {} if min_confidence_percent is None else {"MinConfidence": min_confidence_percent}
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make the backend; needs the settings ``project_arn`` and ``project_version_arn``."""
+        try:
+            project_arn = settings.backend_settings["project_arn"]
+            project_version_arn = settings.backend_settings["project_version_arn"]
+        except KeyError as missing:
+            raise errors.SettingsError(
+                f"Environment variable BACKEND_SETTINGS lacks {missing}, which the backend {cls.name} needs."
+            ) from None
+        return cls(
+            boto3.client("rekognition", config=RETRYING),
+            boto3.client("rekognition", config=NOT_RETRYING),
+            project_arn,
+            project_version_arn,
+            settings.min_confidence_percent,
+        )
+
+    @property
+    def model_id(self) -> str:
+        """The ARN of the model version."""
+        return self._project_version_arn
+
+    def describe(self) -> ModelStatus:
+        """Find the model version among those of its project that have its name."""
+        version_name = self._project_version_arn.split("/")[3]
+        with translated(_ERRORS):
+            answer = self._control.describe_project_versions(ProjectArn=self._project_arn, VersionNames=[version_name])
+        for version in answer["ProjectVersionDescriptions"]:
+            if version.get("ProjectVersionArn") == self._project_version_arn:
+                status = version.get("Status", "")
+                return ModelStatus(
+                    state=_STATES.get(status, ModelState.UNKNOWN),
+                    service_status=status,
+                    message=version.get("StatusMessage", ""),
+                    inference_units=version.get("MinInferenceUnits"),
+                )
+        raise errors.ModelNotFoundError(
+            f"Project {self._project_arn} has no model version {self._project_version_arn}."
+        )
+
+    def start(self, inference_units: int) -> None:
+        """Ask for the model to be started with a fixed number of inference units."""
+        with translated(_START_ERRORS):
+            self._control.start_project_version(
+                ProjectVersionArn=self._project_version_arn, MinInferenceUnits=inference_units
+            )
+
+    def stop(self) -> None:
+        """Ask for the model to be stopped."""
+        with translated(_ERRORS):
+            self._control.stop_project_version(ProjectVersionArn=self._project_version_arn)
+
+    def detect(self, image: ReadableImage) -> Detection:
+        """Have the service read the image version from S3 and label it."""
+        with translated(_DETECT_ERRORS):
+            answer = self._detector.detect_custom_labels(
+                ProjectVersionArn=self._project_version_arn,
+                Image={"S3Object": {"Bucket": image.bucket, "Name": image.key, "Version": image.version_id}},
+                **self._options,
+            )
+        labels = answer.get("CustomLabels", [])
+        return Detection(
+            predictions=[Prediction(label["Name"], label["Confidence"], _bounding_box(label)) for label in labels],
+            raw={"CustomLabels": labels},
+        )
+
+
+def _bounding_box(label: Any) -> BoundingBox | None:
+    box = label.get("Geometry", {}).get("BoundingBox")
+    return BoundingBox(box["Left"], box["Top"], box["Width"], box["Height"]) if box else None

@@ -1,0 +1,46 @@
+"""Under which names an image and its result go to the final bucket.
+
+The name is the uploaded key, unless it does not fit into S3's 1,024 bytes with what is put around it, or it is
+taken: by a newer upload of the same key, or by another object (the result of `a` and the image `a.json` would
+be one object). Then a hash makes it another one. It never depends on chance, so a redelivery finds it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batch_vision.core.events import SourceImage
+
+_KEY_LIMIT_BYTES = 1024
+_AROUND_BYTES = len("processed/") + len(".mask.png")
+_NAME_LIMIT_BYTES = _KEY_LIMIT_BYTES - _AROUND_BYTES
+_LONGEST_SUFFIX_BYTES = 16
+
+
+def names_for(image: SourceImage) -> tuple[str, str]:
+    """Give the name to use, and the one for when that is taken."""
+    return usual_name(image.key), _hashed(image.key, f"{image.key}\0{image.version_id}")
+
+
+def usual_name(key: str) -> str:
+    """Give the name that the newest upload of a key has."""
+    return key if len(key.encode()) <= _NAME_LIMIT_BYTES else _hashed(key, key)
+
+
+def same_names_lock(key: str) -> str:
+    """Give what all keys share whose names could get in each other's way: `a`, `a.json`, `a.mask.png.json`."""
+    while key.endswith((".json", ".mask.png")):
+        key = key.removesuffix(".json").removesuffix(".mask.png")
+    return key
+
+
+def _hashed(key: str, identity: str) -> str:
+    root, suffix = posixpath.splitext(key)
+    if len(suffix.encode()) > _LONGEST_SUFFIX_BYTES:
+        root, suffix = key, ""
+    mark = f"~{hashlib.sha256(identity.encode()).hexdigest()[:12]}{suffix}"
+    room = _NAME_LIMIT_BYTES - len(mark.encode())
+    return root.encode()[:room].decode(errors="ignore") + mark

@@ -1,0 +1,65 @@
+"""The result JSON of one image, as `result.schema.json` defines it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.core.times import to_text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batch_vision.backends.base import Backend, BoundingBox, Detection
+    from batch_vision.core.errors import PermanentImageError
+    from batch_vision.core.events import SourceImage
+
+SCHEMA_VERSION = 1
+
+
+def processed(image: SourceImage, backend: Backend, detection: Detection, now: datetime) -> dict[str, Any]:
+    """Write down what the model said."""
+    anomaly = detection.anomaly
+    return _result("processed", image, backend, now) | {
+        "predictions": [
+            {
+                "name": prediction.name,
+                "confidence": prediction.confidence_percent,
+                "bounding_box": _box(prediction.bounding_box),
+            }
+            for prediction in detection.predictions
+        ],
+        "anomaly": anomaly and {"is_anomalous": anomaly.is_anomalous, "confidence": anomaly.confidence_percent},
+        "raw": detection.raw,
+    }
+
+
+def rejected(image: SourceImage, backend: Backend, error: PermanentImageError, now: datetime) -> dict[str, Any]:
+    """Write down why the model can never take the image."""
+    return _result("rejected", image, backend, now) | {"error": {"type": type(error).__name__, "message": str(error)}}
+
+
+def _result(status: str, image: SourceImage, backend: Backend, now: datetime) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "source": {
+            "bucket": image.bucket,
+            "key": image.key,
+            "version_id": image.version_id,
+            "etag": image.etag,
+            "size_bytes": image.size_bytes,
+            "uploaded_at": to_text(image.uploaded_at),
+        },
+        "model": {"backend": backend.name, "id": backend.model_id},
+        "analyzed_at": to_text(now),
+        "predictions": [],
+        "anomaly": None,
+        "error": None,
+        "raw": None,
+    }
+
+
+def _box(box: BoundingBox | None) -> dict[str, float] | None:
+    if box is None:
+        return None
+    return {"left": box.left, "top": box.top, "width": box.width, "height": box.height}

@@ -1,0 +1,724 @@
+"""The commands. Results go to the standard output, progress and errors to the standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict
+from datetime import timedelta
+from functools import wraps
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, override
+
+import click
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from click.core import ParameterSource
+from rich.console import Console
+
+from batch_vision.core.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
+from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator import runs
+from batch_vision.operator import status as status_module
+from batch_vision.operator.cost import estimate
+from batch_vision.operator.cost import runs_per_day as ticks_per_day
+from batch_vision.operator.dead_letters import redrive
+from batch_vision.operator.display import Display
+from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
+from batch_vision.operator.folders import find_files
+from batch_vision.operator.prices import in_words
+from batch_vision.operator.reach import explain
+from batch_vision.operator.rejected import SKIPPED, retry_rejected
+from batch_vision.operator.report import make_report, summaries_between
+from batch_vision.operator.results import (
+    Filter,
+    confidence_of,
+    download,
+    read_time,
+    select,
+    span_of_run,
+    summary_of_run,
+)
+from batch_vision.operator.simulation import terraform_defaults
+from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
+from batch_vision.operator.stop import stop as stop_all
+from batch_vision.operator.uploads import Upload
+from batch_vision.operator.watch import Progress, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from batch_vision.backends.base import ModelStatus
+    from batch_vision.operator.runs import Run
+    from batch_vision.operator.stop import Stopped
+
+LOCAL_OUTPUTS = Path("build", os.environ.get("LOCAL_NAME") or "local", "outputs.json")
+_FEW = 5
+INTERRUPTED_STATUS = 130  # what a shell says of a command that Ctrl-C ended
+
+_EPILOG = """\b
+Exit status:
+  0    well: done, or nothing wrong
+  1    the stack, the run or a part of the work is not well; the text says what to do
+  2    a wrong option or argument
+  3    not reached: no credentials, permission, Region, network, or no such stack
+  130  interrupted with Ctrl-C
+"""
+
+
+class Failure(click.ClickException):
+    """The end of a command that did not do what it was asked."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_status  # type: ignore[misc]  # click declares it for the class
+
+    @override
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"batch-vision: {self.message}", err=True)
+
+
+class Tool(click.Group):
+    """A group whose commands end with a sentence and an exit status, whatever happens to them."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OperatorError as error:
+            raise Failure(str(error), error.exit_status) from error
+        except (BotoCoreError, ClientError) as error:
+            raise Failure(explain(error), UnreachableError.exit_status) from error
+        except Boto3Error as error:  # what a transfer makes of one of the above
+            cause = error.__context__
+            why = explain(cause) if isinstance(cause, BotoCoreError | ClientError) else ""
+            raise Failure(f"{error} {why}".strip(), UnreachableError.exit_status) from error
+        except (AccessDeniedError, ServiceUnavailableError, ThrottledError) as error:
+            raise Failure(str(error), UnreachableError.exit_status) from error
+        except (BatchVisionError, OSError) as error:
+            raise Failure(str(error), OperatorError.exit_status) from error
+        except KeyboardInterrupt as error:
+            raise Failure(str(error) or "interrupted.", INTERRUPTED_STATUS) from error
+
+
+@click.group(cls=Tool, epilog=_EPILOG, context_settings={"max_content_width": 100})
+def main() -> None:
+    """Operate a batch-vision stack: see every run, and put right what went wrong.
+
+    A stack is found by what `terraform output -json` printed (--outputs FILE), or by the name_prefix that it was
+    applied with (--stack NAME). Without either it is the local stack, if build/local/outputs.json is there. Account,
+    Region, credentials and endpoints come from the ordinary AWS environment (AWS_PROFILE, AWS_REGION,
+    AWS_ENDPOINT_URL …).
+    """
+
+
+def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that find a stack, and the stack as its first argument."""
+
+    @click.option(
+        "--outputs",
+        type=click.Path(path_type=Path),
+        envvar="BATCH_VISION_OUTPUTS",
+        show_envvar=True,
+        help="File of `terraform output -json`.",
+    )
+    @click.option("--stack", "name", envvar="BATCH_VISION_STACK", show_envvar=True, help="The stack's name_prefix.")
+    @click.pass_context
+    @wraps(command)
+    def with_stack(ctx: click.Context, /, outputs: Path | None, name: str | None, **options: Any) -> R:
+        return command(_find(ctx, outputs, name), **options)
+
+    return with_stack
+
+
+def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
+    """Give a command the options that choose a span of time, or a run instead."""
+
+    def with_options(command: F) -> F:
+        command = click.option("--run", "run_id", help=run_help)(command)
+        command = click.option("--until", help="Finished until, given likewise [default: now].")(command)
+        since_help = "Finished since: 90m, 6h, 7d, or a time in UTC."
+        return click.option("--since", default="24h", show_default=True, help=since_help)(command)
+
+    return with_options
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
+
+
+def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
+    if outputs and name:
+        # An option says more than a variable of the environment.
+        sources = {given: ctx.get_parameter_source(given) for given in ("outputs", "name")}
+        typed = [given for given, source in sources.items() if source is ParameterSource.COMMANDLINE]
+        if len(typed) != 1:
+            raise WrongInputError("Both --outputs and --stack are given. Give the one that says which stack you mean.")
+        outputs, name = (outputs, None) if typed == ["outputs"] else (None, name)
+    if name:
+        return find_by_name(name)
+    if not outputs and not LOCAL_OUTPUTS.exists():
+        raise WrongInputError(
+            "Which stack? Give --outputs FILE, with what `terraform output -json` prints, or --stack NAME, the"
+            f" name_prefix of the stack. (No local stack is running: there is no {LOCAL_OUTPUTS}.)"
+        )
+    return find_by_outputs(outputs or LOCAL_OUTPUTS)
+
+
+def display() -> Display:
+    """Give what shows progress."""
+    return Display(Console(stderr=True, soft_wrap=True))
+
+
+def print_json(document: Any) -> None:
+    """Print a document for scripts."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_lines(lines: dict[str, str]) -> None:
+    """Print what things are, one under the other."""
+    for name, text in lines.items():
+        click.echo(f"{name:<18}{text}")
+
+
+def good(text: str) -> None:
+    """Print that something is well."""
+    click.echo(f"{click.style('✓', fg='green')} {text}")
+
+
+def bad(problem: str, remedy: str) -> None:
+    """Print what is wrong, and what to do."""
+    click.echo(f"{click.style('✗', fg='red')} {problem}\n  {remedy}")
+
+
+def shown_time(moment: datetime) -> str:
+    """Write a time for people, in UTC."""
+    return f"{to_text(moment)[:19].replace('T', ' ')}Z"
+
+
+def shown_number(number: int, noun: str) -> str:
+    """Write a number of things for people."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shown_duration(duration: timedelta) -> str:
+    """Write a duration for people."""
+    seconds = round(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+@main.command()
+@click.option(
+    "--runs", "number", type=click.IntRange(1, 100), default=5, show_default=True, help="How many of the latest runs."
+)
+@json_option
+@on_stack
+def status(stack: Stack, number: int, *, as_json: bool) -> None:
+    """Show the model, queues and last runs, and what is wrong.
+
+    Ends with 1 if anything is wrong; each problem is shown with what to do about it.
+    """
+    found = status_module.look(stack, number)
+    problems = found.problems()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_lines(
+            {
+                "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
+                "model": f"{_model_words(found.model)}  ({stack.backend.model_id})",
+                "event source": found.mapping_state,
+                "schedule": f"{found.schedule_expression}{'' if found.is_schedule_enabled else ' (disabled)'}",
+                "waiting": f"{found.waiting} in {stack.source_bucket_name}",
+                "queue": ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.messages.items()),
+                "dead letters": str(found.dead_letters),
+                "runs": "" if found.runs else "none yet",
+            }
+        )
+        for run in found.runs:
+            _print_run(run)
+        for problem in problems:
+            bad(problem.problem, problem.remedy)
+        if not problems:
+            good("a run is under way" if found.running else "all is well")
+    if problems:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _model_words(model: ModelStatus | BatchVisionError) -> str:
+    if isinstance(model, BatchVisionError):
+        return "?"
+    units = f", {shown_number(model.inference_units, 'inference unit')}" if model.inference_units else ""
+    return f"{model.service_status}{units if model.state in status_module.ON else ''}"
+
+
+def _print_run(run: Run) -> None:
+    counts = ""
+    if run.summary:
+        counts = f"  {run.summary['images_processed']} processed, {run.summary['images_rejected']} rejected"
+    said = f"  {run.error['type']}" if run.error else ""
+    if run.held:
+        said = f"  {run.held.partition('.')[0]}"
+    outcome = run.outcome.replace("_", " ")
+    click.echo(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
+
+
+@main.command()
+@click.option("--rejected", is_flag=True, help="Rejected images instead of dead letters: upload them again.")
+@click.option("--reason", help="With --rejected: only those with this error type, such as InvalidImageError.")
+@json_option
+@on_stack
+def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
+    """Give dead letters, or rejected images, another try.
+
+    Dead letters go back to the queue, rejected images (--rejected) to the source bucket, as new uploads; the next run
+    takes them. Nothing is lost when this is interrupted: call it again. A dead letter whose image is no
+    longer in the source bucket is dropped. A rejected image leaves the rejected ones when its copy is in the source
+    bucket; one that was uploaded again since is left as it is.
+
+    Ends with 1 if something could not be moved.
+    """
+    if reason and not rejected:
+        raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
+    is_good = (
+        _retry_rejected(stack, reason, as_json=as_json) if rejected else _retry_dead_letters(stack, as_json=as_json)
+    )
+    if not is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+_NEXT = "The next run takes them; to have it at once: batch-vision run --watch"
+
+
+def _retry_dead_letters(stack: Stack, as_json: bool) -> bool:
+    with display().step("Moving dead letters back to the queue") as step:
+        answer = redrive(stack, step.progress)
+        step.done(f"{answer.moved} moved", is_good=answer.is_good)
+    if as_json:
+        print_json(asdict(answer))
+        return answer.is_good
+    if answer.moved:
+        good(f"{shown_number(answer.moved, 'message')} back on the queue. {_NEXT}")
+    if answer.dropped:
+        good(
+            f"{shown_number(answer.dropped, 'message')} dropped: the images are no longer in {stack.source_bucket_name}"
+        )
+    if answer.failed_again:
+        bad(
+            f"{shown_number(answer.failed_again, 'message')} came back to the dead-letter queue while this went on",
+            "What makes them fail is not mended: look at the log of the analyzing function first.",
+        )
+    elif answer.left:
+        bad(
+            f"{shown_number(answer.left, 'message')} left",
+            "Somebody else is receiving them, or the count is late: retry again.",
+        )
+    if not answer.moved + answer.dropped + answer.left:
+        good("The dead-letter queue is empty.")
+    return answer.is_good
+
+
+def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
+    with display().step("Uploading rejected images again") as step:
+        answer = retry_rejected(stack, reason, step.progress)
+        step.done(f"{answer.retried} uploaded", is_good=answer.is_good)
+    if as_json:
+        print_json(asdict(answer))
+        return answer.is_good
+    if answer.retried:
+        good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_NEXT}")
+    for why, keys in answer.skipped.items():
+        click.echo(f"- {len(keys)} left: {SKIPPED[why]}")
+        _print_few(keys)
+    if not answer.retried and not answer.skipped:
+        good("No rejected image" + (f" with {reason}." if reason else "."))
+    return answer.is_good
+
+
+@main.command()
+@click.option("--watch", "is_watching", is_flag=True, help="Show progress until the run ends.")
+@click.option(
+    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
+)
+@json_option
+@on_stack
+def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) -> None:
+    """Start a run now; with --watch, show how it goes.
+
+    When a run is under way already, no other is started, and that one is watched. Ctrl-C ends the watching, not the
+    run. With --watch it ends with 1 if the run does not end well.
+    """
+    under_way = runs.running(stack)
+    execution_arn = under_way[0] if under_way else runs.start(stack)
+    name = execution_arn.rpartition(":")[2]
+    if not as_json or is_watching:
+        click.echo(f"{'Already under way' if under_way else 'Started'}: run {name}", err=as_json)
+    if not is_watching:
+        if as_json:
+            print_json({"id": name, "execution_arn": execution_arn, "is_started": not under_way})
+        return
+    try:
+        ended = _watch(stack, execution_arn, poll_seconds)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"stopped watching; run {name} goes on. To watch it again: batch-vision run --watch."
+            " To stop it: batch-vision stop"
+        ) from error
+    if as_json:
+        print_json(ended.to_json())
+    else:
+        _print_ended(stack, ended)
+    if not ended.is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _watch(stack: Stack, execution_arn: str, poll_seconds: float) -> Run:
+    with display().step("Running") as step:
+
+        def show(progress: Progress) -> None:
+            step.progress(progress.done, progress.done + progress.left, str(progress))
+
+        ended = watch(stack, execution_arn, show, poll_seconds)
+        step.done(ended.outcome.replace("_", " "), is_good=ended.is_good)
+    return ended
+
+
+def _print_ended(stack: Stack, ended: Run) -> None:
+    if summary := ended.summary:
+        lines = {
+            "images processed": str(summary["images_processed"]),
+            "images rejected": f"{summary['images_rejected']}{_counted(summary['rejected_by_reason'])}",
+        }
+        if (seconds := summary["model_on_seconds"]) is not None:
+            units = summary["inference_units"] or stack.settings.min_inference_units
+            lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
+            lines["cost"] = f"up to {in_words(seconds * units, stack.settings.backend)}"
+        print_lines(lines)
+    if remedy := ended.remedy(stack):
+        said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
+        bad(f"run {ended.id} {ended.outcome.replace('_', ' ')}{said}", remedy)
+    elif ended.is_good:
+        good(ended.held or _ENDED[ended.outcome])
+    else:
+        bad(f"run {ended.id} was aborted", "See that everything is off: batch-vision status")
+
+
+_ENDED = {
+    "succeeded": "the run is done, and the model is stopped",
+    "nothing_to_do": "no image waits: the model was not started",
+    "another_run": "another run was under way, and is done",
+}
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{name} {number}' for name, number in counts.items())})" if counts else ""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--prefix", help="What all keys begin with [default: the stack's source_prefix].")
+@click.option("--again", is_flag=True, help="Also upload what was uploaded before: it is analyzed again.")
+@json_option
+@on_stack
+def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_json: bool) -> None:
+    """Upload a folder of images to be analyzed.
+
+    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files are left out.
+    Interrupted, call it again: what was uploaded before and has not changed since is skipped, even if it was analyzed
+    meanwhile. What was uploaded is written down in ~/.local/state/batch-vision.
+    """
+    source_prefix = stack.settings.source_prefix
+    prefix = source_prefix if prefix is None else prefix
+    if not prefix.startswith(source_prefix):
+        raise WrongInputError(
+            f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {source_prefix!r}"
+            " (source_prefix). Give a prefix that begins so."
+        )
+    files = find_files(folder, str(folder))
+    plan = Upload(stack, folder, prefix, files, is_again=again)
+    try:
+        with display().step("Uploading") as step:
+            plan.run(lambda done: step.progress(done, len(plan.files), ""))
+            step.done(shown_number(plan.uploaded, "file"))
+    except KeyboardInterrupt as error:
+        left = len(plan.files) - plan.uploaded
+        raise KeyboardInterrupt(
+            f"interrupted: {shown_number(plan.uploaded, 'file')} uploaded, {left:,} left. Call it again to go on."
+        ) from error
+    if as_json:
+        print_json({"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name})
+    else:
+        good(
+            f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_NEXT}"
+            if plan.uploaded
+            else "nothing is new"
+        )
+        if plan.skipped:
+            click.echo(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
+
+
+@main.command()
+@span_options("Finished in the time of this run, instead of --since and --until.")
+@click.option("--status", type=click.Choice(["processed", "rejected"]), help="Only those that ended so.")
+@click.option("--label", help="Only those whose most confident prediction has this name.")
+@click.option("--min-confidence", type=click.FloatRange(0, 100), help="Only from this confidence on, in percent.")
+@click.option("--max-confidence", type=click.FloatRange(0, 100), help="Only up to this confidence, in percent.")
+@click.option("--anomalous/--normal", "is_anomalous", default=None, help="Only with this verdict.")
+@click.option(
+    "--download", "folder", type=click.Path(path_type=Path, file_okay=False), help="Fetch images, results and masks."
+)
+@json_option
+@on_stack
+def results(
+    stack: Stack,
+    since: str,
+    until: str | None,
+    run_id: str | None,
+    folder: Path | None,
+    *,
+    as_json: bool,
+    **conditions: Any,
+) -> None:
+    """List or download results, filtered by what the model said.
+
+    They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
+    """
+    begin, end = span_of_run(summary_of_run(stack, run_id)) if run_id else _span(since, until)
+    chosen = select(stack, begin, end, Filter(**conditions))
+    if folder:
+        _download(stack, list(chosen), folder, as_json=as_json)
+    elif as_json:
+        print_json(list(chosen))
+    else:
+        number = 0
+        for line in chosen:
+            click.echo(_shown_line(line))
+            number += 1
+        click.echo(
+            f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True
+        )
+
+
+def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
+    now = utc_now()
+    begin = read_time(since, "--since", now)
+    end = read_time(until, "--until", now) if until else now
+    if begin > end:
+        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    return begin, end
+
+
+def _shown_line(line: dict[str, Any]) -> str:
+    confidence = confidence_of(line)
+    said = line["error_type"] or (line["prediction"] or {}).get("name") or ""
+    if not said and line["anomaly"]:
+        said = "anomalous" if line["anomaly"]["is_anomalous"] else "normal"
+    shown = "" if confidence is None or line["error_type"] else f"{confidence:.1f}%"
+    finished = shown_time(from_text(line["finished_at"]))
+    return f"{finished}  {line['status']:<9}  {said or '-':<24}  {shown:>6}  {line['key']}"
+
+
+def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
+    with display().step("Downloading") as step:
+        answer = download(stack, lines, folder, lambda done: step.progress(done, len(lines), ""))
+        step.done(shown_number(answer.images, "image"), is_good=not answer.failed)
+    if as_json:
+        print_json(asdict(answer))
+    else:
+        good(f"{shown_number(answer.images, 'image')} with their results in {folder}")
+        if answer.replaced:
+            click.echo(f"- {len(answer.replaced)} have been uploaded and analyzed again, or retried, since:")
+            _print_few(answer.replaced)
+        for key, why in answer.failed.items():
+            bad(f"{key}: {why}", "Fetch it by hand, or choose another folder.")
+    if answer.failed:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _print_few(keys: list[str]) -> None:
+    for key in keys[:_FEW]:
+        click.echo(f"    {key}")
+    if len(keys) > _FEW:
+        click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+
+
+@main.command()
+@span_options("Of this run, instead of --since and --until.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; one that is there is replaced.",
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(0, 5000),
+    default=200,
+    show_default=True,
+    help="No more pictures than these; all are counted.",
+)
+@json_option
+@on_stack
+def report(
+    stack: Stack, since: str, until: str | None, run_id: str | None, out: Path, max_images: int, *, as_json: bool
+) -> None:
+    """Write a run, or a span of time, as one HTML page.
+
+    Pictures with boxes, masks, labels and confidences, to be filtered by label, verdict and status; rejected images
+    with their reasons; progress and throughput; counts, time and cost. The page needs nothing beside itself, so it can
+    be sent. It holds thumbnails of your images, some kB each.
+
+    Beyond --max-images, rejected images are shown first (in half of the places, or in those that are left), then the
+    oldest; the page says so.
+    """
+    if not out.parent.is_dir():
+        raise WrongInputError(f"--out is {out}, but there is no folder {out.parent}. Make it, or give another path.")
+    summary = summary_of_run(stack, run_id) if run_id else None
+    begin, end = span_of_run(summary) if summary else _span(since, until)
+    with display().step("Making the report") as step:
+        made = make_report(
+            stack,
+            select(stack, begin, end, Filter()),
+            begin,
+            end,
+            [summary] if summary else summaries_between(stack, begin, end),
+            max_images=max_images,
+            is_run=summary is not None,
+            progress=step.progress,
+        )
+        out.write_text(made.html, encoding="utf-8")
+        step.done(shown_number(made.shown, "picture"))
+    if as_json:
+        print_json({"path": str(out), "images": made.images, "shown": made.shown, "size_bytes": out.stat().st_size})
+    else:
+        good(f"{out}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
+
+
+@main.command()
+@click.option(
+    "--timeout-seconds",
+    type=click.IntRange(1, 21600),
+    default=3600,
+    show_default=True,
+    help="How long to wait for the model's stop; one that is starting stops only when it is up.",
+)
+@click.option(
+    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
+)
+@json_option
+@on_stack
+def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bool) -> None:
+    """Stop the runs, close the event source mapping, stop the model.
+
+    Images in flight are finished, the others stay where they are. It ends with 0 only when the service has confirmed
+    that the model is stopped. The schedule is left as it is: its next tick starts a run if images wait.
+    """
+    try:
+        with display().step("Stopping") as step:
+            answer = stop_all(stack, timeout_seconds, poll_seconds, lambda now: step.progress(0, 0, now))
+            step.done(f"model {answer.model_status}", is_good=answer.is_good)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("interrupted before all was seen to be off. Go on with: batch-vision stop") from error
+    if as_json:
+        print_json(asdict(answer) | {"is_good": answer.is_good})
+    else:
+        _print_stopped(stack, answer)
+    if not answer.is_good:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _print_stopped(stack: Stack, answer: Stopped) -> None:
+    for run_id in answer.runs:
+        good(f"run {run_id} is stopped")
+    if answer.mapping_state != "Disabled":
+        bad(
+            f"the event source mapping is {answer.mapping_state}",
+            f"Disable it by hand: aws lambda update-event-source-mapping --uuid {stack.event_source_mapping_uuid}"
+            " --no-enabled",
+        )
+    if answer.is_run_under_way:
+        bad("runs are started faster than they can be stopped", f"Pause the schedule first: {_pause(stack)}")
+    if answer.is_good:
+        good(f"all is off: no run, the mapping is Disabled, the model is {answer.model_status}")
+        click.echo(f"  The next tick of the schedule starts a run if images wait. To pause it: {_pause(stack)}")
+
+
+def _pause(stack: Stack) -> str:
+    return f"aws events disable-rule --name {stack.schedule_rule_name}"
+
+
+@main.command()
+@click.option("--images-per-day", type=click.IntRange(1), required=True)
+@click.option("--schedule", help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
+@click.option("--runs-per-day", type=click.FloatRange(0, min_open=True), help="Instead of --schedule.")
+@click.option(
+    "--images-per-second",
+    type=click.FloatRange(0, min_open=True),
+    default=lambda: float(terraform_defaults()["images_per_second_per_unit"]),
+    show_default="that of the variable images_per_second_per_unit",
+    help="Throughput of one inference unit; it depends on the model: measure yours.",
+)
+@click.option("--inference-units", type=click.IntRange(1), show_default="what a run chooses for its images")
+@click.option("--start-minutes", type=click.FloatRange(0), default=15.0, show_default=True, help="AWS says 10 to 30.")
+@click.option(
+    "--overhead-minutes",
+    type=click.FloatRange(0),
+    show_default="that of a simulated run",
+    help="How long the model runs besides analyzing, and stops, in each run.",
+)
+@json_option
+def cost(
+    images_per_day: int,
+    schedule: str | None,
+    runs_per_day: float | None,
+    images_per_second: float,
+    *,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    r"""Estimate what a day costs, against a model always on.
+
+    \b
+    unit-hours = images / throughput + runs x (start + overhead) x units
+    dollars    = unit-hours x $4.00
+
+    A run of the deployed workflow is simulated, with the module's default waits, for its overhead, its state
+    transitions, its requests and its Lambda time.
+
+    AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026.
+    """
+    if schedule and runs_per_day:
+        raise WrongInputError("Both --schedule and --runs-per-day are given. Leave one of them out.")
+    found = estimate(
+        images_per_day,
+        runs_per_day or ticks_per_day(schedule or "rate(1 hour)"),
+        images_per_second_per_unit=images_per_second,
+        **given,
+    )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        units = shown_number(found.inference_units, "inference unit")
+        totals = [found.other_dollars + model for model in (found.model_dollars, found.model_with_starts_dollars)]
+        print_lines(
+            {
+                "runs a day": f"{found.runs_per_day:g}",
+                "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
+                "overhead": f"{found.overhead_minutes:.1f} minutes a run, and a start's {given['start_minutes']:g}",
+                "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
+                "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
+                "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
+                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3, Step Functions, Lambda and SQS",
+            }
+        )
+        if totals[1] > found.always_on_dollars:
+            click.echo("With billed starts this is more than a model that is always on: run less often.")
+    if found.is_too_much:
+        needed = math.ceil(found.analyzing_hours * found.inference_units / 24)
+        raise OperatorError(
+            f"The images of a day take {found.analyzing_hours:.1f} hours. Give at least --inference-units {needed}."
+        )

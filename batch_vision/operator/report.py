@@ -1,0 +1,401 @@
+"""A report: one HTML page of what was done in a run, or in a span of time, that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import warnings
+from array import array
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image, ImageChops, ImageOps
+
+from batch_vision.core.run_summaries import PREFIX
+from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator.objects import found, read_result
+from batch_vision.operator.prices import ENDED, model_dollars
+from batch_vision.operator.results import confidence_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from batch_vision.operator.stack import Stack
+
+THUMBNAIL_PX = 320
+_THUMBNAIL_QUALITY = 70
+_MOST_BYTES = 20 * 1024**2  # no model takes a larger image
+_MOST_PIXELS = 100_000_000
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # no decoder that starts another program
+_PARALLEL = 4  # each may hold a decoded image of _MOST_PIXELS
+_BARS = 60
+_COLOURS = 8
+_MOST_RUNS = 100
+_MASK_BACKGROUND = (255, 255, 255)
+
+
+@dataclass
+class Picture:
+    """A finished image as the page shows it.
+
+    Attributes
+    ----------
+    predictions
+        The most confident first: name, confidence in percent, bounding box in ratios of the sides or None.
+    thumbnail, mask
+        Data URIs; None when there is nothing to show, and then ``missing`` says why.
+    """
+
+    key: str
+    status: str
+    finished_at: str
+    label: str
+    confidence: float | None
+    verdict: str
+    reason: str
+    message: str = ""
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    thumbnail: str | None = None
+    size: tuple[int, int] = (0, 0)
+    mask: str | None = None
+    missing: str = ""
+
+
+@dataclass
+class Tally:
+    """What the catalog says of all images, and the lines of those that are shown."""
+
+    most_shown: int
+    finished: array[float] = field(default_factory=lambda: array("d"))
+    statuses: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    _first: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"rejected": [], "processed": []})
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Count one image."""
+        self.finished.append(from_text(line["finished_at"]).timestamp())
+        self.statuses[line["status"]] += 1
+        if line["status"] == "rejected":
+            self.reasons[line["error_type"] or "unknown"] += 1
+        elif line["prediction"]:
+            self.labels[line["prediction"]["name"]] += 1
+        if verdict := _verdict(line["anomaly"]):
+            self.verdicts[verdict] += 1
+        if len(self._first[line["status"]]) < self.most_shown:
+            self._first[line["status"]].append(line)
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """Rejected images first, in half of the places or in those that the others leave; in each the oldest first."""
+        rejected, processed = self._first["rejected"], self._first["processed"]
+        places = max(self.most_shown // 2, self.most_shown - len(processed))
+        chosen = rejected[:places]
+        return chosen + processed[: self.most_shown - len(chosen)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and what a script wants to know of it."""
+
+    html: str
+    images: int
+    shown: int
+
+
+def make_report(
+    stack: Stack,
+    lines: Iterable[dict[str, Any]],
+    begin: datetime,
+    end: datetime,
+    summaries: list[dict[str, Any]],
+    *,
+    max_images: int,
+    is_run: bool,
+    progress: Callable[[int, int], None],
+) -> Report:
+    """Make the page.
+
+    Parameters
+    ----------
+    lines
+        The catalog lines of the images, the oldest first; read once.
+    summaries
+        Of the runs, the newest first.
+    max_images
+        Pictures beyond these are counted, not shown.
+    is_run
+        Whether the time is that of one run, whose summary is the only one.
+    progress
+        Told how many pictures are made, of how many.
+    """
+    tally = Tally(max_images)
+    for line in lines:
+        tally.add(line)
+    pictures = _pictures(stack, tally.shown, progress)
+    colours = {name: number % _COLOURS for number, name in enumerate(sorted(_names(pictures)))}
+    page = {
+        "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
+        "backend": stack.settings.backend,
+        "ended": ENDED.get(stack.settings.backend, ""),
+        "begin": to_text(begin),
+        "end": to_text(end),
+        "made_at": to_text(utc_now()),
+        "images": len(tally.finished),
+        "tally": tally,
+        "counts": {"label": tally.labels, "verdict": tally.verdicts, "reason": tally.reasons},
+        "pictures": pictures,
+        "colours": colours,
+        "run": summaries[0] if is_run else None,
+        "runs": [_run(summary) for summary in summaries[:_MOST_RUNS]],
+        "runs_left": max(0, len(summaries) - _MOST_RUNS),
+        "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
+        "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
+        "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
+        "options": {
+            "status": sorted({picture.status for picture in pictures}),
+            "label": sorted({picture.label for picture in pictures if picture.label}),
+            "verdict": sorted({picture.verdict for picture in pictures if picture.verdict}),
+        },
+    }
+    return Report(_render(page), len(tally.finished), len(pictures))
+
+
+def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Read the summaries of the runs that ended in a span of time, the newest first."""
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
+    since = since.replace(microsecond=0)  # as S3 tells times
+    keys = [
+        entry["Key"]
+        for page in pages
+        for entry in page.get("Contents", [])
+        if since <= entry["LastModified"] <= until and entry["Key"].endswith(".json")
+    ]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        answers = pool.map(lambda key: found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key), keys)
+        summaries = [json.loads(answer["Body"].read()) for answer in answers if answer]
+    return sorted(summaries, key=lambda summary: str(summary["started_at"]), reverse=True)
+
+
+# The pictures.
+
+
+def _verdict(anomaly: dict[str, Any] | None) -> str:
+    return "" if anomaly is None else "anomalous" if anomaly["is_anomalous"] else "normal"
+
+
+def _names(pictures: list[Picture]) -> set[str]:
+    return {prediction["name"] for picture in pictures for prediction in picture.predictions}
+
+
+def _pictures(stack: Stack, lines: list[dict[str, Any]], progress: Callable[[int, int], None]) -> list[Picture]:
+    answer = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(_PARALLEL) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # rather than print it
+        try:
+            for picture in pool.map(lambda line: _picture(stack, line), lines):
+                answer.append(picture)
+                progress(len(answer), len(lines))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return answer
+
+
+def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
+    picture = Picture(
+        key=line["key"],
+        status=line["status"],
+        finished_at=line["finished_at"],
+        label=(line["prediction"] or {}).get("name") or "",
+        confidence=confidence_of(line),
+        verdict=_verdict(line["anomaly"]),
+        reason=line["error_type"] or "",
+    )
+    s3, bucket, place = stack.s3, stack.final_bucket_name, line["image_key"]
+    answer = read_result(s3, bucket, f"{place}.json")
+    if answer is None or answer[0]["source"]["version_id"] != line["version_id"]:
+        picture.missing = "uploaded and analyzed again, or retried, since"
+        return picture
+    result = answer[0]
+    picture.message = (result.get("error") or {}).get("message", "")
+    picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
+    if line["size_bytes"] > _MOST_BYTES:
+        picture.missing = f"not shown: {line['size_bytes'] / 1024**2:,.0f} MiB"
+        return picture
+    image = found(s3.get_object, Bucket=bucket, Key=place)
+    if image is None:
+        picture.missing = "the image is no longer in the final bucket"
+        return picture
+    try:
+        picture.thumbnail, picture.size = _thumbnail(image["Body"].read())
+    except _UNREADABLE:
+        picture.missing = "no picture that can be shown"
+        return picture
+    if mask_key := result.get("mask_key"):
+        mask = found(s3.get_object, Bucket=bucket, Key=mask_key)
+        try:
+            picture.mask = mask and _mask(mask["Body"].read())
+        except _UNREADABLE:
+            picture.missing = "its mask cannot be shown"
+    return picture
+
+
+# What Pillow raises at content that is broken; some decoders raise what Python has for a wrong value.
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def _open(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels")
+    return image
+
+
+def _thumbnail(content: bytes) -> tuple[str, tuple[int, int]]:
+    with _open(content) as opened:
+        opened.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))  # JPEG: decode no more than is needed
+        # Boxes are of the image as it is seen, after its Exif orientation.
+        image = ImageOps.exif_transpose(opened)
+        if image.mode not in ("RGB", "RGBA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        return _data_uri(image, quality=_THUMBNAIL_QUALITY), image.size
+
+
+def _mask(content: bytes) -> str:
+    """Make what is no anomaly transparent, so that the mask lies over the picture."""
+    with _open(content) as opened:
+        image = opened.convert("RGBA")
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.NEAREST)
+    difference = ImageChops.difference(image.convert("RGB"), Image.new("RGB", image.size, _MASK_BACKGROUND))
+    red, green, blue = difference.split()
+    alpha = ImageChops.lighter(ImageChops.lighter(red, green), blue).point([0] + [255] * 255)
+    image.putalpha(alpha)
+    return _data_uri(image, lossless=True)
+
+
+def _data_uri(image: Image.Image, **options: Any) -> str:
+    encoded = io.BytesIO()
+    image.save(encoded, "WEBP", **options)
+    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+# The runs.
+
+
+def _dollars(summary: dict[str, Any]) -> float | None:
+    """Give what the model cost at most; None when it was not on, or the stop was not confirmed."""
+    if (told := summary.get("cost_dollars")) is not None:
+        return float(told)
+    seconds = summary.get("model_on_seconds")
+    return None if seconds is None else model_dollars(seconds * (summary.get("inference_units") or 1))
+
+
+def _run(summary: dict[str, Any]) -> dict[str, Any]:
+    duration = from_text(summary["ended_at"]) - from_text(summary["started_at"])
+    return summary | {"duration_seconds": duration.total_seconds(), "dollars": _dollars(summary)}
+
+
+def _chart(
+    finished: array[float], span: tuple[datetime, datetime] | None, summaries: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Give the shapes of the plots, in units of 1000 x 100: progress as a line, throughput as bars."""
+    if not finished:
+        return None
+    begin, end = (moment.timestamp() for moment in span) if span else (finished[0], finished[-1])
+    times = sorted(finished)
+    begin, end = min(begin, times[0]), max(end, times[-1], begin + 1.0)
+    seconds = end - begin
+    bar_seconds = seconds / _BARS
+    bars = Counter(min(int((moment - begin) / bar_seconds), _BARS - 1) for moment in times)
+    highest = max(bars.values())
+    # No more points than bars have: a run may have half a million images.
+    points, done = ["0,100"], 0
+    for number in range(_BARS):
+        done += bars[number]
+        points.append(f"{(number + 1) * 1000 / _BARS:.1f},{100 - 100 * done / len(times):.2f}")
+    per = 60 if highest / bar_seconds < 1 else 1
+    return {
+        "begin": _time(begin),
+        "end": _time(end),
+        "seconds": seconds,
+        "points": " ".join(points),
+        "bars": [(1000 * number / _BARS, 1000 / _BARS, 100 * bars[number] / highest) for number in sorted(bars)],
+        "bar_seconds": bar_seconds,
+        "highest": highest / bar_seconds * per,
+        "unit": "second" if per == 1 else "minute",
+        "bands": [band for summary in summaries for band in _bands(summary, begin, seconds)],
+    }
+
+
+def _bands(summary: dict[str, Any], begin: float, seconds: float) -> list[dict[str, Any]]:
+    """Give when the model was starting, and when it was on, as parts of the chart's width."""
+    at = [summary.get(f"model_{name}_at") for name in ("requested", "running", "stopped")]
+    answer = []
+    for name, since, until in (("starting", at[0], at[1]), ("on", at[1], at[2])):
+        if since and until:
+            left, right = ((from_text(moment).timestamp() - begin) / seconds * 1000 for moment in (since, until))
+            answer.append({"name": name, "left": left, "width": right - left})
+    return answer
+
+
+def _time(seconds: float) -> str:
+    return to_text(datetime.fromtimestamp(seconds, UTC))
+
+
+# The page.
+
+
+def visible(value: Any) -> Any:
+    """Make visible what a name may hold that no eye sees, or that turns the text around it: controls, separators."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in value)
+
+
+def shown_time(text: str) -> str:
+    """Write a time for people, in UTC."""
+    return f"{text[:19].replace('T', ' ')}Z"
+
+
+def shown_seconds(seconds: float) -> str:
+    """Write a duration for people."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _render(page: dict[str, Any]) -> str:
+    # Everything is escaped, but for the style and the script, which are our own; `finalize` sees values before that.
+    environment = Environment(
+        loader=PackageLoader("batch_vision.operator"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps}
+    folder = files("batch_vision.operator") / "templates"
+    style, script = ((folder / name).read_text() for name in ("report.css", "report.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template("report.html").render(page, style=style, script=script, policy=policy)
+
+
+def _hash(text: str) -> str:
+    """Name a text for a Content-Security-Policy: nothing else on the page is run or styled."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,267 @@
+"""A deployed stack: found by Terraform's outputs or by its name, on AWS or wherever the AWS environment points."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from batch_vision.aws.clients import RETRYING
+from batch_vision.backends.registry import make_backend
+from batch_vision.core.errors import SettingsError
+from batch_vision.core.settings import Settings
+from batch_vision.operator.errors import UnreachableError, WrongInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+    from batch_vision.backends.base import Backend
+
+OUTPUT_NAMES = (
+    "source_bucket_name",
+    "final_bucket_name",
+    "queue_url",
+    "dead_letter_queue_url",
+    "state_machine_arn",
+    "schedule_rule_name",
+    "event_source_mapping_uuid",
+    "analyze_images_function_name",
+)
+
+# As terraform/variables.tf says of name_prefix.
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST_NAME = 27
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where everything of a stack is, and what its functions were told.
+
+    Attributes
+    ----------
+    settings
+        The environment of the deployed functions: the backend, its model, the prefix of the source bucket.
+    analyze_timeout_seconds
+        No batch of images is worked on for longer than this.
+    """
+
+    account_id: str
+    region: str
+    source_bucket_name: str
+    final_bucket_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+    state_machine_arn: str
+    schedule_rule_name: str
+    event_source_mapping_uuid: str
+    analyze_images_function_name: str
+    settings: Settings
+    analyze_timeout_seconds: int
+
+    @property
+    def name(self) -> str:
+        """The name prefix that it was applied with."""
+        return self.state_machine_arn.rpartition(":")[2]
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The model that the stack uses."""
+        # The backends make their clients from the environment, and botocore reads this variable only.
+        with _environment(AWS_DEFAULT_REGION=self.region):
+            return make_backend(self.settings)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """A client of S3."""
+        return boto3.client("s3", region_name=self.region, config=RETRYING)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """A client of SQS."""
+        return boto3.client("sqs", region_name=self.region, config=RETRYING)
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        """A client of Lambda."""
+        return boto3.client("lambda", region_name=self.region, config=RETRYING)
+
+    @cached_property
+    def workflow(self) -> SFNClient:
+        """A client of Step Functions."""
+        return boto3.client("stepfunctions", region_name=self.region, config=RETRYING)
+
+    @cached_property
+    def events(self) -> EventBridgeClient:
+        """A client of EventBridge."""
+        return boto3.client("events", region_name=self.region, config=RETRYING)
+
+
+def find_by_outputs(path: Path) -> Stack:
+    """Find the stack that a file of ``terraform output -json`` tells of.
+
+    Raises
+    ------
+    WrongInputError
+        The file is missing, or is not that.
+    UnreachableError
+        The stack is not there, or is one of another account.
+    """
+    outputs = _read_outputs(path)
+    arn = outputs["state_machine_arn"].split(":")
+    if len(arn) != 7:
+        raise WrongInputError(
+            f"{path}: state_machine_arn is {outputs['state_machine_arn']!r}, which is no ARN. Write the file again:"
+            f" terraform output -json > {path}"
+        )
+    region, account_id = arn[3], arn[4]
+    own_account_id = _caller(region)["Account"]
+    if account_id != own_account_id:
+        raise UnreachableError(
+            f"{path} is of a stack in account {account_id}, and your credentials are of account {own_account_id}."
+            " Set AWS_PROFILE to a profile of that account; for the local stack: source build/local/env"
+        )
+    return _deployed(outputs, account_id, region, told_by=str(path))
+
+
+def find_by_name(name: str) -> Stack:
+    """Find the stack that was applied with a name prefix; the names of its parts follow from that.
+
+    Raises
+    ------
+    WrongInputError
+        No stack can have that name.
+    UnreachableError
+        There is none of that name in this account and Region, or no Region is set.
+    """
+    if not _NAME.fullmatch(name) or not 2 <= len(name) <= _LONGEST_NAME:
+        raise WrongInputError(
+            f"--stack is {name!r}, which no stack can be called. Give the name_prefix that it was applied with:"
+            f" 2 to {_LONGEST_NAME} lower-case letters, digits and single hyphens."
+        )
+    # As the AWS CLI and Terraform have it; boto3 reads AWS_DEFAULT_REGION and the profile only.
+    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+    if not region:
+        raise UnreachableError(
+            "No AWS Region is set, and a stack's name alone does not tell it. Set AWS_REGION, or a profile with a"
+            " Region as AWS_PROFILE."
+        )
+    caller = _caller(region)
+    account_id, partition = caller["Account"], caller["Arn"].split(":")[1]
+    function_name = f"{name}-analyze-images"
+    told_by = f"--stack {name}"
+    configuration = _function_configuration(function_name, account_id, region, told_by)
+    functions = boto3.client("lambda", region_name=region, config=RETRYING)
+    pages = functions.get_paginator("list_event_source_mappings").paginate(FunctionName=function_name)
+    mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
+    of_queue = [mapping for mapping in mappings if mapping["EventSourceArn"].endswith(f":{name}-images")]
+    if len(of_queue) != 1:
+        raise UnreachableError(
+            f"Function {function_name} has {len(of_queue)} event source mappings with the queue {name}-images; a stack"
+            " has one. Give --outputs with what `terraform output -json` prints, or apply the module again."
+        )
+    outputs = {
+        "source_bucket_name": f"{name}-source-{account_id}-{region}",
+        "final_bucket_name": f"{name}-final-{account_id}-{region}",
+        "queue_url": _queue_url(f"{name}-images", region),
+        "dead_letter_queue_url": _queue_url(f"{name}-images-dead-letter", region),
+        "state_machine_arn": f"arn:{partition}:states:{region}:{account_id}:stateMachine:{name}",
+        "schedule_rule_name": f"{name}-schedule",
+        "event_source_mapping_uuid": of_queue[0]["UUID"],
+        "analyze_images_function_name": function_name,
+    }
+    return _deployed(outputs, account_id, region, told_by=told_by, configuration=configuration)
+
+
+def _read_outputs(path: Path) -> dict[str, str]:
+    again = "Write it with: terraform output -json > FILE"
+    try:
+        read = json.loads(path.read_text())
+    except OSError as error:
+        raise WrongInputError(f"--outputs {path} cannot be read ({error.strerror}). {again}") from error
+    except ValueError as error:
+        raise WrongInputError(f"--outputs {path} is not JSON. {again}") from error
+    if not isinstance(read, dict):
+        raise WrongInputError(f"--outputs {path} is not a JSON object of outputs. {again}")
+    found = {name: entry["value"] for name, entry in read.items() if isinstance(entry, dict) and "value" in entry}
+    if missing := [name for name in OUTPUT_NAMES if not found.get(name) or not isinstance(found[name], str)]:
+        raise WrongInputError(
+            f"--outputs {path} lacks {', '.join(missing)}. The root configuration must pass on the module's outputs."
+            f" {again}"
+        )
+    return {name: found[name] for name in OUTPUT_NAMES}
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _caller(region: str) -> Any:
+    return boto3.client("sts", region_name=region, config=RETRYING).get_caller_identity()
+
+
+def _queue_url(name: str, region: str) -> str:
+    sqs = boto3.client("sqs", region_name=region, config=RETRYING)
+    return sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+
+def _function_configuration(name: str, account_id: str, region: str, told_by: str) -> Any:
+    functions = boto3.client("lambda", region_name=region, config=RETRYING)
+    try:
+        return functions.get_function_configuration(FunctionName=name)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
+        raise UnreachableError(
+            f"There is no such stack ({told_by}) in account {account_id}, Region {region}: it has no function {name}."
+            " Look at the name, the account (AWS_PROFILE) and the Region (AWS_REGION); after a destroy, apply again."
+        ) from error
+
+
+def _deployed(
+    outputs: dict[str, str], account_id: str, region: str, *, told_by: str, configuration: Any = None
+) -> Stack:
+    name = outputs["analyze_images_function_name"]
+    configuration = configuration or _function_configuration(name, account_id, region, told_by)
+    environment = configuration.get("Environment", {})
+    if problem := environment.get("Error"):
+        raise UnreachableError(
+            f"The environment of function {name} cannot be read ({problem.get('Message')}). You need kms:Decrypt on the"
+            " key of the stack (kms_key_arn)."
+        )
+    try:
+        settings = Settings.from_environment(environment.get("Variables", {}))
+    except SettingsError as error:
+        raise UnreachableError(
+            f"Function {name} is none of a batch-vision stack as this tool knows it: {error}"
+        ) from error
+    return Stack(
+        account_id=account_id,
+        region=region,
+        settings=settings,
+        analyze_timeout_seconds=configuration.get("Timeout", 900),
+        **outputs,
+    )

@@ -1,0 +1,131 @@
+"""Bring the model up: one convergent step, called until it says that the model runs."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.backends.base import ModelState
+from batch_vision.core import errors
+from batch_vision.core.capacity import concurrency_for, images_per_second, units_for
+from batch_vision.core.times import from_text, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from batch_vision.backends.base import Backend, ModelStatus
+    from batch_vision.core.settings import Settings
+
+# AWS says that a start takes 10 to 30 minutes: before that, looks are rarer.
+_LEAST_START_SECONDS = 600
+
+
+def ensure_running(
+    backend: Backend,
+    settings: Settings,
+    backlog_images: int,
+    previous: Mapping[str, Any] | None,
+    timeout_seconds: int,
+    now: datetime,
+    poll_seconds: int = 30,
+    learned_images_per_second: float | None = None,
+) -> dict[str, Any]:
+    """Do what brings the model nearer to running, and say how it stands.
+
+    Parameters
+    ----------
+    previous
+        What the step before answered; None for the first.
+    timeout_seconds
+        How long after the first step the model must run.
+    poll_seconds
+        The longest wait between two steps.
+    learned_images_per_second
+        What one inference unit did in the last runs, at the first step; None leaves it to the settings.
+
+    Returns
+    -------
+    dict
+        ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
+        ``running_at`` (None until it runs); and what these units can do: ``images_per_second_per_unit`` (for the
+        steps of one run to go by the same), ``images_per_second``, and the
+        ``max_concurrency`` of the analyzing function that keeps them busy; and ``wait_seconds`` until the next step.
+
+    Raises
+    ------
+    ModelNotTrainedError, ModelUnavailableError, ModelNotFoundError, ModelQuotaError
+        It can't be started, not even with the fewest units; trying again would not help.
+    ModelFailedError
+        It failed on its way up.
+    ModelStartTimeoutError
+        It did not run in time.
+    """
+    requested_at = from_text(previous["requested_at"]) if previous else now
+    units = previous["inference_units"] if previous else 0
+    learned = previous.get("images_per_second_per_unit") if previous else learned_images_per_second
+    settings = replace(settings, images_per_second_per_unit=learned or settings.images_per_second_per_unit)
+    status = backend.describe()
+    if status.state is ModelState.RUNNING:
+        units = status.inference_units or units or settings.min_inference_units
+        return _answer(status, requested_at, units, settings, running_at=now)
+    if status.state is ModelState.NOT_TRAINED:
+        raise errors.ModelNotTrainedError(
+            f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
+        )
+    if status.state in (ModelState.UNAVAILABLE, ModelState.UNKNOWN):
+        raise errors.ModelUnavailableError(f"{_named(backend, status)} Choose another model in your tfvars.")
+    # A failure from before this run is no reason not to try; one since our own start is.
+    if status.state is ModelState.FAILED and units:
+        raise errors.ModelFailedError(f"{_named(backend, status)} It failed while it was starting.")
+    if now - requested_at > timedelta(seconds=timeout_seconds):
+        raise errors.ModelStartTimeoutError(
+            f"{_named(backend, status)} It was asked to start at {to_text(requested_at)} and did not run within"
+            f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
+        )
+    if status.state in (ModelState.STOPPED, ModelState.FAILED):
+        # Where it was started or is stopping since the description, the next step will see which.
+        with suppress(errors.ModelBusyError):
+            units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
+    elif status.state is ModelState.STARTING:
+        units = status.inference_units or units
+    is_soon = now - requested_at >= timedelta(seconds=_LEAST_START_SECONDS)
+    wait_seconds = math.ceil(poll_seconds / 3) if is_soon else poll_seconds
+    return _answer(status, requested_at, units, settings, running_at=None) | {"wait_seconds": wait_seconds}
+
+
+def _start(backend: Backend, wanted: int, least: int) -> int:
+    """Start with the units that are wanted, or with as many as the account's quota allows; give their number."""
+    while True:
+        try:
+            backend.start(wanted)
+        except errors.ModelQuotaError:
+            if wanted <= least:
+                raise
+            wanted = max(least, wanted // 2)
+        else:
+            return wanted
+
+
+def _answer(
+    status: ModelStatus, requested_at: datetime, units: int, settings: Settings, *, running_at: datetime | None
+) -> dict[str, Any]:
+    return {
+        "status": status.service_status,
+        "is_running": running_at is not None,
+        "inference_units": units,
+        "images_per_second_per_unit": settings.images_per_second_per_unit,
+        "images_per_second": images_per_second(units, settings),
+        "max_concurrency": concurrency_for(units, settings),
+        "requested_at": to_text(requested_at),
+        "running_at": to_text(running_at) if running_at else None,
+        "wait_seconds": 0,
+    }
+
+
+def _named(backend: Backend, status: ModelStatus) -> str:
+    said = f" ({status.message})" if status.message else ""
+    return f"Model {backend.model_id} is {status.service_status}{said}."

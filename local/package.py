@@ -1,0 +1,90 @@
+"""Make the deployment package of all functions: one zip, the same bytes from the same inputs.
+
+Run as ``python -m local.package`` (``make package`` does). Needs nothing but the locked dependencies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "build" / "lambdas.zip"
+
+_LOCK_FILE = REPOSITORY / "requirements" / "lambda.txt"
+_ENTRY_POINTS = REPOSITORY / "lambdas"
+_CODE = REPOSITORY / "batch_vision"
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
+_MODE = 0o644
+_LAMBDA_FOLDER = "/var/task"  # where Lambda unpacks the zip: what tracebacks are to show
+_DIFFER_BY_MACHINE = {"RECORD", "INSTALLER", "REQUESTED"}
+
+
+class PackageError(Exception):
+    """The package cannot be made; the message says what to do."""
+
+
+def make_package(target: Path = PACKAGE) -> Path:
+    """Install the locked dependencies, add `lambdas/` and what they use of `batch_vision/`, and zip all.
+
+    Raises
+    ------
+    PackageError
+        A dependency cannot be installed, or holds compiled code, which would tie the zip to one platform.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _install_dependencies(root)
+        shutil.copytree(_ENTRY_POINTS, root / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
+        not_shipped = shutil.ignore_patterns("__pycache__", "operator", "__main__.py")
+        shutil.copytree(_CODE, root / "batch_vision", ignore=not_shipped)
+        _compile(root)
+        files = sorted(path for path in root.rglob("*") if path.is_file() and _belongs(path.relative_to(root)))
+        compiled = [path.name for path in files if path.suffix in {".so", ".pyd", ".dylib"}]
+        if compiled:
+            raise PackageError(f"The dependencies hold compiled code ({compiled[0]}); choose pure Python ones.")
+        partial = target.with_suffix(f".{os.getpid()}.partial")
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+            for path in files:
+                entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _FIXED_TIME)
+                entry.external_attr = _MODE << 16
+                package.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+        partial.replace(target)
+    return target
+
+
+def _install_dependencies(root: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--target", str(root), "-r", str(_LOCK_FILE)]
+    finished = subprocess.run(command, check=False, capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise PackageError(f"pip could not install {_LOCK_FILE.name}:\n{finished.stderr.strip()}")
+
+
+def _compile(root: Path) -> None:
+    """Add the compiled modules, for Lambda could not keep them: without them, each cold start compiles all anew.
+
+    A Python that wants others (another minor version) ignores these and takes the sources. They are not compared with
+    the sources by time, which the zip does not keep, and the order of a set must not differ from run to run.
+    """
+    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(root), "-p", _LAMBDA_FOLDER, str(root)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "0"})
+
+
+def _belongs(path: Path) -> bool:
+    return path.parts[0] != "bin" and path.name not in _DIFFER_BY_MACHINE
+
+
+if __name__ == "__main__":
+    try:
+        made = make_package()
+    except PackageError as error:
+        sys.exit(str(error))
+    print(f"{made.relative_to(REPOSITORY)}: {made.stat().st_size:,} bytes")
