@@ -16,8 +16,8 @@ import boto3
 import botocore.session
 
 from batch_vision.aws.clients import NOT_RETRYING, RETRYING
+from batch_vision.aws.translation import translated
 from batch_vision.backends.base import Anomaly, Backend, Detection, ModelState, ModelStatus, Prediction
-from batch_vision.backends.translation import translated
 from batch_vision.core import errors
 
 if TYPE_CHECKING:

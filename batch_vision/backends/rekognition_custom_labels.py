@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 
 from batch_vision.aws.clients import NOT_RETRYING, RETRYING
+from batch_vision.aws.translation import translated
 from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
-from batch_vision.backends.translation import translated
 from batch_vision.core import errors
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.translation import translated
 from batch_vision.backends.base import ModelState
-from batch_vision.backends.translation import translated
 from batch_vision.core import errors
 from batch_vision.runs.stop import ON
 
