@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -54,6 +55,7 @@ CLIENT_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "EMULATOR_URL": config.EMULATOR_URL,
+    **config.without_proxy(),
 }
 
 # What the emulator takes to start and stop a model: the service's minutes, made short.
@@ -133,7 +135,8 @@ class Environment:
             region_name=config.REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - LocalStack takes any
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
+            # No proxy, whatever the environment says: LocalStack is on this machine.
+            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16, proxies={}),
         )
 
 
@@ -264,7 +267,7 @@ def _up(
         step.done(f"{resources} resources")
     environment = Environment(terraform.outputs(), backend)
     OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
-    ENV_FILE.write_text("".join(f"export {name}={value}\n" for name, value in CLIENT_ENVIRONMENT.items()))
+    ENV_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment
 
 

@@ -34,6 +34,7 @@ LAMBDA_START_SECONDS = 30
 HEALTH_SECONDS = 5.0
 
 _MODULE = "localstack.runtime.main"
+_WITHOUT_PROXY = config.without_proxy({})
 _HEALTH_PATH = "/_localstack/health"
 
 
@@ -196,6 +197,8 @@ def _environment(port: int, lambda_environment: Mapping[str, str]) -> dict[str, 
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
+        # On macOS, Python takes the system's proxy where no variable says anything.
+        **_WITHOUT_PROXY,
         # Its places, so that nothing is left elsewhere and no other checkout shares them.
         "HOME": str(DIRECTORY / "home"),
         "XDG_CACHE_HOME": str(DIRECTORY / "cache"),
@@ -222,5 +225,5 @@ def _environment(port: int, lambda_environment: Mapping[str, str]) -> dict[str, 
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
         "BATCH_VISION_LAMBDA_PYTHON": str(LAMBDA_PYTHON),
         "BATCH_VISION_LAMBDA_LOG_DIRECTORY": str(LAMBDA_LOGS),
-        "BATCH_VISION_LAMBDA_ENVIRONMENT": json.dumps(dict(lambda_environment)),
+        "BATCH_VISION_LAMBDA_ENVIRONMENT": json.dumps(_WITHOUT_PROXY | dict(lambda_environment)),
     }

@@ -21,6 +21,9 @@ from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
 
+# A proxy that nobody answers at: nothing of the local environment may ask it.
+DEAD_PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1") | {"NO_PROXY": ""}
+
 # Command lines that only the local environment has.
 MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform apply", "terraform-provider-aws")
 
@@ -99,7 +102,7 @@ def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, b
     out, labelled = tmp_path / "out", tmp_path / "labelled"
     copy_half(labelled, 1)
     words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}"]
-    status, printed = finish(command("local-run", *words))
+    status, printed = finish(command("local-run", *words, **DEAD_PROXY))
     assert status == 0, printed
     for text in (
         *said,
@@ -125,7 +128,7 @@ def test_local_up_leaves_an_environment_that_any_client_can_drive(images: Path) 
     exports = environment.ENV_FILE.read_text().splitlines()
     assert all(line.startswith("export ") for line in exports)
     variables = dict(line.removeprefix("export ").split("=", 1) for line in exports)
-    assert set(variables) >= {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "EMULATOR_URL"}
+    assert set(variables) >= {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "EMULATOR_URL", "NO_PROXY"}
     outputs = json.loads(environment.OUTPUTS_FILE.read_text())
     assert set(outputs) == {
         "source_bucket_name",

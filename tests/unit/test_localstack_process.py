@@ -70,7 +70,8 @@ def wait_until(condition, seconds=10.0):
 
 
 def test_start_and_stop(stand_in, port, monkeypatch):
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "HTTP_PROXY", "SERVICES"):
+    of_the_user = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "SERVICES")
+    for name in (*of_the_user, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.setenv(name, "of the user")
     stand_in(HEALTHY)
     running = localstack.start_localstack(
@@ -84,7 +85,10 @@ def test_start_and_stop(stand_in, port, monkeypatch):
     assert not [name for name in environment if name.startswith("AWS_")]
     assert environment["GATEWAY_LISTEN"] == f"127.0.0.1:{port}"
     assert environment["DEBUG"] == "1"
-    assert json.loads(environment["BATCH_VISION_LAMBDA_ENVIRONMENT"]) == {"AWS_ENDPOINT_URL_REKOGNITION": "é"}
+    without_proxy = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    assert without_proxy.items() <= environment.items()
+    functions = json.loads(environment["BATCH_VISION_LAMBDA_ENVIRONMENT"])
+    assert functions == {"AWS_ENDPOINT_URL_REKOGNITION": "é"} | without_proxy
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "FILESYSTEM_ROOT"):
         assert Path(environment[name]).is_relative_to(localstack.DIRECTORY)
     found = localstack.find_localstack(port)
