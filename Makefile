@@ -4,11 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-IMAGES ?= local/samples/pile
-LABELLED ?= local/samples/labelled
-OUT ?= build/results
-BACKEND ?= rekognition_custom_labels
-LOCALSTACK ?= host
 PYTEST_ARGS ?=
 ONLY ?=
 DOCS ?=
@@ -34,13 +29,18 @@ installed:
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# A variable is handed on when it was given, empty or not, and as it is; the commands have the defaults.
+given = $(if $(filter-out undefined,$(origin $1)),--$2 '$(subst ','\'',$($1))')
+ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(call given,LOCALSTACK,localstack) \
+	$(call given,TFVARS,tfvars)
+
 .PHONY: local-run
-local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,OUT,out) $(ENVIRONMENT)
 
 .PHONY: local-up
-local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local up $(ENVIRONMENT)
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started
@@ -53,7 +53,7 @@ local-test: installed check ## all checks and all tests, end to end on LocalStac
 
 .PHONY: soak
 soak: installed ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
-	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
+	@$(PYTHON) -m tests.local.soak $(call given,IMAGES,images) $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
 OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \

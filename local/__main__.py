@@ -20,25 +20,53 @@ from local.emulator.labelled import learn_folder
 from local.errors import LocalError
 from local.images import check_out, download, upload
 from local.terraform import check_module
+from local.tfvars import read_tfvars
 from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from local.tfvars import Tfvars
+
 SAMPLES = config.REPOSITORY / "local" / "samples"
 DEFAULT_OUT = config.BUILD / "results"
 
+DEFAULT_BACKEND = "rekognition_custom_labels"
+
+
+def _given(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an argument that is given and empty: a variable of a shell that is not set, most likely."""
+    if value is not None and not value.strip():
+        name = str(parameter.name).upper()
+        raise LocalError(f"{name} is given and empty. Give {name} a value, or leave it out.")
+    return value
+
+
+def _given_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    text = _given(context, parameter, value)
+    return None if text is None else Path(text).expanduser()
+
+
 _labelled_option = click.option(
     "--labelled",
-    type=click.Path(path_type=Path),
-    default=SAMPLES / "labelled",
+    callback=_given_path,
+    default=str(SAMPLES / "labelled"),
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
 
-_backend_option = click.option("--backend", default="rekognition_custom_labels", help="Model service.")
+_backend_option = click.option("--backend", callback=_given, help=f"Model service; {DEFAULT_BACKEND} if not given.")
 
 _localstack_option = click.option(
-    "--localstack", default="host", help="How LocalStack and the emulator run: host, as processes, or docker."
+    "--localstack",
+    callback=_given,
+    default="host",
+    help="How LocalStack and the emulator run: host, as processes, or docker.",
+)
+
+_tfvars_option = click.option(
+    "--tfvars",
+    callback=_given_path,
+    help="File of the module's variables, in HCL or JSON: applied on top of what local running sets.",
 )
 
 
@@ -50,14 +78,17 @@ def main() -> None:
 
 
 @main.command("run")
-@click.option("--images", type=click.Path(path_type=Path), default=SAMPLES / "pile", help="Folder of images.")
-@click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, help="Folder for the results.")
+@click.option("--images", callback=_given_path, default=str(SAMPLES / "pile"), help="Folder of images.")
+@click.option("--out", callback=_given_path, default=str(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
-def run_command(images: Path, out: Path, backend: str, labelled: Path, localstack: str) -> None:
+@_tfvars_option
+def run_command(
+    images: Path, out: Path, backend: str | None, labelled: Path, localstack: str, tfvars: Path | None
+) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
-    _check_backend(backend)
+    backend, values = _backend_and_values(backend, tfvars)
     in_docker = _is_docker(localstack)
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
@@ -74,6 +105,7 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path, localstac
         in_docker=in_docker,
         # At a full hour a tick would start the one run that this command is to show.
         arguments={"schedule_enabled": False},
+        tfvars=values,
     )
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
@@ -89,7 +121,7 @@ def _run(
     if is_default_out:
         shutil.rmtree(out, ignore_errors=True)  # the results of the run before
     with display.step("Uploading") as step:
-        upload(stack, found, step.progress)
+        upload(stack, {f"{stack.source_prefix}{key}": path for key, path in found.items()}, step.progress)
         step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
     with display.step("Running the workflow") as step:
         described = run.run(stack, len(found), step)
@@ -104,13 +136,14 @@ def _run(
 @_backend_option
 @_labelled_option
 @_localstack_option
-def up_command(backend: str, labelled: Path, localstack: str) -> None:
+@_tfvars_option
+def up_command(backend: str | None, labelled: Path, localstack: str, tfvars: Path | None) -> None:
     """Start the local environment and leave it running."""
-    _check_backend(backend)
+    backend, values = _backend_and_values(backend, tfvars)
     in_docker = _is_docker(localstack)
     _check_labelled(labelled)
     display = Display()
-    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker)
+    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker, tfvars=values)
     console = display.console
     console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
@@ -136,9 +169,14 @@ def draw_workflow_command() -> None:
     draw_into_document()
 
 
-def _check_backend(name: str) -> None:
-    if name not in environment.MODELS:
-        raise LocalError(f"BACKEND={name} is not known. Use one of: {', '.join(environment.MODELS)}.")
+def _backend_and_values(chosen: str | None, tfvars: Path | None) -> tuple[str, Tfvars | None]:
+    """Return the model service to use, and the user's own values of the module's variables if there are any."""
+    if chosen is not None and chosen not in environment.MODELS:
+        raise LocalError(f"BACKEND={chosen} is not known. Use one of: {', '.join(environment.MODELS)}.")
+    if tfvars is None:
+        return chosen or DEFAULT_BACKEND, None
+    values = read_tfvars(tfvars)
+    return values.backend(chosen, environment.MODELS, DEFAULT_BACKEND), values
 
 
 def _is_docker(localstack: str) -> bool:

@@ -21,8 +21,9 @@ from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
 
-# A proxy that nobody answers at: nothing of the local environment may ask it.
-DEAD_PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1") | {"NO_PROXY": ""}
+# A proxy that nobody answers at: nothing of the local environment, which speaks http throughout, may ask it. Packages
+# come by https.
+DEAD_PROXY = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
 
 # Command lines that only the local environment has.
 MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform apply", "terraform-provider-aws")
