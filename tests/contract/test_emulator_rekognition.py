@@ -378,7 +378,6 @@ def test_named_version_is_the_one_that_is_read(
         {"Bucket": BUCKET, "Name": "nothing-here.jpg"},
         {"Bucket": "no-such-bucket", "Name": "a.jpg"},
         {"Bucket": BUCKET, "Name": "there.jpg", "Version": "not-a-version"},
-        {"Bucket": BUCKET},
     ],
 )
 def test_objects_that_cannot_be_read(
@@ -386,7 +385,9 @@ def test_objects_that_cannot_be_read(
 ) -> None:
     emulator.force_status("RUNNING")
     s3.put_object(Bucket=BUCKET, Key="there.jpg", Body=b"x")
-    assert code_of(lambda: detect_object(rekognition, **named)) == "InvalidS3ObjectException"
+    with pytest.raises(ClientError, match=r"\(InvalidS3ObjectException\).*Unable to get object metadata from S3\."):
+        detect_object(rekognition, **named)
+    assert code_of(lambda: detect_object(rekognition, Bucket=BUCKET)) == "InvalidS3ObjectException"
 
 
 class BrokenStore:

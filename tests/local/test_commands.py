@@ -91,19 +91,62 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, printed
 
 
-@pytest.mark.parametrize(
-    ("backend", "said"),
-    [
-        ("rekognition_custom_labels", ["label is the folder's name  12 of 12"]),
-        ("lookout_for_vision", ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]),
-    ],
-)
-def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, backend: str, said: list[str]) -> None:
+# What somebody wants on AWS: a model, key and Region that are not here.
+TFVARS = """
+name_prefix   = "weld-seams"
+source_prefix = "line-7/"
+kms_key_arn   = "arn:aws:kms:eu-west-1:111122223333:key/5f2c2d3e-0000-4000-8000-000000000000"
+tags          = { Project = "weld-seams" }
+rekognition_custom_labels = {
+  project_arn         = "arn:aws:rekognition:eu-west-1:111122223333:project/weld-seams/1732100000000"
+  project_version_arn = "arn:aws:rekognition:eu-west-1:111122223333:project/weld-seams/version/1/1732190000000"
+}
+"""
+
+
+def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
     """Learned on one half of the samples, run on the other."""
     out, labelled = tmp_path / "out", tmp_path / "labelled"
     copy_half(labelled, 1)
-    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}"]
+    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", "BACKEND=lookout_for_vision"]
     status, printed = finish(command("local-run", *words, **DEAD_PROXY))
+    said = ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]
+    check_report(status, printed, out, *said)
+    check_downloaded(images, out)
+
+
+def test_local_run_tries_the_users_own_variables(images: Path, tmp_path: Path) -> None:
+    """Learned on one half of the samples, run on the other."""
+    out, labelled, tfvars = tmp_path / "out", tmp_path / "labelled", tmp_path / "weld seams.tfvars"
+    copy_half(labelled, 1)
+    tfvars.write_text(TFVARS + 'owner = "somebody"\n')
+    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"TFVARS={tfvars}"]
+    status, printed = finish(command("local-run", *words, **DEAD_PROXY))
+    for text in (
+        "rekognition_custom_labels: here it is the model of the emulator",
+        "kms_key_arn: here it is a key on LocalStack",
+        "owner: not a variable of the module",
+        "to weld-seams-",  # the bucket
+    ):
+        assert text in printed, printed
+    check_report(status, printed, out, "label is the folder's name  12 of 12")
+    check_downloaded(images, out, "line-7/")
+
+
+def test_a_value_that_a_plan_on_aws_refuses_is_refused_before_anything_starts(images: Path, tmp_path: Path) -> None:
+    shutil.rmtree(config.LOGS, ignore_errors=True)
+    tfvars = tmp_path / "weld-seams.tfvars"
+    tfvars.write_text(TFVARS.replace('"line-7/"', '"/line-7"').replace("key/", "alias/") + "batch_size = 0\n")
+    status, printed = finish(command("local-run", f"IMAGES={images}", f"TFVARS={tfvars}"))
+    assert status != 0
+    for text in (f"TFVARS={tfvars} is refused", 'source_prefix is "/line-7"', "alias/5f2c2d3e", "batch_size is 0"):
+        assert text in printed, printed
+    assert "project_version_arn is" not in printed
+    assert "Traceback" not in printed
+    assert not (config.LOGS / "localstack.log").exists()
+
+
+def check_report(status: int, printed: str, out: Path, *said: str) -> None:
     assert status == 0, printed
     for text in (
         *said,
@@ -117,9 +160,12 @@ def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, b
         "every image has its end, the model is stopped",
     ):
         assert text in printed, printed
+
+
+def check_downloaded(images: Path, out: Path, prefix: str = "") -> None:
     for path in images.glob("*/*"):
-        assert (out / "processed" / path.relative_to(images)).read_bytes() == path.read_bytes()
-    assert json.loads((out / "rejected" / "notes.txt.json").read_text())["status"] == "rejected"
+        assert (out / "processed" / prefix / path.relative_to(images)).read_bytes() == path.read_bytes()
+    assert json.loads((out / "rejected" / prefix / "notes.txt.json").read_text())["status"] == "rejected"
     assert len(list((out / "runs").glob("*.json"))) == 1
 
 
