@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def without_proxy(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that keep calls of this machine from a proxy, beside what they say already.
+    """Return the variables that keep calls to this machine from a proxy, with what they exempt already.
 
     Both spellings: where there are both, programs differ in which one counts.
     """

@@ -60,7 +60,7 @@ CLIENT_ENVIRONMENT = {
     **config.without_proxy(),
 }
 
-# What the emulator takes to start and stop a model: the service's minutes, made short.
+# Times of the emulated model: seconds here, minutes at the service.
 EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
 
 # The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
@@ -88,7 +88,7 @@ LOCAL_ARGUMENTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class EmulatedModel:
-    """A model that the emulator has, and how the module is told of it."""
+    """A model of the emulator, and the argument of the module that names it."""
 
     arn: str
     argument: dict[str, str]
@@ -111,7 +111,7 @@ MODELS = {
 
 
 def choose(backend: str) -> dict[str, Any]:
-    """Give the module's arguments that choose a backend and its emulated model."""
+    """Return the module's arguments that choose a backend and its emulated model."""
     return {"backend": backend, backend: MODELS[backend].argument}
 
 
@@ -129,15 +129,15 @@ class Environment:
         return EmulatorClient(config.EMULATOR_URL)
 
     def model(self) -> dict[str, Any]:
-        """Give the emulator's account of the model that the stack uses."""
+        """Return the state, counters and billed time of the model that the stack uses."""
         return self.emulator.model(MODELS[self.backend].arn)
 
     def output(self, name: str) -> str:
-        """Give one output of Terraform."""
+        """Return one output of Terraform."""
         return str(self.outputs[name]["value"])
 
     def client(self, service: str) -> Any:
-        """Make a client of an AWS service on LocalStack."""
+        """Return a client of an AWS service on LocalStack."""
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=config.LOCALSTACK_URL,
@@ -337,7 +337,7 @@ def _make_key() -> str:
 
 
 def down() -> bool:
-    """Stop whatever of the environment runs and remove its state; say whether anything ran."""
+    """Stop what runs of the environment, remove its state, and return whether anything ran."""
     localstack = find_localstack()
     emulator = find_background(EMULATOR_PID_FILE)
     if localstack:

@@ -39,7 +39,7 @@ _HEALTH_PATH = "/_localstack/health"
 
 
 class PortInUseError(LocalError):
-    """Something listens already where LocalStack was to listen."""
+    """Another program listens on LocalStack's port."""
 
 
 class LocalStackStartError(LocalError):
@@ -59,7 +59,7 @@ class LocalStack:
         return f"http://127.0.0.1:{self.port}"
 
     def is_healthy(self) -> bool:
-        """Whether the process runs and answers."""
+        """Return whether the process runs and answers."""
         return self.process.is_running() and is_healthy(self.port)
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
@@ -147,7 +147,7 @@ def find_localstack(port: int = config.LOCALSTACK_PORT) -> LocalStack | None:
 
 
 def stop_localstack(timeout_seconds: float = STOP_SECONDS) -> bool:
-    """Stop the LocalStack of this checkout, if there is one, and remove its data; whether there was one."""
+    """Stop the LocalStack of this checkout, remove its data, and return whether one was running."""
     localstack = find_localstack()
     if localstack is None:
         shutil.rmtree(DIRECTORY, ignore_errors=True)
@@ -157,7 +157,7 @@ def stop_localstack(timeout_seconds: float = STOP_SECONDS) -> bool:
 
 
 def is_healthy(port: int = config.LOCALSTACK_PORT) -> bool:
-    """Whether a LocalStack answers on the port."""
+    """Return whether a LocalStack answers on the port."""
     return _health(port) is not None
 
 
@@ -193,7 +193,7 @@ def _health(port: int) -> dict[str, Any] | None:
 
 
 def _environment(port: int, lambda_environment: Mapping[str, str]) -> dict[str, str]:
-    """All variables of LocalStack: none is inherited, so that no profile, proxy or endpoint of the user gets in."""
+    """Return LocalStack's whole environment: it inherits none of the user's profiles, proxies or endpoints."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",

@@ -60,7 +60,7 @@ class Terraform:
         self._data_directory = data_directory
 
     def write_root(self, arguments: Mapping[str, Any], localstack_url: str = config.LOCALSTACK_URL) -> None:
-        """Write the root configuration: provider and outputs, and the module with all its variables handed through.
+        """Write the root configuration: provider, outputs, and the module with each variable passed through.
 
         The arguments go into a file of variables, so that `-var-file` and `-var` change them as everywhere.
         """
@@ -83,7 +83,7 @@ class Terraform:
         Raises
         ------
         LocalError
-            Terraform is missing or too old, or the provider cannot be had.
+            Terraform is missing or too old, or the provider cannot be installed.
         """
         check_version()
         problems = []
@@ -99,7 +99,7 @@ class Terraform:
         )
 
     def apply(self, progress: Callable[[int, int, str], None] | None = None, options: Sequence[str] = ()) -> None:
-        """Apply without asking.
+        """Apply without asking for approval.
 
         Parameters
         ----------
@@ -156,19 +156,19 @@ class Terraform:
             raise LocalError("\n".join(problems))
 
     def plan(self) -> tuple[int, str]:
-        """Plan, and give the detailed exit status (0: no changes, 1: error, 2: changes) and what was printed."""
+        """Plan, and return the detailed exit status (0: no changes, 1: error, 2: changes) and the output."""
         finished = self.run("plan", "-input=false", "-no-color", "-detailed-exitcode")
         return finished.returncode, finished.stdout + finished.stderr
 
     def outputs(self) -> dict[str, Any]:
-        """Give what `terraform output -json` prints."""
+        """Return what `terraform output -json` prints."""
         finished = self.run("output", "-json")
         if finished.returncode != 0:
             raise LocalError(f"terraform output failed:\n{finished.stderr.strip()}")
         return cast("dict[str, Any]", json.loads(finished.stdout))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of Terraform in the directory and give what came of it."""
+        """Run a command of Terraform in the directory, and return its exit status and output."""
         with self._running(arguments, subprocess.PIPE) as process:
             output, problems = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output, problems)
@@ -307,7 +307,7 @@ def _init_options() -> Iterator[list[str]]:
 
 
 def _environment() -> dict[str, str]:
-    """The user's environment without what would lead the provider to a real account."""
+    """Return the user's environment without what would lead the provider to a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
     if not Path(kept.get("TF_CLI_CONFIG_FILE", "")).is_file():
         kept.pop("TF_CLI_CONFIG_FILE", None)  # Terraform would warn of it in the middle of what it prints

@@ -76,7 +76,7 @@ class HostedModel:
 
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator[Lifecycle]:
-        """Give the model's life to one thread at a time."""
+        """Lock the model's lifecycle for one thread, and yield it."""
         with self._lock:
             self._lifecycle.catch_up()
             yield self._lifecycle

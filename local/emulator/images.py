@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from local.emulator.errors import ImageDimensionsError, ImageFormatError, ImageTooLargeError
-from local.emulator.metadata import orientation, part_jpeg, part_png
+from local.emulator.metadata import orientation, split_jpeg, split_png
 
 if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
 
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
-_PARTED = {"JPEG": part_jpeg, "PNG": part_png}
+_SPLIT = {"JPEG": split_jpeg, "PNG": split_png}
 # What makes a picture upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -139,7 +139,7 @@ class _Opened:
         image_format = next((name for magic, name in SIGNATURES.items() if content.startswith(magic)), None)
         if image_format is None:
             raise ImageFormatError("the content is neither a JPEG nor a PNG image")
-        pixels, exif = _PARTED[image_format](content)
+        pixels, exif = _SPLIT[image_format](content)
         try:
             with warnings.catch_warnings():
                 # The limit of sides below is the stricter one.
@@ -154,7 +154,7 @@ class _Opened:
 
 
 def _has_all_pixels(jpeg: bytes) -> bool:
-    """Say whether a JPEG that ends too early lacks its end marker only: then more data changes no pixel."""
+    """Return whether a JPEG that ends early lacks its end marker only: then more data changes no pixel."""
     jpeg = jpeg.rstrip(_END_OF_JPEG[:1])  # half of the marker
     as_it_is, with_more = (_jpeg(jpeg + more + _END_OF_JPEG) for more in (b"", _MORE_JPEG_DATA))
     return as_it_is.tobytes() == with_more.tobytes()

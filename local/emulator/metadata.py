@@ -1,4 +1,4 @@
-"""Parts the pixels of an encoded image from all that is only said about them.
+"""Separates the pixels of an encoded image from its metadata.
 
 A service decodes pictures whose metadata is broken, and Pillow does not open some of them. So Pillow gets the pixels
 only, and the one thing of the metadata that counts, the orientation, is read apart.
@@ -22,7 +22,7 @@ _TRANSPARENCY_CHUNK = b"tRNS"
 _EXIF_CHUNK = b"eXIf"
 
 
-def part_jpeg(content: bytes) -> tuple[bytes, bytes]:
+def split_jpeg(content: bytes) -> tuple[bytes, bytes]:
     """Return a JPEG without its metadata, and its EXIF data, empty if there is none.
 
     What does not have the form of a segment is kept as it is, for the decoder to judge.
@@ -46,8 +46,8 @@ def part_jpeg(content: bytes) -> tuple[bytes, bytes]:
     return b"".join([*kept, content[at:]]), exif
 
 
-def part_png(content: bytes) -> tuple[bytes, bytes]:
-    """Return a PNG without its metadata, and its EXIF data, empty if there is none; see `part_jpeg`."""
+def split_png(content: bytes) -> tuple[bytes, bytes]:
+    """Return a PNG without its metadata, and its EXIF data, empty if there is none; see `split_jpeg`."""
     kept, exif, at = [content[:8]], b"", 8
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4])

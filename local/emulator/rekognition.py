@@ -112,7 +112,7 @@ class ServiceError(Exception):
 
 
 class Rekognition:
-    """The service: takes the target and body of a request and gives the answer.
+    """The service: takes the target and body of a request and returns the answer.
 
     Parameters
     ----------
