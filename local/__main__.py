@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -50,7 +51,7 @@ def _given_path(context: click.Context, parameter: click.Parameter, value: str |
 _labelled_option = click.option(
     "--labelled",
     callback=_given_path,
-    default=str(SAMPLES / "labelled"),
+    default=os.path.relpath(SAMPLES / "labelled"),
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
 
@@ -78,8 +79,8 @@ def main() -> None:
 
 
 @main.command("run")
-@click.option("--images", callback=_given_path, default=str(SAMPLES / "pile"), help="Folder of images.")
-@click.option("--out", callback=_given_path, default=str(DEFAULT_OUT), help="Folder for the results.")
+@click.option("--images", callback=_given_path, default=os.path.relpath(SAMPLES / "pile"), help="Folder of images.")
+@click.option("--out", callback=_given_path, default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
