@@ -16,6 +16,8 @@ DOCS ?=
 TEST_PROCESSES ?= 3
 LOCAL_NAME ?= local
 export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
+# Folders, whatever quotes their names hold.
+export IMAGES LABELLED OUT
 
 VENVS := build/venvs
 PYTHON := $(VENVS)/dev/bin/python
@@ -36,11 +38,11 @@ help: ## list the commands
 
 .PHONY: local-run
 local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+	@$(PYTHON) -m local run --images "$$IMAGES" --out "$$OUT" --labelled "$$LABELLED" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-up
 local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+	@$(PYTHON) -m local up --labelled "$$LABELLED" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started
@@ -56,9 +58,10 @@ soak: installed ## many images over scheduled runs with all faults at once, up t
 	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
-OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
+# A name that is given and empty is given: the tool refuses it.
+OPERATE = $(if $(filter-out undefined,$(foreach name,STACK OUTPUTS BATCH_VISION_STACK BATCH_VISION_OUTPUTS,$(origin $(name)))),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
 	$(PYTHON) -m batch_vision
-CHOSEN = $(if $(STACK),--stack "$(STACK)") $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
+CHOSEN = $(if $(filter-out undefined,$(origin STACK)),--stack "$$STACK") $(if $(filter-out undefined,$(origin OUTPUTS)),--outputs "$$OUTPUTS")
 
 .PHONY: status
 status: $(DEV) ## how a stack is, and what is wrong [STACK=name or OUTPUTS=file]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -13,24 +12,30 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError
-from batch_vision.operator.folders import find_files
+from batch_vision.operator.folders import Found, find_files
+from batch_vision.operator.parameters import FilePath
+from batch_vision.operator.reach import explain_file
+from batch_vision.operator.text import prepare_streams, visible
 from local import config, environment, run
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder
 from local.errors import LocalError
-from local.images import check_out, download, upload
+from local.images import check_out, clear_out, download, upload
 from local.terraform import check_module
 from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
     from types import FrameType
 
 SAMPLES = config.REPOSITORY / "local" / "samples"
 DEFAULT_OUT = config.BUILD / "results"
+_FEW = 5
 
 _labelled_option = click.option(
     "--labelled",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default=SAMPLES / "labelled",
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
@@ -50,8 +55,8 @@ def main() -> None:
 
 
 @main.command("run")
-@click.option("--images", type=click.Path(path_type=Path), default=SAMPLES / "pile", help="Folder of images.")
-@click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, help="Folder for the results.")
+@click.option("--images", type=FilePath(), default=SAMPLES / "pile", help="Folder of images.")
+@click.option("--out", type=FilePath(), default=DEFAULT_OUT, help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
@@ -62,10 +67,11 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path, localstac
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
-    if not is_default_out:
-        check_out(out)
+    check_out(out, images, is_replaced=is_default_out)
     display = Display()
-    display.console.print(f"{len(found)} files in {images}", highlight=False)
+    display.say(f"{len(found.files)} files in {images}")
+    if found.left_out:
+        display.say(f"- {len(found.left_out)} left out: hidden, or no images by their names: {_few(found.left_out)}")
     stack = environment.up(
         display,
         labelled,
@@ -83,21 +89,27 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path, localstac
     sys.exit(0 if is_good else 1)
 
 
-def _run(
-    display: Display, stack: environment.Environment, found: dict[str, Path], out: Path, *, is_default_out: bool
-) -> bool:
+def _few(names: Iterable[str]) -> str:
+    few = [*islice(names, _FEW + 1)]
+    return ", ".join(few[:_FEW]) + (" …" if len(few) > _FEW else "")
+
+
+def _run(display: Display, stack: environment.Environment, found: Found, out: Path, *, is_default_out: bool) -> bool:
     if is_default_out:
-        shutil.rmtree(out, ignore_errors=True)  # the results of the run before
+        clear_out(out)
     with display.step("Uploading") as step:
-        upload(stack, found, step.progress)
-        step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
+        failed = found.failed | upload(stack, found.files, step.progress)
+        uploaded = len(found.files.keys() - failed.keys())
+        step.done(f"{uploaded} files to {stack.output('source_bucket_name')}", is_good=not failed)
     with display.step("Running the workflow") as step:
-        described = run.run(stack, len(found), step)
+        described = run.run(stack, uploaded, step)
         step.done(described["status"], is_good=described["status"] == "SUCCEEDED")
     with display.step("Downloading") as step:
         results = download(stack, out, step.progress)
         step.done(str(out))
-    return run.report(display.console, stack, described, results, len(found), out)
+    for name, why in failed.items():
+        display.mark(f"{name} is not uploaded: {why}", is_good=False)
+    return run.report(display, stack, described, results, uploaded, out) and not failed
 
 
 @main.command("up")
@@ -164,12 +176,15 @@ def _relative(path: Path) -> Path:
 
 
 def _guarded() -> None:
+    prepare_streams()
     try:
         main(standalone_mode=False)
     except click.ClickException as error:
-        sys.exit(f"batch-vision: {error.format_message()}")
-    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError, OSError) as error:
-        sys.exit(f"batch-vision: {error}")
+        sys.exit(f"batch-vision: {visible(error.format_message())}")
+    except OSError as error:
+        sys.exit(f"batch-vision: {visible(explain_file(error))}")
+    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
+        sys.exit(f"batch-vision: {visible(str(error))}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")
 

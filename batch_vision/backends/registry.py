@@ -13,13 +13,12 @@ from batch_vision.core.errors import BackendChangedError, SettingsError
 from batch_vision.core.settings import settings
 
 if TYPE_CHECKING:
-    from batch_vision.backends.base import Backend
-    from batch_vision.core.settings import Settings
+    from batch_vision.backends.base import Backend, BackendSettings
 
 BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (RekognitionCustomLabels, LookoutForVision)}
 
 
-def make_backend(chosen: Settings) -> Backend:
+def make_backend(chosen: BackendSettings) -> Backend:
     """Make the backend that the settings name.
 
     Raises

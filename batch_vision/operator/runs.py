@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import remedies
 from batch_vision.operator.objects import read_summary
@@ -44,6 +46,7 @@ PHASES = {
 }
 
 _RECENT_EVENTS = 20  # a round of any loop writes fewer
+_NO_EXECUTION = ("ExecutionDoesNotExist", "InvalidArn", "ValidationException")
 _BAD = ("failed", "timed_out")
 
 
@@ -141,6 +144,18 @@ def running(stack: Stack) -> list[str]:
         stateMachineArn=stack.state_machine_arn, statusFilter="RUNNING"
     )
     return [entry["executionArn"] for page in pages for entry in page["executions"]][::-1]
+
+
+def running_since(stack: Stack, run_id: str) -> datetime | None:
+    """Return when a run began that is under way; None where it is not, or where there is none of that name."""
+    arn = f"{stack.state_machine_arn.replace(':stateMachine:', ':execution:', 1)}:{run_id}"
+    try:
+        described = stack.workflow.describe_execution(executionArn=arn)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _NO_EXECUTION:
+            return None
+        raise
+    return described["startDate"] if described["status"] == "RUNNING" else None
 
 
 def start(stack: Stack) -> str:

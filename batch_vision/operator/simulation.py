@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends.base import Backend, Detection, ModelState, ModelStatus
+from batch_vision.backends.base import Backend, BackendSettings, Detection, ModelState, ModelStatus
 from batch_vision.core import errors
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
@@ -190,7 +190,7 @@ class _Model(Backend):
         self.is_on = False
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> _Model:
+    def from_settings(cls, settings: BackendSettings) -> _Model:
         raise NotImplementedError
 
     @property
