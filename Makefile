@@ -29,8 +29,9 @@ installed:
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-# A variable is handed on when it was given, empty or not, and as it is; the commands have the defaults.
-given = $(if $(filter-out undefined,$(origin $1)),--$2 '$(subst ','\'',$($1))')
+# A variable is passed on when it was given, empty or not, and through the environment, for it may hold any character.
+# The commands have the defaults, and refuse what is empty.
+given = $(if $(filter-out undefined,$(origin $1)),--$2 "$$$1")
 ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(call given,LOCALSTACK,localstack) \
 	$(call given,TFVARS,tfvars)
 
@@ -56,9 +57,10 @@ soak: installed ## many images over scheduled runs with all faults at once, up t
 	@$(PYTHON) -m tests.local.soak $(call given,IMAGES,images) $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
-OPERATE = $(if $(STACK)$(OUTPUTS)$(BATCH_VISION_STACK)$(BATCH_VISION_OUTPUTS),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
+# A name that is given and empty is given: the tool refuses it.
+OPERATE = $(if $(filter-out undefined,$(foreach name,STACK OUTPUTS BATCH_VISION_STACK BATCH_VISION_OUTPUTS,$(origin $(name)))),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
 	$(PYTHON) -m batch_vision
-CHOSEN = $(if $(STACK),--stack "$(STACK)") $(if $(OUTPUTS),--outputs "$(OUTPUTS)")
+CHOSEN = $(call given,STACK,stack) $(call given,OUTPUTS,outputs)
 
 .PHONY: status
 status: $(DEV) ## how a stack is, and what is wrong [STACK=name or OUTPUTS=file]

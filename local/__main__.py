@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -14,59 +13,52 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError
-from batch_vision.operator.folders import find_files
+from batch_vision.operator.folders import Found, find_files
+from batch_vision.operator.parameters import FilePath, Text
+from batch_vision.operator.reach import explain_file
+from batch_vision.operator.text import prepare_streams, visible
 from local import config, environment, run
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder
 from local.errors import LocalError
-from local.images import check_out, download, upload
+from local.images import check_out, clear_out, download, upload
 from local.terraform import check_module
 from local.tfvars import read_tfvars
 from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
     from types import FrameType
 
     from local.tfvars import Tfvars
 
 SAMPLES = config.REPOSITORY / "local" / "samples"
 DEFAULT_OUT = config.BUILD / "results"
+_FEW = 5
 
 DEFAULT_BACKEND = "rekognition_custom_labels"
 
 
-def _given(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse an argument that is given and empty: a variable of a shell that is not set, most likely."""
-    if value is not None and not value.strip():
-        name = str(parameter.name).upper()
-        raise LocalError(f"{name} is given and empty. Give {name} a value, or leave it out.")
-    return value
-
-
-def _given_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
-    text = _given(context, parameter, value)
-    return None if text is None else Path(text).expanduser()
-
-
 _labelled_option = click.option(
     "--labelled",
-    callback=_given_path,
+    type=FilePath(),
     default=os.path.relpath(SAMPLES / "labelled"),
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
 
-_backend_option = click.option("--backend", callback=_given, help=f"Model service; {DEFAULT_BACKEND} if not given.")
+_backend_option = click.option("--backend", type=Text(), help=f"Model service; {DEFAULT_BACKEND} if not given.")
 
 _localstack_option = click.option(
     "--localstack",
-    callback=_given,
+    type=Text(),
     default="host",
     help="How LocalStack and the emulator run: host, as processes, or docker.",
 )
 
 _tfvars_option = click.option(
     "--tfvars",
-    callback=_given_path,
+    type=FilePath(),
     help="File of the module's variables, in HCL or JSON: applied on top of what local running sets.",
 )
 
@@ -79,8 +71,8 @@ def main() -> None:
 
 
 @main.command("run")
-@click.option("--images", callback=_given_path, default=os.path.relpath(SAMPLES / "pile"), help="Folder of images.")
-@click.option("--out", callback=_given_path, default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
+@click.option("--images", type=FilePath(), default=os.path.relpath(SAMPLES / "pile"), help="Folder of images.")
+@click.option("--out", type=FilePath(), default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
@@ -94,10 +86,11 @@ def run_command(
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
-    if not is_default_out:
-        check_out(out)
+    check_out(out, images, is_replaced=is_default_out)
     display = Display()
-    display.console.print(f"{len(found)} files in {images}", highlight=False)
+    display.say(f"{len(found.files)} files in {images}")
+    if found.left_out:
+        display.say(f"- {len(found.left_out)} left out: hidden, or no images by their names: {_few(found.left_out)}")
     stack = environment.up(
         display,
         labelled,
@@ -116,21 +109,28 @@ def run_command(
     sys.exit(0 if is_good else 1)
 
 
-def _run(
-    display: Display, stack: environment.Environment, found: dict[str, Path], out: Path, *, is_default_out: bool
-) -> bool:
+def _few(names: Iterable[str]) -> str:
+    few = [*islice(names, _FEW + 1)]
+    return ", ".join(few[:_FEW]) + (" …" if len(few) > _FEW else "")
+
+
+def _run(display: Display, stack: environment.Environment, found: Found, out: Path, *, is_default_out: bool) -> bool:
     if is_default_out:
-        shutil.rmtree(out, ignore_errors=True)  # the results of the run before
+        clear_out(out)
     with display.step("Uploading") as step:
-        upload(stack, {f"{stack.source_prefix}{key}": path for key, path in found.items()}, step.progress)
-        step.done(f"{len(found)} files to {stack.output('source_bucket_name')}")
+        keyed = {f"{stack.source_prefix}{name}": path for name, path in found.files.items()}
+        failed = found.failed | upload(stack, keyed, step.progress)
+        uploaded = len(keyed.keys() - failed.keys())
+        step.done(f"{uploaded} files to {stack.output('source_bucket_name')}", is_good=not failed)
     with display.step("Running the workflow") as step:
-        described = run.run(stack, len(found), step)
+        described = run.run(stack, uploaded, step)
         step.done(described["status"], is_good=described["status"] == "SUCCEEDED")
     with display.step("Downloading") as step:
         results = download(stack, out, step.progress)
         step.done(str(out))
-    return run.report(display.console, stack, described, results, len(found), out)
+    for name, why in failed.items():
+        display.mark(f"{name} is not uploaded: {why}", is_good=False)
+    return run.report(display, stack, described, results, uploaded, out) and not failed
 
 
 @main.command("up")
@@ -203,12 +203,17 @@ def _relative(path: Path) -> Path:
 
 
 def _guarded() -> None:
+    prepare_streams()
     try:
         main(standalone_mode=False)
     except click.ClickException as error:
-        sys.exit(f"batch-vision: {error.format_message()}")
-    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError, OSError) as error:
-        sys.exit(f"batch-vision: {error}")
+        if isinstance(error, click.BadParameter) and error.param is not None:
+            error.param_hint = str(error.param.name).upper()  # as it was given to make
+        sys.exit(f"batch-vision: {visible(error.format_message())}")
+    except OSError as error:
+        sys.exit(f"batch-vision: {visible(explain_file(error))}")
+    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
+        sys.exit(f"batch-vision: {visible(str(error))}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")
 

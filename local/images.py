@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,40 +12,90 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.operator.folders import upload_files
+from batch_vision.operator.paths import SUFFIXES, Places, other_path
 from local.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from local.environment import Environment
 
 _PARALLEL = 8
+# In a folder of results: a later run may replace what stands beside it.
+_MARK = ".batch-vision-results"
 
 
-def check_out(folder: Path) -> None:
-    """Check that results can go to a folder; raises `LocalError` when it is a file or holds something."""
+def check_out(folder: Path, images: Path, *, is_replaced: bool = False) -> None:
+    """Check that results can go to a folder, which is made if it is not there.
+
+    Parameters
+    ----------
+    images
+        The user's images, which are not to be touched.
+    is_replaced
+        Whether results of an earlier run may be there, which `clear_out` removes.
+
+    Raises
+    ------
+    LocalError
+        It is a file, holds something else or the images, or cannot be written.
+    """
+    if images.resolve().is_relative_to(folder.resolve()):
+        raise LocalError(f"IMAGES={images} is in OUT={folder}. Give another folder for the results.")
     if folder.exists() and not folder.is_dir():
         raise LocalError(f"OUT={folder} is not a folder. Give the path of a folder for the results.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise LocalError(f"OUT={folder} is not empty. Empty it, or give another folder for the results.")
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if names - {_MARK} and not (is_replaced and _MARK in names):
+            raise LocalError(f"OUT={folder} is not empty. Empty it, or give another folder for the results.")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MARK).touch()
+    except OSError as error:
+        raise LocalError(f"OUT={folder} cannot be written ({error.strerror}). Give another folder.") from error
 
 
-def upload(environment: Environment, images: Mapping[str, Path], progress: Callable[[int, int, str], None]) -> None:
-    """Upload all images, several at a time."""
-    done = count(1)
+def clear_out(folder: Path) -> None:
+    """Remove the results of an earlier run from a folder that was checked."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / _MARK).touch()
+
+
+def upload(
+    environment: Environment, images: Mapping[str, Path], progress: Callable[[int, int, str], None]
+) -> dict[str, str]:
+    """Upload all images, several at a time, and return why each could not be that was not."""
+    done, failed = count(1), {}
+
+    def fails(key: str, problem: str) -> None:
+        failed[key] = problem
+        progress(next(done), len(images), key)
+
     upload_files(
         environment.client("s3"),
         environment.output("source_bucket_name"),
         images,
         ends=lambda key: progress(next(done), len(images), key),
+        fails=fails,
     )
+    return failed
 
 
 @dataclass
 class Results:
-    """What came back."""
+    """What came back.
+
+    Attributes
+    ----------
+    renamed
+        The path of each key of the final bucket that could not be its own path.
+    failed
+        Why each key is not in the folder that is not.
+    """
 
     results: list[dict[str, Any]] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
         """Count the images that ended so."""
@@ -91,15 +142,17 @@ def download(environment: Environment, folder: Path, progress: Callable[[int, in
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     results = Results()
+    paths = paths_for(keys)
 
     def fetch(key: str) -> dict[str, Any] | None:
-        target = folder / key
-        if not target.resolve().is_relative_to(folder.resolve()):
-            raise LocalError(f"The key {key!r} leads out of {folder}; fetch it by hand.")
-        target.parent.mkdir(parents=True, exist_ok=True)
         answer = s3.get_object(Bucket=bucket, Key=key)
         content = answer["Body"].read()
-        target.write_bytes(content)
+        path = folder / paths[key]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            results.failed[key] = f"{path} cannot be written ({error.strerror})"
         return json.loads(content) if answer["Metadata"].get("batch-vision") == "result" else None
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -107,4 +160,21 @@ def download(environment: Environment, folder: Path, progress: Callable[[int, in
             if result:
                 results.results.append(result)
             progress(done, len(keys), key)
+    results.renamed = {key: path for key, path in paths.items() if path != key and key not in results.failed}
     return results
+
+
+def paths_for(keys: Sequence[str]) -> dict[str, str]:
+    """Return the path of each object in the folder of results: what belongs to an image is beside it."""
+    places, known, bases = Places(), set(keys), {}
+    for key in sorted(keys):
+        base = next((key.removesuffix(end) for end in SUFFIXES if key.endswith(end)), "")
+        if base not in known:
+            bases[key] = places.take(key) or other_path(key)
+    return {key: bases.get(key) or _beside(key, bases) for key in keys}
+
+
+def _beside(key: str, bases: Mapping[str, str]) -> str:
+    end = next(end for end in SUFFIXES if key.endswith(end))
+    base = key.removesuffix(end)
+    return f"{bases.get(base) or _beside(base, bases)}{end}"

@@ -15,9 +15,7 @@ from local.errors import LocalError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
-    from batch_vision.operator.display import Step
+    from batch_vision.operator.display import Display, Step
     from local.environment import Environment
     from local.images import Results
 
@@ -57,7 +55,7 @@ def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
 
 
 def report(
-    console: Console, environment: Environment, described: dict[str, Any], results: Results, images: int, out: Path
+    display: Display, environment: Environment, described: dict[str, Any], results: Results, images: int, out: Path
 ) -> bool:
     """Print what the run did, and return whether every image has its end and the model is off."""
     model = environment.model()
@@ -86,21 +84,23 @@ def report(
         "would cost on AWS": f"{in_words(billed, environment.backend)}, at {price} ({times})",
         "results": str(out),
     }
-    console.print()
+    display.say("")
     for name, text in lines.items():
-        console.print(f"{name:<28}{text}", highlight=False)
+        display.say(f"{name:<28}{text}")
 
-    problems = []
+    problems = [f"{key}: {why}" for key, why in results.failed.items()]
     if described["status"] != "SUCCEEDED":
         problems.append(f"the run {described['status']}: {described.get('error', '')} {described.get('cause', '')}")
     if processed + rejected != images:
         problems.append(f"{images - processed - rejected} images have no result; they are still in the source bucket")
     if not is_stopped:
         problems.append(f"the model is {model['status']}")
+    for key, path in results.renamed.items():
+        display.say(f"- {key} is {path} in {out}: its own name is taken, or is none on a disk")
     for problem in problems:
-        console.print(f"[red]✗[/red] {problem}", highlight=False)
+        display.mark(problem, is_good=False)
     if not problems:
-        console.print("[green]✓[/green] every image has its end, the model is stopped", highlight=False)
+        display.mark("every image has its end, the model is stopped", is_good=True)
     return not problems
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
-    from batch_vision.core.settings import Settings
+    from collections.abc import Mapping
 
 
 class ModelState(StrEnum):
@@ -120,6 +120,22 @@ class ReadableImage(Protocol):
         """
 
 
+class BackendSettings(Protocol):
+    """What a backend is made from: the settings of a function, or what the operator's tool reads of them."""
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+
+    @property
+    def backend_settings(self) -> Mapping[str, str]:
+        """What it needs to know of its model."""
+
+    @property
+    def min_confidence_percent(self) -> float | None:
+        """Predictions below it are left out; None uses the thresholds the model was trained with."""
+
+
 class Backend(ABC):
     """One model of one model service.
 
@@ -131,7 +147,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: BackendSettings) -> Self:
         """Make the backend from `settings.backend_settings`.
 
         Raises

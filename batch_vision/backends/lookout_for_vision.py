@@ -23,8 +23,7 @@ from batch_vision.core import errors
 if TYPE_CHECKING:
     from botocore.config import Config
 
-    from batch_vision.backends.base import ReadableImage
-    from batch_vision.core.settings import Settings
+    from batch_vision.backends.base import BackendSettings, ReadableImage
 
 SERVICE_MODELS = Path(__file__).parent / "service_models"
 MAX_IMAGE_BYTES = 8 * 1024 * 1024
@@ -113,7 +112,7 @@ class LookoutForVision(Backend):
         self._min_confidence_percent = min_confidence_percent or 0.0
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: BackendSettings) -> Self:
         """Make the backend; needs the settings ``project_name`` and ``model_version``."""
         try:
             project_name = settings.backend_settings["project_name"]

@@ -18,8 +18,7 @@ from batch_vision.core import errors
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
 
-    from batch_vision.backends.base import ReadableImage
-    from batch_vision.core.settings import Settings
+    from batch_vision.backends.base import BackendSettings, ReadableImage
 
 _STATES = {
     "TRAINING_IN_PROGRESS": ModelState.NOT_TRAINED,
@@ -95,7 +94,7 @@ class RekognitionCustomLabels(Backend):
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: BackendSettings) -> Self:
         """Make the backend; needs the settings ``project_arn`` and ``project_version_arn``."""
         try:
             project_arn = settings.backend_settings["project_arn"]

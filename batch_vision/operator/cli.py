@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import asdict
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, override
+from typing import IO, TYPE_CHECKING, Any, TypeIs, override
 
 import click
 from boto3.exceptions import Boto3Error
@@ -19,18 +18,20 @@ from rich.console import Console
 
 from batch_vision.core.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
 from batch_vision.core.times import from_text, to_text, utc_now
-from batch_vision.operator import runs
+from batch_vision.operator import environment, runs
 from batch_vision.operator import status as status_module
+from batch_vision.operator.backlog import count_waiting
 from batch_vision.operator.cost import estimate
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import redrive
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
 from batch_vision.operator.folders import find_files
+from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import in_words
-from batch_vision.operator.reach import explain
+from batch_vision.operator.reach import explain, explain_endpoint, explain_file, is_wrong_endpoint
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
-from batch_vision.operator.report import make_report, summaries_between
+from batch_vision.operator.report import check_replaceable, make_report, summaries_between
 from batch_vision.operator.results import (
     Filter,
     confidence_of,
@@ -43,7 +44,9 @@ from batch_vision.operator.results import (
 from batch_vision.operator.simulation import terraform_defaults
 from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.operator.stop import stop as stop_all
-from batch_vision.operator.uploads import Upload
+from batch_vision.operator.stuck import retry_stuck
+from batch_vision.operator.text import bad, good, prepare_streams, print_json, print_lines, say, visible
+from batch_vision.operator.uploads import Upload, journal_of
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_vision.backends.base import ModelStatus
+    from batch_vision.operator.backlog import Waiting
+    from batch_vision.operator.folders import Found
     from batch_vision.operator.runs import Run
     from batch_vision.operator.stop import Stopped
 
@@ -77,16 +82,31 @@ class Failure(click.ClickException):
 
     @override
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"batch-vision: {self.message}", err=True)
+        say(f"batch-vision: {self.message}", err=True)
 
 
 class Tool(click.Group):
     """A group whose commands end with a sentence and an exit status, whatever happens to them."""
 
     @override
+    def main(self, *args: Any, **extra: Any) -> Any:
+        prepare_streams()
+        return super().main(*args, **extra)
+
+    @override
     def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            ctx.color = False
         try:
+            environment.check_endpoints(os.environ)
+            environment.bypass_proxies_for_loopback(os.environ)
             return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except click.UsageError as error:
+            raise click.UsageError(visible(error.format_message()), ctx=error.ctx) from error
+        except click.ClickException:
+            raise
         except OperatorError as error:
             raise Failure(str(error), error.exit_status) from error
         except (BotoCoreError, ClientError) as error:
@@ -97,10 +117,22 @@ class Tool(click.Group):
             raise Failure(f"{error} {why}".strip(), UnreachableError.exit_status) from error
         except (AccessDeniedError, ServiceUnavailableError, ThrottledError) as error:
             raise Failure(str(error), UnreachableError.exit_status) from error
-        except (BatchVisionError, OSError) as error:
+        except BatchVisionError as error:
             raise Failure(str(error), OperatorError.exit_status) from error
+        except OSError as error:
+            raise Failure(explain_file(error), OperatorError.exit_status) from error
         except KeyboardInterrupt as error:
             raise Failure(str(error) or "interrupted.", INTERRUPTED_STATUS) from error
+        except Exception as error:
+            if is_wrong_endpoint(error):
+                raise Failure(explain_endpoint(error), WrongInputError.exit_status) from error
+            if os.environ.get("BATCH_VISION_TRACEBACK"):
+                raise
+            raise Failure(
+                f"{type(error).__name__}: {error}. This is a fault of batch-vision. Please report it with what"
+                " BATCH_VISION_TRACEBACK=1 shows.",
+                OperatorError.exit_status,
+            ) from error
 
 
 @click.group(cls=Tool, epilog=_EPILOG, context_settings={"max_content_width": 100})
@@ -119,12 +151,19 @@ def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
 
     @click.option(
         "--outputs",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         envvar="BATCH_VISION_OUTPUTS",
         show_envvar=True,
         help="File of `terraform output -json`.",
     )
-    @click.option("--stack", "name", envvar="BATCH_VISION_STACK", show_envvar=True, help="The stack's name_prefix.")
+    @click.option(
+        "--stack",
+        "name",
+        type=Text(),
+        envvar="BATCH_VISION_STACK",
+        show_envvar=True,
+        help="The stack's name_prefix.",
+    )
     @click.pass_context
     @wraps(command)
     def with_stack(ctx: click.Context, /, outputs: Path | None, name: str | None, **options: Any) -> R:
@@ -137,10 +176,10 @@ def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
     """Give a command the options that choose a span of time, or a run instead."""
 
     def with_options(command: F) -> F:
-        command = click.option("--run", "run_id", help=run_help)(command)
-        command = click.option("--until", help="Finished until, given likewise [default: now].")(command)
+        command = click.option("--run", "run_id", type=Text(), help=run_help)(command)
+        command = click.option("--until", type=Text(), help="Finished until, given likewise [default: now].")(command)
         since_help = "Finished since: 90m, 6h, 7d, or a time in UTC."
-        return click.option("--since", default="24h", show_default=True, help=since_help)(command)
+        return click.option("--since", type=Text(), default="24h", show_default=True, help=since_help)(command)
 
     return with_options
 
@@ -148,14 +187,19 @@ def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
+# What names a stack in the environment, by the option that does.
+_VARIABLES = {"outputs": "BATCH_VISION_OUTPUTS", "name": "BATCH_VISION_STACK"}
+
+
 def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
+    typed = [option for option in _VARIABLES if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE]
+    if typed:  # an option says more than a variable of the environment
+        outputs, name = outputs if "outputs" in typed else None, name if "name" in typed else None
+    elif empty := [variable for variable in (*_VARIABLES.values(), "LOCAL_NAME") if os.environ.get(variable) == ""]:
+        # As of a variable in a script that was not set: another stack than the one that was meant must not be taken.
+        raise WrongInputError(f"{empty[0]} is set and empty. Set it to the stack that you mean, or unset it.")
     if outputs and name:
-        # An option says more than a variable of the environment.
-        sources = {given: ctx.get_parameter_source(given) for given in ("outputs", "name")}
-        typed = [given for given, source in sources.items() if source is ParameterSource.COMMANDLINE]
-        if len(typed) != 1:
-            raise WrongInputError("Both --outputs and --stack are given. Give the one that says which stack you mean.")
-        outputs, name = (outputs, None) if typed == ["outputs"] else (None, name)
+        raise WrongInputError("Both --outputs and --stack are given. Give the one that says which stack you mean.")
     if name:
         return find_by_name(name)
     if not outputs and not LOCAL_OUTPUTS.exists():
@@ -169,27 +213,6 @@ def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
 def display() -> Display:
     """Give what shows progress."""
     return Display(Console(stderr=True, soft_wrap=True))
-
-
-def print_json(document: Any) -> None:
-    """Print a document for scripts."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def print_lines(lines: dict[str, str]) -> None:
-    """Print what things are, one under the other."""
-    for name, text in lines.items():
-        click.echo(f"{name:<18}{text}")
-
-
-def good(text: str) -> None:
-    """Print that something is well."""
-    click.echo(f"{click.style('✓', fg='green')} {text}")
-
-
-def bad(problem: str, remedy: str) -> None:
-    """Print what is wrong, and what to do."""
-    click.echo(f"{click.style('✗', fg='red')} {problem}\n  {remedy}")
 
 
 def shown_time(moment: datetime) -> str:
@@ -258,34 +281,36 @@ def _model_words(model: ModelStatus | BatchVisionError) -> str:
 def _print_run(run: Run) -> None:
     counts = ""
     if run.summary:
-        counts = f"  {run.summary['images_processed']} processed, {run.summary['images_rejected']} rejected"
+        numbers = {name: run.summary.get(f"images_{name}") for name in ("processed", "rejected", "stuck")}
+        shown = [f"{number} {name}" for name, number in numbers.items() if number or (name != "stuck" and number == 0)]
+        counts = f"  {', '.join(shown)}"
     said = f"  {run.error['type']}" if run.error else ""
     if run.held:
         said = f"  {run.held.partition('.')[0]}"
     outcome = run.outcome.replace("_", " ")
-    click.echo(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
+    say(f"  {shown_time(run.started_at)}  {shown_duration(run.duration):>8}  {outcome}{said}{counts}  {run.id}")
 
 
 @main.command()
-@click.option("--rejected", is_flag=True, help="Rejected images instead of dead letters: upload them again.")
-@click.option("--reason", help="With --rejected: only those with this error type, such as InvalidImageError.")
+@click.option("--rejected", is_flag=True, help="Rejected images instead: upload them again.")
+@click.option(
+    "--reason", type=Text(), help="With --rejected: only those with this error type, such as InvalidImageError."
+)
 @json_option
 @on_stack
 def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
-    """Give dead letters, or rejected images, another try.
+    """Give stuck images and dead letters, or rejected images, another try.
 
-    Dead letters go back to the queue, rejected images (--rejected) to the source bucket, as new uploads; the next run
-    takes them. Nothing is lost when this is interrupted: call it again. A dead letter whose image is no
-    longer in the source bucket is dropped. A rejected image leaves the rejected ones when its copy is in the source
-    bucket; one that was uploaded again since is left as it is.
+    Stuck images, which were given up, and dead letters go back to the queue, rejected images (--rejected) to the source
+    bucket, as new uploads; the next run takes them. Nothing is lost when this is interrupted: call it again. A stuck
+    image or a dead letter whose image is no longer in the source bucket is dropped. A rejected image leaves the
+    rejected ones when its copy is in the source bucket; one that was uploaded again since is left as it is.
 
     Ends with 1 if something could not be moved.
     """
     if reason and not rejected:
         raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
-    is_good = (
-        _retry_rejected(stack, reason, as_json=as_json) if rejected else _retry_dead_letters(stack, as_json=as_json)
-    )
+    is_good = _retry_rejected(stack, reason, as_json=as_json) if rejected else _retry_given_up(stack, as_json=as_json)
     if not is_good:
         click.get_current_context().exit(OperatorError.exit_status)
 
@@ -293,13 +318,27 @@ def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) ->
 _NEXT = "The next run takes them; to have it at once: batch-vision run --watch"
 
 
-def _retry_dead_letters(stack: Stack, as_json: bool) -> bool:
+def _retry_given_up(stack: Stack, as_json: bool) -> bool:
+    with display().step("Sending stuck images again") as step:
+        stuck = retry_stuck(stack, step.progress)
+        step.done(f"{stuck.retried} sent", is_good=not stuck.foreign)
     with display().step("Moving dead letters back to the queue") as step:
         answer = redrive(stack, step.progress)
         step.done(f"{answer.moved} moved", is_good=answer.is_good)
+    is_good = answer.is_good and not stuck.foreign
     if as_json:
-        print_json(asdict(answer))
-        return answer.is_good
+        print_json({**asdict(answer), "stuck": asdict(stuck)})
+        return is_good
+    if stuck.retried:
+        good(f"{shown_number(stuck.retried, 'stuck image')} back on the queue. {_NEXT}")
+    if stuck.dropped:
+        good(f"{shown_number(stuck.dropped, 'stuck image')} dropped: no longer in {stack.source_bucket_name}")
+    if stuck.foreign:
+        bad(
+            f"{shown_number(len(stuck.foreign), 'object')} under stuck/ of {stack.final_bucket_name} left: not what"
+            f" this stack wrote there ({', '.join(stuck.foreign[:_FEW])})",
+            "Look at them, and move them elsewhere.",
+        )
     if answer.moved:
         good(f"{shown_number(answer.moved, 'message')} back on the queue. {_NEXT}")
     if answer.dropped:
@@ -316,9 +355,9 @@ def _retry_dead_letters(stack: Stack, as_json: bool) -> bool:
             f"{shown_number(answer.left, 'message')} left",
             "Somebody else is receiving them, or the count is late: retry again.",
         )
-    if not answer.moved + answer.dropped + answer.left:
-        good("The dead-letter queue is empty.")
-    return answer.is_good
+    if not answer.moved + answer.dropped + answer.left + stuck.retried + stuck.dropped:
+        good("The dead-letter queue is empty, and no image is stuck.")
+    return is_good
 
 
 def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
@@ -331,7 +370,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
     if answer.retried:
         good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_NEXT}")
     for why, keys in answer.skipped.items():
-        click.echo(f"- {len(keys)} left: {SKIPPED[why]}")
+        say(f"- {len(keys)} left: {SKIPPED[why]}")
         _print_few(keys)
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
@@ -340,70 +379,87 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
 
 @main.command()
 @click.option("--watch", "is_watching", is_flag=True, help="Show progress until the run ends.")
-@click.option(
-    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
-)
+@click.option("--poll-seconds", type=Number(0.2, 60), default=2.0, show_default=True, help="Between two looks.")
 @json_option
 @on_stack
 def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) -> None:
     """Start a run now; with --watch, show how it goes.
 
-    When a run is under way already, no other is started, and that one is watched. Ctrl-C ends the watching, not the
-    run. With --watch it ends with 1 if the run does not end well.
+    When a run is under way already, no other is started, and that one is watched; if it ends well and images wait that
+    came too late for it, a run of their own is started and watched. Ctrl-C ends the watching, not the run. With --watch
+    it ends with 1 if the run does not end well, or while images wait.
     """
     under_way = runs.running(stack)
     execution_arn = under_way[0] if under_way else runs.start(stack)
-    name = execution_arn.rpartition(":")[2]
     if not as_json or is_watching:
-        click.echo(f"{'Already under way' if under_way else 'Started'}: run {name}", err=as_json)
+        say(f"{'Already under way' if under_way else 'Started'}: run {_id(execution_arn)}", err=as_json)
     if not is_watching:
         if as_json:
-            print_json({"id": name, "execution_arn": execution_arn, "is_started": not under_way})
+            print_json({"id": _id(execution_arn), "execution_arn": execution_arn, "is_started": not under_way})
         return
-    try:
+    ended = _watch(stack, execution_arn, poll_seconds)
+    waiting = count_waiting(stack)
+    is_own = not under_way and ended.execution_arn == execution_arn and ended.outcome != "another_run"
+    if waiting.images and ended.is_good and not is_own:
+        execution_arn = runs.start(stack)
+        say(f"{waiting} came too late for run {ended.id}. Started: run {_id(execution_arn)}", err=as_json)
         ended = _watch(stack, execution_arn, poll_seconds)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"stopped watching; run {name} goes on. To watch it again: batch-vision run --watch."
-            " To stop it: batch-vision stop"
-        ) from error
+        waiting = count_waiting(stack)
     if as_json:
-        print_json(ended.to_json())
+        left = {"images_left": waiting.images, "is_at_least": waiting.is_at_least, "images_stuck": waiting.stuck}
+        print_json(ended.to_json() | left)
     else:
-        _print_ended(stack, ended)
-    if not ended.is_good:
+        _print_ended(stack, ended, waiting)
+    if not ended.is_good or waiting.images:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
+def _id(execution_arn: str) -> str:
+    return execution_arn.rpartition(":")[2]
+
+
 def _watch(stack: Stack, execution_arn: str, poll_seconds: float) -> Run:
-    with display().step("Running") as step:
+    try:
+        with display().step("Running") as step:
 
-        def show(progress: Progress) -> None:
-            step.progress(progress.done, progress.done + progress.left, str(progress))
+            def show(progress: Progress) -> None:
+                step.progress(progress.done, progress.done + progress.left, str(progress))
 
-        ended = watch(stack, execution_arn, show, poll_seconds)
-        step.done(ended.outcome.replace("_", " "), is_good=ended.is_good)
+            ended = watch(stack, execution_arn, show, poll_seconds)
+            step.done(ended.outcome.replace("_", " "), is_good=ended.is_good)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"stopped watching; run {_id(execution_arn)} goes on. To watch it again: batch-vision run --watch."
+            " To stop it: batch-vision stop"
+        ) from error
     return ended
 
 
-def _print_ended(stack: Stack, ended: Run) -> None:
+def _print_ended(stack: Stack, ended: Run, waiting: Waiting) -> None:
     if summary := ended.summary:
         lines = {
             "images processed": str(summary["images_processed"]),
-            "images rejected": f"{summary['images_rejected']}{_counted(summary['rejected_by_reason'])}",
+            "images rejected": f"{summary['images_rejected']}{_counted(summary.get('rejected_by_reason') or {})}",
         }
-        if (seconds := summary["model_on_seconds"]) is not None:
-            units = summary["inference_units"] or stack.settings.min_inference_units
+        if (seconds := summary.get("model_on_seconds")) is not None:
+            units = summary.get("inference_units") or stack.settings.min_inference_units
             lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
             lines["cost"] = f"up to {in_words(seconds * units, stack.settings.backend)}"
         print_lines(lines)
     if remedy := ended.remedy(stack):
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
         bad(f"run {ended.id} {ended.outcome.replace('_', ' ')}{said}", remedy)
-    elif ended.is_good:
-        good(ended.held or _ENDED[ended.outcome])
-    else:
+    elif not ended.is_good:
         bad(f"run {ended.id} was aborted", "See that everything is off: batch-vision status")
+    elif not waiting.images:
+        good(_ENDED[ended.outcome])
+    if waiting.images:
+        bad(f"{waiting} left in {stack.source_bucket_name}", f"{ended.held or ''} {_GO_ON}".strip())
+    if waiting.stuck:
+        say(f"- {shown_number(waiting.stuck, 'stuck image')} given up; what to do: batch-vision status")
+
+
+_GO_ON = "Go on with them: batch-vision run --watch"
 
 
 _ENDED = {
@@ -418,17 +474,21 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FilePath())
 @click.option("--prefix", help="What all keys begin with [default: the stack's source_prefix].")
 @click.option("--again", is_flag=True, help="Also upload what was uploaded before: it is analyzed again.")
+@click.option("--all", "takes_all", is_flag=True, help="Also take files that are hidden, or no images by their names.")
 @json_option
 @on_stack
-def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_json: bool) -> None:
+def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, takes_all: bool, as_json: bool) -> None:
     """Upload a folder of images to be analyzed.
 
-    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files are left out.
+    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files, and those that
+    are no images by their names (Thumbs.db, notes.txt), are left out and named.
+
     Interrupted, call it again: what was uploaded before and has not changed since is skipped, even if it was analyzed
-    meanwhile. What was uploaded is written down in ~/.local/state/batch-vision.
+    meanwhile. What was uploaded is written down in ~/.local/state/batch-vision, or in the folder that XDG_STATE_HOME
+    names. It ends with 1 if a file could not be uploaded; the others are.
     """
     source_prefix = stack.settings.source_prefix
     prefix = source_prefix if prefix is None else prefix
@@ -437,39 +497,57 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, as_js
             f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {source_prefix!r}"
             " (source_prefix). Give a prefix that begins so."
         )
-    files = find_files(folder, str(folder))
-    plan = Upload(stack, folder, prefix, files, is_again=again)
-    try:
-        with display().step("Uploading") as step:
-            plan.run(lambda done: step.progress(done, len(plan.files), ""))
-            step.done(shown_number(plan.uploaded, "file"))
-    except KeyboardInterrupt as error:
-        left = len(plan.files) - plan.uploaded
-        raise KeyboardInterrupt(
-            f"interrupted: {shown_number(plan.uploaded, 'file')} uploaded, {left:,} left. Call it again to go on."
-        ) from error
+    found = find_files(folder, str(folder), takes_all=takes_all)
+    plan = _upload(stack, folder, prefix, found, is_again=again)
     if as_json:
-        print_json({"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name})
+        counts = {"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name}
+        print_json(counts | {"left_out": found.left_out, "failed": plan.failed})
     else:
-        good(
-            f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_NEXT}"
-            if plan.uploaded
-            else "nothing is new"
-        )
-        if plan.skipped:
-            click.echo(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
+        _print_uploaded(stack, plan, found)
+    if plan.failed:
+        click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _upload(stack: Stack, folder: Path, prefix: str, found: Found, *, is_again: bool) -> Upload:
+    with display().step("Uploading") as step:
+        waits = partial(step.progress, 0, 0, "another upload of this folder is under way: waiting for its end")
+        with journal_of(stack, folder, prefix, waits=waits) as journal:
+            plan = Upload(stack, journal, prefix, found, is_again=is_again)
+            try:
+                plan.run(lambda done: step.progress(done, len(plan.files), ""))
+            except KeyboardInterrupt as error:
+                left = len(plan.files) - plan.uploaded
+                uploaded = shown_number(plan.uploaded, "file")
+                raise KeyboardInterrupt(
+                    f"interrupted: {uploaded} uploaded, {left:,} left. Call it again to go on."
+                ) from error
+        step.done(shown_number(plan.uploaded, "file"), is_good=not plan.failed)
+    return plan
+
+
+def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
+    if plan.uploaded:
+        good(f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_NEXT}")
+    elif not plan.failed:
+        good("nothing is new")
+    if plan.skipped:
+        say(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
+    if found.left_out:
+        say(f"- {len(found.left_out)} left out: hidden, or no images by their names (--all takes them)")
+        _print_few([*found.left_out])
+    for name, why in plan.failed.items():
+        bad(f"{name} is not uploaded: {why}", "Mend that and call it again; what was uploaded is skipped.")
 
 
 @main.command()
 @span_options("Finished in the time of this run, instead of --since and --until.")
+@click.option("--key", type=Text(), help="Only uploads of this very key, all of them.")
 @click.option("--status", type=click.Choice(["processed", "rejected"]), help="Only those that ended so.")
-@click.option("--label", help="Only those whose most confident prediction has this name.")
-@click.option("--min-confidence", type=click.FloatRange(0, 100), help="Only from this confidence on, in percent.")
-@click.option("--max-confidence", type=click.FloatRange(0, 100), help="Only up to this confidence, in percent.")
+@click.option("--label", type=Text(), help="Only those whose most confident prediction has this name.")
+@click.option("--min-confidence", type=Number(0, 100), help="Only from this confidence on, in percent.")
+@click.option("--max-confidence", type=Number(0, 100), help="Only up to this confidence, in percent.")
 @click.option("--anomalous/--normal", "is_anomalous", default=None, help="Only with this verdict.")
-@click.option(
-    "--download", "folder", type=click.Path(path_type=Path, file_okay=False), help="Fetch images, results and masks."
-)
+@click.option("--download", "folder", type=FilePath(file_okay=False), help="Fetch images, results and masks.")
 @json_option
 @on_stack
 def results(
@@ -485,8 +563,16 @@ def results(
     """List or download results, filtered by what the model said.
 
     They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
+
+    A download has a path for each image: its key, with %XX for what is no plain name. An image gets another path, and
+    is told, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
     """
-    begin, end = span_of_run(summary_of_run(stack, run_id)) if run_id else _span(since, until)
+    lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
+    if lowest is not None and highest is not None and lowest > highest:
+        raise WrongInputError(
+            f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no result is both. Exchange them."
+        )
+    begin, end = span_of_run(summary_of_run(stack, run_id)) if _is_run(run_id) else _span(since, until)
     chosen = select(stack, begin, end, Filter(**conditions))
     if folder:
         _download(stack, list(chosen), folder, as_json=as_json)
@@ -495,17 +581,24 @@ def results(
     else:
         number = 0
         for line in chosen:
-            click.echo(_shown_line(line))
+            say(_shown_line(line))
             number += 1
-        click.echo(
-            f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True
-        )
+        say(f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True)
+
+
+def _is_run(run_id: str | None) -> TypeIs[str]:
+    """Tell whether a run was asked for, and not a span of time as well."""
+    ctx = click.get_current_context()
+    typed = [name for name in ("since", "until") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if run_id is not None and typed:
+        raise WrongInputError(f"Both --run and --{typed[0]} are given, and each is a span of time. Leave one out.")
+    return run_id is not None
 
 
 def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
     now = utc_now()
     begin = read_time(since, "--since", now)
-    end = read_time(until, "--until", now) if until else now
+    end = min(now, read_time(until, "--until", now)) if until else now  # nothing is finished after now
     if begin > end:
         raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
     return begin, end
@@ -522,6 +615,10 @@ def _shown_line(line: dict[str, Any]) -> str:
 
 
 def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongInputError(f"--download is {folder}, which cannot be made ({error.strerror}).") from error
     with display().step("Downloading") as step:
         answer = download(stack, lines, folder, lambda done: step.progress(done, len(lines), ""))
         step.done(shown_number(answer.images, "image"), is_good=not answer.failed)
@@ -529,30 +626,35 @@ def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_jso
         print_json(asdict(answer))
     else:
         good(f"{shown_number(answer.images, 'image')} with their results in {folder}")
+        if answer.renamed:
+            say(f"- {len(answer.renamed)} under another name, for theirs is taken, or is none on a disk:")
+            _print_few(
+                [f"{renamed['key']} (version {renamed['version_id']}): {renamed['path']}" for renamed in answer.renamed]
+            )
         if answer.replaced:
-            click.echo(f"- {len(answer.replaced)} have been uploaded and analyzed again, or retried, since:")
+            say(f"- {len(answer.replaced)} are no longer in {stack.final_bucket_name}: retried, or deleted, since:")
             _print_few(answer.replaced)
         for key, why in answer.failed.items():
-            bad(f"{key}: {why}", "Fetch it by hand, or choose another folder.")
+            bad(f"{key}: {why}", "Choose another folder, or make room.")
     if answer.failed:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
 def _print_few(keys: list[str]) -> None:
     for key in keys[:_FEW]:
-        click.echo(f"    {key}")
+        say(f"    {key}")
     if len(keys) > _FEW:
-        click.echo(f"    and {len(keys) - _FEW} more (--json lists all)")
+        say(f"    and {len(keys) - _FEW} more (--json lists all)")
 
 
 @main.command()
 @span_options("Of this run, instead of --since and --until.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="The page; one that is there is replaced.",
+    help="The page; an older report that is there is replaced.",
 )
 @click.option(
     "--max-images",
@@ -577,7 +679,8 @@ def report(
     """
     if not out.parent.is_dir():
         raise WrongInputError(f"--out is {out}, but there is no folder {out.parent}. Make it, or give another path.")
-    summary = summary_of_run(stack, run_id) if run_id else None
+    check_replaceable(out)
+    summary = summary_of_run(stack, run_id) if _is_run(run_id) else None
     begin, end = span_of_run(summary) if summary else _span(since, until)
     with display().step("Making the report") as step:
         made = make_report(
@@ -606,9 +709,7 @@ def report(
     show_default=True,
     help="How long to wait for the model's stop; one that is starting stops only when it is up.",
 )
-@click.option(
-    "--poll-seconds", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Between two looks."
-)
+@click.option("--poll-seconds", type=Number(0.2, 60), default=2.0, show_default=True, help="Between two looks.")
 @json_option
 @on_stack
 def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bool) -> None:
@@ -644,7 +745,7 @@ def _print_stopped(stack: Stack, answer: Stopped) -> None:
         bad("runs are started faster than they can be stopped", f"Pause the schedule first: {_pause(stack)}")
     if answer.is_good:
         good(f"all is off: no run, the mapping is Disabled, the model is {answer.model_status}")
-        click.echo(f"  The next tick of the schedule starts a run if images wait. To pause it: {_pause(stack)}")
+        say(f"  The next tick of the schedule starts a run if images wait. To pause it: {_pause(stack)}")
 
 
 def _pause(stack: Stack) -> str:
@@ -716,7 +817,7 @@ def cost(
             }
         )
         if totals[1] > found.always_on_dollars:
-            click.echo("With billed starts this is more than a model that is always on: run less often.")
+            say("With billed starts this is more than a model that is always on: run less often.")
     if found.is_too_much:
         needed = math.ceil(found.analyzing_hours * found.inference_units / 24)
         raise OperatorError(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from itertools import batched
+from mimetypes import MimeTypes
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from batch_vision.operator.errors import WrongInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -20,39 +26,107 @@ PARALLEL = 16
 _GROUP = 1000  # how many uploads are planned at a time: a folder may hold a million files
 # No image that a model takes is larger: each is one request, and its ETag is the MD5 of its bytes.
 _UPLOADING = TransferConfig(multipart_threshold=64 * 1024**2, use_threads=False)
+# What S3 says of one object, or of a file that changes while it is read; anything else concerns them all.
+_OF_ONE_FILE = {"BadDigest", "EntityTooLarge", "IncompleteBody", "KeyTooLongError", "XAmzContentSHA256Mismatch"}
+
+# Python's own table, not that of the machine, so that every machine leaves out the same.
+_TYPES = MimeTypes()
+_BESIDE_IMAGES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # Windows puts them into folders of images
 
 
-def find_files(folder: Path, given: str) -> dict[str, Path]:
-    """List the files of a folder and of those below it, by the key that each will have; hidden ones are left out.
+@dataclass
+class Found:
+    """The files of a folder, by the key that each will have, in order.
+
+    Attributes
+    ----------
+    left_out
+        Why each file, or folder, is not taken that nobody wants mostly: hidden, or no image by its name.
+    failed
+        Why each is not taken that somebody may want.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def find_files(folder: Path, given: str, *, takes_all: bool = False) -> Found:
+    """List the files of a folder and of those below it.
 
     Parameters
     ----------
     given
         How the user gave the folder, for messages: ``IMAGES=pile``, say.
+    takes_all
+        Whether to take hidden files, and those that are no images by their names, as well.
 
     Raises
     ------
     WrongInputError
-        The folder does not exist, is none, or holds no file.
+        The folder does not exist, is none, cannot be read, or holds no file that is taken.
     """
     if not folder.exists():
         raise WrongInputError(f"{given} does not exist. Give the path of a folder with images.")
     if not folder.is_dir():
         raise WrongInputError(f"{given} is not a folder. Give the path of a folder with images.")
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        try:
-            relative.as_posix().encode()
-        except UnicodeEncodeError as error:
-            raise WrongInputError(
-                f"{given} holds {relative.as_posix()!r}, whose name is not UTF-8, as keys of S3 are. Rename it."
-            ) from error
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            found[relative.as_posix()] = path
-    if not found:
-        raise WrongInputError(f"{given} holds no file. Put images into it, or give another folder.")
+    found = Found()
+
+    def unreadable(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise WrongInputError(f"{given} cannot be read ({error.strerror}). Change its permissions.") from error
+        found.failed[_key(folder, Path(error.filename))] = f"the folder cannot be read ({error.strerror})"
+
+    for at, below, names in os.walk(folder, onerror=unreadable):
+        linked = [name for name in below if Path(at, name).is_symlink()]
+        if not takes_all:
+            hidden = [name for name in below if name.startswith(".")]
+            found.left_out |= {f"{_key(folder, Path(at, name))}/": "hidden" for name in hidden}
+            below[:] = [name for name in below if name not in hidden]
+        for name in (*names, *linked):
+            path = Path(at, name)
+            key = _key(folder, path)
+            if reason := None if takes_all else _left_out(name):
+                found.left_out[key] = reason
+            elif problem := _problem(path, key):
+                found.failed[key] = problem
+            else:
+                found.files[key] = path
+    if not found.files and not found.failed:
+        others = f" ({len(found.left_out)} left out: {', '.join([*found.left_out][:3])} …)" if found.left_out else ""
+        raise WrongInputError(f"{given} holds no file of an image{others}. Put images into it, or give another folder.")
+    found.files = dict(sorted(found.files.items()))
     return found
+
+
+def _key(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _problem(path: Path, key: str) -> str | None:
+    """Say why a file cannot be taken."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, as keys of S3 are: rename it"
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link to nothing"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if stat.S_ISDIR(mode):
+        return "a link to a folder is not followed: give that folder"
+    return None if stat.S_ISREG(mode) else "no regular file"
+
+
+def _left_out(name: str) -> str | None:
+    """Say why a file is one that nobody wants mostly."""
+    if name.startswith("."):
+        return "hidden"
+    kind, encoding = _TYPES.guess_type(name.lower())
+    is_other = encoding or (kind and not kind.startswith("image/") and kind != "application/octet-stream")
+    return "no image by its name" if is_other or name.lower() in _BESIDE_IMAGES else None
 
 
 def upload_files(
@@ -62,6 +136,7 @@ def upload_files(
     *,
     begins: Callable[[str], None] = lambda _: None,
     ends: Callable[[str], None],
+    fails: Callable[[str, str], None],
 ) -> None:
     """Upload files, several at a time; interrupted, those that are under way are finished.
 
@@ -69,12 +144,28 @@ def upload_files(
     ----------
     begins, ends
         Told of each key before and after its upload: `begins` in the thread of the upload, `ends` in the caller's.
+    fails
+        Told of each key whose file cannot be uploaded, and why; the others are.
     """
 
-    def upload(key: str) -> str:
-        begins(key)
-        s3.upload_file(str(files[key]), bucket, key, Config=_UPLOADING)
-        return key
+    def upload(key: str) -> tuple[str, str | None]:
+        try:
+            begins(key)
+            s3.upload_file(str(files[key]), bucket, key, Config=_UPLOADING)
+        except OSError as error:
+            return key, f"it cannot be read ({error.strerror or error})"
+        except S3UploadFailedError as error:
+            cause = error.__context__
+            if not isinstance(cause, ClientError) or cause.response.get("Error", {}).get("Code") not in _OF_ONE_FILE:
+                raise
+            return key, str(cause)
+        return key, None
+
+    def report(key: str, problem: str | None) -> None:
+        if problem is None:
+            ends(key)
+        else:
+            fails(key, problem)
 
     with ThreadPoolExecutor(PARALLEL) as pool:
         for group in batched(files, _GROUP, strict=False):
@@ -83,10 +174,10 @@ def upload_files(
             try:
                 for job in as_completed(jobs):
                     reported.add(job)
-                    ends(job.result())
+                    report(*job.result())
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 for job in jobs:
                     if job not in reported and not job.cancelled() and job.exception() is None:
-                        ends(job.result())
+                        report(*job.result())
                 raise

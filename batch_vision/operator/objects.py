@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -22,9 +22,14 @@ def found(call: Callable[..., Any], **request: Any) -> Any:
     try:
         return call(**request)
     except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+        if is_not_found(error):
             return None
         raise
+
+
+def is_not_found(error: ClientError) -> bool:
+    """Tell whether an error says that there is no such object, or no such version of it."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
 
 
 def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:
@@ -36,6 +41,26 @@ def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | Non
 def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], str] | None:
     """Read a result and its version; None where there is no object, or one that is no result."""
     answer = found(s3.get_object, Bucket=bucket, Key=key)
-    if answer is None or answer["Metadata"] != RESULT_MARK:
+    result = answer and as_result(answer)
+    return (result, answer["VersionId"]) if result else None
+
+
+def as_result(answer: Any) -> dict[str, Any] | None:
+    """Read the answer to a GetObject as a result; None where it is none of ours, whatever its name says."""
+    if answer["Metadata"] != RESULT_MARK:
         return None
-    return json.loads(answer["Body"].read()), answer["VersionId"]
+    try:
+        result = json.loads(answer["Body"].read())
+    except (ValueError, RecursionError):
+        return None
+    is_result = isinstance(result, dict) and isinstance(result.get("source"), dict) and result.get("image_key")
+    return result if is_result else None
+
+
+def versions_of(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
+    """List the versions of an object, the newest first."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        for entry in page.get("Versions", []):
+            if entry["Key"] != key:
+                return  # keys come in order, the prefix itself first
+            yield dict(entry)

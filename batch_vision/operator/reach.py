@@ -30,6 +30,22 @@ _NO_LOGIN = (
 )
 
 
+def explain_file(error: OSError) -> str:
+    """Say what is wrong with a file, or with the network, and what to do about it."""
+    what = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
+    return f"{what} ({error.strerror or error}). Look at its path, its permissions, and the room on the disk."
+
+
+def is_wrong_endpoint(error: Exception) -> bool:
+    """Tell whether botocore found an endpoint that is no URL, in a profile, say."""
+    return isinstance(error, ValueError) and str(error).startswith("Invalid endpoint")
+
+
+def explain_endpoint(error: Exception) -> str:
+    """Say what is wrong with an endpoint, and what to do about it."""
+    return f"{error}. Write it with its scheme, such as http://127.0.0.1:4566, in your AWS profile (endpoint_url)."
+
+
 def explain(error: BotoCoreError | ClientError) -> str:
     """Say what is wrong and what to do about it."""
     if isinstance(error, exceptions.ClientError):

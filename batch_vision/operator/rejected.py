@@ -38,6 +38,7 @@ SKIPPED = {
     "superseded": "a newer upload of the same key is there",
     "unfinished": "it is still in the source bucket, where the next run finishes it",
     "foreign": "it comes from another bucket or prefix than the stack has now",
+    "misplaced": "a copy that somebody made of a result, or of one that is not rejected",
     "changed": "a run, or another retry, changed it this moment; see with another retry",
     "image_missing": "its image is not in the final bucket",
 }
@@ -61,7 +62,7 @@ class Retried:
     @property
     def is_good(self) -> bool:
         """Whether there is nothing that should be looked at or tried again."""
-        return not {"foreign", "changed", "image_missing"} & set(self.skipped)
+        return not {"foreign", "misplaced", "changed", "image_missing"} & set(self.skipped)
 
 
 def retry_rejected(stack: Stack, reason: str | None, progress: Callable[[int, int], None]) -> Retried:
@@ -104,9 +105,12 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
     result, result_version = answer
     source, image_key = result["source"], result["image_key"]
     key, version_id = source["key"], source["version_id"]
+    if f"{image_key}.json" != result_key or result.get("status") != "rejected":
+        # Somebody copied it here, its mark too: its image is another one's.
+        return "misplaced", result_key
     if reason and result["error"]["type"] != reason:
         return "other_reason", key
-    if source["bucket"] != stack.source_bucket_name or not key.startswith(stack.settings.source_prefix):
+    if source["bucket"] != stack.source_bucket_name or not key.startswith(stack.settings.source_prefixes):
         return "foreign", key
     if found(s3.head_object, Bucket=stack.source_bucket_name, Key=key, VersionId=version_id):
         return "unfinished", key

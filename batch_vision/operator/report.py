@@ -21,12 +21,15 @@ from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import found, read_result
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of
+from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from batch_vision.operator.stack import Stack
 
@@ -168,6 +171,26 @@ def make_report(
         },
     }
     return Report(_render(page), len(tally.finished), len(pictures))
+
+
+# What a page begins with, after its first tags.
+_MARK = b'<meta name="generator" content="batch-vision">'
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a page may be written to a path.
+
+    Raises
+    ------
+    WrongInputError
+        A file is there that is no report.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        begin = file.read(1000)
+    if begin and _MARK not in begin:
+        raise WrongInputError(f"--out is {path}, a file that is no report of batch-vision. Give another path.")
 
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -356,13 +379,6 @@ def _time(seconds: float) -> str:
 # The page.
 
 
-def visible(value: Any) -> Any:
-    """Make visible what a name may hold that no eye sees, or that turns the text around it: controls, separators."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in value)
-
-
 def shown_time(text: str) -> str:
     """Write a time for people, in UTC."""
     return f"{text[:19].replace('T', ' ')}Z"
@@ -382,7 +398,7 @@ def _render(page: dict[str, Any]) -> str:
         loader=PackageLoader("batch_vision.operator"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=visible,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from batch_vision.core.run_summaries import summary_key
-from batch_vision.core.times import from_text
+from batch_vision.core.times import from_text, to_text
+from batch_vision.operator import runs
 from batch_vision.operator.catalog import images_between
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import read_result, read_summary
+from batch_vision.operator.objects import as_result, found, is_not_found, read_summary, versions_of
+from batch_vision.operator.paths import Places, other_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
 
     from batch_vision.operator.stack import Stack
 
@@ -36,6 +41,8 @@ class Filter:
 
     Attributes
     ----------
+    key
+        Of the upload: it may have been uploaded several times.
     label
         Name of the most confident prediction.
     min_confidence, max_confidence
@@ -44,6 +51,7 @@ class Filter:
         The verdict of a model that looks for anomalies.
     """
 
+    key: str | None = None
     status: str | None = None
     label: str | None = None
     min_confidence: float | None = None
@@ -52,9 +60,11 @@ class Filter:
 
     def matches(self, line: dict[str, Any]) -> bool:
         """Tell whether a line of the catalog is wanted."""
+        if self.key is not None and line["key"] != self.key:
+            return False
         if self.status and line["status"] != self.status:
             return False
-        if self.label and (line["prediction"] or {}).get("name") != self.label:
+        if self.label is not None and (line["prediction"] or {}).get("name") != self.label:
             return False
         if self.is_anomalous is not None and (line["anomaly"] or {}).get("is_anomalous") is not self.is_anomalous:
             return False
@@ -77,18 +87,14 @@ def read_time(text: str, option: str, now: datetime) -> datetime:
     Raises
     ------
     WrongInputError
-        It is neither.
+        It is neither, or is before the year 1 in UTC.
     """
-    if match := _AGO.fullmatch(text):
-        try:
+    try:
+        if match := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError:
-            pass
-    else:
-        try:
-            return from_text(text)
-        except ValueError:
-            pass
+        return from_text(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
     raise WrongInputError(
         f"{option} is {text!r}. Give how long ago, such as 90m, 6h, 7d or 2w, or a time in UTC, such as"
         " 2026-11-20T08:00."
@@ -101,16 +107,21 @@ def summary_of_run(stack: Stack, run_id: str) -> dict[str, Any]:
     Raises
     ------
     WrongInputError
-        There is no summary of such a run.
+        There is no summary of such a run, yet or at all.
     """
     summary = read_summary(stack.s3, stack.final_bucket_name, run_id)
-    if summary is None:
+    if summary is not None:
+        return summary
+    if (began := runs.running_since(stack, run_id)) is not None:
         raise WrongInputError(
-            f"--run is {run_id!r}, and {stack.final_bucket_name} has no summary {summary_key(run_id)}."
-            " `batch-vision status --runs 20` shows the ids of runs; one that found nothing to do, or was aborted,"
-            " has no summary."
+            f"Run {run_id} is still under way, so it has no summary yet. For what it has finished by now:"
+            f" --since {to_text(began)} instead of --run."
         )
-    return summary
+    raise WrongInputError(
+        f"--run is {run_id!r}, and {stack.final_bucket_name} has no summary {summary_key(run_id)}."
+        " `batch-vision status --runs 20` shows the ids of runs; one that found nothing to do, or was aborted,"
+        " has no summary."
+    )
 
 
 def span_of_run(summary: dict[str, Any]) -> tuple[datetime, datetime]:
@@ -130,58 +141,180 @@ class Downloaded:
 
     Attributes
     ----------
+    renamed
+        ``key``, ``version_id`` and ``path`` of each image that could not have its key as its path: a file system
+        cannot hold that, another image has it, or a newer upload of the key has.
     replaced
-        Keys whose place was taken by a newer upload since: its result is another one.
+        Keys whose image or result is no longer in the final bucket, in no version: it was retried or deleted.
     failed
         Keys that could not be written to the folder, and why.
     """
 
-    images: int
-    replaced: list[str]
-    failed: dict[str, str]
+    images: int = 0
+    renamed: list[dict[str, str]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def download(
     stack: Stack, lines: Iterable[dict[str, Any]], folder: Path, progress: Callable[[int], None]
 ) -> Downloaded:
-    """Fetch the image, the result and the mask of each line into a folder, under their keys."""
-    answer = Downloaded(0, [], {})
-    done = 0
+    """Fetch the image, the result and the mask of each line into a folder, under their keys as far as these are paths.
+
+    Of two uploads of one key, the one that has the key's name in the final bucket has it here.
+    """
+    answer, places, done = Downloaded(), Places(), 0
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        for group in batched(lines, _GROUP, strict=False):
-            for line, outcome in zip(group, pool.map(lambda line: _fetch(stack, line, folder), group), strict=True):
-                done += 1
-                if outcome is None:
-                    answer.images += 1
-                elif outcome == _REPLACED:
-                    answer.replaced.append(line["key"])
-                else:
-                    answer.failed[line["key"]] = outcome
-                progress(done)
+        try:
+            for group in batched(lines, _GROUP, strict=False):
+                # Taken in the order of the lines, so that the same lines have the same paths again.
+                paths = [places.take(line["image_key"]) for line in group]
+                outcomes = pool.map(lambda line, path: _fetch(stack, line, folder, path), group, paths)
+                for line, outcome in zip(group, outcomes, strict=True):
+                    done += 1
+                    _note(answer, line, outcome)
+                    progress(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return answer
 
 
-_REPLACED = "replaced"
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    path: str | None = None
+    is_renamed: bool = False
+    problem: str | None = None
 
 
-def _fetch(stack: Stack, line: dict[str, Any], folder: Path) -> str | None:
-    """Fetch what belongs to an image; None when all is there, else why not."""
+def _note(answer: Downloaded, line: dict[str, Any], outcome: _Fetched) -> None:
+    if outcome.problem:
+        answer.failed[line["key"]] = outcome.problem
+    elif outcome.path is None:
+        answer.replaced.append(line["key"])
+    else:
+        answer.images += 1
+        if outcome.is_renamed:
+            answer.renamed.append({"key": line["key"], "version_id": line["version_id"], "path": outcome.path})
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """An image as the final bucket has it; the version ids are None where they are the current ones."""
+
+    result: dict[str, Any]
+    image_version: str | None = None
+    mask_version: str | None = None
+    is_current: bool = True
+
+
+def _fetch(stack: Stack, line: dict[str, Any], folder: Path, path: str | None) -> _Fetched:
+    """Fetch what belongs to an image.
+
+    Parameters
+    ----------
+    path
+        The one that its place has in this download; None where it can have none.
+    """
     place = line["image_key"]
-    result = read_result(stack.s3, stack.final_bucket_name, f"{place}.json")
-    if result is None or result[0]["source"]["version_id"] != line["version_id"]:
-        return _REPLACED
-    keys = [place, f"{place}.json", *([result[0]["mask_key"]] if result[0].get("mask_key") else [])]
-    for key in keys:
-        target = folder / key
-        if not target.resolve().is_relative_to(folder.resolve()):
-            return f"the key leads out of {folder}"
+    finished = _find(stack.s3, stack.final_bucket_name, line)
+    if finished is None:
+        return _Fetched()
+    if finished.is_current and path is not None and not _is_of_another(folder / path, place):
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            stack.s3.download_file(stack.final_bucket_name, key, str(target))
-        except OSError as error:
-            return f"{target} cannot be written ({error.strerror})"
-        except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
-                raise
-            return "it is being moved or was deleted"
+            return _Fetched(path) if _write(stack, finished, folder / path) else _Fetched()
+        except OSError:
+            pass  # no name for this file system: it gets another
+    path = other_path(place, "" if finished.is_current else line["version_id"])
+    try:
+        return _Fetched(path, is_renamed=True) if _write(stack, finished, folder / path) else _Fetched()
+    except OSError as error:
+        return _Fetched(problem=f"{folder / path} cannot be written ({error.strerror or error})")
+
+
+def _find(s3: S3Client, bucket: str, line: dict[str, Any]) -> _Finished | None:
+    """Find the result of a line's upload, among the older versions of its place too; None where there is none."""
+    place, version_id = line["image_key"], line["version_id"]
+
+    def read(**version: str) -> dict[str, Any] | None:
+        answer = found(s3.get_object, Bucket=bucket, Key=f"{place}.json", **version)
+        result = answer and as_result(answer)
+        return result if result and result["source"].get("version_id") == version_id else None
+
+    if result := read():
+        return _Finished(result)
+    for entry in versions_of(s3, bucket, f"{place}.json"):
+        if result := read(VersionId=entry["VersionId"]):
+            image = _image_version(list(versions_of(s3, bucket, place)), result["source"], entry["LastModified"])
+            if image is None:
+                return None
+            return _Finished(result, image, _mask_version(s3, bucket, result), is_current=False)
     return None
+
+
+def _image_version(versions: list[dict[str, Any]], source: dict[str, Any], written_at: datetime) -> str | None:
+    """Choose the version of an image that belongs to a result; None where it is gone.
+
+    Parameters
+    ----------
+    versions
+        Of the image's place, the newest first.
+    written_at
+        When the result was written: its image was copied after that, and the next upload's after that image.
+    """
+    since = [entry for entry in versions if entry["LastModified"] >= written_at and _size_agrees(entry, source)]
+    # The ETag of a large copy, or of one with a customer key, is another one than the upload had.
+    same = [entry for entry in since if entry["ETag"].strip('"') == source.get("etag")]
+    return next((entry["VersionId"] for entry in reversed(same or since)), None)
+
+
+def _size_agrees(entry: dict[str, Any], source: dict[str, Any]) -> bool:
+    return source.get("size_bytes") in (None, entry["Size"])
+
+
+def _mask_version(s3: S3Client, bucket: str, result: dict[str, Any]) -> str | None:
+    """Find the version of a mask that belongs to a result: its metadata names the upload."""
+    if not (key := result.get("mask_key")):
+        return None
+    for entry in versions_of(s3, bucket, key):
+        head = found(s3.head_object, Bucket=bucket, Key=key, VersionId=entry["VersionId"])
+        if head and head["Metadata"].get("version-id") == result["source"]["version_id"]:
+            return str(entry["VersionId"])
+    return None
+
+
+def _is_of_another(path: Path, place: str) -> bool:
+    """Tell whether the disk has something else there: an image of an earlier download, or a file of the user."""
+    beside = path.with_name(f"{path.name}.json")
+    try:
+        return bool(json.loads(beside.read_bytes())["image_key"] != place)
+    except FileNotFoundError:
+        return path.exists()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True
+
+
+def _write(stack: Stack, finished: _Finished, path: Path) -> bool:
+    """Write image, result and mask beside one another; False where the image was moved or deleted this moment."""
+    result, place = finished.result, finished.result["image_key"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The result first: it says whose path this is to a download that goes on after an interruption.
+    beside = path.with_name(f"{path.name}.json")
+    beside.write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8", errors="surrogatepass")
+    if not _save(stack, place, finished.image_version, path):
+        beside.unlink()
+        return False
+    if mask_key := result.get("mask_key"):
+        _save(stack, mask_key, finished.mask_version, path.with_name(f"{path.name}.mask.png"))
+    return True
+
+
+def _save(stack: Stack, key: str, version_id: str | None, path: Path) -> bool:
+    version = {"VersionId": version_id} if version_id else {}
+    try:
+        stack.s3.download_file(stack.final_bucket_name, key, str(path), ExtraArgs=version)
+    except ClientError as error:
+        if not is_not_found(error):
+            raise
+        return False
+    return True

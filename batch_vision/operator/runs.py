@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import remedies
 from batch_vision.operator.objects import read_summary
@@ -27,23 +29,18 @@ PHASES = {
     "CheckForWork": CHECKING,
     "StartModel": "starting the model",
     "WaitForModel": "starting the model",
-    "GetTrigger": "opening the event source mapping",
-    "EnableTrigger": "opening the event source mapping",
-    "WaitForTrigger": "opening the event source mapping",
+    "EnableMapping": "enabling the event source mapping",
+    "WaitForMapping": "enabling the event source mapping",
     "WaitForProgress": "analyzing images",
     "CheckProgress": "analyzing images",
     "RequeueImages": "putting images without a message back on the queue",
-    "GetTriggerToClose": "closing the event source mapping",
-    "DisableTrigger": "closing the event source mapping",
-    "WaitForDisabled": "closing the event source mapping",
-    "CountMessagesInFlight": "finishing what is in flight",
-    "WaitForInFlight": "finishing what is in flight",
-    "StopModel": "stopping the model",
-    "WaitForStop": "stopping the model",
+    "Close": "closing: disabling the mapping and stopping the model",
+    "WaitForClose": "closing: disabling the mapping and stopping the model",
     "SummarizeRun": "summing up",
 }
 
 _RECENT_EVENTS = 20  # a round of any loop writes fewer
+_NO_EXECUTION = ("ExecutionDoesNotExist", "InvalidArn", "ValidationException")
 _BAD = ("failed", "timed_out")
 
 
@@ -143,6 +140,18 @@ def running(stack: Stack) -> list[str]:
     return [entry["executionArn"] for page in pages for entry in page["executions"]][::-1]
 
 
+def running_since(stack: Stack, run_id: str) -> datetime | None:
+    """Return when a run began that is under way; None where it is not, or where there is none of that name."""
+    arn = f"{stack.state_machine_arn.replace(':stateMachine:', ':execution:', 1)}:{run_id}"
+    try:
+        described = stack.workflow.describe_execution(executionArn=arn)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _NO_EXECUTION:
+            return None
+        raise
+    return described["startDate"] if described["status"] == "RUNNING" else None
+
+
 def start(stack: Stack) -> str:
     """Start an execution and give its ARN."""
     name = f"operator-{utc_now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
@@ -201,7 +210,8 @@ def _outcome(status: str, output: Any) -> str:
     if isinstance(output, dict) and "run_id" in output:
         return "succeeded"
     # The three ways to succeed: summed up, without work (the model was looked after all the same), and not at all.
-    return "nothing_to_do" if isinstance(output, dict) and output.get("stop") else "another_run"
+    is_closed = isinstance(output, dict) and output.get("close", {}).get("is_closed")
+    return "nothing_to_do" if is_closed else "another_run"
 
 
 def _held(output: Any) -> str | None:

@@ -15,12 +15,10 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws.clients import RETRYING
 from batch_vision.backends.registry import make_backend
-from batch_vision.core.errors import SettingsError
-from batch_vision.core.settings import Settings
 from batch_vision.operator.errors import UnreachableError, WrongInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from mypy_boto3_events import EventBridgeClient
@@ -47,6 +45,43 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 27
 
 
+@dataclass(frozen=True, slots=True)
+class DeployedSettings:
+    """What the tool needs of a deployed function's environment, and no more: a stack may be older or newer than it.
+
+    Attributes
+    ----------
+    backend, backend_settings
+        The model service, and what its backend needs to know; a backend says itself what it misses.
+    source_prefix
+        New images go under it.
+    source_prefixes
+        Images are looked for under these, none of which begins with another.
+    min_inference_units
+        What a run starts at the least; 1 where the stack does not say.
+    """
+
+    backend: str
+    backend_settings: Mapping[str, str]
+    source_prefix: str = ""
+    source_prefixes: tuple[str, ...] = ("",)
+    min_inference_units: int = 1
+    min_confidence_percent: float | None = None
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> DeployedSettings:
+        """Read the variables; what is missing or unknown hinders only what needs it."""
+        prefixes = _json(variables.get("SOURCE_PREFIXES"), list) or [variables.get("SOURCE_PREFIX", "")]
+        units = variables.get("MIN_INFERENCE_UNITS", "")
+        return cls(
+            backend=variables["BACKEND"],
+            backend_settings=_json(variables.get("BACKEND_SETTINGS"), dict) or {},
+            source_prefix=str(prefixes[0]),
+            source_prefixes=_apart([str(prefix) for prefix in prefixes]),
+            min_inference_units=max(1, int(units)) if units.isascii() and units.isdigit() else 1,
+        )
+
+
 @dataclass(frozen=True)
 class Stack:
     """Where everything of a stack is, and what its functions were told.
@@ -54,7 +89,7 @@ class Stack:
     Attributes
     ----------
     settings
-        The environment of the deployed functions: the backend, its model, the prefix of the source bucket.
+        Of the deployed functions: the backend, its model, the prefixes of the source bucket.
     analyze_timeout_seconds
         No batch of images is worked on for longer than this.
     """
@@ -69,7 +104,7 @@ class Stack:
     schedule_rule_name: str
     event_source_mapping_uuid: str
     analyze_images_function_name: str
-    settings: Settings
+    settings: DeployedSettings
     analyze_timeout_seconds: int
 
     @property
@@ -79,7 +114,13 @@ class Stack:
 
     @cached_property
     def backend(self) -> Backend:
-        """The model that the stack uses."""
+        """The model that the stack uses.
+
+        Raises
+        ------
+        SettingsError
+            This tool does not know the backend, or the stack does not say what that needs.
+        """
         # The backends make their clients from the environment, and botocore reads this variable only.
         with _environment(AWS_DEFAULT_REGION=self.region):
             return make_backend(self.settings)
@@ -189,10 +230,11 @@ def find_by_name(name: str) -> Stack:
 def _read_outputs(path: Path) -> dict[str, str]:
     again = "Write it with: terraform output -json > FILE"
     try:
-        read = json.loads(path.read_text())
+        # As bytes: then UTF-16, as `>` of Windows PowerShell writes it, and byte-order marks are recognized.
+        read = json.loads(path.read_bytes())
     except OSError as error:
         raise WrongInputError(f"--outputs {path} cannot be read ({error.strerror}). {again}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongInputError(f"--outputs {path} is not JSON. {again}") from error
     if not isinstance(read, dict):
         raise WrongInputError(f"--outputs {path} is not a JSON object of outputs. {again}")
@@ -203,6 +245,24 @@ def _read_outputs(path: Path) -> dict[str, str]:
             f" {again}"
         )
     return {name: found[name] for name in OUTPUT_NAMES}
+
+
+def _apart(prefixes: list[str]) -> tuple[str, ...]:
+    """Leave out a prefix whose keys are all under another one too."""
+    return tuple(
+        one
+        for at, one in enumerate(prefixes)
+        if not any(one.startswith(other) and (other != one or before < at) for before, other in enumerate(prefixes))
+    )
+
+
+def _json[T](text: str | None, kind: type[T]) -> T | None:
+    """Read a variable that holds JSON; None where it holds nothing of that kind."""
+    try:
+        read = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, kind) else None
 
 
 @contextmanager
@@ -252,16 +312,16 @@ def _deployed(
             f"The environment of function {name} cannot be read ({problem.get('Message')}). You need kms:Decrypt on the"
             " key of the stack (kms_key_arn)."
         )
-    try:
-        settings = Settings.from_environment(environment.get("Variables", {}))
-    except SettingsError as error:
+    variables = environment.get("Variables", {})
+    if not variables.get("BACKEND"):
         raise UnreachableError(
-            f"Function {name} is none of a batch-vision stack as this tool knows it: {error}"
-        ) from error
+            f"Function {name} is none of a batch-vision stack: its environment has no BACKEND. Look at the name, the"
+            " account (AWS_PROFILE) and the Region (AWS_REGION)."
+        )
     return Stack(
         account_id=account_id,
         region=region,
-        settings=settings,
+        settings=DeployedSettings.read(variables),
         analyze_timeout_seconds=configuration.get("Timeout", 900),
         **outputs,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.backends.base import ModelState
 from batch_vision.core.errors import BatchVisionError
-from batch_vision.operator import runs
+from batch_vision.operator import runs, stuck
 from batch_vision.operator.backlog import Waiting, count_messages, count_waiting
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # In these it costs money, or may do so soon.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
+_MOST_CAUSES = 3
 _USELESS = (ModelState.NOT_TRAINED, ModelState.UNAVAILABLE)
 
 
@@ -36,24 +37,30 @@ class Status:
     ----------
     model
         The model's state, or the error of asking for it.
+    stuck
+        Why images were given up, the commonest cause first.
     runs
         The latest executions, newest first.
     """
 
     stack: Stack
     model: ModelStatus | BatchVisionError
+    model_id: str
     mapping_state: str
     schedule_expression: str
     is_schedule_enabled: bool
     messages: dict[str, int]
     dead_letters: int
     waiting: Waiting
+    stuck: list[stuck.Cause]
     runs: list[Run]
     running: list[str]
 
     def problems(self) -> list[Problem]:
         """List what is wrong, the most expensive first."""
         found = [*self._left_on(), *self._model_problems()]
+        if self.waiting.stuck:
+            found.append(self._stuck_problem())
         if self.dead_letters:
             name = self.stack.analyze_images_function_name
             found.append(
@@ -64,12 +71,18 @@ class Status:
                 )
             )
         ended = next((run for run in self.runs if run.outcome not in ("running", "another_run")), None)
-        # A run that found nothing but dead letters is told by these, and mended with them.
-        is_told = ended and ended.error and ended.error["type"] == "DeadLettersError"
-        if not self.running and ended and not is_told and (remedy := ended.remedy(self.stack)):
+        if not self.running and ended and (remedy := ended.remedy(self.stack)):
             said = f" ({ended.error['type']}: {ended.error['message']})" if ended.error else ""
             found.append(Problem(f"the last run, {ended.id}, {ended.outcome.replace('_', ' ')}{said}", remedy))
         return found
+
+    def _stuck_problem(self) -> Problem:
+        counts = ", ".join(f"{cause.type} {cause.images}" for cause in self.stuck[:_MOST_CAUSES])
+        remedies = dict.fromkeys(cause.remedy for cause in self.stuck[:_MOST_CAUSES] if cause.remedy)
+        return Problem(
+            f"stuck: {self.waiting.stuck:,} image{'' if self.waiting.stuck == 1 else 's'} given up ({counts or '?'})",
+            " ".join([*remedies, "Then: batch-vision retry"]),
+        )
 
     def _left_on(self) -> list[Problem]:
         if self.running:
@@ -92,7 +105,8 @@ class Status:
             return [
                 Problem(
                     f"the model's state is not known ({type(self.model).__name__}: {self.model})",
-                    "See that the model exists in the stack's Region, and that you may describe it.",
+                    "See that the model exists in the stack's Region, that you may describe it, and that this tool is"
+                    " as new as the stack.",
                 )
             ]
         said = f" ({self.model.message})" if self.model.message else ""
@@ -125,7 +139,7 @@ class Status:
             }
         return {
             "stack": {"name": self.stack.name, "account_id": self.stack.account_id, "region": self.stack.region},
-            "model": {"backend": self.stack.settings.backend, "id": self.stack.backend.model_id, **model},
+            "model": {"backend": self.stack.settings.backend, "id": self.model_id, **model},
             "mapping": {"uuid": self.stack.event_source_mapping_uuid, "state": self.mapping_state},
             "schedule": {
                 "rule": self.stack.schedule_rule_name,
@@ -135,6 +149,7 @@ class Status:
             "messages": self.messages,
             "dead_letters": self.dead_letters,
             "waiting": {"images": self.waiting.images, "is_at_least": self.waiting.is_at_least},
+            "stuck": {"images": self.waiting.stuck, "causes": [asdict(cause) for cause in self.stuck]},
             "runs": [run.to_json() for run in self.runs],
             "problems": [{"problem": found.problem, "remedy": found.remedy} for found in self.problems()],
         }
@@ -143,21 +158,26 @@ class Status:
 def look(stack: Stack, number_of_runs: int) -> Status:
     """Look at everything once; it changes nothing."""
     model: ModelStatus | BatchVisionError
+    model_id = ""
     try:
+        model_id = stack.backend.model_id
         model = stack.backend.describe()
     except BatchVisionError as error:
         model = error  # the rest is worth seeing all the same
     rule = stack.events.describe_rule(Name=stack.schedule_rule_name)
     dead = count_messages(stack.sqs, stack.dead_letter_queue_url)
+    waiting = count_waiting(stack)
     return Status(
         stack=stack,
         model=model,
+        model_id=model_id,
         mapping_state=stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)["State"],
         schedule_expression=rule.get("ScheduleExpression", ""),
         is_schedule_enabled=rule.get("State") == "ENABLED",
         messages=count_messages(stack.sqs, stack.queue_url),
         dead_letters=sum(dead.values()),
-        waiting=count_waiting(stack.s3, stack.source_bucket_name, stack.settings.source_prefix),
+        waiting=waiting,
+        stuck=stuck.causes(stack) if waiting.stuck else [],
         runs=runs.latest(stack, number_of_runs),
         running=runs.running(stack),
     )

@@ -10,48 +10,67 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import threading
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from batch_vision.core.names import usual_name
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.folders import upload_files
 from batch_vision.operator.objects import found, read_result
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch_vision.operator.folders import Found
     from batch_vision.operator.stack import Stack
 
 
 _LONGEST_KEY_BYTES = 1024
+_LOCK_POLL_SECONDS = 0.5
 
 
 class Upload:
-    """The upload of a folder to a stack.
+    """The upload of a folder to a stack, while the `with` block of its journal lasts.
 
     Attributes
     ----------
     files
         What is to be uploaded now, by key.
+    failed
+        What cannot be uploaded, by its path within the folder, and why.
     uploaded, skipped
         How many files were uploaded by now, and how many need not be.
     """
 
-    def __init__(self, stack: Stack, folder: Path, prefix: str, files: Mapping[str, Path], *, is_again: bool) -> None:
-        self._stack = stack
-        self._journal = Journal(_journal_file(stack, folder, prefix))
-        candidates = {f"{prefix}{name}": path for name, path in files.items()}
-        if too_long := next((key for key in candidates if len(key.encode()) > _LONGEST_KEY_BYTES), None):
-            raise WrongInputError(
-                f"{too_long!r} would be a key of {len(too_long.encode())} bytes; S3 takes {_LONGEST_KEY_BYTES}."
-                " Shorten the path within the folder, or --prefix."
-            )
-        self.files = {key: path for key, path in candidates.items() if is_again or not self._is_done(key, path)}
-        self.skipped = len(candidates) - len(self.files)
-        self.uploaded = 0
+    def __init__(self, stack: Stack, journal: Journal, prefix: str, found: Found, *, is_again: bool) -> None:
+        self._stack, self._journal, self._prefix = stack, journal, prefix
+        self.files: dict[str, Path] = {}
+        self.failed = dict(found.failed)
+        self.skipped = self.uploaded = 0
+        for name, path in found.files.items():
+            key = f"{prefix}{name}"
+            if (length := len(key.encode())) > _LONGEST_KEY_BYTES:
+                self.failed[name] = f"it would be a key of {length} bytes; S3 takes {_LONGEST_KEY_BYTES}: shorten it"
+                continue
+            try:
+                is_done = not is_again and self._is_done(key, path)
+            except OSError as error:
+                self.failed[name] = f"it cannot be read ({error.strerror or error})"
+                continue
+            if is_done:
+                self.skipped += 1
+            else:
+                self.files[key] = path
 
     def run(self, progress: Callable[[int], None]) -> None:
         """Upload; interrupted, what is under way is finished and written down."""
@@ -64,7 +83,11 @@ class Upload:
             self.uploaded += 1
             progress(self.uploaded)
 
-        upload_files(self._stack.s3, self._stack.source_bucket_name, self.files, begins=begins, ends=ends)
+        def fails(key: str, problem: str) -> None:
+            self.failed[key.removeprefix(self._prefix)] = problem
+
+        bucket = self._stack.source_bucket_name
+        upload_files(self._stack.s3, bucket, self.files, begins=begins, ends=ends, fails=fails)
 
     def _is_done(self, key: str, path: Path) -> bool:
         mark = _Mark.of(path)
@@ -103,37 +126,97 @@ class _Mark:
 
 
 class Journal:
-    """The files that began and those that are done, by key; a line of JSON for each."""
+    """The files that began and those that are done, by key; a line of JSON for each.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._lock = threading.Lock()
+    In a `with` block it is this process's alone: a second upload of the folder waits, and then finds what is done.
+
+    Raises
+    ------
+    WrongInputError
+        It cannot be read or written.
+    """
+
+    def __init__(self, file: Path, *, waits: Callable[[], None] = lambda: None) -> None:
+        self._file, self._waits = file, waits
+        self._threads = threading.Lock()
         self.begun: dict[str, _Mark] = {}
         self.done: dict[str, _Mark] = {}
-        if file.exists():
-            for line in file.read_text().splitlines():
-                self._read(line)
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._open = undo.enter_context(self._file.open("a+", encoding="utf-8", errors="replace"))
+                while not _try_lock(self._open):
+                    self._waits()
+                    time.sleep(_LOCK_POLL_SECONDS)
+                self._open.seek(0)
+                for line in self._open:
+                    self._read(line)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()  # which unlocks it
 
     def write(self, key: str, mark: _Mark, *, is_done: bool) -> None:
         """Write a line, at once."""
         line = json.dumps([key, mark.size_bytes, mark.modified_ns, is_done])
-        with self._lock:
+        with self._threads:
             (self.done if is_done else self.begun)[key] = mark
-            with self._file.open("a") as file:
-                file.write(f"{line}\n")
+            try:
+                self._open.write(f"{line}\n")
+                self._open.flush()
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def _read(self, line: str) -> None:
         try:
             key, size_bytes, modified_ns, is_done = json.loads(line)
-        except ValueError:
+            (self.done if is_done else self.begun)[key] = _Mark(size_bytes, modified_ns)
+        except (ValueError, TypeError):
             return  # the last line of one that was killed
-        (self.done if is_done else self.begun)[key] = _Mark(size_bytes, modified_ns)
+
+    def _unwritable(self, error: OSError) -> WrongInputError:
+        return WrongInputError(
+            f"The journal of uploads, {self._file}, cannot be written ({error.strerror or error}). Without it nothing"
+            " tells what was uploaded before. Set XDG_STATE_HOME to a folder that you may write to."
+        )
 
 
-def _journal_file(stack: Stack, folder: Path, prefix: str) -> Path:
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], None] = lambda: None) -> Journal:
+    """Return the journal of the uploads of a folder to a stack.
+
+    Parameters
+    ----------
+    waits
+        Called again and again while another process uploads the same folder.
+    """
+    given = os.environ.get("XDG_STATE_HOME")
+    state = Path(given) if given else Path(os.path.expanduser("~"), ".local", "state")  # noqa: PTH111 - never raises
     # The mapping's UUID is new whenever the stack is: the bucket of a stack that was made again holds nothing of this.
     identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    return state / "batch-vision" / f"upload-{name}.jsonl"
+    return Journal(state / "batch-vision" / f"upload-{name}.jsonl", waits=waits)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(file: IO[str]) -> bool:
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+
+    def _try_lock(file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

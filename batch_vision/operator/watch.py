@@ -103,8 +103,7 @@ class Watcher:
         now = time.monotonic()
         due = 0.0 if self._waiting and self._waiting.images < _FEW_OBJECTS else _COUNT_AGAIN_SECONDS
         if self._waiting is None or now - self._counted_at >= due:
-            stack = self._stack
-            self._waiting = count_waiting(stack.s3, stack.source_bucket_name, stack.settings.source_prefix)
+            self._waiting = count_waiting(self._stack)
             self._counted_at, self._done_when_counted = now, done
         return self._waiting
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from batch_vision.operator.errors import OperatorError
 from local import environment
-from local.__main__ import main
+from local.__main__ import _guarded, main
 from local.config import REPOSITORY
 from local.errors import LocalError
 
@@ -40,15 +41,15 @@ def run(*words: str) -> None:
 OF_BOTH = ["labelled", "backend", "localstack", "tfvars"]
 
 
-@pytest.mark.parametrize("value", ["", " "])
 @pytest.mark.parametrize(
     ("command", "name"), [*(("run", name) for name in [*OF_BOTH, "images", "out"]), *(("up", name) for name in OF_BOTH)]
 )
 def test_an_empty_argument_does_not_stand_for_the_default(
-    started: list[dict[str, Any]], command: str, name: str, value: str
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, command: str, name: str
 ) -> None:
-    with pytest.raises(LocalError, match=rf"{name.upper()} is given and empty\. Give {name.upper()} a value, or leave"):
-        run(command, f"--{name}", value)
+    monkeypatch.setattr(sys, "argv", ["local", command, f"--{name}", ""])
+    with pytest.raises(SystemExit, match=rf"{name.upper()}: it is empty\. Give a value, or leave it out"):
+        _guarded()
     assert not started
 
 

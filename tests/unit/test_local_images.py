@@ -11,14 +11,17 @@ from batch_vision.operator.prices import in_words, model_dollars
 from local import environment
 from local.__main__ import SAMPLES, run_command
 from local.errors import LocalError
-from local.images import Results, check_out
+from local.images import Results, check_out, clear_out, paths_for
 
 
 def test_files_are_found_by_the_key_they_will_have(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b c/d+e.PNG", "b c/.DS_Store", ".hidden/f.jpg", "notes.txt"):
+    for name in ("a.jpg", "b c/d+e.PNG", "b c/.DS_Store", ".hidden/f.jpg", "notes.txt", "no suffix"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert list(find_files(tmp_path, "IMAGES")) == ["a.jpg", "b c/d+e.PNG", "notes.txt"]
+    found = find_files(tmp_path, "IMAGES")
+    assert list(found.files) == ["a.jpg", "b c/d+e.PNG", "no suffix"]
+    assert set(found.left_out) == {"b c/.DS_Store", ".hidden/", "notes.txt"}
+    assert len(find_files(tmp_path, "IMAGES", takes_all=True).files) == 6
 
 
 def test_a_wrong_folder_is_named_with_its_make_argument(tmp_path: Path) -> None:
@@ -31,18 +34,50 @@ def test_a_wrong_folder_is_named_with_its_make_argument(tmp_path: Path) -> None:
 
 def test_a_name_that_can_be_no_key_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad\udcff.jpg").write_bytes(b"x")
-    with pytest.raises(WrongInputError, match="not UTF-8"):
-        find_files(tmp_path, "IMAGES")
+    (tmp_path / "good.jpg").write_bytes(b"x")
+    found = find_files(tmp_path, "IMAGES")
+    assert (list(found.files), "not UTF-8" in found.failed["bad\udcff.jpg"]) == (["good.jpg"], True)
 
 
 def test_results_go_to_an_empty_folder_only(tmp_path: Path) -> None:
-    check_out(tmp_path / "new")
-    check_out(tmp_path)
-    (tmp_path / "old.json").write_text("{}")
+    images, out = tmp_path / "images", tmp_path / "out"
+    check_out(tmp_path / "new", images)
+    check_out(out, images)
+    check_out(out, images)  # of a run that failed before it had results
+    (out / "old.json").write_text("{}")
     with pytest.raises(LocalError, match=r"OUT=.* is not empty"):
-        check_out(tmp_path)
+        check_out(out, images)
     with pytest.raises(LocalError, match=r"OUT=.* is not a folder"):
-        check_out(tmp_path / "old.json")
+        check_out(out / "old.json", images)
+
+
+def test_only_results_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    """The default folder is recognized by the mark that a run leaves in it, not by its place alone."""
+    images, out = tmp_path / "images", tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("")
+    with pytest.raises(LocalError, match=r"OUT=.* is not empty"):
+        check_out(out, images, is_replaced=True)
+    (out / "mine.txt").unlink()
+    check_out(out, images, is_replaced=True)
+    (out / "old.json").write_text("{}")
+    check_out(out, images, is_replaced=True)
+    clear_out(out)
+    assert not (out / "old.json").exists()
+    with pytest.raises(LocalError, match=r"IMAGES=.* is in OUT="):
+        check_out(out, out / "processed", is_replaced=True)
+
+
+@pytest.mark.parametrize("length", [245, 246, 247, 251, 255])
+def test_names_that_are_too_long_with_what_is_beside_them(tmp_path: Path, length: int) -> None:
+    key = f"processed/{'n' * (length - 4)}.jpg"
+    paths = paths_for([key, f"{key}.json", f"{key}.mask.png", "runs/r.json", "processed/a//b.jpg", "processed/a/b.jpg"])
+    assert len(set(paths.values())) == 6
+    assert (paths[key] == key) == (length <= 246)
+    assert (paths[f"{key}.json"], paths["runs/r.json"]) == (f"{paths[key]}.json", "runs/r.json")
+    for path in paths.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
 
 
 def result(
@@ -94,7 +129,12 @@ def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.Mon
         raise LocalError(f"applied with {options['arguments']}")
 
     monkeypatch.setattr(environment, "up", up)
-    options = {"backend": "rekognition_custom_labels", "labelled": SAMPLES / "labelled", "localstack": "host"}
+    options = {
+        "backend": "rekognition_custom_labels",
+        "labelled": SAMPLES / "labelled",
+        "localstack": "host",
+        "tfvars": None,
+    }
     assert run_command.callback
     with pytest.raises(LocalError, match="'schedule_enabled': False"):
         run_command.callback(images=SAMPLES / "pile", out=tmp_path / "out", **options)

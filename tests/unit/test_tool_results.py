@@ -130,15 +130,15 @@ def test_download(deployed: Deployed, tmp_path: Path) -> None:
     deployed.catalog(to_text(utc_now()), {"key": "gone.png", "image_key": "processed/gone.png"})
     out = tmp_path / "out"
     result = deployed.call("results", "--download", str(out))
-    assert result.exit_code == 1, result.output
-    assert "1 image with their results" in result.stdout
-    assert "2 have been uploaded and analyzed again" in result.stdout
-    assert "../../out.png: the key leads out of" in result.stdout
+    assert result.exit_code == 0, result.output
+    assert "2 images with their results" in result.stdout
+    assert "2 are no longer in" in result.stdout
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert found == {f"processed/line 1/é.png{suffix}" for suffix in ("", ".json", ".mask.png")}
+    expected = {f"processed/line 1/é.png{suffix}" for suffix in ("", ".json", ".mask.png")}
+    assert found == expected | {f"processed/%2E%2E/%2E%2E/out.png{suffix}" for suffix in ("", ".json")}
     assert (out / "processed/line 1/é.png").read_bytes() == b"picture"
     answer = deployed.json("results", "--download", str(out))
-    assert (answer["images"], answer["replaced"]) == (1, ["newer.png", "gone.png"])
+    assert (answer["images"], answer["replaced"], answer["renamed"]) == (2, ["newer.png", "gone.png"], [])
 
 
 def test_download_to_a_file_is_refused(deployed: Deployed, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def problems(deployed: Deployed) -> list[str]:
 def test_an_idle_stack_is_well(deployed: Deployed) -> None:
     result = deployed.call("status")
     assert result.exit_code == 0, result.output
-    for text in (NAME, "TRAINING_COMPLETED", "Disabled", "rate(1 hour)", "0 objects", "none yet", "all is well"):
+    for text in (NAME, "TRAINING_COMPLETED", "Disabled", "rate(1 hour)", "0 images", "none yet", "all is well"):
         assert text in result.stdout, result.output
 
 
@@ -34,18 +34,18 @@ def test_everything_is_in_the_document(deployed: Deployed) -> None:
 
 
 def test_only_what_is_under_the_source_prefix_waits(deployed: Deployed) -> None:
-    deployed.configure(SOURCE_PREFIX="in/")
+    deployed.configure(SOURCE_PREFIXES='["in/"]')
     deployed.put("elsewhere.png")
     deployed.put("in/a.png")
     assert deployed.json("status")["waiting"]["images"] == 1
 
 
 def test_many_objects_are_counted_so_far_only(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_vision.operator.backlog._MOST_PAGES", 1)
+    monkeypatch.setattr("batch_vision.operator.backlog._MOST", 1000)
     for number in range(1001):
         deployed.put(f"{number}.png", b"")
     assert deployed.json("status")["waiting"] == {"images": 1000, "is_at_least": True}
-    assert "1,000 or more objects" in deployed.call("status").stdout
+    assert "1,000 or more images" in deployed.call("status").stdout
 
 
 def test_dead_letters_are_a_problem(deployed: Deployed) -> None:

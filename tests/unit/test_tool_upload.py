@@ -12,7 +12,7 @@ import pytest
 
 from batch_vision.operator import folders, uploads
 from batch_vision.operator.folders import find_files
-from batch_vision.operator.uploads import Upload
+from batch_vision.operator.uploads import Upload, journal_of
 from tests.unit.tool_stack import FINAL, SOURCE, Deployed
 
 
@@ -36,8 +36,8 @@ def test_a_folder_is_uploaded_once(deployed: Deployed, folder: Path) -> None:
     result = deployed.call("upload", str(folder))
     assert result.exit_code == 0, result.output
     assert "20 files in" in result.stdout
-    assert sorted(deployed.keys(SOURCE)) == sorted(find_files(folder, ""))
-    for key, path in find_files(folder, "").items():
+    assert sorted(deployed.keys(SOURCE)) == sorted(find_files(folder, "").files)
+    for key, path in find_files(folder, "").files.items():
         assert deployed.read(SOURCE, key) == path.read_bytes()
     again = deployed.call("upload", str(folder))
     assert (again.exit_code, "nothing is new" in again.stdout, "20 skipped" in again.stdout) == (0, True, True)
@@ -82,9 +82,10 @@ def test_interrupted_it_goes_on_where_it_was(deployed: Deployed, folder: Path, m
         if done == 5:
             raise KeyboardInterrupt
 
-    plan = Upload(stack, folder, "", find_files(folder, ""), is_again=False)
-    with pytest.raises(KeyboardInterrupt):
-        plan.run(interrupt)
+    with journal_of(stack, folder, "") as journal:
+        plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+        with pytest.raises(KeyboardInterrupt):
+            plan.run(interrupt)
     there = len(deployed.versions(SOURCE))
     assert 5 <= there < 20
     assert plan.uploaded == there
@@ -108,14 +109,15 @@ def test_killed_it_looks_for_what_had_begun(
 ) -> None:
     """Power off between an upload and its line of the journal."""
     key, content = "line 0/é+00.png", (folder / "line 0" / "é+00.png").read_bytes()
-    plan = Upload(deployed.stack(), folder, "", find_files(folder, ""), is_again=False)
-    written = plan._journal.write
-    monkeypatch.setattr(
-        plan._journal,
-        "write",
-        lambda *words, is_done: None if is_done and words[0] == key else written(*words, is_done=is_done),
-    )
-    plan.run(lambda _: None)
+    stack = deployed.stack()
+    with journal_of(stack, folder, "") as journal:
+        written = journal.write
+        monkeypatch.setattr(
+            journal,
+            "write",
+            lambda *words, is_done: None if is_done and words[0] == key else written(*words, is_done=is_done),
+        )
+        Upload(stack, journal, "", find_files(folder, ""), is_again=False).run(lambda _: None)
     if place != "source":
         version = deployed.s3.head_object(Bucket=SOURCE, Key=key)["VersionId"]
         deployed.s3.delete_object(Bucket=SOURCE, Key=key, VersionId=version)
@@ -135,7 +137,7 @@ def test_a_torn_line_of_the_journal_is_no_hindrance(deployed: Deployed, folder: 
 
 
 def test_a_stack_that_looks_at_a_prefix_gets_it(deployed: Deployed, folder: Path) -> None:
-    deployed.configure(SOURCE_PREFIX="in/")
+    deployed.configure(SOURCE_PREFIXES='["in/"]')
     assert count(deployed, folder) == (20, 0)
     assert all(key.startswith("in/") for key in deployed.keys(SOURCE))
     result = deployed.call("upload", str(folder), "--prefix", "out/")
@@ -152,15 +154,17 @@ def test_a_wrong_folder_is_named(deployed: Deployed, tmp_path: Path, name: str, 
     assert (result.exit_code, f"{name} {message}" in result.stderr) == (2, True), result.output
 
 
-def test_a_key_that_is_too_long_is_named_before_anything_is_uploaded(deployed: Deployed, folder: Path) -> None:
-    result = deployed.call("upload", str(folder), "--prefix", "x" * 1020)
-    assert (result.exit_code, "S3 takes 1024" in result.stderr) == (2, True)
-    assert deployed.keys(SOURCE) == []
+def test_a_key_that_is_too_long_is_named_and_the_others_are_uploaded(deployed: Deployed, folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"a")
+    result = deployed.call("upload", str(folder), "--prefix", "x" * 1019)
+    assert (result.exit_code, result.stdout.count("S3 takes 1024")) == (1, 20), result.output
+    assert deployed.keys(SOURCE) == [f"{'x' * 1019}a.png"]
 
 
 def test_a_file_that_cannot_be_read_or_a_bucket_that_is_gone(deployed: Deployed, folder: Path) -> None:
     (folder / "a.png").symlink_to(folder / "nowhere.png")
-    assert count(deployed, folder) == (20, 0), "a link to nothing is no file"
+    answer = deployed.json("upload", str(folder))
+    assert (answer["uploaded"], answer["failed"]) == (20, {"a.png": "a link to nothing"})
     deployed.s3.delete_bucket(Bucket=FINAL)
     for key, version in deployed.versions(SOURCE):
         deployed.s3.delete_object(Bucket=SOURCE, Key=key, VersionId=version)

@@ -1,0 +1,63 @@
+"""Text for people, on whatever takes it: a terminal, a file in an old encoding, a log."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from typing import IO
+
+
+def visible(text: str) -> str:
+    r"""Write out what no eye sees, or what a terminal obeys: ``a\nb`` for a line end, ``\x1b`` for an escape.
+
+    Keys, error messages of services and names of files may hold anything.
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def prepare_streams() -> None:
+    """Let no character that a stream's encoding lacks end a command: it is written out instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def marks(stream: IO[str]) -> tuple[str, str]:
+    """Return the marks of what is well and of what is not, as the stream can show them."""
+    try:
+        "✓✗".encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return "+", "x"
+    return "✓", "✗"
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line."""
+    click.echo(visible(text), err=err)
+
+
+def print_json(document: Any) -> None:
+    """Print a document for scripts; in ASCII, which every encoding has and no terminal obeys."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def print_lines(lines: dict[str, str]) -> None:
+    """Print what things are, one under the other."""
+    for name, text in lines.items():
+        say(f"{name:<18}{text}")
+
+
+def good(text: str) -> None:
+    """Print that something is well."""
+    click.echo(f"{click.style(marks(sys.stdout)[0], fg='green')} {visible(text)}")
+
+
+def bad(problem: str, remedy: str) -> None:
+    """Print what is wrong, and what to do."""
+    click.echo(f"{click.style(marks(sys.stdout)[1], fg='red')} {visible(problem)}\n  {visible(remedy)}")
