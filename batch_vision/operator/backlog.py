@@ -1,27 +1,20 @@
-"""What waits: messages of the two queues, and images of the source bucket as far as it is worth counting them."""
+"""What waits in the source bucket, as far as it is worth counting."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from batch_vision.core.stuck import PREFIX, stuck_key
+from batch_vision.aws.stuck import list_stuck, without_stuck
+from batch_vision.aws.uploads import list_objects, list_uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
-
     from batch_vision.operator.stack import Stack
 
-_MOST = 10_000  # in ten requests
-_COUNTS = {
-    "visible": "ApproximateNumberOfMessages",
-    "in_flight": "ApproximateNumberOfMessagesNotVisible",
-    "delayed": "ApproximateNumberOfMessagesDelayed",
-}
+_MOST = 10_000  # in ten requests, or some more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +36,14 @@ class Waiting:
 
 
 def count_waiting(stack: Stack) -> Waiting:
-    """Count the images that wait, up to 10,000.
-
-    Neither folder markers, nor images that were taken back, nor those that were given up are among them. Only versions
-    can be told from those that were given up, so where any was, versions are listed.
-    """
-    stuck = {entry["Key"] for entry in islice(_objects(stack.s3, stack.final_bucket_name, PREFIX), _MOST)}
-    listing = _current_versions if stuck else _objects
-    entries = chain.from_iterable(
-        listing(stack.s3, stack.source_bucket_name, prefix) for prefix in stack.settings.source_prefixes
-    )
-    seen = list(islice(entries, _MOST + 1))
-    images = sum(not is_folder_marker(entry) and not _is_stuck(entry, stuck) for entry in seen[:_MOST])
-    return Waiting(images, is_at_least=len(seen) > _MOST, stuck=len(stuck))
+    """Count the images that wait, up to 10,000; as `runs.backlog.count_waiting` does, which counts to 1,000."""
+    stuck = list_stuck(stack.s3, stack.final_bucket_name)
+    number = sum(1 for _ in islice(_waiting(stack, stuck), _MOST + 1))
+    return Waiting(min(number, _MOST), is_at_least=number > _MOST, stuck=len(stuck))
 
 
-def is_folder_marker(entry: dict[str, Any]) -> bool:
-    """Tell whether an object of a listing is what a console makes for a folder: empty, its key ending in a slash."""
-    return bool(entry["Size"] == 0 and entry["Key"].endswith("/"))
-
-
-def _is_stuck(entry: dict[str, Any], stuck: set[str]) -> bool:
-    return bool(stuck) and stuck_key(entry["Key"], entry["VersionId"]) in stuck
-
-
-def _objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (dict(entry) for entry in page.get("Contents", []))
-
-
-def _current_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (dict(entry) for entry in page.get("Versions", []) if entry["IsLatest"])
-
-
-def count_messages(sqs: SQSClient, queue_url: str) -> dict[str, int]:
-    """Count the ``visible``, ``in_flight`` and ``delayed`` messages of a queue; SQS settles a minute later."""
-    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=list(_COUNTS.values()))  # type: ignore[arg-type]
-    attributes: dict[str, str] = dict(answer["Attributes"])  # type: ignore[arg-type]
-    return {name: int(attributes[attribute]) for name, attribute in _COUNTS.items()}
+def _waiting(stack: Stack, stuck: set[str]) -> Iterator[object]:
+    s3, bucket, prefixes = stack.s3, stack.source_bucket_name, stack.settings.source_prefixes
+    if stuck:  # only versions can be told from those that are stuck
+        return without_stuck(chain.from_iterable(list_uploads(s3, bucket, prefix) for prefix in prefixes), stuck)
+    return chain.from_iterable(list_objects(s3, bucket, prefix) for prefix in prefixes)

@@ -741,6 +741,8 @@ def _print_stopped(stack: Stack, answer: Stopped) -> None:
             f"Disable it by hand: aws lambda update-event-source-mapping --uuid {stack.event_source_mapping_uuid}"
             " --no-enabled",
         )
+    for problem in answer.problems:
+        bad("a model may be on", problem)
     if answer.is_run_under_way:
         bad("runs are started faster than they can be stopped", f"Pause the schedule first: {_pause(stack)}")
     if answer.is_good:

@@ -14,18 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
+from batch_vision.aws.queues import count_messages
+from batch_vision.aws.uploads import is_there
 from batch_vision.core.events import parse_message
-from batch_vision.operator.backlog import count_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-    from batch_vision.core.events import SourceImage
     from batch_vision.operator.stack import Stack
 
 _PARALLEL = 8
@@ -149,18 +146,3 @@ class _Mover:
         images, problems = parse_message(body, self._stack.source_bucket_name)
         # What names no image, or can't be read whole, is for the analyzing function to judge and to log.
         return bool(images) and not problems and not any(is_there(self._stack.s3, image) for image in images)
-
-
-def is_there(s3: S3Client, image: SourceImage) -> bool:
-    """Tell whether an image is still where it was uploaded to."""
-    version = {"VersionId": image.version_id} if image.version_id else {}
-    try:
-        s3.head_object(Bucket=image.bucket, Key=image.key, **version)  # type: ignore[arg-type]
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if status == 404:
-            return False
-        if status != 400:
-            raise  # a missing permission is no answer
-        # A version that S3 finds malformed, or credentials that expired this moment: not known to be gone.
-    return True

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws.clients import RETRYING
 from batch_vision.backends.registry import make_backend
+from batch_vision.core.models import Model
 from batch_vision.operator.errors import UnreachableError, WrongInputError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class DeployedSettings:
     source_prefix: str = ""
     source_prefixes: tuple[str, ...] = ("",)
     min_inference_units: int = 1
-    min_confidence_percent: float | None = None
+    min_confidence_percent: float | None = None  # the tool asks about no image
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> DeployedSettings:
@@ -121,9 +122,14 @@ class Stack:
         SettingsError
             This tool does not know the backend, or the stack does not say what that needs.
         """
+        return self.backend_of(Model.named(self.settings.backend, self.settings.backend_settings))
+
+    def backend_of(self, model: Model) -> Backend:
+        """Return the backend of a model, which need not be that of the deployment any more; raises as `backend`."""
+        named = model.to_json()
         # The backends make their clients from the environment, and botocore reads this variable only.
         with _environment(AWS_DEFAULT_REGION=self.region):
-            return make_backend(self.settings)
+            return make_backend(DeployedSettings(named["backend"], named["backend_settings"]))
 
     @cached_property
     def s3(self) -> S3Client:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.queues import count_messages
 from batch_vision.backends.base import ModelState
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.operator import runs, stuck
-from batch_vision.operator.backlog import Waiting, count_messages, count_waiting
+from batch_vision.operator.backlog import Waiting, count_waiting
 
 if TYPE_CHECKING:
     from batch_vision.backends.base import ModelStatus

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from batch_vision.core.errors import ModelNotFoundError, ThrottledError
+from batch_vision.aws.current_run import load_current_run
+from batch_vision.aws.mappings import DISABLED, EventSourceMapping
+from batch_vision.aws.queues import count_messages
+from batch_vision.aws.translation import control_calls
+from batch_vision.core.errors import BatchVisionError, MappingNotDisabledError, SettingsError
+from batch_vision.core.models import Model
 from batch_vision.core.times import utc_now
 from batch_vision.operator import runs
-from batch_vision.operator.backlog import count_messages
-from batch_vision.runs.stop import ensure_stopped
+from batch_vision.runs.closing import Bounds, close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batch_vision.backends.base import Backend
     from batch_vision.operator.stack import Stack
 
 _MAPPING_SECONDS = 300
@@ -25,7 +27,6 @@ _MAPPING_SECONDS = 300
 _ROUNDS = 3
 # A call that a stopped run had begun (enable the mapping, start the model) may still take effect.
 _SETTLE_SECONDS = 5
-_BUSY = {"ResourceInUseException", "ResourceConflictException", "TooManyRequestsException"}
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Stopped:
         The ids of the runs that were stopped.
     model_status
         The service's word for the model's state at the end.
+    problems
+        Why it is not known whether a model is stopped: a sentence with its remedy for each.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -45,15 +48,17 @@ class Stopped:
     model_status: str = ""
     is_model_stopped: bool = False
     is_run_under_way: bool = True
+    problems: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
         """Whether all is off."""
-        return self.is_model_stopped and self.mapping_state == "Disabled" and not self.is_run_under_way
+        is_off = self.is_model_stopped and self.mapping_state == DISABLED
+        return is_off and not self.is_run_under_way and not self.problems
 
 
 def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, show: Callable[[str], None]) -> Stopped:
-    """Stop all runs, close the mapping, let the images in flight be finished, stop the model and see that it stopped.
+    """Stop all runs, disable the mapping, stop the model, and wait for both and for the images in flight.
 
     Parameters
     ----------
@@ -64,24 +69,52 @@ def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, show: Callable
 
     Raises
     ------
-    ModelStopTimeoutError
-        The service did not confirm the stop in time.
+    BatchVisionError
+        As `closing.progress` raises it: `ModelStopTimeoutError` where the service did not confirm the stop in time.
     """
     stopped = Stopped()
+    models = _models(stack, stopped)
+    bounds = Bounds(
+        mapping_timeout_seconds=_MAPPING_SECONDS,
+        stop_timeout_seconds=timeout_seconds,
+        in_flight_timeout_seconds=stack.analyze_timeout_seconds,
+        mapping_poll_seconds=0,  # the caller's poll_seconds is taken
+        model_poll_seconds=0,
+    )
     for _ in range(_ROUNDS):
-        with ExitStack() as steps:
-            # Last in, first out: the runs come first, for a run opens the mapping and starts the model again. Whatever
-            # fails before, the model is stopped.
-            steps.callback(_stop_model, stack, stopped, timeout_seconds, poll_seconds, show)
-            steps.callback(_finish_in_flight, stack, poll_seconds, show)
-            steps.callback(_close_mapping, stack, poll_seconds, show)
-            steps.callback(_stop_runs, stack, stopped, show)
-        mapping = stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)
-        stopped.mapping_state = mapping["State"]
+        try:
+            # The runs come first, for a run enables the mapping and starts the model again. Whatever fails there, the
+            # model is stopped.
+            _stop_runs(stack, stopped, show)
+        finally:
+            _close(stack, models, bounds, stopped, poll_seconds, show)
         stopped.is_run_under_way = bool(runs.running(stack))
-        if not stopped.is_run_under_way and stopped.mapping_state == "Disabled":
+        if not stopped.is_run_under_way:
             break
     return stopped
+
+
+def _models(stack: Stack, stopped: Stopped) -> list[Backend]:
+    """Return the models that may be on: that of the stack, and those of runs before an apply changed it."""
+    named = [Model.named(stack.settings.backend, stack.settings.backend_settings)]
+    try:
+        if current := load_current_run(stack.s3, stack.final_bucket_name):
+            named += current.models
+    except BatchVisionError as error:
+        stopped.problems.append(
+            f"The model of the last run is not known ({type(error).__name__}: {error}): see in the console of its"
+            " service that no other model of this stack is on."
+        )
+    models = []
+    for model in dict.fromkeys(named):
+        try:
+            models.append(stack.backend_of(model))
+        except SettingsError as error:
+            stopped.problems.append(
+                f"The model of the stack cannot be stopped by this version of batch-vision ({error}). Use the version"
+                " that the stack was applied with, or stop the model in the console of its service."
+            )
+    return models
 
 
 def _stop_runs(stack: Stack, stopped: Stopped, show: Callable[[str], None]) -> None:
@@ -96,44 +129,33 @@ def _stop_runs(stack: Stack, stopped: Stopped, show: Callable[[str], None]) -> N
         time.sleep(_SETTLE_SECONDS)
 
 
-def _close_mapping(stack: Stack, poll_seconds: float, show: Callable[[str], None]) -> None:
-    """Disable the mapping, and wait until it is."""
-    deadline = time.monotonic() + _MAPPING_SECONDS
-    while True:
-        mapping: Any = stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)
-        state: str = mapping["State"]
-        if state == "Disabled" or time.monotonic() > deadline:
-            return
-        show(f"closing the event source mapping ({state})")
-        if state == "Enabled":
-            try:
-                stack.functions.update_event_source_mapping(UUID=stack.event_source_mapping_uuid, Enabled=False)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in _BUSY:
-                    raise
-        time.sleep(poll_seconds)
-
-
-def _finish_in_flight(stack: Stack, poll_seconds: float, show: Callable[[str], None]) -> None:
-    """Wait for the batches that were taken before; messages that failed stay in flight longer, and are not awaited."""
-    deadline = time.monotonic() + stack.analyze_timeout_seconds
-    while (count := count_messages(stack.sqs, stack.queue_url)["in_flight"]) and time.monotonic() < deadline:
-        show(f"finishing {count} images in flight")
-        time.sleep(poll_seconds)
-
-
-def _stop_model(
-    stack: Stack, stopped: Stopped, timeout_seconds: int, poll_seconds: float, show: Callable[[str], None]
+def _close(
+    stack: Stack,
+    models: list[Backend],
+    bounds: Bounds,
+    stopped: Stopped,
+    poll_seconds: float,
+    show: Callable[[str], None],
 ) -> None:
-    requested_at = utc_now()
-    while True:
-        with suppress(ThrottledError):  # asked again
-            try:
-                answer = ensure_stopped(stack.backend, requested_at, timeout_seconds, utc_now())
-            except ModelNotFoundError:
-                answer = {"status": "deleted", "is_stopped": True}
-            stopped.model_status, stopped.is_model_stopped = answer["status"], answer["is_stopped"]
-            if stopped.is_model_stopped:
-                return
-            show(f"stopping the model ({stopped.model_status})")
-        time.sleep(poll_seconds)
+    def count_in_flight() -> int:
+        with control_calls():
+            return count_messages(stack.sqs, stack.queue_url)["in_flight"]
+
+    mapping = EventSourceMapping(stack.functions, stack.event_source_mapping_uuid)
+    answer: dict[str, Any] | None = None
+    while answer is None or not answer["is_closed"]:
+        if answer:
+            show(_now(answer))
+            time.sleep(poll_seconds)
+        try:
+            answer = close(mapping, models, count_in_flight, answer, bounds, utc_now())
+        except MappingNotDisabledError:  # the models are stopped
+            stopped.mapping_state, stopped.is_model_stopped = mapping.state(), bool(models)
+            return
+        stopped.mapping_state, stopped.model_status = answer["mapping_state"], answer["model_status"] or "unknown"
+        stopped.is_model_stopped = bool(models) and answer["stopped_at"] is not None
+
+
+def _now(answer: dict[str, Any]) -> str:
+    in_flight = f", {answer['in_flight']} messages in flight" if answer["in_flight"] else ""
+    return f"mapping {answer['mapping_state']}, model {answer['model_status']}{in_flight}"

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from batch_vision.core.events import SourceImage, message_for
+from batch_vision.core.errors import AccessDeniedError, StorageRefusedError
+from batch_vision.core.events import SourceImage, message_for, parse_message
+from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import dead_letters, rejected
 from batch_vision.operator.dead_letters import redrive
@@ -109,11 +111,11 @@ class Refusing:
         if name != self._method:
             return real
 
-        def call(**request: Any) -> Any:
+        def call(*words: Any, **request: Any) -> Any:
             self._left -= 1
             if self._left < 0:
                 raise self._error
-            return real(**request)
+            return real(*words, **request)
 
         return call
 
@@ -141,18 +143,10 @@ def test_interrupted_anywhere_no_message_is_lost(
 def test_a_missing_permission_drops_nothing(deployed: Deployed, stack: Stack) -> None:
     bury(deployed, "a.png", deployed.put("a.png"))
     answer: Any = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    stack.__dict__["s3"] = Refusing(stack.s3, "head_object", 0, ClientError(answer, "HeadObject"))
+    stack.__dict__["s3"] = Refusing(stack.s3, "get_paginator", 0, ClientError(answer, "ListObjectVersions"))
     with pytest.raises(ClientError):
         redrive(stack, nothing)
     assert deployed.counts(deployed.dead_letter_queue_url) == 1
-
-
-def test_an_answer_that_says_nothing_of_the_image_keeps_the_message(deployed: Deployed, stack: Stack) -> None:
-    """HEAD has no body: 400 is an odd version as well as a token that expired."""
-    bury(deployed, "a.png", "odd version")
-    answer: Any = {"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-    stack.__dict__["s3"] = Refusing(stack.s3, "head_object", 0, ClientError(answer, "HeadObject"))
-    assert redrive(stack, nothing).moved == 1
 
 
 def test_messages_that_fail_again_meanwhile_do_not_go_round_for_ever(deployed: Deployed, stack: Stack) -> None:
@@ -182,7 +176,76 @@ def test_messages_that_somebody_else_holds_are_left_and_told(deployed: Deployed)
     assert (result.exit_code, "1 message left" in result.stdout) == (1, True)
 
 
+# Stuck images.
+
+
+def give_up(deployed: Deployed, key: str, version_id: str, error: Exception | None = None, **changes: Any) -> str:
+    """Leave the entry of an image that was given up."""
+    image = SourceImage(SOURCE, key, version_id, "e", 5, utc_now())
+    entry = stuck_entry(image, error or StorageRefusedError("held"), "Release the lock.", utc_now()) | changes
+    place = stuck_key(key, version_id)
+    deployed.put(place, json.dumps(entry).encode(), FINAL)
+    return place
+
+
+def test_a_stuck_image_is_sent_and_its_entry_deleted(deployed: Deployed) -> None:
+    version = deployed.put("line 1/é+a.png")
+    give_up(deployed, "line 1/é+a.png", version)
+    give_up(deployed, "gone.png", "v")
+    assert (deployed.json("status")["waiting"]["images"], deployed.json("status")["stuck"]["images"]) == (0, 2)
+    answer = deployed.json("retry")
+    assert answer["stuck"] == {"retried": 1, "dropped": 1, "foreign": []}
+    assert deployed.keys(FINAL) == []
+    (body,) = bodies(deployed, deployed.queue_url)
+    (image,), _ = parse_message(body, SOURCE)
+    assert (image.key, image.version_id, image.etag, image.size_bytes) == ("line 1/é+a.png", version, "e", 5)
+    assert deployed.json("status")["waiting"]["images"] == 1
+
+
+def test_only_entries_of_this_stack_are_taken(deployed: Deployed) -> None:
+    """By their mark and their place: what somebody put there, or copied there, stays."""
+    version = deployed.put("a.png")
+    ours = give_up(deployed, "a.png", version)
+    content = deployed.read(FINAL, ours)
+    foreign = ["stuck/notes.txt", "stuck/copy.json", "stuck/odd.json"]
+    for key, body in zip(foreign, (b"mine", content, b"[" * 20000), strict=True):
+        deployed.put(key, body, FINAL)
+    foreign.append(give_up(deployed, "b.png", "v", source={"bucket": "other", "key": "b.png", "version_id": "v"}))
+    result = deployed.call("retry")
+    assert (result.exit_code, "4 objects under stuck/" in result.stdout) == (1, True), result.output
+    assert sorted(deployed.keys(FINAL)) == sorted(foreign)
+    assert deployed.counts(deployed.queue_url) == 1
+
+
+def test_status_says_why_images_are_stuck(deployed: Deployed) -> None:
+    for number in range(3):
+        give_up(deployed, f"{number}.png", deployed.put(f"{number}.png"))
+    give_up(deployed, "k.png", deployed.put("k.png"), AccessDeniedError("no"), remedy="Grant kms:Decrypt.")
+    deployed.put("waits.png")
+    deployed.put("folder/", b"")
+    found = deployed.json("status")
+    assert found["waiting"] == {"images": 1, "is_at_least": False}
+    assert [(cause["type"], cause["images"]) for cause in found["stuck"]["causes"]] == [
+        ("StorageRefusedError", 3),
+        ("AccessDeniedError", 1),
+    ]
+    result = deployed.call("status")
+    assert result.exit_code == 1
+    for text in ("4 images", "StorageRefusedError 3", "Release the lock.", "Grant kms:Decrypt.", "batch-vision retry"):
+        assert text in result.stdout, result.output
+
+
 # Rejected images.
+
+
+def test_a_copy_of_a_result_moves_no_image_of_another(deployed: Deployed) -> None:
+    """Its mark came along, and what it names is where the image is that it was copied from."""
+    result = deployed.reject("a.png")
+    deployed.put("rejected/copy.json", json.dumps(result).encode(), FINAL, Metadata={"batch-vision": "result"})
+    answer = deployed.json("retry", "--rejected")
+    assert (answer["retried"], answer["skipped"]) == (1, {"misplaced": ["rejected/copy.json"]})
+    assert deployed.keys(SOURCE) == ["a.png"]
+    assert deployed.keys(FINAL) == ["rejected/copy.json"]
 
 
 def test_a_rejected_image_is_a_new_upload(deployed: Deployed) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
+from batch_vision.core import errors
+from batch_vision.core.stuck import stuck_key
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator import runs, watch
 from batch_vision.operator.remedies import OTHER, REMEDIES, TIMED_OUT
@@ -18,7 +20,7 @@ from batch_vision.operator.runs import CHECKING, PHASES, Position, position
 from batch_vision.operator.watch import Progress, Watcher
 from local.config import REPOSITORY
 from tests.unit.test_workflow import WORKFLOW, states
-from tests.unit.tool_stack import FINAL, NAME, SUMMARY, Deployed
+from tests.unit.tool_stack import FINAL, NAME, SOURCE, SUMMARY, Deployed
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
@@ -35,14 +37,26 @@ def test_every_loop_of_the_workflow_shows_in_what_the_tool_reads_of_the_history(
 
 
 def names_that_a_run_can_end_with() -> set[str]:
-    text = json.dumps(WORKFLOW)
-    named = set(re.findall(r"\b[A-Z]\w+Error\b", text))
-    # What the functions of the workflow let out after all retries.
-    return named | {"ThrottledError", "ServiceUnavailableError", "ModelError"}
+    """Those of models and mappings, and what the steps of a run raise or let out after all retries."""
+
+    def below(cls: type[Exception]) -> set[str]:
+        return {cls.__name__}.union(*(below(sub) for sub in cls.__subclasses__()))
+
+    text = "".join(path.read_text() for path in (REPOSITORY / "batch_vision" / "runs").glob("*.py"))
+    raised = set(re.findall(r"raise (?:errors\.)?(\w+Error)", text))
+    # What is busy is asked again.
+    named = (raised | below(errors.ModelError) | below(errors.MappingError)) - {"ModelBusyError", "MappingBusyError"}
+    return named | {
+        "ThrottledError",
+        "ServiceUnavailableError",
+        "SettingsError",
+        "AccessDeniedError",
+        "RequestRefusedError",
+    }
 
 
 def test_every_name_that_a_run_ends_with_has_a_remedy() -> None:
-    assert set(REMEDIES) == names_that_a_run_can_end_with()
+    assert set(REMEDIES) == names_that_a_run_can_end_with() | {"BackendChangedError"}
 
 
 @pytest.mark.parametrize(("name", "remedy"), [*REMEDIES.items(), ("Any other name", OTHER), ("Timed out", TIMED_OUT)])
@@ -75,10 +89,10 @@ MODEL = {"requested_at": "2026-11-20T08:00:02.000Z", "inference_units": 2, "runn
 def test_the_position_is_that_of_the_latest_state_with_a_word() -> None:
     at = position(history(("StartModel", RUN), ("IsModelRunning", RUN | {"model": MODEL})), "arn")
     assert (at.phase, at.requested_at) == ("starting the model", MODEL["requested_at"])
-    later = position(history(("IsTriggerDisabled", RUN | {"processed": {"model": MODEL}})), "arn", at)
+    later = position(history(("IsClosed", RUN | {"processed": {"model": MODEL}})), "arn", at)
     assert (later.phase, later.model) == ("starting the model", MODEL)
-    failed = position(history(("StopModel", RUN)), "arn", later)
-    assert (failed.phase, failed.requested_at) == ("stopping the model", RUN["started"]["at"])
+    failed = position(history(("Close", RUN)), "arn", later)
+    assert (failed.phase, failed.requested_at) == (PHASES["Close"], RUN["started"]["at"])
 
 
 def test_the_position_before_anything_was_entered() -> None:
@@ -130,12 +144,11 @@ def test_watching_a_run_that_succeeds(deployed: Deployed, ends: Callable[..., No
 
 
 def test_watching_a_run_that_fails(deployed: Deployed, ends: Callable[..., None]) -> None:
-    ends("FAILED", error="DeadLettersError", cause="2 objects are left")
+    ends("FAILED", error="NoProgressError", cause="2 images are left")
     result = deployed.call("run", "--watch")
     assert result.exit_code == 1
-    assert "failed: DeadLettersError: 2 objects are left" in result.stdout
+    assert "failed: NoProgressError: 2 images are left" in result.stdout
     assert f"/aws/lambda/{NAME}-analyze-images" in result.stdout
-    assert "batch-vision retry" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -154,6 +167,53 @@ def test_watching_to_every_other_end(
     ends(status, **more)
     result = deployed.call("run", "--watch")
     assert (result.exit_code, text in result.stdout) == (exit_status, True), result.output
+
+
+def test_images_that_are_left_are_told_and_the_status_is_not_0(deployed: Deployed, ends: Callable[..., None]) -> None:
+    deployed.put("late.png")
+    ends("SUCCEEDED", output=json.dumps(SUMMARY))
+    result = deployed.call("run", "--watch")
+    assert (result.exit_code, "1 image left in" in result.stdout) == (1, True), result.output
+    assert "the run is done" not in result.stdout
+
+
+def test_stuck_images_are_named_apart(deployed: Deployed, ends: Callable[..., None]) -> None:
+    version = deployed.put("held.png")
+    deployed.put(stuck_key("held.png", version), b"{}", FINAL)
+    ends("SUCCEEDED", output=json.dumps(SUMMARY))
+    result = deployed.call("run", "--watch")
+    assert (result.exit_code, "1 stuck image" in result.stdout) == (0, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "starts"),
+    [
+        ("SUCCEEDED", {"output": json.dumps(SUMMARY)}, True),
+        ("SUCCEEDED", {"output": '{"stop": {"is_stopped": true}}'}, True),
+        ("FAILED", {"error": "ModelQuotaError", "cause": "x"}, False),
+        ("ABORTED", {}, False),
+    ],
+)
+def test_a_run_that_was_closing_when_it_was_joined_is_followed_by_another(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, status: str, more: dict[str, str], starts: bool
+) -> None:
+    """It did not see the image that waits. One that failed, or that somebody stopped, is followed by none."""
+    first = deployed.execution()
+    version = deployed.put("late.png")
+
+    def sleep(_: float) -> None:
+        for arn in runs.running(deployed.stack()):
+            if arn == first:
+                deployed.end(arn, status, **more)
+            else:
+                deployed.s3.delete_object(Bucket=SOURCE, Key="late.png", VersionId=version)
+                deployed.end(arn, "SUCCEEDED", output=json.dumps(SUMMARY))
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    result = deployed.call("run", "--watch", "--json")
+    ended = json.loads(result.stdout)
+    assert (ended["execution_arn"] != first, result.exit_code) == (starts, 0 if starts else 1), result.output
+    assert (ended["images_left"], "came too late" in result.stderr) == (0 if starts else 1, starts)
 
 
 def test_a_run_that_finds_another_leads_to_that_one(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.tool_stack import FINAL, NAME, SUMMARY, Deployed
+from tests.unit.tool_stack import FINAL, NAME, SOURCE, SUMMARY, Deployed
 
 
 def problems(deployed: Deployed) -> list[str]:
@@ -130,9 +130,25 @@ def test_an_error_of_a_service_in_the_middle_is_told(deployed: Deployed) -> None
     assert "NoSuchBucket" in result.stderr
 
 
-def test_a_run_that_found_only_dead_letters_is_told_by_these(deployed: Deployed) -> None:
-    deployed.execution("FAILED", error="DeadLettersError", cause="x")
-    assert problems(deployed) == [], "they were brought back meanwhile"
-    assert "failed  DeadLettersError" in deployed.call("status").stdout
-    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue_url, MessageBody="m")
-    assert len(problems(deployed)) == 1
+def test_folder_markers_and_what_was_taken_back_do_not_wait(deployed: Deployed) -> None:
+    deployed.put("made in the console/", b"")
+    deployed.put("taken back.png")
+    deployed.s3.delete_object(Bucket=SOURCE, Key="taken back.png")
+    assert deployed.json("status")["waiting"]["images"] == 0
+    deployed.put("not empty/", b"x")
+    assert deployed.json("status")["waiting"]["images"] == 1
+
+
+def test_a_stack_that_looks_at_several_prefixes(deployed: Deployed) -> None:
+    deployed.configure(SOURCE_PREFIXES='["in/", "before/", "in/line 1/"]')
+    for key in ("in/a.png", "in/line 1/b.png", "before/c.png", "elsewhere.png"):
+        deployed.put(key)
+    assert deployed.json("status")["waiting"]["images"] == 3
+
+
+def test_a_summary_of_an_older_version_lacks_some_counts(deployed: Deployed) -> None:
+    summary = {name: value for name, value in SUMMARY.items() if name not in ("rejected_by_reason", "images_rejected")}
+    deployed.execution("SUCCEEDED", output=json.dumps(summary))
+    assert "  11 processed  " in deployed.call("status").stdout
+    deployed.execution("SUCCEEDED", output=json.dumps(SUMMARY | {"images_stuck": 2}))
+    assert "11 processed, 1 rejected, 2 stuck" in deployed.call("status").stdout

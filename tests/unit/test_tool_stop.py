@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from batch_vision.core.errors import ModelStopTimeoutError, ThrottledError
+from batch_vision.aws.current_run import write_current_run
+from batch_vision.aws.mappings import EventSourceMapping
+from batch_vision.core.errors import AccessDeniedError, ModelStopTimeoutError
+from batch_vision.core.models import Model
 from batch_vision.operator import runs
 from batch_vision.operator import stop as stop_module
 from batch_vision.operator.stack import Stack
 from batch_vision.operator.stop import Stopped, stop
-from tests.unit.tool_stack import Deployed
+from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
+from tests.unit.tool_stack import FINAL, NAME, Deployed
+
+MODEL = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
 
 
 @pytest.fixture
@@ -73,70 +81,58 @@ def test_a_stop_that_is_never_confirmed_is_an_error(deployed: Deployed, stack: S
     assert deployed.mapping_state() == "Disabled"
 
 
-def test_throttled_it_asks_again(deployed: Deployed, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttled_it_asks_again(deployed: Deployed, stack: Stack) -> None:
     turn_on(deployed)
-    real, refusals = stop_module.ensure_stopped, iter([ThrottledError("slow"), ThrottledError("slow")])
-
-    def throttled(*words: Any) -> Any:
-        for refusal in refusals:
-            raise refusal
-        return real(*words)
-
-    monkeypatch.setattr(stop_module, "ensure_stopped", throttled)
+    # More than botocore repeats by itself.
+    deployed.emulator.inject("DescribeProjectVersions", "ThrottlingException", count=6)
     assert go(stack).is_good
 
 
-def refusing(call: str) -> ClientError:
-    answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}, "ResponseMetadata": {}}
-    return ClientError(answer, call)
+class Refusing:
+    """A client one of whose calls is refused, so often."""
+
+    def __init__(self, client: Any, method: str, code: str, times: int) -> None:
+        self._client, self._method, self._code, self._times = client, method, code, times
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._method or self._times == 0:
+            return getattr(self._client, name)
+        self._times -= 1
+
+        def refuse(**_: Any) -> Any:
+            answer: Any = {"Error": {"Code": self._code, "Message": "no"}, "ResponseMetadata": {}}
+            raise ClientError(answer, name)
+
+        return refuse
 
 
-@pytest.mark.parametrize("step", ["_stop_runs", "_close_mapping", "_finish_in_flight"])
-def test_whatever_fails_the_model_is_stopped(
-    deployed: Deployed, stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+@pytest.mark.parametrize(
+    ("service", "method"), [("workflow", "stop_execution"), ("functions", "update_event_source_mapping")]
+)
+def test_whatever_is_refused_the_model_is_stopped(deployed: Deployed, stack: Stack, service: str, method: str) -> None:
     turn_on(deployed)
-
-    def fail(*_: Any) -> None:
-        raise refusing(step)
-
-    monkeypatch.setattr(stop_module, step, fail)
-    with pytest.raises(ClientError, match="AccessDenied"):
+    deployed.execution()
+    stack.__dict__[service] = Refusing(getattr(stack, service), method, "AccessDeniedException", 100)
+    with pytest.raises((ClientError, AccessDeniedError), match="AccessDenied"):
         go(stack)
     assert deployed.model_status() == "STOPPED"
 
 
 def test_a_mapping_that_is_busy_is_asked_again(deployed: Deployed, stack: Stack) -> None:
     turn_on(deployed)
-    real = stack.functions
-
-    class Busy:
-        refusals = 2
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
-
-        def update_event_source_mapping(self, **request: Any) -> Any:
-            if self.refusals:
-                self.refusals -= 1
-                answer: Any = {"Error": {"Code": "ResourceInUseException"}}
-                raise ClientError(answer, "UpdateEventSourceMapping")
-            return real.update_event_source_mapping(**request)
-
-    stack.__dict__["functions"] = Busy()
+    stack.__dict__["functions"] = Refusing(stack.functions, "update_event_source_mapping", "ResourceInUseException", 2)
     assert go(stack).is_good
 
 
-def test_a_mapping_that_stays_open_does_not_keep_the_model_on(
-    deployed: Deployed, stack: Stack, monkeypatch: pytest.MonkeyPatch
+def test_a_mapping_that_stays_enabled_does_not_keep_the_model_on(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn_on(deployed)
     monkeypatch.setattr(stop_module, "_MAPPING_SECONDS", 0)
-    monkeypatch.setattr(stop_module, "_ROUNDS", 1)
-    answer = go(stack)
-    assert (answer.mapping_state, answer.is_model_stopped, answer.is_good) == ("Enabled", True, False)
-    result = deployed.call("stop")
+    monkeypatch.setattr(EventSourceMapping, "disable", lambda _: None)
+    result = deployed.call("stop", "--poll-seconds", "0.2")
     assert (result.exit_code, f"--uuid {deployed.mapping_uuid} --no-enabled" in result.stdout) == (1, True)
+    assert (deployed.mapping_state(), deployed.model_status()) == ("Enabled", "STOPPED")
 
 
 def test_images_in_flight_are_waited_for_but_no_longer_than_a_batch_lives(deployed: Deployed, stack: Stack) -> None:
@@ -145,23 +141,31 @@ def test_images_in_flight_are_waited_for_but_no_longer_than_a_batch_lives(deploy
     deployed.sqs.receive_message(QueueUrl=deployed.queue_url)
     seen: list[str] = []
     assert stop(stack, 60, 0.1, seen.append).is_good
-    assert 5 < seen.count("finishing 1 images in flight") < 30
+    assert 5 < sum("1 messages in flight" in text for text in seen) < 30
+
+
+def after_each_close(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    real = stop_module._close
+
+    def close(*words: Any) -> None:
+        real(*words)
+        act()
+
+    monkeypatch.setattr(stop_module, "_close", close)
 
 
 def test_a_run_that_the_schedule_starts_meanwhile_is_stopped_too(
     deployed: Deployed, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed.execution()
-    starts = iter([True, False])
-    real = stop_module._stop_model
+    starts = iter([True])
 
-    def stop_model(*words: Any) -> None:
-        real(*words)
+    def tick() -> None:
         if next(starts, False):
             deployed.execution()
             turn_on(deployed)
 
-    monkeypatch.setattr(stop_module, "_stop_model", stop_model)
+    after_each_close(monkeypatch, tick)
     answer = go(stack)
     assert (len(answer.runs), answer.is_good) == (2, True)
     assert deployed.model_status() == "STOPPED"
@@ -170,10 +174,48 @@ def test_a_run_that_the_schedule_starts_meanwhile_is_stopped_too(
 def test_runs_that_are_started_faster_than_they_are_stopped(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stop_module._stop_model
-    monkeypatch.setattr(stop_module, "_stop_model", lambda *words: (real(*words), deployed.execution()))
+    after_each_close(monkeypatch, lambda: deployed.execution() and None)
     result = deployed.call("stop")
     assert (result.exit_code, "Pause the schedule first" in result.stdout) == (1, True)
+
+
+def test_the_model_of_a_run_before_an_apply_is_stopped_too(deployed: Deployed, stack: Stack) -> None:
+    """current-run.json names it, and the deployment another one since."""
+    deployed.start_model()
+    write_current_run(deployed.s3, FINAL, "r", "arn", Model.named("rekognition_custom_labels", MODEL))
+    other = {name: f"{arn[:-1]}7" for name, arn in MODEL.items()}
+    deployed.configure(BACKEND_SETTINGS=json.dumps(other))
+    result = deployed.call("stop", "--poll-seconds", "0.2")
+    assert (deployed.model_status(), result.exit_code) == ("STOPPED", 0), result.output
+
+
+def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) -> None:
+    """Its functions are told less, or more, than this version tells them."""
+    name = f"{NAME}-analyze-images"
+    variables = deployed.environment()
+    few = {variable: variables[variable] for variable in ("BACKEND", "BACKEND_SETTINGS")}
+    for told in (few, few | {"OF_A_LATER_VERSION": "1", "MIN_INFERENCE_UNITS": "many", "SOURCE_PREFIXES": "{"}):
+        deployed.functions.update_function_configuration(FunctionName=name, Environment={"Variables": told})
+        turn_on(deployed)
+        result = deployed.call("stop", "--poll-seconds", "0.2")
+        assert (result.exit_code, deployed.model_status()) == (0, "STOPPED"), result.output
+        status = deployed.call("status")
+        assert (status.exit_code, "all is well" in status.stdout) == (0, True), status.output
+
+
+@pytest.mark.parametrize("change", [{"BACKEND": "of_a_later_version"}, {"BACKEND_SETTINGS": "{}"}])
+def test_a_model_that_this_version_does_not_know_is_told_and_the_rest_stopped(
+    deployed: Deployed, change: dict[str, str]
+) -> None:
+    turn_on(deployed)
+    deployed.execution()
+    deployed.configure(**change)
+    result = deployed.call("stop", "--poll-seconds", "0.2")
+    assert (result.exit_code, "in the console of its service" in result.stdout) == (1, True), result.output
+    assert (deployed.mapping_state(), runs.running(deployed.stack())) == ("Disabled", [])
+    status = deployed.json("status")
+    assert status["model"]["error"]["type"] == "SettingsError"
+    assert status["mapping"]["state"] == "Disabled"
 
 
 def test_ctrl_c(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
