@@ -212,7 +212,10 @@ def _guarded() -> None:
         sys.exit(f"batch-vision: {visible(error.format_message())}")
     except OSError as error:
         sys.exit(f"batch-vision: {visible(explain_file(error))}")
-    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
+    except LocalError as error:
+        # Its lines are those of Terraform, of Docker or of a log.
+        sys.exit("batch-vision: " + "\n".join(visible(line) for line in str(error).split("\n")))
+    except (OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
         sys.exit(f"batch-vision: {visible(str(error))}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")

@@ -60,7 +60,7 @@ def images(tmp_path: Path) -> Path:
     """Half of the labelled samples, in a folder for each label, and one file that is no image."""
     folder = tmp_path / "my images"
     copy_half(folder, 0)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.jpg").write_text("no picture")
     return folder
 
 
@@ -120,6 +120,10 @@ def test_local_run_tries_the_users_own_variables(images: Path, tmp_path: Path) -
     out, labelled, tfvars = tmp_path / "out", tmp_path / "labelled", tmp_path / "weld seams.tfvars"
     copy_half(labelled, 1)
     tfvars.write_text(TFVARS + 'owner = "somebody"\n')
+    # With its result's suffix this name is longer than a file system takes.
+    short = next((images / "crack").iterdir())
+    long = short.rename(short.with_name(f"{'x' * 247}{short.suffix}"))
+    assert len(long.name) == 251
     words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"TFVARS={tfvars}"]
     status, printed = finish(command("local-run", *words, **DEAD_PROXY))
     for text in (
@@ -129,7 +133,12 @@ def test_local_run_tries_the_users_own_variables(images: Path, tmp_path: Path) -
         "to weld-seams-",  # the bucket
     ):
         assert text in printed, printed
-    check_report(status, printed, out, "label is the folder's name  12 of 12")
+    check_report(status, printed, out, "label is the folder's name  12 of 12", long.name)
+    content = long.read_bytes()
+    (stored,) = (path for path in (out / "processed").rglob("xxx*") if path.read_bytes() == content)
+    result = json.loads(stored.with_name(f"{stored.name}.json").read_text())
+    assert result["source"]["key"] == f"line-7/{long.relative_to(images)}"
+    long.unlink()
     check_downloaded(images, out, "line-7/")
 
 
@@ -165,7 +174,7 @@ def check_report(status: int, printed: str, out: Path, *said: str) -> None:
 def check_downloaded(images: Path, out: Path, prefix: str = "") -> None:
     for path in images.glob("*/*"):
         assert (out / "processed" / prefix / path.relative_to(images)).read_bytes() == path.read_bytes()
-    assert json.loads((out / "rejected" / prefix / "notes.txt.json").read_text())["status"] == "rejected"
+    assert json.loads((out / "rejected" / prefix / "notes.jpg.json").read_text())["status"] == "rejected"
     assert len(list((out / "runs").glob("*.json"))) == 1
 
 

@@ -53,6 +53,17 @@ def test_an_empty_argument_does_not_stand_for_the_default(
     assert not started
 
 
+def test_a_message_of_several_lines_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(*_: object, **__: object) -> None:
+        raise LocalError("terraform apply failed:\nNo such \x1b[2Jthing")
+
+    monkeypatch.setattr(environment, "up", up)
+    monkeypatch.setattr(sys, "argv", ["local", "up"])
+    with pytest.raises(SystemExit) as ended:
+        _guarded()
+    assert str(ended.value) == "batch-vision: terraform apply failed:\nNo such \\x1b[2Jthing"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
