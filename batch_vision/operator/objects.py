@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-RESULT_MARK = {"batch-vision": "result"}
+_MARK, _RESULT = "batch-vision", "result"  # a result of an upload that had neighbours has more metadata
 
 
 def found(call: Callable[..., Any], **request: Any) -> Any:
@@ -36,6 +36,6 @@ def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | Non
 def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], str] | None:
     """Read a result and its version; None where there is no object, or one that is no result."""
     answer = found(s3.get_object, Bucket=bucket, Key=key)
-    if answer is None or answer["Metadata"] != RESULT_MARK:
+    if answer is None or answer["Metadata"].get(_MARK) != _RESULT:
         return None
     return json.loads(answer["Body"].read()), answer["VersionId"]
