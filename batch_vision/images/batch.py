@@ -78,7 +78,6 @@ class Batch:
         self._pool = pool
         self._settings = settings()
         self._backend = backend()  # here, for the threads must not make one each
-        self._sqs = clients.sqs()
         self._source = SourceBucket(clients.s3())
         self._final = FinalBucket(clients.s3(), self._settings.final_bucket_name, self._source)
         self._pace = pace()
@@ -157,7 +156,7 @@ class Batch:
 
     def _send_anew(self, images: list[SourceImage]) -> None:
         """Send a message for images anew, before their own is acknowledged: at worst there are two."""
-        self._sqs.send_message(
+        clients.sqs().send_message(
             QueueUrl=self._settings.queue_url,
             MessageBody=message_for(images),
             DelaySeconds=_SENT_ANEW_DELAY_SECONDS,
