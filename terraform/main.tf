@@ -131,18 +131,21 @@ locals {
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
   throughput_arn  = "${module.final_bucket.bucket_arn}/throughput.json"
 
-  # What each function may do. Apart from the map above, so that functions are made while the queue still is.
+  # What each function may do.
   function_statements = {
     analyze_images = merge(local.use_key, {
-      TakeMessages = {
-        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      # A message that meets a model which is not running is sent anew, with a delay.
+      TakeMessagesAndSendThemAnew = {
+        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
         resources = [module.queue.queue_arn]
       }
-      # Copying a tagged object reads its tags.
+      # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
       ReadAndRemoveImages = {
         actions = [
           "s3:DeleteObjectVersion",
           "s3:GetObject",
+          "s3:GetObjectLegalHold",
+          "s3:GetObjectRetention",
           "s3:GetObjectTagging",
           "s3:GetObjectVersion",
           "s3:GetObjectVersionTagging",
@@ -153,11 +156,13 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
       }
-      # Deleting is for a result whose image was deleted before it could be copied, for a mask that is replaced, and for
-      # a name that was reserved in vain.
+      # Deleting is for what an image has that was deleted before it could be copied or that may not leave the source
+      # bucket, by version, so that what an older upload has there is current again; for a mask that is replaced, and
+      # for a name that was reserved in vain.
       WriteResults = {
         actions = [
           "s3:DeleteObject",
+          "s3:DeleteObjectVersion",
           "s3:GetObject",
           "s3:PutObject",
           "s3:PutObjectTagging",
@@ -166,6 +171,11 @@ locals {
           "${module.final_bucket.bucket_arn}/processed/*",
           "${module.final_bucket.bucket_arn}/rejected/*",
         ]
+      }
+      # The entries of images that were given up.
+      GiveImagesUp = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/stuck/*"]
       }
       # An object over 5 GiB is copied in parts. It is always a rejected one.
       AbortLargeCopies = {
@@ -177,7 +187,9 @@ locals {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
       }
-      TellMissingVersionsFromForbidden = {
+      # For the order of a key's uploads, what was taken back, and whether an image is really gone. With it S3 answers
+      # 404 for a version that is gone.
+      ListImageVersions = {
         actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
@@ -278,6 +290,8 @@ locals {
     ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
     MAX_CONCURRENCY            = tostring(var.max_concurrency)
     BATCH_SIZE                 = tostring(var.batch_size)
+    QUEUE_URL                  = module.queue.queue_url
+    MAX_RECEIVE_COUNT          = tostring(var.max_receive_count)
     IMAGE_LATENCY_SECONDS      = tostring(var.image_latency_seconds)
     REQUEUE_LIMIT_IMAGES       = tostring(var.requeue_limit_images)
     # What the summary of a run is made with.

@@ -87,6 +87,7 @@ def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str
         "SOURCE_PREFIXES": '[""]',
         "FINAL_BUCKET_NAME": "final",
         "BACKEND_SETTINGS": "{}",
+        "QUEUE_URL": "queue",
     }
     return environment | names | given
 

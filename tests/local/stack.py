@@ -290,7 +290,7 @@ class Stack:
         for entry in self._versions(self.final):
             if entry["Key"].startswith(("processed/", "rejected/")) and entry["Key"].endswith(".json"):
                 answer = self.s3.get_object(Bucket=self.final, Key=entry["Key"], VersionId=entry["VersionId"])
-                if answer["Metadata"] == {"batch-vision": "result"}:
+                if answer["Metadata"].get("batch-vision") == "result":
                     result = json.loads(answer["Body"].read())
                     assert entry["Key"] == f"{result['image_key']}.json"
                     found[result["source"]["key"], result["source"]["version_id"]].append(result)

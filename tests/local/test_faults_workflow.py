@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from local.environment import MODULE_ARGUMENTS
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack

@@ -26,6 +26,7 @@ from batch_vision.core.events import SourceImage
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
+from batch_vision.images import batch as analysis
 from batch_vision.images.buckets import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.runs import last_runs
@@ -55,13 +56,17 @@ CONTEXT = {"cold_start", "function_name", "function_memory_size", "function_arn"
 EXCEPTION = {"exception", "exception_name", "stack_trace"}
 
 ABOUT = {"run_id", "key", "version_id"}
-COUNTS = {"ImagesProcessed", "ImagesRejected", "ImagesGone", "DetectRetries", "DetectThrottles"}
+COUNTS = {
+    *("ImagesProcessed", "ImagesRejected", "ImagesGone", "ImagesStuck", "ImagesTakenBack"),
+    *("DetectRetries", "DetectThrottles", "MessagesSentAnew"),
+}
 BACKLOG = {"images", "messages", "state", "started_at", "progressed_at", "checked_at", "idle_checks"}
 
 # What each line may have besides; each of these is on one of the lines that the tests make.
 FIELDS: dict[tuple[str, str], set[str]] = {
     ("analyze-images", "image"): ABOUT | {"outcome", "error_type", "attempts", "throttles", "duration_ms"},
     ("analyze-images", "image left for redelivery"): ABOUT | {"error"} | EXCEPTION,
+    ("analyze-images", "image given up"): ABOUT | {"error"},
     ("analyze-images", "unreadable message"): {"run_id", "message_id", "problem"},
     ("analyze-images", "catalog not written"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "current run not read"): {"error"},
@@ -139,14 +144,14 @@ def printed(
     queue_url = boto3.client("sqs").create_queue(QueueName="images")["QueueUrl"]
     for name, client in {"s3": s3, "sns": topic, "stepfunctions": workflow, "functions": functions}.items():
         monkeypatch.setattr(clients, name, lambda client=client: client)
-    for module in (analyze_images, check_backlog, guard_model, requeue_images, start_model, summarize_run):
+    for module in (analysis, check_backlog, guard_model, requeue_images, start_model, summarize_run):
         monkeypatch.setattr(module, "settings", lambda: told)
     for module in (guard_model, start_model, stop_model):
         monkeypatch.setattr(module, "backend_of_run", lambda *_: model)
     for module in (check_backlog, start_model):
         monkeypatch.setattr(module, "check_unchanged", lambda *_: None)
-    monkeypatch.setattr(analyze_images, "backend", lambda: backend)
-    monkeypatch.setattr(analyze_images, "pace", lambda: Pace(1000))
+    monkeypatch.setattr(analysis, "backend", lambda: backend)
+    monkeypatch.setattr(analysis, "pace", lambda: Pace(1000))
     environment = variables(planned)
     monkeypatch.setattr(metrics, "service", environment["POWERTOOLS_SERVICE_NAME"])
     monkeypatch.setattr(metrics, "namespace", environment["POWERTOOLS_METRICS_NAMESPACE"])
@@ -187,6 +192,11 @@ def printed(
     backend.detections = [lambda image: gone() if image.key == "gone.png" else answer(image)]
     batch = {"Records": [message("all", *images), message("rubbish", body="rubbish")]}
     call("analyze-images", analyze_images, batch)
+    call("analyze-images", analyze_images, {"Records": [message("last", images[1], received=5)]})
+    taken_back = upload("taken back.png", CONTENT)
+    s3.delete_object(Bucket="source", Key="taken back.png")
+    folder = message("folder", upload("folder/", b""))
+    call("analyze-images", analyze_images, {"Records": [message("taken back", taken_back), folder]})
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
@@ -268,6 +278,9 @@ def test_every_line_of_an_image_tells_run_key_version_and_outcome(printed: Print
         ("r1", "corrupt.png", "rejected", "InvalidImageFormatError"),
         ("r1", "gone.png", "gone", None),
         ("r1", "other.png", "processed", None),
+        ("r1", "denied.png", "stuck", "AccessDeniedError"),
+        ("r1", "taken back.png", "taken_back", None),
+        ("r1", "folder/", "folder_marker", None),
     }
     left = [line for line in printed.lines["analyze-images"] if line["message"] == "image left for redelivery"]
     assert {(line["run_id"], line["key"]) for line in left} == {("r1", "denied.png"), ("r1", "odd.png")}

@@ -129,7 +129,8 @@ for service in ("s3", "rekognition", "rekognition"):
 """
 FUNCTION = """
 sys.path.insert(0, ".")
-from lambdas.analyze_images.handler import backend, clients
+from lambdas.analyze_images.handler import handler
+from batch_vision.images.batch import backend, clients
 clients.s3()
 backend()
 """
