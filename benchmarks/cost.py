@@ -15,12 +15,14 @@ from threading import RLock
 from typing import Any
 from urllib.parse import quote_plus
 
-from batch_vision.operator.simulation import (
+from batch_vision.operator.cost import (
     S3_WRITES_PER_BATCH,
     S3_WRITES_PER_IMAGE,
-    SAMPLE_IMAGE_SECONDS,
     SQS_REQUESTS_PER_BATCH,
     SQS_REQUESTS_PER_IMAGE,
+)
+from batch_vision.operator.simulation import (
+    SAMPLE_IMAGE_SECONDS,
     Arrival,
     Simulation,
     World,

@@ -28,6 +28,12 @@ from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
 from batch_vision.operator.asl import Execution, WorkflowFailed
+from batch_vision.operator.cost import (
+    S3_WRITES_PER_BATCH,
+    S3_WRITES_PER_IMAGE,
+    SQS_REQUESTS_PER_BATCH,
+    SQS_REQUESTS_PER_IMAGE,
+)
 from batch_vision.runs.backlog import Drain, Objects, assess, held_because, with_held
 from batch_vision.runs.start import ensure_running
 from batch_vision.runs.stop import ensure_stopped
@@ -480,12 +486,6 @@ class Bill:
         return self.step_functions + self.functions + self.storage + self.queue
 
 
-# Requests for an image and for a batch of them, as `make bench` counts them at the wire: the result is put and the
-# image copied; S3 sends a message for it; a batch is received, its messages are deleted, and its catalog is put.
-S3_WRITES_PER_IMAGE = 2
-S3_WRITES_PER_BATCH = 1
-SQS_REQUESTS_PER_IMAGE = 1
-SQS_REQUESTS_PER_BATCH = 2
 _LISTS_PER_CHECK = 2
 
 
