@@ -21,7 +21,8 @@ from batch_vision.operator.cost import (
     SQS_REQUESTS_PER_BATCH,
     SQS_REQUESTS_PER_IMAGE,
 )
-from batch_vision.operator.simulation import (
+from benchmarks.report import Result
+from benchmarks.simulation import (
     SAMPLE_IMAGE_SECONDS,
     Arrival,
     Simulation,
@@ -31,7 +32,6 @@ from batch_vision.operator.simulation import (
     public_sample,
     terraform_defaults,
 )
-from benchmarks.report import Result
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
 
 BATCHES = (1_000, 100_000, 1_000_000)

@@ -18,7 +18,7 @@ from batch_vision.operator.cost import (
     runs_per_day,
 )
 from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, STATE_TRANSITION_DOLLARS
-from batch_vision.operator.simulation import World, bill, one_batch, terraform_defaults
+from benchmarks.simulation import World, bill, one_batch, terraform_defaults
 
 
 def cost(*words: str) -> tuple[int, str, str]:

@@ -19,7 +19,6 @@ from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.backends.base import Backend, Detection, ModelState, ModelStatus
@@ -27,7 +26,6 @@ from batch_vision.core import errors
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
-from batch_vision.operator.asl import Execution, WorkflowFailed
 from batch_vision.operator.cost import (
     S3_WRITES_PER_BATCH,
     S3_WRITES_PER_IMAGE,
@@ -38,11 +36,12 @@ from batch_vision.runs.backlog import Drain, Objects, assess, held_because, with
 from batch_vision.runs.start import ensure_running
 from batch_vision.runs.stop import ensure_stopped
 from batch_vision.runs.throughput import KEPT_RUNS, learned, measurement
+from benchmarks.asl import Execution, WorkflowFailed
+from local.config import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_HERE = Path(__file__).parent
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _ENDLESS = 10**9
 _LIST_LIMIT = 1000  # objects that the check counts at the most
@@ -58,7 +57,7 @@ class SimulationError(Exception):
 def terraform_defaults() -> dict[str, Any]:
     """Read the default of every variable of the module that is a number, a text, a truth value or null."""
     found: dict[str, Any] = {}
-    for name, block in _VARIABLE.findall((_HERE / "variables.tf").read_text()):
+    for name, block in _VARIABLE.findall((REPOSITORY / "terraform" / "variables.tf").read_text()):
         if default := _DEFAULT.search(block):
             found[name] = json.loads(default[2]) if default[2] else default[1]
     return found
@@ -77,7 +76,7 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
             return str(variables[name])
         return str(_ENDLESS) if name.endswith(("_seconds", "_checks")) else name
 
-    text = re.sub(r"\$\{(\w+)\}", value, (_HERE / "state_machine.asl.json").read_text())
+    text = re.sub(r"\$\{(\w+)\}", value, (REPOSITORY / "state_machine.asl.json").read_text())
     workflow: dict[str, Any] = json.loads(re.sub(r'"([0-9]+)"', r"\1", text))
     return workflow
 
