@@ -35,7 +35,6 @@ from batch_vision.operator.cost import (
 from batch_vision.runs.backlog import Drain, Objects, assess, held_because, with_held
 from batch_vision.runs.start import ensure_running
 from batch_vision.runs.stop import ensure_stopped
-from batch_vision.runs.throughput import KEPT_RUNS, learned, measurement
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
 
@@ -264,8 +263,7 @@ class Simulation:
         self._concurrency = int(self._variables["max_concurrency"])
         self._arrived = 0
         self._uploads: deque[tuple[int, float]] = deque()  # how many had arrived with it, and when
-        self._done = self._done_before = 0.0
-        self._measurements: list[dict[str, Any]] = []
+        self._done = 0.0
         self._finished_at = -math.inf
         self._invocation_seconds = 0.0
         self._invocations: Counter[str] = Counter()
@@ -294,7 +292,6 @@ class Simulation:
         """Let one execution start now, and run to its end."""
         self.advance(0)
         began, done_before = self._clock.now, self._done
-        self._done_before = done_before
         invocation_seconds, self._invocations = self._invocation_seconds, Counter()
         self._model.is_on = False
         execution = Execution(self._workflow, self._perform, self.advance, self._context)
@@ -441,7 +438,6 @@ class Simulation:
             event["timeout_seconds"],
             self._clock.moment(),
             event["poll_seconds"],
-            learned(self._measurements, self._settings),
         )
 
     def _stop_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -455,16 +451,6 @@ class Simulation:
     def _summarize_run(self, event: Mapping[str, Any]) -> dict[str, Any]:
         error = event["error"]
         told = error and {"type": error["Error"], "message": error["Cause"]}
-        images = round(self._done - self._done_before)
-        summary = {
-            "run_id": "run",
-            "images_processed": images,
-            "inference_units": self._model.units,
-            "images_per_second_per_unit": self.images_per_second() / self._model.units if images else None,
-            "throttles": images,  # the rate above is what the model can do, and not what there was to do
-        }
-        if not error and (found := measurement(summary, self._settings)):
-            self._measurements = [*self._measurements, found][-KEPT_RUNS:]
         return {"summary": {"outcome": "failed" if error else "succeeded", "error": told}}
 
 

@@ -135,7 +135,6 @@ locals {
   }
 
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
-  throughput_arn  = "${module.final_bucket.bucket_arn}/throughput.json"
 
   # What each function may do. Apart from the map above, so that functions are made while the queue still is.
   function_statements = {
@@ -212,15 +211,6 @@ locals {
         actions   = ["s3:PutObject"]
         resources = [local.current_run_arn]
       }
-      ReadThroughput = {
-        actions   = ["s3:GetObject"]
-        resources = [local.throughput_arn]
-      }
-      # Before the first run that shows anything there is none.
-      TellMissingFromForbidden = {
-        actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn]
-      }
     })
 
     stop_model = {
@@ -252,10 +242,6 @@ locals {
       WriteSummary = {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/runs/*"]
-      }
-      LearnThroughput = {
-        actions   = ["s3:GetObject", "s3:PutObject"]
-        resources = [local.throughput_arn]
       }
     })
   }

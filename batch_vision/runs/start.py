@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,6 @@ def ensure_running(
     timeout_seconds: int,
     now: datetime,
     poll_seconds: int = 30,
-    learned_images_per_second: float | None = None,
 ) -> dict[str, Any]:
     """Do what brings the model nearer to running, and say how it stands.
 
@@ -44,15 +42,12 @@ def ensure_running(
         How long after the first step the model must run.
     poll_seconds
         The longest wait between two steps.
-    learned_images_per_second
-        What one inference unit did in the last runs, at the first step; None leaves it to the settings.
 
     Returns
     -------
     dict
         ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
-        ``running_at`` (None until it runs); and what these units can do: ``images_per_second_per_unit`` (for the
-        steps of one run to go by the same), ``images_per_second``, and the
+        ``running_at`` (None until it runs); and what these units can do: ``images_per_second``, and the
         ``max_concurrency`` of the analyzing function that keeps them busy; and ``wait_seconds`` until the next step.
 
     Raises
@@ -66,8 +61,6 @@ def ensure_running(
     """
     requested_at = from_text(previous["requested_at"]) if previous else now
     units = previous["inference_units"] if previous else 0
-    learned = previous.get("images_per_second_per_unit") if previous else learned_images_per_second
-    settings = replace(settings, images_per_second_per_unit=learned or settings.images_per_second_per_unit)
     status = backend.describe()
     if status.state is ModelState.RUNNING:
         units = status.inference_units or units or settings.min_inference_units
@@ -117,7 +110,6 @@ def _answer(
         "status": status.service_status,
         "is_running": running_at is not None,
         "inference_units": units,
-        "images_per_second_per_unit": settings.images_per_second_per_unit,
         "images_per_second": images_per_second(units, settings),
         "max_concurrency": concurrency_for(units, settings),
         "requested_at": to_text(requested_at),

@@ -10,7 +10,6 @@ from batch_vision.backends.registry import backend_of_run, check_unchanged
 from batch_vision.core.observability import logger
 from batch_vision.core.settings import settings
 from batch_vision.core.times import utc_now
-from batch_vision.runs.last_runs import read_learned
 from batch_vision.runs.start import ensure_running
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         event["timeout_seconds"],
         utc_now(),
         event["poll_seconds"],
-        None if previous else read_learned(clients.s3(), settings()),
     )
     logger.info("model", extra={"run_id": run_id} | model)
     return model

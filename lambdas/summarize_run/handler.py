@@ -14,7 +14,6 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.settings import settings
 from batch_vision.core.times import from_text, utc_now
-from batch_vision.runs.last_runs import learn
 from batch_vision.runs.notices import facts, subject
 from batch_vision.runs.summary import count_left, summarize
 
@@ -45,7 +44,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     left = count_left(s3, settings().source_bucket_name, settings().source_prefix)
     summary = summarize(event, lines, left, settings(), utc_now())
     is_first = _write(s3, bucket, summary)
-    learn(s3, settings(), summary)
     _count(summary)
     logger.info("run", extra=summary)
     # The workflow may call again when the answer was lost: nobody is told twice.

@@ -47,19 +47,6 @@ def test_a_quota_for_fewer_units_is_gone_below(settings: Settings) -> None:
         start(backend, settings)
 
 
-def test_units_go_by_what_was_learned_and_a_run_keeps_to_it(settings: Settings) -> None:
-    settings = replace(settings, max_inference_units=9)  # 5 images a second for 20 s: 100 images a unit
-    backend = FakeBackend([S.STOPPED])
-    first = ensure_running(backend, settings, 300, None, 60, NOW, learned_images_per_second=2.5)
-    assert backend.calls == [("start", 6)]
-    assert (first["images_per_second_per_unit"], first["images_per_second"]) == (2.5, 15)
-    backend.states = [S.RUNNING]
-    second = ensure_running(backend, settings, 300, first, 60, NOW)
-    assert (second["images_per_second_per_unit"], second["images_per_second"]) == (2.5, 15)
-    alone = ensure_running(FakeBackend([S.STOPPED]), settings, 300, None, 60, NOW)
-    assert (alone["inference_units"], alone["images_per_second_per_unit"]) == (3, 5)
-
-
 def test_a_stopped_model_is_started_once_and_then_awaited(settings: Settings) -> None:
     backend = FakeBackend([S.STOPPED, S.STARTING, S.RUNNING])
     first = start(backend, settings)

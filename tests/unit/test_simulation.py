@@ -78,15 +78,6 @@ def test_counts_that_are_late_hold_the_model() -> None:
     assert 0 < late.running_seconds - exact.running_seconds <= 30 + 5
 
 
-def test_later_runs_go_by_what_the_first_one_showed() -> None:
-    """A model that does half of what was configured needs twice the units for the target time."""
-    days = [Arrival(day * 86_400, 36_000) for day in range(3)]
-    slow = Simulation(days, World(images_per_second_per_unit=2.5)).run_until_empty(86_400)
-    assert [run.inference_units for run in slow] == [2, 4, 4]
-    told = Simulation(days, World(images_per_second_per_unit=5)).run_until_empty(86_400)
-    assert [run.inference_units for run in told] == [2, 2, 2]
-
-
 def test_concurrency_can_be_the_limit() -> None:
     world = World(image_seconds=10)  # 2 x 10 images in 10 s: 2 a second, of 5
     assert one_batch(2_000, world).running_seconds > 1_000
