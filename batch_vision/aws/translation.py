@@ -11,7 +11,6 @@ from batch_vision.core import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
 # What Lambda, S3, SNS, SQS and Step Functions answer to a role without a permission, and to too many calls.
 AWS_ERRORS: dict[str, type[errors.BatchVisionError]] = {
@@ -62,9 +61,11 @@ def translated(
         raise errors.ServiceUnavailableError(str(error)) from error
 
 
-def control_calls() -> AbstractContextManager[None]:
-    """Return what translates the errors of the services that a run is controlled with: all but the model's own.
+@contextmanager
+def control_calls() -> Iterator[None]:
+    """Translate the errors of the services that a run is controlled with: all but the model's own.
 
     A refusal with another code than those of `AWS_ERRORS` is `RequestRefusedError`.
     """
-    return translated(AWS_ERRORS, otherwise=errors.RequestRefusedError)
+    with translated(AWS_ERRORS, otherwise=errors.RequestRefusedError):
+        yield

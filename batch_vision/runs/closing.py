@@ -58,6 +58,11 @@ class Part:
     error: errors.BatchVisionError | None = None
 
     @property
+    def was_seen(self) -> bool:
+        """Whether its state could be read."""
+        return self.state != _NOT_SEEN
+
+    @property
     def is_refused_for_good(self) -> bool:
         """Whether waiting does not mend the error."""
         return self.error is not None and not isinstance(self.error, (errors.TransientError, errors.ModelBusyError))
