@@ -680,7 +680,7 @@ dollars    = unit-hours x $4.00
 @click.option(
     "--overhead-minutes",
     type=FiniteRange(0, 1440),
-    default=round(OVERHEAD_SECONDS / 60, 1),
+    default=OVERHEAD_SECONDS / 60,
     show_default=True,
     help="How long the model runs besides analyzing, and stops, in each run. The default is for an event source mapping"
     f" that takes {OVERHEAD_MAPPING_SECONDS} s to be enabled or disabled; where it takes 5 s, it is"

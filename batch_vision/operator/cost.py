@@ -33,10 +33,10 @@ from batch_vision.operator.prices import (
 # OVERHEAD_MAPPING_SECONDS to be enabled, and as long to be disabled. AWS publishes no time for that; tens of seconds
 # have been seen. Where it takes 5 s, the overhead is FAST_OVERHEAD_SECONDS.
 OVERHEAD_MAPPING_SECONDS = 60
-OVERHEAD_SECONDS = 200
-FAST_OVERHEAD_SECONDS = 85
+OVERHEAD_SECONDS = 135
+FAST_OVERHEAD_SECONDS = 80
 # State transitions of a run of an hour; shorter runs have fewer.
-TRANSITIONS_PER_RUN = 800
+TRANSITIONS_PER_RUN = 650
 
 # Requests for an image and for a batch of them, as `make bench ONLY=cost` counts them at the wire: the result is put
 # and the image copied; S3 sends a message for it; a batch is received, its messages are deleted, its catalog is put.

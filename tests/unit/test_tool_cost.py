@@ -174,7 +174,7 @@ def test_the_defaults_are_those_of_the_module() -> None:
 )
 def test_an_estimate_is_what_a_simulated_run_costs(images: int, mapping_seconds: int, overhead_seconds: int) -> None:
     """Not more than 15 seconds of overhead too many. Where the workflow changes, the constants of `cost` follow it."""
-    run = one_batch(images, World(trigger_seconds=mapping_seconds))
+    run = one_batch(images, World(mapping_seconds=mapping_seconds))
     found = estimate(
         images,
         1,
