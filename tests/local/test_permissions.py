@@ -9,14 +9,10 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from batch_vision.aws.catalog import catalog_key
-from batch_vision.core.times import from_text, to_text
-from batch_vision.runs.last_runs import KEY
 from local import config
 from local.environment import MODELS, choose
 from local.terraform import Terraform
@@ -78,7 +74,6 @@ def scenario(applied: Stack) -> Scenario:
     switched = time.time()
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, described["executionArn"])
-    let_a_run_be_learned_from(stack, described["executionArn"])
     run_over_everything(stack)
     stack.uploads.clear()
 
@@ -129,33 +124,6 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     assert stack.wait(execution)["status"] == "ABORTED"
     stack.s3.delete_object(Bucket=stack.source, Key=upload.key, VersionId=upload.version_id)
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
-
-
-def let_a_run_be_learned_from(stack: Stack, execution_arn: str) -> None:
-    """Let a run be summed up that was large enough to show the model's throughput."""
-    at = now()
-    line = {"version_id": "1", "status": "processed", "error_type": None, "attempts": 1, "throttles": 1}
-    moments = [to_text(from_text(at) + timedelta(seconds=number / 10)) for number in range(500)]
-    lines = [line | {"key": key, "duration_ms": 1, "finished_at": moment} for key, moment in enumerate(moments)]
-    body = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    stack.s3.put_object(Bucket=stack.final, Key=catalog_key(from_text(at), "large"), Body=body)
-    event = {
-        "run": {"id": "large", "execution_arn": execution_arn, "started_at": at},
-        "backlog": {"images": 500},
-        "started": {"at": at},
-        "processed": {
-            "model": {"requested_at": at, "running_at": at, "inference_units": 1},
-            "drain": {"checked_at": at},
-            "requeue": {"requeued_images": 0},
-        },
-        "stopping": {"at": at},
-        "stop": {"stopped_at": at},
-        "error": None,
-    }
-    function_name = f"{stack.arguments['name_prefix']}-summarize-run"
-    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
-    assert "FunctionError" not in answer, answer["Payload"].read()
-    assert [run["run_id"] for run in stack.read_json(KEY)] == ["large"]
 
 
 def now() -> str:
