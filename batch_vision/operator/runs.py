@@ -179,7 +179,7 @@ class Position:
     @property
     def requested_at(self) -> str | None:
         """When the model was wanted first."""
-        return (self.model or {}).get("requested_at") or (self.state.get("started") or {}).get("at")
+        return (self.model or {}).get("requested_at") or (self.state.get("backlog") or {}).get("model_wanted_at")
 
 
 def position(workflow: Any, execution_arn: str, before: Position | None = None) -> Position:
