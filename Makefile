@@ -19,27 +19,24 @@ export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
 
 VENVS := build/venvs
 PYTHON := $(VENVS)/dev/bin/python
+UV := $(VENVS)/uv/.installed
+UV_PYTHON := $(VENVS)/uv/bin/python
 DEV := $(VENVS)/dev/.installed
 LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
-# Beside one another, for each installation keeps one core busy; everything else in order, whatever -j says.
-ifndef INSTALLING
+# One after the other, whatever -j says: each keeps every core busy by itself.
 .NOTPARALLEL:
-endif
-.PHONY: installed
-installed:
-	@$(MAKE) -s -j2 INSTALLING=1 $(LOCAL) $(ALSO_INSTALLED)
 
 .PHONY: help
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: local-run
-local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
 	@$(PYTHON) -m local run --images "$(IMAGES)" --out "$(OUT)" --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-up
-local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
 	@$(PYTHON) -m local up --labelled "$(LABELLED)" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
 
 .PHONY: local-down
@@ -47,12 +44,11 @@ local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
 .PHONY: local-test
-local-test: ALSO_INSTALLED := $(VENVS)/policy-scan/.installed
-local-test: installed check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
+local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
 	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: installed ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
+soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
 	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
@@ -73,7 +69,7 @@ package: $(DEV) ## make build/lambdas.zip, the deployment package of all functio
 	@$(PYTHON) -m local.package
 
 .PHONY: bench
-bench: installed ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
 	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
@@ -103,22 +99,24 @@ format: $(DEV) ## format Python and Terraform
 	@terraform fmt -recursive terraform local/terraform examples
 
 .PHONY: lock
-lock: $(DEV) ## resolve requirements/*.in again into hashed lock files
-	@sh requirements/lock.sh
+lock: $(UV) ## resolve requirements/*.in again into hashed lock files
+	@$(UV_PYTHON) -m local.install lock
 
 .PHONY: clean
 clean: local-down ## stop everything and remove build/
 	@rm -rf build
 
-# What is used is compiled then. Not so the functions: they start without writing anything.
-COMPILE = $(if $(filter lambda-runtime,$*),--compile,--no-compile)
-
-# One environment for each requirements/<name>.txt, made again when its lock file changes.
+# One environment for each requirements/<name>.txt, made again when its lock file changes: uv's by pip, the rest by uv.
 .PRECIOUS: $(VENVS)/%/.installed
-$(VENVS)/%/.installed: requirements/%.txt
+$(VENVS)/%/.installed: requirements/%.txt $(UV)
+	@echo "installing $< into $(VENVS)/$*"
+	@$(UV_PYTHON) -m local.install $<
+	@touch $@
+
+$(UV): requirements/uv.txt
 	@python="$$(sh local/find_python.sh)"; \
-	echo "installing $< into $(VENVS)/$*"; \
-	rm -rf $(VENVS)/$* && \
-	"$$python" -m venv $(VENVS)/$* && \
-	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check $(COMPILE) --require-hashes -r $< && \
+	echo "installing $< into $(VENVS)/uv"; \
+	rm -rf $(VENVS)/uv && \
+	"$$python" -m venv $(VENVS)/uv && \
+	$(UV_PYTHON) -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r $< && \
 	touch $@

@@ -104,7 +104,7 @@ def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.Monk
     lock_file = tmp_path / "broken.txt"
     lock_file.write_text("tenacity==9.2.1 --hash=sha256:" + "0" * 64 + "\n")
     monkeypatch.setattr(package, "_LOCK_FILE", lock_file)
-    with pytest.raises(package.PackageError, match=r"pip could not install broken\.txt"):
+    with pytest.raises(package.PackageError, match=r"uv could not install broken\.txt"):
         package.make_package(tmp_path / "never.zip")
     assert not (tmp_path / "never.zip").exists()
 
