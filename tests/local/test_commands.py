@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import psutil
 import pytest
 
 from local import config, environment
@@ -27,17 +28,14 @@ MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform
 
 def leftovers() -> list[str]:
     """Processes of this environment: others may run beside it, each in a folder and on ports of its own."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], check=True, capture_output=True, text=True).stdout
-    found = [line.strip().partition(" ")[::2] for line in listed.splitlines() if any(mark in line for mark in MARKS)]
-    return [line for pid, line in found if f"--port={config.EMULATOR_PORT}" in line or is_ours(pid)]
-
-
-def is_ours(pid: str) -> bool:
-    """Whether a process works in the folder of this environment; taken for granted where that cannot be told."""
-    try:
-        return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(f"{config.LOCAL_BUILD}/")
-    except OSError:
-        return not Path("/proc/self").exists()
+    listed = psutil.process_iter(["cmdline", "cwd"])
+    found = [(" ".join(process.info["cmdline"] or ()), process.info["cwd"] or "") for process in listed]
+    return [
+        line
+        for line, folder in found
+        if any(mark in line for mark in MARKS)
+        and (f"--port={config.EMULATOR_PORT}" in line or folder.startswith(f"{config.LOCAL_BUILD}/"))
+    ]
 
 
 @pytest.fixture(autouse=True)
