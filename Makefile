@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 ONLY ?=
 DOCS ?=
 # End-to-end tests mostly wait, so there may be more of them at once than cores.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 LOCAL_NAME ?= local
 export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
 
@@ -22,6 +22,7 @@ PYTHON := $(VENVS)/dev/bin/python
 UV := $(VENVS)/uv/.installed
 UV_PYTHON := $(VENVS)/uv/bin/python
 DEV := $(VENVS)/dev/.installed
+SCAN := $(VENVS)/policy-scan/.installed
 LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
 # One after the other, whatever -j says: each keeps every core busy by itself.
@@ -43,9 +44,21 @@ local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=
 local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
+PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder --durations 10
+
+# The checks beside the tests: the end-to-end ones leave a core free now and then.
 .PHONY: local-test
-local-test: $(LOCAL) check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
-	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-test, in a quarter of an hour [PYTEST_ARGS=...]
+	@mkdir -p build; \
+	$(MAKE) check > build/check.log 2>&1 & check=$$!; \
+	trap 'kill $$check 2>/dev/null || true' EXIT; \
+	status=0; $(PYTEST) -m "not matrix" $(PYTEST_ARGS) || status=$$?; \
+	wait $$check || status=$$?; \
+	cat build/check.log; exit $$status
+
+.PHONY: fault-test
+fault-test: $(LOCAL) ## the rest of the fault matrix, a short soak included, in half an hour [PYTEST_ARGS=...]
+	@$(PYTEST) -m matrix $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
@@ -73,20 +86,14 @@ bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,pa
 	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
-check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform fmt, validate and test, policy scan
+check: $(DEV) $(SCAN) ## format, lint, types, terraform fmt, validate and test, policy scan
 	@$(VENVS)/dev/bin/ruff format --check --quiet .
 	@$(VENVS)/dev/bin/ruff check --quiet .
 	@$(VENVS)/dev/bin/mypy --no-error-summary
 	@echo "python: format, lint and types are good"
-# The scan beside Terraform's tests: each keeps one core busy for minutes.
-	@scan() { \
-		for folder in terraform examples/*/; do \
-			echo "policy scan of $$folder"; \
-			$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder" || return 1; \
-		done; \
-	}; \
-	mkdir -p build; \
-	scan > build/policy-scan.log 2>&1 & scan=$$!; \
+# The scan beside Terraform's tests: each keeps one core busy for a while.
+	@mkdir -p build; \
+	$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml > build/policy-scan.log 2>&1 & scan=$$!; \
 	trap "kill $$scan 2>/dev/null || true" EXIT; \
 	$(PYTHON) -m local check-terraform; \
 	wait $$scan || { cat build/policy-scan.log; exit 1; }; \

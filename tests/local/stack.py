@@ -107,6 +107,7 @@ class Stack:
     arguments: dict[str, Any] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
     is_changed: bool = False  # whether other arguments of the module are applied than these
+    is_destroyed: bool = False
 
     def __post_init__(self) -> None:
         self.s3 = self.environment.client("s3")
@@ -190,6 +191,14 @@ class Stack:
         terraform.apply(options=[f"-var-file={chosen.name}"])
         self.environment = dataclasses.replace(self.environment, backend=backend)
         terraform.write_root(self.arguments | choose(backend))
+
+    def use(self, backend: str, arguments: dict[str, Any]) -> None:
+        """Empty the stack, and apply a backend and arguments that are to hold from now on, where they are others."""
+        self.reset(applies=False)
+        if self.is_changed or (backend, arguments) != (self.environment.backend, self.arguments):
+            self.environment = dataclasses.replace(self.environment, backend=backend)
+            self.arguments = arguments
+            self.apply("-refresh=false")
 
     def apply(self, *options: str, **arguments: Any) -> None:
         """Apply again, with some of the module's arguments changed."""

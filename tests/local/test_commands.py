@@ -39,7 +39,7 @@ def leftovers() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(alone: None) -> Iterator[None]:
     assert leftovers() == []
     yield
     environment.down()
@@ -89,7 +89,11 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     ("backend", "said"),
     [
         ("rekognition_custom_labels", ["label is the folder's name  12 of 12"]),
-        ("lookout_for_vision", ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]),
+        pytest.param(
+            "lookout_for_vision",
+            ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"],
+            marks=pytest.mark.matrix,
+        ),
     ],
 )
 def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, backend: str, said: list[str]) -> None:

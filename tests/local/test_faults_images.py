@@ -20,7 +20,7 @@ from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack, Upload
 from tests.local.test_stack import picture
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(600)]
 
 BACKEND = "rekognition_custom_labels"
 ANALYZE = "analyze-images"

@@ -20,7 +20,12 @@ from tests.local.stack import Stack
 from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off, wait_until
 from tests.local.test_stack import picture
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.matrix,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("faults_workflow"),
+]
 
 BACKEND = "rekognition_custom_labels"
 
@@ -356,12 +361,9 @@ def test_an_apply_in_the_middle_of_a_run_and_uploads_that_never_end(stack: Stack
     check_recovers(stack)
 
 
-# The last test of the file, because the mapping is another one after it.
 @pytest.mark.fault("Mapping: deleted by hand")
-def test_a_mapping_that_somebody_deleted(applied: Stack) -> None:
+def test_a_mapping_that_somebody_deleted(stack: Stack) -> None:
     """Nothing waits for it to come back while the model costs money; an apply makes it again."""
-    stack = applied
-    stack.reset(applies=False)  # this test applies itself
     # LocalStack never comes to the end of deleting a mapping that is disabled, and then refuses another one.
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     wait_until(lambda: stack.mapping_state() == "Enabled", 10, "mapping enabled")

@@ -295,7 +295,6 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     stack.check()
 
 
-# The last but one: it leaves the stack with the other model.
 def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack) -> None:
     """No execution owns the old model and it cannot be stopped: the apply changes nothing, and the next one does it."""
     stack.emulator.force_status("RUNNING")
@@ -315,9 +314,9 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
     assert configured["Environment"]["Variables"]["BACKEND"] == OTHER
 
 
-# The last test of the file: nothing is left of the stack but its buckets.
 @pytest.mark.fault("From outside: `terraform destroy` in mid-run")
-def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
+def test_a_destroy_in_the_middle_of_a_run(last_stack: Stack) -> None:
+    stack = last_stack
     stack.apply("-refresh=false", force_destroy=False)
     # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.
     stack.emulator.set(latency_ms=2500)

@@ -26,7 +26,7 @@ from tests.local.stack import WORDS, Stack
 from tests.local.test_guard import call_guard, is_off, target_input, wait_until
 from tests.local.test_stack import picture
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(600), pytest.mark.xdist_group("permissions")]
 
 BACKEND = "rekognition_custom_labels"
 
