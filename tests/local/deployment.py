@@ -36,7 +36,8 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "analyze_timeout_seconds": 10,
     "start_timeout_seconds": 20,
     "stop_timeout_seconds": 60,
-    "stall_timeout_seconds": 90,
+    # Far above what a redelivery and a slow start take together: a test that wants a stall shortens it for itself.
+    "stall_timeout_seconds": 300,
     "drain_poll_seconds": 1,
     "drain_timeout_seconds": 600,
     "success_notifications_enabled": True,

@@ -23,11 +23,12 @@ from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 from tests.local.faults import LambdaFaults
+from tests.local.waits import LOAD_SECONDS
 
 SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
-LONGEST_RUN_SECONDS = 240
+LONGEST_RUN_SECONDS = 240 + LOAD_SECONDS
 _POLL_SECONDS = 0.5
 
 
@@ -218,6 +219,20 @@ class Stack:
             yield
         finally:
             self.workflow.update_state_machine(stateMachineArn=self.state_machine_arn, definition=deployed)
+
+    @contextmanager
+    def bounds(self, **seconds: float) -> Iterator[None]:
+        """Run something with other bounds in the deployed workflow, for the executions that begin meanwhile."""
+
+        def change(node: Any) -> None:
+            for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+                if name in seconds:
+                    node[name] = seconds[name]
+                elif isinstance(value, dict | list):
+                    change(value)
+
+        with self.definition(change):
+            yield
 
     def planned_actions(self, *, backend: str, **arguments: Any) -> dict[str, list[str]]:
         """What an apply with other arguments would do to each resource that it would touch, by its address."""

@@ -20,7 +20,7 @@ from local import config, environment
 from local.processes import find_background
 from tests.local.test_stack import SAMPLES
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 # Command lines that only the local environment has.
 MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform apply", "terraform-provider-aws")
@@ -81,7 +81,7 @@ def command(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=800)
     return process.returncode, printed
 
 
@@ -185,7 +185,7 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
     time.sleep(2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while leftovers():
         assert time.monotonic() < deadline, leftovers()
         time.sleep(0.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +13,9 @@ from local.environment import MODELS
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import LABELLED, NAMES, picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600), pytest.mark.xdist_group("lookout")]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200), pytest.mark.xdist_group("lookout")]
 
 BACKEND = "lookout_for_vision"
 
@@ -120,8 +120,7 @@ def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -
     for number in range(120):
         stack.upload(f"{number}.png", picture(number))
     execution = stack.start()
-    while "WaitForProgress" not in stack.states(execution):
-        time.sleep(0.2)
+    wait_until(lambda: "WaitForProgress" in stack.states(execution), 10, "the run is at work")
     stack.switch(new)
     since, described = datetime.now(UTC), stack.wait(execution)
     check_failed(stack, described, "BackendChangedError", step="CheckProgress", within_seconds=10, since=since)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from local.package import PACKAGE
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
+from tests.local.waits import LOAD_SECONDS, wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition_custom_labels"
 SAMPLES = config.REPOSITORY / "local" / "samples" / "labelled"
@@ -191,10 +191,7 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
     for number in range(12):
         stack.upload(f"{number}.png", picture(number))
-    deadline = time.monotonic() + 30
-    while stack.messages()[""] < 12:
-        assert time.monotonic() < deadline, "S3 did not send all events"
-        time.sleep(0.2)
+    wait_until(lambda: stack.messages()[""] == 12, what="S3 sends all events")
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
     assert stack.messages()[""] == 0
     described = stack.run()
@@ -246,13 +243,9 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.emulator.set(start_seconds=3600)
     stack.upload("a.png", picture())
     execution = stack.start()
-    time.sleep(3)
-    assert stack.environment.model()["status"] == stack.words.starting
+    wait_until(lambda: stack.environment.model()["status"] == stack.words.starting, what="the model starts")
     # The model is stuck for longer than start_timeout_seconds, and lets itself be stopped only when it is up.
-    deadline = time.monotonic() + 120
-    while "StopModel" not in stack.states(execution):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    wait_until(lambda: "StopModel" in stack.states(execution), 20, "the model is asked to stop")
     stack.emulator.set(start_seconds=0)
     words = "start_timeout_seconds = 20. Raise that variable if the model needs longer."
     described = stack.wait(execution)
@@ -288,7 +281,7 @@ def test_peer_failing_the_start_is_polled_for_minutes_and_the_model_held(stack: 
     described = stack.run()
     settings = stack.emulator.state()["settings"]
     on = json.loads(described["output"])["model_on_seconds"]
-    assert on < settings["start_seconds"] + settings["stop_seconds"] + 60
+    assert on < settings["start_seconds"] + settings["stop_seconds"] + LOAD_SECONDS
     stack.check()
 
 
@@ -346,8 +339,13 @@ def test_what_is_in_flight_is_waited_for_as_long_as_a_batch_can_live(
 def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stack: Stack) -> None:
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.upload("a.png", picture())
+    # The run is not to come to the mapping before it is closed.
+    stack.emulator.set(start_seconds=3600)
     execution = stack.start()
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=False)
+    wait_until(lambda: stack.mapping_state() == "Disabled", what="the mapping is closed")
+    wait_until(lambda: stack.environment.model()["status"] == stack.words.starting, what="the model starts")
+    stack.emulator.set(start_seconds=0)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
     stack.check()
 
@@ -478,11 +476,9 @@ def test_the_schedule_itself_starts_a_run(stack: Stack) -> None:
         "-replace=module.batch_vision.module.schedule.aws_cloudwatch_event_target.this",
         schedule_expression="rate(1 minute)",
     )
-    deadline = time.monotonic() + 150
-    while not (started := set(executions(stack)) - before):
-        assert time.monotonic() < deadline, "the rule started nothing"
-        time.sleep(1)
-    assert stack.wait(started.pop())["status"] == "SUCCEEDED"
+    wait_until(lambda: set(executions(stack)) - before, 120, "the rule starts a run")
+    (started,) = set(executions(stack)) - before
+    assert stack.wait(started)["status"] == "SUCCEEDED"
     # LocalStack would go on with this schedule whatever Terraform makes of it, and the next tests are not to meet it.
     events.disable_rule(Name=rule)
     stack.check()
