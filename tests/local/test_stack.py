@@ -142,50 +142,6 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
     assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 
-def test_two_uploads_of_one_name(stack: Stack) -> None:
-    stack.upload("same.png", picture(1))
-    newer = stack.upload("same.png", picture(2))
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check()
-    assert stack.read_json("processed/same.png.json")["source"]["version_id"] == newer.version_id
-    again = stack.upload("same.png", picture(3))
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check()
-    assert stack.read_json("processed/same.png.json")["source"]["version_id"] == again.version_id
-
-
-def test_files_that_are_not_images_are_rejected_with_their_reason(stack: Stack) -> None:
-    stack.upload("good.png", picture())
-    stack.upload("right bytes.txt", picture(1, "JPEG"))
-    stack.upload("notes.jpg", b"no picture at all")
-    stack.upload("notes.json", b"{}")
-    stack.upload("empty.png", b"")
-    stack.upload("truncated.png", picture(2)[:200])
-    stack.upload("folder/", b"")
-    tiny = io.BytesIO()
-    Image.new("RGB", (10, 10)).save(tiny, "PNG")
-    stack.upload("tiny.png", tiny.getvalue())
-    described = stack.run()
-    assert described["status"] == "SUCCEEDED", described
-    stack.check()
-    rejected = {result["source"]["key"]: result for (found,) in stack.results().values() if (result := found)["error"]}
-    assert set(rejected) == {"notes.jpg", "notes.json", "empty.png", "truncated.png", "folder/", "tiny.png"}
-    assert rejected["notes.jpg"]["error"]["type"] == "InvalidImageFormatError"
-    assert rejected["tiny.png"]["error"]["type"] == "InvalidImageError"
-    assert json.loads(described["output"])["images_rejected"] == 6
-
-
-@pytest.mark.fault("Draining: a message that is not JSON")
-@pytest.mark.fault("Draining: an s3:TestEvent")
-def test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing(stack: Stack) -> None:
-    stack.upload("good.png", picture())
-    for body in ("rubbish", "{}", '{"Records": [{"s3": 1}]}', '{"Event": "s3:TestEvent"}'):
-        stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check()
-    assert stack.messages()[""] == 0
-
-
 @pytest.mark.fault("Draining: an S3 event that never came")
 def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack) -> None:
     """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
@@ -198,33 +154,6 @@ def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack
     assert described["status"] == "SUCCEEDED", described
     stack.check()
     assert json.loads(described["output"])["requeued_images"] == 12
-
-
-@pytest.mark.fault("Images: the same event three times, at the same time and later")
-def test_peer_failing_a_duplicate_event_becomes_poison(stack: Stack) -> None:
-    upload = stack.upload("a.png", picture())
-    record = {
-        "eventName": "ObjectCreated:Put",
-        "eventTime": "2026-11-20T08:00:00.000Z",
-        "s3": {"bucket": {"name": stack.source}, "object": {"key": "a.png", "versionId": upload.version_id, "size": 1}},
-    }
-    body = json.dumps({"Records": [record]})
-    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
-    stack.upload("b.png", picture(1))
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check()
-    assert len(stack.results()["a.png", upload.version_id]) == 1
-
-
-def test_a_throttled_and_faulty_service_loses_nothing(stack: Stack) -> None:
-    stack.inject("detect", "throttled", probability=0.3)
-    stack.inject("detect", "internal_error", probability=0.1)
-    for number in range(40):
-        stack.upload(f"{number}.png", picture(number))
-    assert stack.run()["status"] == "SUCCEEDED"
-    stack.check()
 
 
 @pytest.mark.fault("Starting: FAILED on the way up")
@@ -253,15 +182,6 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     stack.check(left=1)
     assert stack.run()["status"] == "SUCCEEDED"
     stack.check()
-
-
-@pytest.mark.fault("Starting: still training")
-def test_a_model_that_is_not_trained_is_refused_at_once(stack: Stack) -> None:
-    stack.force_status("training")
-    stack.upload("a.png", picture())
-    check_failed(stack, stack.run(), "ModelNotTrainedError", step="StartModel", within_seconds=0)
-    stack.emulator.reset()
-    stack.check(left=1)
 
 
 @pytest.mark.fault("Finishing: stop refused")
