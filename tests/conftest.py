@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.loaders import JSONFileLoader
+from hypothesis import HealthCheck, settings
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
@@ -29,6 +30,10 @@ for name in [name for name in os.environ if name.startswith("AWS_") and name != 
 os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
 
+
+# No example is a failure because the machine was busy with something else.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("steady")
 
 # Each test's session would parse the models of its services anew: a third of the processor time of the unit tests.
 _parsed: dict[str, Any] = {}

@@ -405,15 +405,16 @@ def test_log_lines_are_in_order_and_in_the_file_of_the_function(make_sandbox, tm
 
 def test_what_is_logged_after_the_last_response_is_kept(make_sandbox, tmp_path):
     sandbox = make_sandbox("""
-        import threading, time
-        def later():
+        import pathlib, threading, time
+        def later(printed):
             time.sleep(0.3)
-            print("late")
+            print("late", flush=True)
+            printed.touch()
         def handle(event, context):
-            threading.Thread(target=later).start()
+            threading.Thread(target=later, args=[pathlib.Path(event["printed"])]).start()
     """)
-    outcome, _ = invoke(sandbox, {})
+    outcome, _ = invoke(sandbox, {"printed": str(tmp_path / "printed")})
     assert "late" not in outcome.logs
-    time.sleep(1)
+    assert wait_until((tmp_path / "printed").exists)
     sandbox.stop()
     assert "late\n" in (tmp_path / "logs" / "f.log").read_text()
