@@ -406,15 +406,17 @@ def test_log_lines_are_in_order_and_in_the_file_of_the_function(make_sandbox, tm
 def test_what_is_logged_after_the_last_response_is_kept(make_sandbox, tmp_path):
     sandbox = make_sandbox("""
         import pathlib, threading, time
-        def later(printed):
-            time.sleep(0.3)
+        def later(folder):
+            while not (folder / "answered").exists():
+                time.sleep(0.02)
             print("late", flush=True)
-            printed.touch()
+            (folder / "printed").touch()
         def handle(event, context):
-            threading.Thread(target=later, args=[pathlib.Path(event["printed"])]).start()
+            threading.Thread(target=later, args=[pathlib.Path(event["folder"])]).start()
     """)
-    outcome, _ = invoke(sandbox, {"printed": str(tmp_path / "printed")})
+    outcome, _ = invoke(sandbox, {"folder": str(tmp_path)})
     assert "late" not in outcome.logs
+    (tmp_path / "answered").touch()
     assert wait_until((tmp_path / "printed").exists)
     sandbox.stop()
     assert "late\n" in (tmp_path / "logs" / "f.log").read_text()
