@@ -366,7 +366,6 @@ def _start_emulator(
             f"--settings={json.dumps(settings)}",
             *options,
         ],
-        marker=_EMULATOR_MODULE,
         environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         directory=config.REPOSITORY,
         log_file=EMULATOR_LOG_FILE,

@@ -113,7 +113,6 @@ def start_localstack(
     LOG_FILE.unlink(missing_ok=True)
     process = start_background(
         [PYTHON, "-m", _MODULE],
-        marker=_MODULE,
         environment=environment,
         directory=DIRECTORY,
         log_file=LOG_FILE,

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import psutil
 import pytest
 
 from local import config, environment
 from local.processes import find_background
 from tests.local.test_stack import SAMPLES
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 # A proxy that nobody answers at: nothing of the local environment, which speaks http throughout, may ask it. Packages
 # come by https.
@@ -31,21 +32,18 @@ MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform
 
 def leftovers() -> list[str]:
     """Processes of this environment: others may run beside it, each in a folder and on ports of its own."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], check=True, capture_output=True, text=True).stdout
-    found = [line.strip().partition(" ")[::2] for line in listed.splitlines() if any(mark in line for mark in MARKS)]
-    return [line for pid, line in found if f"--port={config.EMULATOR_PORT}" in line or is_ours(pid)]
-
-
-def is_ours(pid: str) -> bool:
-    """Whether a process works in the folder of this environment; taken for granted where that cannot be told."""
-    try:
-        return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(f"{config.LOCAL_BUILD}/")
-    except OSError:
-        return not Path("/proc/self").exists()
+    listed = psutil.process_iter(["cmdline", "cwd"])
+    found = [(" ".join(process.info["cmdline"] or ()), process.info["cwd"] or "") for process in listed]
+    return [
+        line
+        for line, folder in found
+        if any(mark in line for mark in MARKS)
+        and (f"--port={config.EMULATOR_PORT}" in line or folder.startswith(f"{config.LOCAL_BUILD}/"))
+    ]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(alone: None) -> Iterator[None]:
     assert leftovers() == []
     yield
     environment.down()
@@ -87,7 +85,7 @@ def command(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=800)
     return process.returncode, printed
 
 
@@ -104,6 +102,7 @@ rekognition_custom_labels = {
 """
 
 
+@pytest.mark.matrix
 def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
     """Learned on one half of the samples, run on the other."""
     out, labelled = tmp_path / "out", tmp_path / "labelled"
@@ -242,7 +241,7 @@ def test_killed_it_leaves_nothing_that_stops_the_next_one(images: Path) -> None:
     time.sleep(2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while leftovers():
         assert time.monotonic() < deadline, leftovers()
         time.sleep(0.5)

@@ -19,10 +19,11 @@ from local.terraform import Terraform
 from tests.local import permissions
 from tests.local.permissions import Grant, Policies, Recording
 from tests.local.stack import WORDS, Stack
-from tests.local.test_guard import call_guard, is_off, target_input, wait_until
+from tests.local.test_guard import call_guard, is_off, target_input
 from tests.local.test_stack import picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200), pytest.mark.xdist_group("permissions")]
 
 BACKEND = "rekognition_custom_labels"
 
@@ -166,21 +167,16 @@ def run_over_everything(stack: Stack) -> None:
     before = set(executions(stack))
     events.put_rule(Name=name, Description=rule["Description"], EventPattern=json.dumps({"source": ["test"]}))
     events.put_events(Entries=[{"Source": "test", "DetailType": "tick", "Detail": "{}"}])
-    deadline = time.monotonic() + 30
-    while not (started := set(executions(stack)) - before):
-        assert time.monotonic() < deadline, "the rule started nothing"
-        time.sleep(0.5)
+    wait_until(lambda: set(executions(stack)) - before, what="the rule starts a run")
+    (started,) = set(executions(stack)) - before
     events.put_rule(Name=name, Description=rule["Description"], ScheduleExpression=rule["ScheduleExpression"])
-    assert stack.wait(started.pop())["status"] == "SUCCEEDED"
+    assert stack.wait(started)["status"] == "SUCCEEDED"
     assert stack.keys(stack.source) == []
     assert "processed/same.png.mask.png" not in stack.keys(stack.final)
 
 
 def wait_for_messages(stack: Stack, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while stack.messages()[""] < count:
-        assert time.monotonic() < deadline, "S3 did not send all events"
-        time.sleep(0.2)
+    wait_until(lambda: stack.messages()[""] >= count, what="S3 sends all events")
 
 
 def executions(stack: Stack) -> list[str]:

@@ -266,7 +266,7 @@ def test_the_emulators_image_has_what_its_command_needs(tmp_path: Path) -> None:
     check = EMULATOR["healthcheck"]["test"]
     assert check[:3] == ["CMD", "python", "-c"]
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (
             subprocess.run(
                 [sys.executable, "-c", check[3].replace(published, port)], check=False, capture_output=True
