@@ -96,7 +96,7 @@ def _measured(running: environment.Environment, images: int, arguments: dict[str
         images_per_second_per_unit=EMULATED["transactions_per_second_per_unit"],
         throughput_used=min(1.0, used / EMULATED["transactions_per_second_per_unit"]) if used else 1.0,
         image_seconds=0.6,
-        trigger_seconds=0.0,
+        mapping_seconds=0.0,
         task_seconds=sum(tasks) / len(tasks),
         most_invocations=1,
     )

@@ -123,7 +123,6 @@ def _does(state: dict[str, Any]) -> str:
     if state["Type"] != "Task":
         return str(state["Type"]).lower()
     resource = str(state["Resource"])
-    if resource.endswith(":lambda:invoke"):
-        function = str(state["Parameters"]["FunctionName"]).removeprefix("${").removesuffix("}")
-        return f"function `{function.removesuffix('_function_arn').removesuffix('_arn')}`"
+    if resource.startswith("${"):
+        return f"function `{resource[2:-1].removesuffix('_function_arn')}`"
     return f"`{resource.partition('aws-sdk:')[2] or resource}`"

@@ -117,23 +117,17 @@ locals {
     check_backlog = {
       description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
+      timeout_seconds = local.step_timeout_seconds
     }
 
     start_model = {
       description     = "Starts the model, or says how far its start has come"
       memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
-    }
-
-    stop_model = {
-      description     = "Stops the model, or says how far its stop has come"
-      memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
+      timeout_seconds = local.step_timeout_seconds
     }
 
     requeue_images = {
-      description     = "Puts images that have no message back on the queue"
+      description     = "Puts images that have no message back on the queue, and gives up those of dead letters"
       memory_mb       = var.control_memory_mb
       timeout_seconds = var.control_function_timeout_seconds
     }
@@ -210,44 +204,52 @@ locals {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
       }
-      CountDeadLetters = {
-        actions   = ["sqs:GetQueueAttributes"]
-        resources = [module.queue.dead_letter_queue_arn]
+      # Which version is stuck is told by the versions only.
+      ListImageVersions = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [module.source_bucket.bucket_arn]
       }
+      CountMessages = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.queue_arn]
+      }
+      DescribeModel = local.backend.describe
     }
 
     start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe
       StartModel    = local.backend.start
       NameRun = {
-        actions   = ["s3:PutObject"]
+        actions   = ["s3:GetObject", "s3:PutObject"]
         resources = [local.current_run_arn]
       }
-      ReadThroughput = {
-        actions   = ["s3:GetObject"]
-        resources = [local.throughput_arn]
-      }
-      # Before the first run that shows anything there is none.
+      # Before the first run there is none.
       TellMissingFromForbidden = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn]
       }
     })
 
-    stop_model = {
-      DescribeModel    = local.backend.describe
-      StopModel        = local.backend.stop
-      StopFormerModels = local.stop_former_models
-    }
-
     requeue_images = merge(local.use_key, {
       ListImageVersions = {
         actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
+      ListStuckImages = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+      WriteStuckImages = {
+        actions   = ["s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/stuck/*"]
+      }
       SendMessages = {
         actions   = ["sqs:SendMessage"]
         resources = [module.queue.queue_arn]
+      }
+      TakeDeadLetters = {
+        actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+        resources = [module.queue.dead_letter_queue_arn]
       }
     })
 
@@ -273,7 +275,6 @@ locals {
 
   function_environment = {
     SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
-    SOURCE_PREFIX              = var.source_prefix
     SOURCE_PREFIXES            = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
     BACKEND                    = var.backend
@@ -340,9 +341,72 @@ resource "aws_lambda_event_source_mapping" "this" {
   tags = var.tags
 
   lifecycle {
-    # The workflow opens and closes this tap, as wide as the run needs. An apply in the middle of a run must not.
+    # The workflow enables and disables the mapping, as wide as the run needs. An apply in the middle of a run must not.
     ignore_changes = [enabled, scaling_config]
   }
+}
+
+# Apart from the other functions, because these have to name the mapping, which is made of one of them.
+locals {
+  mapping_functions = {
+    enable_mapping = "Enables the event source mapping, or says how far that has come"
+    close_run      = "Disables the event source mapping and stops the model, or says how far that has come"
+  }
+
+  mapping_function_statements = {
+    enable_mapping = {
+      EnableMapping = {
+        actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+        resources = [aws_lambda_event_source_mapping.this.arn]
+      }
+    }
+
+    close_run = merge(local.use_key, {
+      DisableMapping = {
+        actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+        resources = [aws_lambda_event_source_mapping.this.arn]
+      }
+      DescribeModel    = local.backend.describe
+      StopModel        = local.backend.stop
+      StopFormerModels = local.stop_former_models
+      CountMessages = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.queue_arn]
+      }
+      CloseRun = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = [local.current_run_arn]
+      }
+      # A run without work before the first one with some finds none.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+    })
+  }
+}
+
+module "mapping_function" {
+  source   = "./modules/function"
+  for_each = local.mapping_functions
+
+  name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
+  description        = each.value
+  region             = local.region
+  package_path       = local.lambda_package_path
+  handler            = "lambdas.${each.key}.handler.handler"
+  architecture       = var.function_architecture
+  memory_mb          = var.control_memory_mb
+  timeout_seconds    = local.step_timeout_seconds
+  environment        = local.function_environment
+  statements         = local.mapping_function_statements[each.key]
+  log_retention_days = var.log_retention_days
+  kms_key_arn        = var.kms_key_arn
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -350,67 +414,118 @@ resource "aws_lambda_event_source_mapping" "this" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  # Each check of a trigger's state is a round of the workflow, so its bound is a number of rounds.
-  # (max(1, …) here and below: a poll of 0 seconds is to be refused by its own message, not by a division.)
-  trigger_max_checks = ceil(var.trigger_timeout_seconds / max(1, var.trigger_poll_seconds))
+  # How long a function has for one step. Listing and sending many images, or reading a long catalog, takes longer.
+  step_timeout_seconds      = min(60, var.control_function_timeout_seconds)
+  long_step_timeout_seconds = var.control_function_timeout_seconds
 
-  # No batch that was taken before the mapping was closed lives longer than its function.
-  in_flight_max_checks = ceil(var.analyze_timeout_seconds / max(1, var.trigger_poll_seconds))
+  # A task waits a little longer than its function may take.
+  task_margin_seconds = 10
 
-  # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of the model loops
-  # and up to 18 for one of the trigger loops, rounded up for retries. A round of the drain loop is 14, counted as 16;
-  # 60 of them may come after a shorter wait, as those of a start that takes long do.
+  # Errors that repeating a step does not mend: each would hold the run, and perhaps the model, for minutes of back-off
+  # before it has its name.
+  final_errors = [
+    "AccessDeniedError",
+    "BackendChangedError",
+    "DrainTimeoutError",
+    "MappingNotDisabledError",
+    "MappingNotEnabledError",
+    "MappingNotFoundError",
+    "ModelFailedError",
+    "ModelNotFoundError",
+    "ModelNotTrainedError",
+    "ModelQuotaError",
+    "ModelStartTimeoutError",
+    "ModelStopTimeoutError",
+    "ModelStoppedError",
+    "ModelUnavailableError",
+    "NoProgressError",
+    "SettingsError",
+  ]
+
+  # A call that hangs costs its whole timeout, so it is repeated once; one that fails at once, for some four minutes.
+  # Lambda ends a function at its own timeout as Sandbox.Timedout.
+  hung_errors = ["States.Timeout", "Sandbox.Timedout"]
+  retry = [
+    { ErrorEquals = local.final_errors, MaxAttempts = 0 },
+    { ErrorEquals = local.hung_errors, IntervalSeconds = 2, MaxAttempts = 1, BackoffRate = 1 },
+    {
+      ErrorEquals     = ["States.ALL"]
+      IntervalSeconds = 2
+      MaxAttempts     = 8
+      BackoffRate     = 2
+      MaxDelaySeconds = 60
+      JitterStrategy  = "FULL"
+    },
+  ]
+  # Hardly any error is a reason to give up stopping.
+  retry_of_close = [
+    { ErrorEquals = local.final_errors, MaxAttempts = 0 },
+    {
+      ErrorEquals     = ["States.ALL"]
+      IntervalSeconds = 2
+      MaxAttempts     = 120
+      BackoffRate     = 2
+      MaxDelaySeconds = 60
+      JitterStrategy  = "FULL"
+    },
+  ]
+
+  # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of any loop (a task,
+  # a choice and a wait), rounded up for retries. 60 rounds of the drain may come after a shorter wait, as those of a
+  # start that takes long do; and there may be two starts.
+  # (max(1, …): a poll of 0 seconds is to be refused by its own message, not by a division.)
   other_history_events = sum([
-    60 * 16,
-    ceil(var.start_timeout_seconds / max(1, ceil(var.model_poll_seconds / 3))) * 10,
+    60 * 10,
+    2 * ceil(var.start_timeout_seconds / max(1, ceil(var.model_poll_seconds / 3))) * 10,
     ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
-    (2 * local.trigger_max_checks + local.in_flight_max_checks) * 20,
+    ceil((3 * var.trigger_timeout_seconds + var.analyze_timeout_seconds) / max(1, var.trigger_poll_seconds)) * 10,
   ])
 
-  # How long a task waits for a control function: a little longer than the function may take.
-  control_timeout_seconds = var.control_function_timeout_seconds + 10
-
-  # The sum of all bounds, and for every phase one call that hangs until its timeout plus retries with back-off.
-  # Reaching it means that the workflow itself is at fault, for each wait inside has its own earlier bound.
+  # The sum of all bounds, and for every phase a call that hangs twice plus retries with back-off. Reaching it means that
+  # the workflow itself is at fault, for each wait inside has its own earlier bound.
   execution_timeout_seconds = sum([
-    var.start_timeout_seconds,
+    2 * var.start_timeout_seconds,
     var.drain_timeout_seconds,
-    2 * var.trigger_timeout_seconds,
+    3 * var.trigger_timeout_seconds,
     var.analyze_timeout_seconds,
     var.stop_timeout_seconds,
-    6 * (local.control_timeout_seconds + 120),
+    8 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
   ])
 
   # The one place where the workflow is rendered: a new placeholder is a new line here.
   workflow_template = templatefile("${path.module}/../state_machine.asl.json", {
-    partition = local.partition
-    backend   = var.backend
-    # JSON in a text of a JSON file: encoded twice, without the quotes that stand around it there.
-    backend_settings            = trim(jsonencode(jsonencode(local.backend.settings)), "\"")
+    partition                   = local.partition
+    backend                     = var.backend
     queue_url                   = module.queue.queue_url
     dead_letter_queue_url       = module.queue.dead_letter_queue_url
     event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid
     check_backlog_function_arn  = module.function["check_backlog"].function_arn
     start_model_function_arn    = module.function["start_model"].function_arn
-    stop_model_function_arn     = module.function["stop_model"].function_arn
+    enable_mapping_function_arn = module.mapping_function["enable_mapping"].function_arn
+    close_run_function_arn      = module.mapping_function["close_run"].function_arn
     requeue_images_function_arn = module.function["requeue_images"].function_arn
     summarize_run_function_arn  = module.function["summarize_run"].function_arn
-    control_timeout_seconds     = local.control_timeout_seconds
+    step_timeout_seconds        = local.step_timeout_seconds + local.task_margin_seconds
+    long_step_timeout_seconds   = local.long_step_timeout_seconds + local.task_margin_seconds
     model_poll_seconds          = var.model_poll_seconds
     start_timeout_seconds       = var.start_timeout_seconds
     stop_timeout_seconds        = var.stop_timeout_seconds
-    trigger_poll_seconds        = var.trigger_poll_seconds
-    trigger_max_checks          = local.trigger_max_checks
-    in_flight_max_checks        = local.in_flight_max_checks
+    mapping_poll_seconds        = var.trigger_poll_seconds
+    mapping_timeout_seconds     = var.trigger_timeout_seconds
+    analyze_timeout_seconds     = var.analyze_timeout_seconds
     drain_poll_seconds          = var.drain_poll_seconds
     drain_timeout_seconds       = var.drain_timeout_seconds
     stall_timeout_seconds       = var.stall_timeout_seconds
     execution_timeout_seconds   = local.execution_timeout_seconds
   })
 
-  # The file is JSON before it is rendered, so its placeholders stand in quotes, those of numbers too. A text of
-  # digits only becomes a number; no other text of the workflow is made of digits alone.
-  workflow_definition = replace(local.workflow_template, "/\"([0-9]+)\"/", "$1")
+  # The file is JSON before it is rendered, so its placeholders stand in quotes, those of numbers and lists too. A text
+  # of digits only becomes a number; no other text of the workflow is made of digits alone.
+  workflow_numbers = replace(local.workflow_template, "/\"([0-9]+)\"/", "$1")
+  workflow_definition = replace(replace(replace(local.workflow_numbers,
+    "\"@retry\"", jsonencode(local.retry)),
+    "\"@retry_of_close\"", jsonencode(local.retry_of_close)),
+  "\"@backend_settings\"", jsonencode(local.backend.settings))
 }
 
 module "workflow" {
@@ -422,9 +537,10 @@ module "workflow" {
   region     = local.region
   definition = local.workflow_definition
   # Every function but the one that the queue feeds.
-  function_arns            = [for name, function in module.function : function.function_arn if name != "analyze_images"]
-  queue_arn                = module.queue.queue_arn
-  event_source_mapping_arn = aws_lambda_event_source_mapping.this.arn
+  function_arns = concat(
+    [for name, function in module.function : function.function_arn if name != "analyze_images"],
+    values(module.mapping_function)[*].function_arn,
+  )
   log_level                = var.state_machine_log_level
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn
@@ -455,11 +571,11 @@ locals {
       actions   = ["states:ListExecutions"]
       resources = [module.workflow.state_machine_arn]
     }
-    ReadAndStopExecutions = {
-      actions   = ["states:DescribeStateMachineForExecution", "states:StopExecution"]
+    StopExecutions = {
+      actions   = ["states:StopExecution"]
       resources = ["arn:${local.partition}:states:${local.region}:${local.account_id}:execution:${var.name_prefix}:*"]
     }
-    CloseTrigger = {
+    DisableMapping = {
       actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
       resources = [aws_lambda_event_source_mapping.this.arn]
     }
@@ -474,7 +590,11 @@ locals {
       actions   = ["s3:GetObject"]
       resources = ["${module.final_bucket.bucket_arn}/runs/*"]
     }
-    # A run that failed before it could write one has none.
+    CloseRun = {
+      actions   = ["s3:GetObject", "s3:PutObject"]
+      resources = [local.current_run_arn]
+    }
+    # A run that failed before it could write a summary has none.
     TellMissingFromForbidden = {
       actions   = ["s3:ListBucket"]
       resources = [module.final_bucket.bucket_arn]
@@ -487,7 +607,7 @@ module "guard_function" {
   source = "./modules/function"
 
   name               = "${var.name_prefix}-guard-model"
-  description        = "Watchdog: stops the model and closes the mapping when no execution owns them"
+  description        = "Watchdog: stops the model and disables the mapping when no execution owns them"
   region             = local.region
   package_path       = local.lambda_package_path
   handler            = "lambdas.guard_model.handler.handler"
@@ -527,6 +647,7 @@ module "guard" {
     module.final_bucket,
     module.function,
     module.guard_function,
+    module.mapping_function,
     module.queue,
     module.source_bucket,
     module.workflow,
@@ -545,7 +666,7 @@ module "monitoring" {
   guard_function_name       = module.guard_function.function_name
   analyze_function_name     = module.function["analyze_images"].function_name
   summarize_function_name   = module.function["summarize_run"].function_name
-  function_names            = [for function in concat(values(module.function), [module.guard_function]) : function.function_name]
+  function_names            = [for function in concat(values(module.function), values(module.mapping_function), [module.guard_function]) : function.function_name]
   log_queries_enabled       = var.log_queries_enabled
   message_retention_seconds = var.message_retention_seconds
   # A schedule that is off starts nothing.

@@ -875,8 +875,8 @@ variable "drain_timeout_seconds" {
 
   validation {
     # Step Functions ends an execution at 25,000 events, without any of its Catches: the model would stay on.
-    condition     = ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 16 + local.other_history_events < 20000
-    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds} and drain_poll_seconds is ${var.drain_poll_seconds}: with start_timeout_seconds, stop_timeout_seconds and trigger_timeout_seconds a run could write ${ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 16 + local.other_history_events} events, and Step Functions ends it at 25000. Make drain_timeout_seconds shorter or drain_poll_seconds longer (the same goes for the other timeouts and model_poll_seconds, trigger_poll_seconds) until it is below 20000."
+    condition     = ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 10 + local.other_history_events < 20000
+    error_message = "drain_timeout_seconds is ${var.drain_timeout_seconds} and drain_poll_seconds is ${var.drain_poll_seconds}: with start_timeout_seconds, stop_timeout_seconds and trigger_timeout_seconds a run could write ${ceil(var.drain_timeout_seconds / max(1, var.drain_poll_seconds)) * 10 + local.other_history_events} events, and Step Functions ends it at 25000. Make drain_timeout_seconds shorter or drain_poll_seconds longer (the same goes for the other timeouts and model_poll_seconds, trigger_poll_seconds) until it is below 20000."
   }
 }
 

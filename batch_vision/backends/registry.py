@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batch_vision.backends.lookout_for_vision import LookoutForVision
 from batch_vision.backends.rekognition_custom_labels import RekognitionCustomLabels
 from batch_vision.core.errors import BackendChangedError, SettingsError
+from batch_vision.core.models import Model
 from batch_vision.core.settings import settings
 
 if TYPE_CHECKING:
@@ -43,29 +44,23 @@ def backend() -> Backend:
 
 
 @cache
-def backend_of_run(name: str, backend_settings: str) -> Backend:
-    """Give the backend that a run was begun with, which an apply may have changed for the deployment since.
-
-    Parameters
-    ----------
-    backend_settings
-        As in the environment variable ``BACKEND_SETTINGS``: a JSON object of texts.
-    """
-    return make_backend(replace(settings(), backend=name, backend_settings=json.loads(backend_settings)))
+def backend_of(model: Model) -> Backend:
+    """Return the backend of a run's model, which need not be that of the deployment any more."""
+    return make_backend(replace(settings(), backend=model.backend, backend_settings=json.loads(model.settings)))
 
 
-def check_unchanged(name: str, backend_settings: str) -> None:
-    """Check that the deployment still has the backend that a run was begun with.
+def check_unchanged(model: Model) -> None:
+    """Check that the deployment still has the model that a run was begun with.
 
     Raises
     ------
     BackendChangedError
         It has another one: this run cannot go on, because images are sent to the new one.
     """
-    now = settings()
-    if (now.backend, dict(now.backend_settings)) != (name, json.loads(backend_settings)):
+    now = Model.named(settings().backend, settings().backend_settings)
+    if now != model:
         raise BackendChangedError(
-            f"The deployment was changed from {name} {backend_settings} to {now.backend}"
-            f" {json.dumps(dict(now.backend_settings))} during the run. Its own model is stopped; the images that are"
-            " left wait for the next run, which uses the new one."
+            f"The deployment was changed from {model.backend} {model.settings} to {now.backend} {now.settings} during"
+            " the run. Its own model is stopped; the images that are left wait for the next run, which uses the new"
+            " one."
         )

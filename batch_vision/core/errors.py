@@ -79,6 +79,10 @@ class AccessDeniedError(BatchVisionError):
     """A role lacks a permission. Nothing is lost: messages and images stay where they are."""
 
 
+class RequestRefusedError(BatchVisionError):
+    """AWS refuses a request of a control function for a reason that batch-vision knows no remedy for."""
+
+
 class ModelError(BatchVisionError):
     """The model cannot be brought to the wanted state."""
 
@@ -100,7 +104,11 @@ class BackendChangedError(BatchVisionError):
 
 
 class ModelFailedError(ModelError):
-    """The model failed on its way up."""
+    """The model failed on its way up, or failed in mid-run and cannot be started again within the run's bounds."""
+
+
+class ModelStoppedError(ModelError):
+    """Somebody stopped the model in mid-run: it stays stopped."""
 
 
 class ModelBusyError(ModelError):
@@ -119,8 +127,28 @@ class ModelStopTimeoutError(ModelError):
     """The model was not confirmed stopped within stop_timeout_seconds."""
 
 
-class DeadLettersError(BatchVisionError):
-    """All images that wait have been tried too often: each has a message in the dead-letter queue."""
+class MappingError(BatchVisionError):
+    """The event source mapping cannot be brought to the wanted state."""
+
+
+class MappingNotFoundError(MappingError):
+    """There is no such event source mapping: somebody deleted it."""
+
+
+class MappingNotEnabledError(MappingError):
+    """The event source mapping was not enabled within mapping_timeout_seconds."""
+
+
+class MappingNotDisabledError(MappingError):
+    """The event source mapping was not disabled within mapping_timeout_seconds; the model is stopped."""
+
+
+class MappingBusyError(TransientError):
+    """The event source mapping is in transition and takes no other change: ask again later."""
+
+
+class FunctionDiedError(BatchVisionError):
+    """The analyzing function ended at every delivery of an image without an answer, by a crash or by its timeout."""
 
 
 class NoProgressError(BatchVisionError):

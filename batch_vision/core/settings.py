@@ -21,8 +21,9 @@ class Settings:
 
     Attributes
     ----------
-    source_bucket_name, source_prefix
-        Where images are uploaded. The prefix is empty or a leading part of the keys.
+    source_bucket_name, source_prefixes
+        Where images are uploaded. Each prefix is empty or a leading part of the keys; none contains another. The first
+        is where images are uploaded now, the others are where some may still wait.
     final_bucket_name
         Where images, results, catalog and run summaries go.
     backend, backend_settings
@@ -55,7 +56,7 @@ class Settings:
     """
 
     source_bucket_name: str
-    source_prefix: str
+    source_prefixes: tuple[str, ...]
     final_bucket_name: str
     backend: str
     backend_settings: Mapping[str, str]
@@ -75,6 +76,11 @@ class Settings:
     schedule_period_seconds: int | None
     success_topic_arn: str | None
 
+    @property
+    def source_prefix(self) -> str:
+        """What the keys of new uploads begin with."""
+        return self.source_prefixes[0]
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read and check the environment.
@@ -86,7 +92,7 @@ class Settings:
         """
         return cls(
             source_bucket_name=_text(environment, "SOURCE_BUCKET_NAME"),
-            source_prefix=environment.get("SOURCE_PREFIX", ""),
+            source_prefixes=_texts(environment, "SOURCE_PREFIXES"),
             final_bucket_name=_text(environment, "FINAL_BUCKET_NAME"),
             backend=_text(environment, "BACKEND"),
             backend_settings=_string_map(environment, "BACKEND_SETTINGS"),
@@ -162,6 +168,17 @@ def _optional_percent(environment: Mapping[str, str], name: str) -> float | None
     if environment.get(name, "") == "":
         return None
     return _number(environment, name, "empty or a number from 0 to 100", lambda number: 0 <= number <= 100)
+
+
+def _texts(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    value = environment.get(name)
+    try:
+        parsed = json.loads(value or "")
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, list) or not parsed or not all(isinstance(text, str) for text in parsed):
+        raise _wrong(name, value, "a JSON list of at least one text")
+    return tuple(parsed)
 
 
 def _string_map(environment: Mapping[str, str], name: str) -> dict[str, str]:

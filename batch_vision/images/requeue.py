@@ -1,55 +1,100 @@
-"""Put objects that have no message back on the queue."""
+"""Images that have no message: those of functions that died are given up, all others are put back on the queue."""
 
 from __future__ import annotations
 
-from itertools import batched
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
-from batch_vision.core.errors import ServiceUnavailableError
-from batch_vision.core.events import SourceImage, message_for
+from batch_vision.aws import clients
+from batch_vision.aws.queues import delete_messages, receive_messages, send_images
+from batch_vision.aws.stuck import list_stuck, without_stuck, write_stuck
+from batch_vision.aws.uploads import is_there, list_uploads
+from batch_vision.core.errors import FunctionDiedError
+from batch_vision.core.events import parse_message
+from batch_vision.core.observability import logger
+from batch_vision.core.settings import settings
+from batch_vision.core.stuck import stuck_entry, stuck_key
+from batch_vision.core.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-_MESSAGES_PER_REQUEST = 10  # the most that SendMessageBatch takes
+    from batch_vision.core.settings import Settings
+
+_MOST_DEAD_LETTERS = 1000
+_HIDDEN_SECONDS = 300  # the timeout of the function
+
+_DIED = (
+    "The analyzing function ended without an answer at every delivery of the image's message, which is in the"
+    " dead-letter queue since."
+)
+_REMEDY = (
+    "Look into the log of analyze-images for what ended it, such as its memory or its timeout; mend that, then run"
+    " batch-vision retry."
+)
 
 
-def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage]:
-    """Give every object version under a prefix, but those of deleted keys; the older uploads of a page come first."""
-    deleted: set[str] = set()
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        # Kept from page to page: a marker may end one page and its versions begin the next.
-        deleted.update(marker["Key"] for marker in page.get("DeleteMarkers", []) if marker["IsLatest"])
-        versions = [version for version in page.get("Versions", []) if version["Key"] not in deleted]
-        # S3 lists the newest version of a key first, and tells times to the second: the stable sort does the rest.
-        versions.reverse()
-        for version in sorted(versions, key=lambda version: version["LastModified"]):
-            yield SourceImage(
-                bucket=bucket,
-                key=version["Key"],
-                version_id=version["VersionId"],
-                etag=version["ETag"].strip('"'),
-                size_bytes=version["Size"],
-                uploaded_at=version["LastModified"],
-            )
+def requeue_images(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Give up the images of dead letters, and put all others that wait back on the queue.
 
+    Parameters
+    ----------
+    event
+        ``queue_url``, ``dead_letter_queue_url`` and ``requeued_before``.
 
-def send(sqs: SQSClient, queue_url: str, images: Iterable[SourceImage]) -> int:
-    """Send one message for each image and say how many were sent.
-
-    Raises
-    ------
-    ServiceUnavailableError
-        The queue did not take a message. Those sent before stay: a second message for an image does no harm.
+    Returns
+    -------
+    dict
+        ``requeued_images`` of the run, ``given_up_images`` of this call, and ``is_done``: not done means that
+        `Settings.requeue_limit_images` was reached, and more may wait.
     """
-    sent = 0
-    for group in batched(images, _MESSAGES_PER_REQUEST, strict=False):
-        entries = [{"Id": str(i), "MessageBody": message_for([image])} for i, image in enumerate(group)]
-        answer = sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)  # type: ignore[arg-type]
-        if failed := answer.get("Failed"):
-            raise ServiceUnavailableError(f"Queue {queue_url} did not take {len(failed)} messages: {failed[0]}")
-        sent += len(group)
-    return sent
+    chosen, s3, sqs = settings(), clients.s3(), clients.sqs()
+    given_up = give_up_dead_letters(s3, sqs, event["dead_letter_queue_url"], chosen, utc_now())
+    sent = requeue(s3, sqs, event["queue_url"], chosen)
+    return {
+        "requeued_images": event["requeued_before"] + sent,
+        "given_up_images": given_up,
+        "is_done": sent < chosen.requeue_limit_images,
+    }
+
+
+def give_up_dead_letters(s3: S3Client, sqs: SQSClient, queue_url: str, settings: Settings, now: datetime) -> int:
+    """Write a stuck entry for each image of a dead letter, delete the letters, and return how many images those are.
+
+    Up to 1,000 letters are read. The analyzing function acknowledges what it can name a reason for, so these are of
+    functions that died. A letter without an image that is still there is deleted too; one that cannot be read stays,
+    for somebody to look at.
+    """
+    given_up: set[str] = set()
+    for letters in receive_messages(sqs, queue_url, _MOST_DEAD_LETTERS, _HIDDEN_SECONDS):
+        done = []
+        for letter in letters:
+            images, problems = parse_message(letter["Body"], settings.source_bucket_name)
+            for image in images:
+                if image.version_id and is_there(s3, image):
+                    key = stuck_key(image.key, image.version_id)
+                    entry = stuck_entry(image, FunctionDiedError(_DIED), _REMEDY, now)
+                    write_stuck(s3, settings.final_bucket_name, key, entry)
+                    given_up.add(key)
+            if problems:
+                logger.warning("dead letter not read", extra={"problems": problems})
+            else:
+                done.append(letter)
+        delete_messages(sqs, queue_url, done)
+    return len(given_up)
+
+
+def requeue(s3: S3Client, sqs: SQSClient, queue_url: str, settings: Settings) -> int:
+    """Send a message for each image that waits, up to `Settings.requeue_limit_images`, and return how many were sent.
+
+    Images that have a message already get another one, which does no harm.
+    """
+    stuck = list_stuck(s3, settings.final_bucket_name)
+    uploads = chain.from_iterable(
+        list_uploads(s3, settings.source_bucket_name, prefix) for prefix in settings.source_prefixes
+    )
+    return send_images(sqs, queue_url, islice(without_stuck(uploads, stuck), settings.requeue_limit_images))

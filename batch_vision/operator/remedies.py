@@ -12,13 +12,24 @@ REMEDIES = {
         "Nothing to do: an apply changed the model during the run, and the next run analyzes the rest with the new one."
         " To have it at once: batch-vision run --watch"
     ),
-    "DeadLettersError": (
-        "See what failed (aws logs tail /aws/lambda/FUNCTION --since 1d --filter-pattern WARNING), mend it, then bring"
-        " the messages back: batch-vision retry"
-    ),
     "DrainTimeoutError": (
         "Go on with the images that are left: batch-vision run --watch."
         " If runs do not keep up, raise max_inference_units, or drain_timeout_seconds."
+    ),
+    "MappingError": (
+        "Look at the State and LastProcessingResult of the event source mapping"
+        " (aws lambda get-event-source-mapping --uuid …), then: batch-vision run --watch"
+    ),
+    "MappingNotDisabledError": (
+        "Disable the event source mapping by hand: batch-vision stop. It did not become Disabled; the model is stopped."
+    ),
+    "MappingNotEnabledError": (
+        "Look at the State and LastProcessingResult of the event source mapping"
+        " (aws lambda get-event-source-mapping --uuid …), then: batch-vision run --watch"
+    ),
+    "MappingNotFoundError": (
+        "Make the event source mapping again, which somebody deleted: terraform apply. The images wait;"
+        " the model was stopped all the same."
     ),
     "ModelError": "See what the model service says in the message, then look again: batch-vision status",
     "ModelFailedError": (
@@ -41,27 +52,22 @@ REMEDIES = {
         "Stop the model now, because it may be costing money: batch-vision stop."
         " If that does not end well either, stop it in the console of its service."
     ),
+    "ModelStoppedError": (
+        "Nothing to do if it was you: the images that are left wait for the next run, or for batch-vision run --watch"
+    ),
     "ModelUnavailableError": "Put a model that is not expired or deleted into your tfvars and apply. The images wait.",
     "NoProgressError": (
         "See what failed (aws logs tail /aws/lambda/FUNCTION --since 1d --filter-pattern WARNING), mend it, then:"
         " batch-vision run --watch. Nothing is lost."
+    ),
+    "RequestRefusedError": (
+        "See what AWS says in the message, mend that, then: batch-vision run --watch. The images wait."
     ),
     "ServiceUnavailableError": "Try again: batch-vision run --watch. A service did not answer for some minutes.",
     "SettingsError": "Apply the module again: a function's environment is not what Terraform sets.",
     "ThrottledError": (
         "Try again: batch-vision run --watch. If it comes back, look for what else in this account calls the service"
         " so often."
-    ),
-    "TriggerNotDisabledError": (
-        "Close it and stop the model by hand: batch-vision stop. The event source mapping did not become Disabled."
-    ),
-    "TriggerNotFoundError": (
-        "Make the event source mapping again, which somebody deleted: terraform apply. The images wait;"
-        " the model was stopped all the same."
-    ),
-    "TriggerNotEnabledError": (
-        "Look at the State and LastProcessingResult of the event source mapping"
-        " (aws lambda get-event-source-mapping --uuid …), then: batch-vision run --watch"
     ),
 }
 

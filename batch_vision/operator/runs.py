@@ -27,19 +27,13 @@ PHASES = {
     "CheckForWork": CHECKING,
     "StartModel": "starting the model",
     "WaitForModel": "starting the model",
-    "GetTrigger": "opening the event source mapping",
-    "EnableTrigger": "opening the event source mapping",
-    "WaitForTrigger": "opening the event source mapping",
+    "EnableMapping": "enabling the event source mapping",
+    "WaitForMapping": "enabling the event source mapping",
     "WaitForProgress": "analyzing images",
     "CheckProgress": "analyzing images",
     "RequeueImages": "putting images without a message back on the queue",
-    "GetTriggerToClose": "closing the event source mapping",
-    "DisableTrigger": "closing the event source mapping",
-    "WaitForDisabled": "closing the event source mapping",
-    "CountMessagesInFlight": "finishing what is in flight",
-    "WaitForInFlight": "finishing what is in flight",
-    "StopModel": "stopping the model",
-    "WaitForStop": "stopping the model",
+    "Close": "closing: disabling the mapping and stopping the model",
+    "WaitForClose": "closing: disabling the mapping and stopping the model",
     "SummarizeRun": "summing up",
 }
 
@@ -201,7 +195,8 @@ def _outcome(status: str, output: Any) -> str:
     if isinstance(output, dict) and "run_id" in output:
         return "succeeded"
     # The three ways to succeed: summed up, without work (the model was looked after all the same), and not at all.
-    return "nothing_to_do" if isinstance(output, dict) and output.get("stop") else "another_run"
+    is_closed = isinstance(output, dict) and output.get("close", {}).get("is_closed")
+    return "nothing_to_do" if is_closed else "another_run"
 
 
 def _held(output: Any) -> str | None:

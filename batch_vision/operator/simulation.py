@@ -1,7 +1,7 @@
 """A run in virtual time: the deployed workflow, walked against a model, a queue and a bucket that are numbers.
 
 What is real: ``state_machine.asl.json`` (`asl` walks it), the defaults of ``variables.tf``, and the
-functions that decide (`held_because`, `ensure_running`, `ensure_stopped`, `assess`). What is a model:
+functions that decide (`deferred_because`, `ensure_running`, `ensure_enabled`, `assess`, `close`). What is a model:
 
 - Images are a fluid. They are analyzed at inference units x throughput of a unit x the share of it that is really
   used, but no faster than the concurrent invocations can, and only while the mapping is enabled and the model runs.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from batch_vision.backends.base import Backend, Detection, ModelState, ModelStatus
 from batch_vision.core import errors
@@ -28,13 +28,15 @@ from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
 from batch_vision.operator.asl import Execution, WorkflowFailed
-from batch_vision.runs.backlog import Drain, Objects, assess, held_because, with_held
+from batch_vision.runs.backlog import Drain, Waiting, assess, deferred_because, first_answer, is_to_look_at_model
+from batch_vision.runs.closing import Bounds, close
+from batch_vision.runs.enabling import ensure_enabled
 from batch_vision.runs.start import ensure_running
-from batch_vision.runs.stop import ensure_stopped
-from batch_vision.runs.throughput import KEPT_RUNS, learned, measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from batch_vision.aws.mappings import EventSourceMapping
 
 _HERE = Path(__file__).parent
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,8 +69,9 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if name in variables:
-            return str(variables[name])
+        variable = name.replace("mapping_", "trigger_")
+        if variable in variables:
+            return str(variables[variable])
         return str(_ENDLESS) if name.endswith(("_seconds", "_checks")) else name
 
     text = re.sub(r"\$\{(\w+)\}", value, (_HERE / "state_machine.asl.json").read_text())
@@ -79,7 +82,12 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
     """Give what Terraform tells the functions: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
-    names = {"SOURCE_BUCKET_NAME": "source", "FINAL_BUCKET_NAME": "final", "BACKEND_SETTINGS": "{}"}
+    names = {
+        "SOURCE_BUCKET_NAME": "source",
+        "SOURCE_PREFIXES": '[""]',
+        "FINAL_BUCKET_NAME": "final",
+        "BACKEND_SETTINGS": "{}",
+    }
     return environment | names | given
 
 
@@ -98,7 +106,7 @@ class World:
     image_seconds
         From when Lambda takes an image's message until the image has its place, unthrottled. As the module supposes it,
         unless it is given.
-    trigger_seconds
+    mapping_seconds
         How long the mapping is Enabling or Disabling.
     task_seconds
         A task of the workflow, on average.
@@ -115,7 +123,7 @@ class World:
     images_per_second_per_unit: float = field(default_factory=lambda: _default("images_per_second_per_unit"))
     throughput_used: float = 1.0
     image_seconds: float = field(default_factory=lambda: _default("image_latency_seconds"))
-    trigger_seconds: float = 5.0
+    mapping_seconds: float = 5.0
     task_seconds: float = 0.3
     inference_units: int | None = None
     most_invocations: int | None = None
@@ -225,6 +233,35 @@ class _Model(Backend):
         raise NotImplementedError
 
 
+class _Mapping:
+    """A mapping whose state follows a request after a while; it refuses others meanwhile, as Lambda does."""
+
+    uuid = "simulated"
+
+    def __init__(self, clock: _Clock, world: World, concurrency: int) -> None:
+        self._clock = clock
+        self._world = world
+        self._wanted, self.changed_at = "Disabled", -math.inf
+        self.concurrency = concurrency
+
+    def state(self) -> str:
+        if self._clock.now < self.changed_at + self._world.mapping_seconds:
+            return "Enabling" if self._wanted == "Enabled" else "Disabling"
+        return self._wanted
+
+    def enable(self, max_concurrency: int) -> None:
+        self._change("Enabled")
+        self.concurrency = max_concurrency
+
+    def disable(self) -> None:
+        self._change("Disabled")
+
+    def _change(self, wanted: str) -> None:
+        if self.state() not in ("Enabled", "Disabled"):
+            raise errors.MappingBusyError("It is in transition.")
+        self._wanted, self.changed_at = wanted, self._clock.now
+
+
 @dataclass
 class _Clock:
     now: float = 0.0
@@ -255,12 +292,10 @@ class Simulation:
         self._arrivals = list(arrivals)
         self._clock = _Clock()
         self._model = _Model(self._clock, self._world)
-        self._trigger, self._trigger_changed_at = "Disabled", -math.inf
-        self._concurrency = int(self._variables["max_concurrency"])
+        self._mapping = _Mapping(self._clock, self._world, int(self._variables["max_concurrency"]))
         self._arrived = 0
         self._uploads: deque[tuple[int, float]] = deque()  # how many had arrived with it, and when
-        self._done = self._done_before = 0.0
-        self._measurements: list[dict[str, Any]] = []
+        self._done = 0.0
         self._finished_at = -math.inf
         self._invocation_seconds = 0.0
         self._invocations: Counter[str] = Counter()
@@ -289,7 +324,6 @@ class Simulation:
         """Let one execution start now, and run to its end."""
         self.advance(0)
         began, done_before = self._clock.now, self._done
-        self._done_before = done_before
         invocation_seconds, self._invocations = self._invocation_seconds, Counter()
         self._model.is_on = False
         execution = Execution(self._workflow, self._perform, self.advance, self._context)
@@ -331,7 +365,7 @@ class Simulation:
         """Give how fast images are analyzed while the model runs and the mapping is enabled."""
         world = self._world
         allowed = self._model.units * world.images_per_second_per_unit * world.throughput_used
-        invocations = min(self._concurrency, world.most_invocations or self._concurrency)
+        invocations = min(self._mapping.concurrency, world.most_invocations or self._mapping.concurrency)
         return min(
             allowed,
             float(self._variables["account_images_per_second"]),
@@ -340,30 +374,27 @@ class Simulation:
 
     def _analyze_until(self, end: float) -> None:
         begin = self._clock.now
-        if self._trigger == "Enabled" and self._model.state() is ModelState.RUNNING and end > begin:
-            ready = max(begin, self._trigger_changed_at + self._world.trigger_seconds + self._world.image_seconds)
+        is_taking = self._mapping.state() in ("Enabled", "Enabling")
+        if is_taking and self._model.state() is ModelState.RUNNING and end > begin:
+            ready = max(begin, self._mapping.changed_at + self._world.mapping_seconds + self._world.image_seconds)
             waiting, rate = self._arrived - self._done, self.images_per_second()
             busy = min(max(0.0, end - ready), waiting / rate)
             if busy > 0:
                 self._done += busy * rate
                 self._finished_at = ready + busy
                 batches = math.ceil(waiting / self._variables["batch_size"])
-                self._invocation_seconds += busy * min(self._concurrency, batches)
+                self._invocation_seconds += busy * min(self._mapping.concurrency, batches)
                 if self._arrived - self._done < 1e-6:
                     self._done = float(self._arrived)
         self._clock.now = max(begin, end)
 
-    def _messages(self) -> dict[str, str]:
-        in_flight = self._concurrency * int(self._variables["batch_size"]) if self._trigger == "Enabled" else 0
+    def _messages(self) -> dict[str, int]:
+        is_enabled = self._mapping.state() == "Enabled"
+        in_flight = self._mapping.concurrency * int(self._variables["batch_size"]) if is_enabled else 0
         in_flight = min(in_flight, self.waiting)
         if self._clock.now < self._finished_at + self._world.count_lag_seconds:
             in_flight = max(1, in_flight)
-        prefix = "ApproximateNumberOfMessages"
-        return {
-            prefix: str(max(0, self.waiting - in_flight)),
-            f"{prefix}NotVisible": str(in_flight),
-            f"{prefix}Delayed": "0",
-        }
+        return {"visible": max(0, self.waiting - in_flight), "in_flight": in_flight, "delayed": 0}
 
     # The tasks.
 
@@ -378,48 +409,32 @@ class Simulation:
 
     def _perform(self, resource: str, given: dict[str, Any]) -> Any:
         self.advance(self._world.task_seconds)
-        operation = resource.rpartition(":::")[2].removeprefix("aws-sdk:")
-        if operation == "sfn:listExecutions":
+        if resource.endswith(":::aws-sdk:sfn:listExecutions"):
             return {"Executions": [{"ExecutionArn": "execution"}]}
-        if operation == "sqs:getQueueAttributes":
-            return {"Attributes": self._messages()}
-        if operation == "lambda:getEventSourceMapping":
-            return {"State": self._trigger_state()}
-        if operation == "lambda:updateEventSourceMapping":
-            if "Enabled" in given:
-                self._trigger = "Enabled" if given["Enabled"] else "Disabled"
-                self._trigger_changed_at = self._clock.now
-            if concurrency := (given.get("ScalingConfig") or {}).get("MaximumConcurrency"):
-                self._concurrency = int(concurrency)
-            return {}
-        if operation == "lambda:invoke":
-            name = given["FunctionName"].removesuffix("_function_arn")
-            self._invocations[name] += 1
-            return {"Payload": json.loads(json.dumps(getattr(self, f"_{name}")(given.get("Payload", {}))))}
-        raise SimulationError(f"The workflow calls {operation}, which the simulation does not know.")
-
-    def _trigger_state(self) -> str:
-        if self._clock.now < self._trigger_changed_at + self._world.trigger_seconds:
-            return "Enabling" if self._trigger == "Enabled" else "Disabling"
-        return self._trigger
+        name = resource.removesuffix("_function_arn")
+        if name == resource:
+            raise SimulationError(f"The workflow calls {resource}, which the simulation does not know.")
+        self._invocations[name] += 1
+        return json.loads(json.dumps(getattr(self, f"_{name}")(given)))
 
     def _check_backlog(self, event: Mapping[str, Any]) -> dict[str, Any]:
         counted, previous = min(self.waiting, _LIST_LIMIT), event.get("previous")
         drain = Drain.from_event(event)
         finished_at = _BEGIN + timedelta(seconds=max(0.0, self._finished_at))
         moved = previous is not None and finished_at > from_text(previous["checked_at"])
-        objects = Objects(counted, counted, counted < _LIST_LIMIT, self._oldest_at())
+        waiting = Waiting(counted, counted, self._oldest_at())
         answer = assess(
-            objects,
-            event["messages"],
+            waiting,
+            self._messages(),
             previous,
             self._clock.moment(),
             is_moving=moved,
             is_requeued=event.get("is_requeued", False),
+            model=self._model.describe() if is_to_look_at_model(waiting, previous, is_moving=moved) else None,
             drain=drain,
         )
         if drain is None:
-            answer = with_held(answer, held_because(objects, self._settings, self._clock.moment()))
+            answer = first_answer(answer, deferred_because(waiting, self._settings, self._clock.moment()))
         return answer
 
     def _oldest_at(self) -> datetime | None:
@@ -436,12 +451,26 @@ class Simulation:
             event["timeout_seconds"],
             self._clock.moment(),
             event["poll_seconds"],
-            learned(self._measurements, self._settings),
         )
 
-    def _stop_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        return ensure_stopped(
-            self._model, from_text(event["requested_at"]), event["timeout_seconds"], self._clock.moment()
+    def _enable_mapping(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return ensure_enabled(
+            cast("EventSourceMapping", self._mapping),
+            event["max_concurrency"],
+            event["previous"],
+            event["timeout_seconds"],
+            event["poll_seconds"],
+            self._clock.moment(),
+        )
+
+    def _close_run(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return close(
+            cast("EventSourceMapping", self._mapping),
+            [self._model],
+            lambda: self._messages()["in_flight"],
+            event["previous"] if event["previous"]["requested_at"] else None,
+            Bounds.from_event(event),
+            self._clock.moment(),
         )
 
     def _requeue_images(self, _event: Mapping[str, Any]) -> dict[str, Any]:
@@ -450,16 +479,6 @@ class Simulation:
     def _summarize_run(self, event: Mapping[str, Any]) -> dict[str, Any]:
         error = event["error"]
         told = error and {"type": error["Error"], "message": error["Cause"]}
-        images = round(self._done - self._done_before)
-        summary = {
-            "run_id": "run",
-            "images_processed": images,
-            "inference_units": self._model.units,
-            "images_per_second_per_unit": self.images_per_second() / self._model.units if images else None,
-            "throttles": images,  # the rate above is what the model can do, and not what there was to do
-        }
-        if not error and (found := measurement(summary, self._settings)):
-            self._measurements = [*self._measurements, found][-KEPT_RUNS:]
         return {"summary": {"outcome": "failed" if error else "succeeded", "error": told}}
 
 

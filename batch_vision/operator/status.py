@@ -64,9 +64,7 @@ class Status:
                 )
             )
         ended = next((run for run in self.runs if run.outcome not in ("running", "another_run")), None)
-        # A run that found nothing but dead letters is told by these, and mended with them.
-        is_told = ended and ended.error and ended.error["type"] == "DeadLettersError"
-        if not self.running and ended and not is_told and (remedy := ended.remedy(self.stack)):
+        if not self.running and ended and (remedy := ended.remedy(self.stack)):
             said = f" ({ended.error['type']}: {ended.error['message']})" if ended.error else ""
             found.append(Problem(f"the last run, {ended.id}, {ended.outcome.replace('_', ' ')}{said}", remedy))
         return found

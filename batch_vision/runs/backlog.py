@@ -1,37 +1,50 @@
 """How much work there is, and whether it moves.
 
 The source bucket is the truth: its listing is strongly consistent and every finished image leaves it, while
-the counts of a queue are approximate for a minute or more (SQS developer guide, GetQueueAttributes).
+the counts of a queue are approximate for a minute or more (SQS developer guide, GetQueueAttributes). What waits are
+the images in the source bucket but folder markers, images that were taken back, and images that were given up.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import PREFIX, catalog_key
+from batch_vision.aws.stuck import list_stuck, without_stuck
+from batch_vision.aws.uploads import list_objects, list_uploads
+from batch_vision.backends.base import ModelState
 from batch_vision.core import errors
 from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
 
+    from batch_vision.backends.base import ModelStatus
     from batch_vision.core.settings import Settings
 
 # How far the clocks of two functions may differ, and how long a catalog object may take to be written.
 _CLOCK_MARGIN = timedelta(seconds=5)
 
+# Images that are counted: a page of the listing, more than any decision needs.
+_MOST_COUNTED = 1000
 
 # The shortest wait near the end, and how many waits of a run may be shorter than drain_poll_seconds: each is a round of
 # the workflow, whose history must not grow too long.
 _SHORTEST_WAIT_SECONDS = 5
 _SHORT_WAITS = 60
+
+# Checks in a row without an image that was finished, from which on the model is asked for its state.
+_CHECKS_UNTIL_LOOK = 2
+
+# How often a run starts a model again that failed.
+_MOST_RESTARTS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,62 +57,83 @@ class Drain:
         The longest wait between two checks.
     images_per_second
         What the model can do.
+    start_seconds
+        How long the model took to start in this run.
     """
 
     stall_timeout_seconds: int
     drain_timeout_seconds: int
     poll_seconds: int
     images_per_second: float
+    start_seconds: float = 0.0
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Drain | None:
         """Read it from what the workflow hands over; None outside of the drain."""
         if "drain_timeout_seconds" not in event:
             return None
-        return cls(**{field.name: event[field.name] for field in fields(cls)})
+        model = event["model"]
+        start = from_text(model["running_at"]) - from_text(model["requested_at"])
+        return cls(
+            stall_timeout_seconds=event["stall_timeout_seconds"],
+            drain_timeout_seconds=event["drain_timeout_seconds"],
+            poll_seconds=event["poll_seconds"],
+            images_per_second=model["images_per_second"],
+            start_seconds=start.total_seconds(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Objects:
-    """What waits in the source bucket, counted as far as the first 1,000 objects with some that are not empty.
+class Waiting:
+    """The images that wait in the source bucket, counted up to 1,000.
 
     Attributes
     ----------
-    total, with_content
-        All objects, and those that are not empty: a folder made in the console is an empty object, and alone it
-        is no reason to start a model.
-    are_all
-        Whether there are no more than were counted.
+    images, with_content
+        All, and those that are not empty. An empty file is rejected without the model: alone it is no reason to start
+        one.
     oldest_at
-        When the oldest of those with content was uploaded.
+        When the oldest of those with content was uploaded, of those that were counted.
     """
 
-    total: int
+    images: int
     with_content: int
-    are_all: bool = True
     oldest_at: datetime | None = None
 
 
-def count_objects(s3: S3Client, bucket: str, prefix: str) -> Objects:
-    """Count the objects under a prefix; one request, unless it tells of empty objects only."""
-    total = 0
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        contents = page.get("Contents", [])
-        total += len(contents)
-        if uploaded := [entry["LastModified"] for entry in contents if entry["Size"] > 0]:
-            return Objects(total, len(uploaded), not page.get("IsTruncated", False), min(uploaded))
-    return Objects(total, 0)
+def count_waiting(s3: S3Client, settings: Settings) -> Waiting:
+    """Count the images that wait: two requests, as long as nothing is stuck.
 
-
-def held_because(objects: Objects, settings: Settings, now: datetime) -> str | None:
-    """Say why the images that wait do not pay for a start yet; None when they do, or when none waits.
-
-    More objects than one page of the listing has are enough, for ``start_backlog_images`` is no more than a page.
+    Only versions can be told from those that are stuck, so where any is, versions are listed.
     """
-    images, least, most_seconds = objects.with_content, settings.start_backlog_images, settings.start_max_age_seconds
-    if objects.oldest_at is None or not objects.are_all or images >= least:
+    stuck = list_stuck(s3, settings.final_bucket_name)
+    bucket, prefixes = settings.source_bucket_name, settings.source_prefixes
+    if stuck:
+        uploads = chain.from_iterable(list_uploads(s3, bucket, prefix) for prefix in prefixes)
+        return _count((image.size_bytes, image.uploaded_at) for image in without_stuck(uploads, stuck))
+    objects = chain.from_iterable(list_objects(s3, bucket, prefix) for prefix in prefixes)
+    return _count((entry["Size"], entry["LastModified"]) for entry in objects)
+
+
+def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:
+    images = with_content = 0
+    oldest_at: datetime | None = None
+    for size_bytes, uploaded_at in waiting:
+        images += 1
+        if size_bytes:
+            with_content += 1
+            oldest_at = min(oldest_at or uploaded_at, uploaded_at)
+        if images >= _MOST_COUNTED and with_content:
+            break
+    return Waiting(images, with_content, oldest_at)
+
+
+def deferred_because(waiting: Waiting, settings: Settings, now: datetime) -> str | None:
+    """Say why the images that wait do not pay for a start yet; None when they do, or when none waits."""
+    images, least, most_seconds = waiting.with_content, settings.start_backlog_images, settings.start_max_age_seconds
+    if waiting.oldest_at is None or images >= min(least, _MOST_COUNTED):
         return None
-    age_seconds = (now - objects.oldest_at).total_seconds()
+    age_seconds = (now - waiting.oldest_at).total_seconds()
     if most_seconds is None or age_seconds >= most_seconds:
         return None
     return (
@@ -109,15 +143,18 @@ def held_because(objects: Objects, settings: Settings, now: datetime) -> str | N
     )
 
 
-def with_held(backlog: Mapping[str, Any], held: str | None) -> dict[str, Any]:
-    """Give the answer of a run's first check: held images do not pay for a start, so none are reported."""
-    return {**backlog, "held": held, "images": 0 if held else backlog["images"]}
+def first_answer(backlog: Mapping[str, Any], deferred: str | None) -> dict[str, Any]:
+    """Return the answer of a run's first check: images that do not pay for a start yet are not reported.
 
-
-def count_dead_letters(sqs: SQSClient, queue_url: str) -> int:
-    """Count the messages of the dead-letter queue."""
-    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["ApproximateNumberOfMessages"])
-    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+    ``model_wanted_at`` is the time from which on the model may be on; None where it is not to be started.
+    """
+    images = 0 if deferred else backlog["images"]
+    return {
+        **backlog,
+        "images": images,
+        "held": deferred,
+        "model_wanted_at": backlog["checked_at"] if images else None,
+    }
 
 
 def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
@@ -126,23 +163,28 @@ def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
     return s3.list_objects_v2(Bucket=bucket, Prefix=PREFIX, StartAfter=start, MaxKeys=1)["KeyCount"] > 0
 
 
+def is_to_look_at_model(waiting: Waiting, previous: Mapping[str, Any] | None, *, is_moving: bool) -> bool:
+    """Tell whether nothing has moved for so long that the model may have failed, or somebody may have stopped it."""
+    return waiting.images > 0 and _idle_rounds(previous, "stalled_checks", is_idle=not is_moving) >= _CHECKS_UNTIL_LOOK
+
+
 def assess(
-    objects: Objects,
+    waiting: Waiting,
     messages: Mapping[str, int],
     previous: Mapping[str, Any] | None,
     now: datetime,
     *,
     is_moving: bool = False,
     is_requeued: bool = False,
-    dead_letters: int = 0,
+    model: ModelStatus | None = None,
     drain: Drain | None = None,
 ) -> dict[str, Any]:
     """Judge the backlog.
 
     Parameters
     ----------
-    objects
-        What is under the source prefix.
+    waiting
+        What waits in the source bucket.
     messages
         ``visible``, ``in_flight`` and ``delayed`` messages of the queue.
     previous
@@ -150,23 +192,26 @@ def assess(
     is_moving
         Whether an image was finished since the check before.
     is_requeued
-        Whether objects without a message were put back on the queue in this run.
-    dead_letters
-        Messages in the dead-letter queue; asked only about objects without a message.
+        Whether images without a message were put back on the queue in this run.
+    model
+        How the model is; None where it was not asked, see `is_to_look_at_model`.
 
     Returns
     -------
     dict
         ``images`` (estimate), ``messages``, ``started_at``, ``progressed_at``, ``checked_at``, ``idle_checks``
-        (checks in a row that saw objects but no message) and ``state``: ``drained`` (no object, whatever the counts
-        say: a message without one is no work), ``lost_events`` (objects, but no message for two checks in a row) or
-        ``waiting``. In a drain also ``wait_seconds`` until the next check, and ``short_waits`` so far.
+        (checks in a row that saw images but no message), ``stalled_checks`` (checks in a row without an image that was
+        finished), ``restarts`` (of the model) and ``state``: ``drained`` (no image, whatever the counts say: a message
+        without one is no work), ``model_failed`` (to be started again), ``lost_events`` (images, but no message for
+        two checks in a row) or ``waiting``. In a drain also ``wait_seconds`` until the next check, and ``short_waits``
+        so far.
 
     Raises
     ------
-    DeadLettersError
-        Every object that waits may be one of the dead letters: starting the model for them again would cost
-        money in every run and change nothing.
+    ModelFailedError
+        The model failed in mid-run, and the run's bounds do not allow another start.
+    ModelStoppedError
+        Somebody stopped the model in mid-run.
     NoProgressError
         Nothing moved for `Drain.stall_timeout_seconds`.
     DrainTimeoutError
@@ -174,23 +219,24 @@ def assess(
     """
     total = messages["visible"] + messages["in_flight"] + messages["delayed"]
     started_at = from_text(previous["started_at"]) if previous else now
-    progressed_at = now if previous is None or is_moving else from_text(previous["progressed_at"])
-    is_idle = objects.total > 0 and total == 0
-    idle_checks = (previous["idle_checks"] if previous else 0) + 1 if is_idle else 0
-    if is_idle and 0 < objects.total <= dead_letters and (idle_checks >= 2 or previous is None):
-        raise errors.DeadLettersError(
-            f"{objects.total} objects are left in the source bucket, none has a message on the queue, and the"
-            f" dead-letter queue holds {dead_letters} messages. See the log of analyze-images for what failed; when it"
-            " is mended, bring the messages back: batch-vision retry (or make redrive)."
-        )
-    if objects.total == 0:
+    # A model that was started again has all the time for its first image.
+    is_fresh = previous is None or previous["state"] == "model_failed"
+    is_moving = is_moving or is_fresh
+    progressed_at = now if is_moving or previous is None else from_text(previous["progressed_at"])
+    idle_checks = _idle_rounds(previous, "idle_checks", is_idle=waiting.images > 0 and total == 0)
+    restarts = previous["restarts"] if previous else 0
+    if waiting.images == 0:
         state = "drained"
+    elif drain and model and model.state not in (ModelState.RUNNING, ModelState.STARTING, ModelState.UNKNOWN):
+        left_seconds = drain.drain_timeout_seconds - (now - started_at).total_seconds()
+        state = _model_lost(model, restarts, left_seconds, drain.start_seconds)
+        restarts += 1
     elif idle_checks >= 2 and not is_requeued:
         state = "lost_events"
     else:
         state = "waiting"
-    if drain and state != "drained":
-        left = f"{objects.total} objects in the source bucket (counted up to 1,000) and {total} messages are left."
+    if drain and state not in ("drained", "model_failed"):
+        left = f"{waiting.images} images in the source bucket (counted up to 1,000) and {total} messages are left."
         if now - progressed_at > timedelta(seconds=drain.stall_timeout_seconds):
             raise errors.NoProgressError(
                 f"No image was finished since {to_text(progressed_at)}, longer than stall_timeout_seconds ="
@@ -201,7 +247,7 @@ def assess(
                 f"The drain began at {to_text(started_at)} and took longer than drain_timeout_seconds ="
                 f" {drain.drain_timeout_seconds}: {left} The next run goes on with them."
             )
-    images = max(objects.with_content, total) if objects.with_content else 0
+    images = max(waiting.with_content, total) if waiting.with_content else 0
     answer = {
         "images": images,
         "messages": total,
@@ -210,8 +256,34 @@ def assess(
         "progressed_at": to_text(progressed_at),
         "checked_at": to_text(now),
         "idle_checks": idle_checks,
+        "stalled_checks": _idle_rounds(previous, "stalled_checks", is_idle=not is_moving),
+        "restarts": restarts,
     }
     return answer | (_next_wait(images, previous, now, drain) if drain else {})
+
+
+def _idle_rounds(previous: Mapping[str, Any] | None, name: str, *, is_idle: bool) -> int:
+    if not is_idle or (previous is None and name == "stalled_checks"):
+        return 0
+    return (previous[name] if previous else 0) + 1
+
+
+def _model_lost(model: ModelStatus, restarts: int, left_seconds: float, start_seconds: float) -> str:
+    """Say what to do about a model that does not run in mid-run."""
+    said = f"The model is {model.service_status}{f' ({model.message})' if model.message else ''} in mid-run"
+    if model.state is not ModelState.FAILED:
+        raise errors.ModelStoppedError(
+            f"{said}: somebody stopped it, so this run does not start it again. The images that are left wait for the"
+            " next run."
+        )
+    if restarts >= _MOST_RESTARTS:
+        raise errors.ModelFailedError(f"{said}, after it was started again. The images that are left wait.")
+    if left_seconds <= start_seconds:
+        raise errors.ModelFailedError(
+            f"{said}, and of drain_timeout_seconds too little is left for another start: {left_seconds:.0f} seconds."
+            " The images that are left wait for the next run."
+        )
+    return "model_failed"
 
 
 def _next_wait(images: int, previous: Mapping[str, Any] | None, now: datetime, drain: Drain) -> dict[str, int]:

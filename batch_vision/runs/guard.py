@@ -1,61 +1,34 @@
-"""Stop what no live execution owns: the model, and the tap through which images flow to it.
+"""Stop what no live execution owns: the model, and the event source mapping through which images flow to it.
 
 The workflow stops its own model on every path that it can take. This is for what it cannot: an execution that was
 aborted, timed out or failed on its way out, a model that somebody left on, the end of a model's use, and the end of
-the deployment.
+the deployment. How each part is asked, and what counts as off, is in `closing`, as for the workflow.
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.translation import translated
-from batch_vision.backends.base import ModelState
+from batch_vision.aws.executions import list_running, stop_execution
 from batch_vision.core import errors
-from batch_vision.runs.stop import ON
+from batch_vision.core.models import Model
+from batch_vision.runs import closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_stepfunctions import SFNClient
 
+    from batch_vision.aws.current_run import CurrentRun
+    from batch_vision.aws.mappings import EventSourceMapping
     from batch_vision.backends.base import Backend
 
 # What is left to an invocation when it gives up waiting: time for one look and its alert.
 _MARGIN_SECONDS = 30
-
-_ERRORS: dict[str, type[errors.BatchVisionError]] = {
-    "AccessDeniedException": errors.AccessDeniedError,
-    "ThrottlingException": errors.ThrottledError,
-    "TooManyRequestsException": errors.ThrottledError,
-    # A mapping that is being enabled or disabled takes no other change.
-    "ResourceInUseException": errors.ThrottledError,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model, as a deployment and each of its executions name it.
-
-    Attributes
-    ----------
-    settings
-        As JSON with sorted keys, so that equal settings are equal texts.
-    """
-
-    backend: str
-    settings: str
-
-    @classmethod
-    def named(cls, backend: str, settings: Mapping[str, str]) -> Model:
-        """Give the model of a backend with these settings."""
-        return cls(backend, json.dumps(settings, sort_keys=True))
 
 
 class Task(StrEnum):
@@ -84,9 +57,9 @@ class Duty:
     model
         The model of the deployment.
     batch_seconds
-        How long a batch that was taken before the mapping was closed may live.
+        How long a batch that was taken before the mapping was disabled may live.
     ended_execution_arn
-        An execution that is known to have ended, whatever the list says; its own model is looked after too.
+        An execution that is known to have ended, whatever the list says.
     ended_status
         How it ended, as Step Functions says it.
     """
@@ -106,7 +79,7 @@ class Duty:
             task=Task(event["task"]),
             state_machine_arn=event["state_machine_arn"],
             mapping_uuid=event["event_source_mapping_uuid"],
-            model=Model.named(event["backend"], event["backend_settings"]),
+            model=Model.from_json(event),
             batch_seconds=event["analyze_timeout_seconds"],
             ended_execution_arn=event.get("execution_arn"),
             ended_status=event.get("execution_status"),
@@ -157,40 +130,41 @@ class Report:
         return bool(self.stopped_executions or self.stopped_models or self.is_mapping_disabled)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it for a log line and for Terraform."""
+        """Return it for a log line and for Terraform."""
         return asdict(self)
-
-
-def model_of(definition: str) -> Model | None:
-    """Read the model of a run from the definition that its execution was begun with; None where it names none."""
-    try:
-        payload = json.loads(definition)["States"]["StopModel"]["Parameters"]["Payload"]
-        return Model.named(payload["backend"], json.loads(payload["backend_settings"]))
-    except KeyError:
-        return None
 
 
 class Guard:
     """One invocation of the watchdog.
 
+    Looked after are the model of the deployment, and those of the current run, which an apply may have given another
+    one since.
+
     Parameters
     ----------
-    backend_of
-        Gives the backend of a model, from its name and its settings as JSON.
+    load_current_run
+        Returns what `current-run.json` says; None where there is none.
+    close_current_run
+        Takes the id of the current run when everything was seen off.
     """
 
     def __init__(
         self,
         duty: Duty,
         workflow: SFNClient,
-        functions: LambdaClient,
-        backend_of: Callable[[str, str], Backend],
+        mapping: EventSourceMapping,
+        backend_of: Callable[[Model], Backend],
+        load_current_run: Callable[[], CurrentRun | None],
+        close_current_run: Callable[[str], None],
     ) -> None:
         self._duty = duty
         self._workflow = workflow
-        self._functions = functions
+        self._mapping = mapping
         self._backend_of = backend_of
+        self._load_current_run = load_current_run
+        self._close_current_run = close_current_run
         self._models = {duty.model}
+        self._current: CurrentRun | None = None
         self.report = Report()
 
     def run(self, poll_seconds: float, seconds_left: Callable[[], float], sleep: Callable[[float], Any]) -> None:
@@ -234,114 +208,88 @@ class Guard:
         if self._duty.is_last and self.report.is_mapping_disabled:
             # A batch that is cut off in the middle of a move would leave its image in two places.
             sleep(min(self._duty.batch_seconds, max(0.0, seconds_left() - _MARGIN_SECONDS)))
+        if quiet_looks and not self.report.live_executions and self._current and not self._current.is_closed:
+            self._close_current_run(self._current.run_id)
 
     def _error(self, problems: list[str]) -> errors.GuardError:
         sentences = problems + self.report.refused + self.report.left_on
         return errors.GuardError(" ".join([*sentences, _REMEDIES[self._duty.task]]))
 
     def _look(self, *, acts: bool) -> list[str]:
-        """Look once at everything, and give the errors that waiting does not mend; none hinders anything else."""
+        """Look once at everything, and return the errors that waiting does not mend; none hinders anything else."""
         self.report.left_on, self.report.refused = [], []
         self.report.is_model_on = self.report.is_model_unowned = False
         problems: list[str] = []
         owned: set[Model] | None = None
         with self._noting(problems):
-            owned = self._meet_executions()
+            self._current = self._load_current_run()
+            self._models.update(self._current.models if self._current else ())
+        with self._noting(problems):
+            owned = self._owned_models()
         if owned is None and not self._duty.is_last:
             return problems  # without knowing who is alive, everything may be somebody's
         if not owned:
+            part = closing.disable(self._mapping, only_look=not acts)
+            self._note(part, problems)
+            self.report.is_mapping_disabled |= part.is_asked
+        for model in sorted(self._models, key=str):
             with self._noting(problems):
-                self._close_mapping(acts=acts)
-        for model in sorted(self._models - (owned or set()), key=str):
-            with self._noting(problems):
-                self._stop_model(model, acts=acts)
-        if self._duty.task is Task.TICK and self._duty.model in (owned or set()):
-            # For a metric only: what a live execution has is its own affair.
-            with suppress(errors.BatchVisionError):
-                backend = self._backend_of(self._duty.model.backend, self._duty.model.settings)
-                self.report.is_model_on = backend.describe().state in ON
+                self._look_at_model(model, problems, is_owned=model in (owned or ()), acts=acts)
         return problems
+
+    def _look_at_model(self, model: Model, problems: list[str], *, is_owned: bool, acts: bool) -> None:
+        if is_owned and not (self._duty.task is Task.TICK and model == self._duty.model):
+            return  # what a live execution has is its own affair
+        backend = self._backend_of(model)
+        part = closing.stop(backend, only_look=is_owned or not acts)
+        is_on = part.was_seen and not part.is_off
+        self.report.is_model_on |= is_on
+        if is_owned:
+            return  # looked at for the metric only
+        self.report.is_model_unowned |= is_on
+        self._note(part, problems)
+        if part.is_asked and backend.model_id not in self.report.stopped_models:
+            self.report.stopped_models.append(backend.model_id)
+
+    def _note(self, part: closing.Part, problems: list[str]) -> None:
+        """Put down what a part is, and what came of asking it."""
+        if part.was_seen and not part.is_off:
+            self.report.left_on.append(f"{part.name} is {part.state}.")
+        if part.error:
+            sentence = f"{part.name}: {type(part.error).__name__}: {part.error}"
+            (problems if part.is_refused_for_good else self.report.refused).append(sentence)
 
     @contextmanager
     def _noting(self, problems: list[str]) -> Iterator[None]:
         try:
-            with translated(_ERRORS):
-                yield
+            yield
         except errors.TransientError as error:
             self.report.refused.append(f"{type(error).__name__}: {error}")
         except errors.BatchVisionError as error:
             problems.append(f"{type(error).__name__}: {error}")
 
-    def _meet_executions(self) -> set[Model]:
-        """Give the models that live executions own; at the end of the deployment, stop the executions instead."""
-        ended = self._duty.ended_execution_arn
-        if ended:
-            self._models.add(self._model_of_execution(ended))
-        live = [arn for arn in self._list_executions() if arn != ended]
-        models = {self._model_of_execution(arn) for arn in live}
+    def _owned_models(self) -> set[Model]:
+        """Return the models that live executions own; at the end of the deployment, stop the executions instead.
+
+        The run that `current-run.json` names has the model that stands there. Any other execution has written nothing
+        yet, so it has started nothing: it is about to start the model of the deployment, or to end.
+        """
+        live = [
+            arn
+            for arn in list_running(self._workflow, self._duty.state_machine_arn)
+            if arn != self._duty.ended_execution_arn
+        ]
         if not self._duty.is_last:
             self.report.live_executions = live
-            return models
-        # A run that was under way when the deployment was given another model still has its own.
-        self._models |= models
+            owned = {self._duty.model for arn in live if not self._current or arn != self._current.execution_arn}
+            if self._current and self._current.execution_arn in live:
+                owned.add(self._current.model)
+            return owned
         for arn in live:
-            self._workflow.stop_execution(
-                executionArn=arn, error="DeploymentDestroyed", cause="The deployment is being destroyed by Terraform."
+            stop_execution(
+                self._workflow, arn, "DeploymentDestroyed", "The deployment is being destroyed by Terraform."
             )
             self.report.left_on.append(f"Execution {arn} was running.")
             if arn not in self.report.stopped_executions:
                 self.report.stopped_executions.append(arn)
         return set()
-
-    def _list_executions(self) -> list[str]:
-        pages = self._workflow.get_paginator("list_executions").paginate(
-            stateMachineArn=self._duty.state_machine_arn, statusFilter="RUNNING"
-        )
-        try:
-            return [execution["executionArn"] for page in pages for execution in page["executions"]]
-        except self._workflow.exceptions.StateMachineDoesNotExist:
-            return []
-
-    def _model_of_execution(self, arn: str) -> Model:
-        """Give the model of an execution: that of the deployment, unless an apply has changed that since."""
-        try:
-            definition = self._workflow.describe_state_machine_for_execution(executionArn=arn)["definition"]
-        except (
-            self._workflow.exceptions.ExecutionDoesNotExist,
-            self._workflow.exceptions.StateMachineDoesNotExist,
-        ):
-            return self._duty.model
-        return model_of(definition) or self._duty.model
-
-    def _close_mapping(self, *, acts: bool) -> None:
-        uuid = self._duty.mapping_uuid
-        try:
-            state = self._functions.get_event_source_mapping(UUID=uuid)["State"]
-            if state == "Disabled":
-                return
-            self.report.left_on.append(f"Event source mapping {uuid} is {state}.")
-            if acts and state != "Disabling":
-                self._functions.update_event_source_mapping(UUID=uuid, Enabled=False)
-                self.report.is_mapping_disabled = True
-        except self._functions.exceptions.ResourceNotFoundException:
-            pass  # deleted: nothing flows
-
-    def _stop_model(self, model: Model, *, acts: bool) -> None:
-        backend = self._backend_of(model.backend, model.settings)
-        try:
-            status = backend.describe()
-        except errors.ModelNotFoundError:
-            return  # deleted: it costs nothing
-        if status.state not in ON:
-            return
-        self.report.is_model_on = self.report.is_model_unowned = True
-        self.report.left_on.append(f"Model {backend.model_id} is {status.service_status}.")
-        if not acts or status.state is ModelState.STOPPING:
-            return
-        try:
-            backend.stop()
-        except errors.ModelBusyError:
-            self.report.refused.append(f"Model {backend.model_id} cannot be stopped before it runs.")
-        else:
-            if backend.model_id not in self.report.stopped_models:
-                self.report.stopped_models.append(backend.model_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ def ensure_running(
     timeout_seconds: int,
     now: datetime,
     poll_seconds: int = 30,
-    learned_images_per_second: float | None = None,
+    restarts: int = 0,
 ) -> dict[str, Any]:
     """Do what brings the model nearer to running, and say how it stands.
 
@@ -44,16 +43,16 @@ def ensure_running(
         How long after the first step the model must run.
     poll_seconds
         The longest wait between two steps.
-    learned_images_per_second
-        What one inference unit did in the last runs, at the first step; None leaves it to the settings.
+    restarts
+        How often the model failed in mid-run and was to be started again: a start of its own, with its own time.
 
     Returns
     -------
     dict
-        ``status`` (the service's word), ``is_running``, ``inference_units``, ``requested_at`` and
-        ``running_at`` (None until it runs); and what these units can do: ``images_per_second_per_unit`` (for the
-        steps of one run to go by the same), ``images_per_second``, and the
-        ``max_concurrency`` of the analyzing function that keeps them busy; and ``wait_seconds`` until the next step.
+        ``status`` (the service's word), ``is_running``, ``inference_units``; ``requested_at`` (the first step of the
+        run), ``asked_at`` (the first step of this start), ``running_at`` (of the first start; None until it runs) and
+        ``restarts``; what these units can do: ``images_per_second``, and the ``max_concurrency`` of the analyzing
+        function that keeps them busy; and ``wait_seconds`` until the next step.
 
     Raises
     ------
@@ -64,14 +63,26 @@ def ensure_running(
     ModelStartTimeoutError
         It did not run in time.
     """
-    requested_at = from_text(previous["requested_at"]) if previous else now
-    units = previous["inference_units"] if previous else 0
-    learned = previous.get("images_per_second_per_unit") if previous else learned_images_per_second
-    settings = replace(settings, images_per_second_per_unit=learned or settings.images_per_second_per_unit)
+    start = previous if previous and previous["restarts"] == restarts else None
+    asked_at = from_text(start["asked_at"]) if start else now
+    units = start["inference_units"] if start else 0
+    times = {
+        "requested_at": previous["requested_at"] if previous else to_text(now),
+        "asked_at": to_text(asked_at),
+        "running_at": previous["running_at"] if previous else None,
+        "restarts": restarts,
+    }
     status = backend.describe()
     if status.state is ModelState.RUNNING:
         units = status.inference_units or units or settings.min_inference_units
-        return _answer(status, requested_at, units, settings, running_at=now)
+        return (
+            _answer(status, units, settings, is_running=True)
+            | times
+            | {
+                "running_at": times["running_at"] or to_text(now),
+                "wait_seconds": 0,
+            }
+        )
     if status.state is ModelState.NOT_TRAINED:
         raise errors.ModelNotTrainedError(
             f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
@@ -81,9 +92,9 @@ def ensure_running(
     # A failure from before this run is no reason not to try; one since our own start is.
     if status.state is ModelState.FAILED and units:
         raise errors.ModelFailedError(f"{_named(backend, status)} It failed while it was starting.")
-    if now - requested_at > timedelta(seconds=timeout_seconds):
+    if now - asked_at > timedelta(seconds=timeout_seconds):
         raise errors.ModelStartTimeoutError(
-            f"{_named(backend, status)} It was asked to start at {to_text(requested_at)} and did not run within"
+            f"{_named(backend, status)} It was asked to start at {to_text(asked_at)} and did not run within"
             f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
         )
     if status.state in (ModelState.STOPPED, ModelState.FAILED):
@@ -92,13 +103,13 @@ def ensure_running(
             units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
     elif status.state is ModelState.STARTING:
         units = status.inference_units or units
-    is_soon = now - requested_at >= timedelta(seconds=_LEAST_START_SECONDS)
+    is_soon = now - asked_at >= timedelta(seconds=_LEAST_START_SECONDS)
     wait_seconds = math.ceil(poll_seconds / 3) if is_soon else poll_seconds
-    return _answer(status, requested_at, units, settings, running_at=None) | {"wait_seconds": wait_seconds}
+    return _answer(status, units, settings, is_running=False) | times | {"wait_seconds": wait_seconds}
 
 
 def _start(backend: Backend, wanted: int, least: int) -> int:
-    """Start with the units that are wanted, or with as many as the account's quota allows; give their number."""
+    """Start with the units that are wanted, or with as many as the account's quota allows; return their number."""
     while True:
         try:
             backend.start(wanted)
@@ -110,19 +121,13 @@ def _start(backend: Backend, wanted: int, least: int) -> int:
             return wanted
 
 
-def _answer(
-    status: ModelStatus, requested_at: datetime, units: int, settings: Settings, *, running_at: datetime | None
-) -> dict[str, Any]:
+def _answer(status: ModelStatus, units: int, settings: Settings, *, is_running: bool) -> dict[str, Any]:
     return {
         "status": status.service_status,
-        "is_running": running_at is not None,
+        "is_running": is_running,
         "inference_units": units,
-        "images_per_second_per_unit": settings.images_per_second_per_unit,
         "images_per_second": images_per_second(units, settings),
         "max_concurrency": concurrency_for(units, settings),
-        "requested_at": to_text(requested_at),
-        "running_at": to_text(running_at) if running_at else None,
-        "wait_seconds": 0,
     }
 
 

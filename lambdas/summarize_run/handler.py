@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Take what the workflow knows of the run, write ``runs/<run id>.json`` and answer it as ``summary``."""
     bucket, s3 = settings().final_bucket_name, clients.s3()
     lines = read_catalog(s3, bucket, from_text(event["run"]["started_at"]))
-    left = count_left(s3, settings().source_bucket_name, settings().source_prefix)
+    left = sum(count_left(s3, settings().source_bucket_name, prefix) for prefix in settings().source_prefixes)
     summary = summarize(event, lines, left, settings(), utc_now())
     is_first = _write(s3, bucket, summary)
     learn(s3, settings(), summary)

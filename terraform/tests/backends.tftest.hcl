@@ -104,7 +104,7 @@ run "models_of_an_ended_service_are_stopped_only_where_there_may_be_some" {
   }
 
   assert {
-    condition     = !strcontains(jsonencode([local.function_statements, local.guard_statements]), "lookoutvision")
+    condition     = !strcontains(jsonencode([local.function_statements, local.mapping_function_statements, local.guard_statements]), "lookoutvision")
     error_message = "A role may use an ended service: ${jsonencode(local.stop_former_models)}."
   }
 }
@@ -124,7 +124,7 @@ run "a_former_model_of_an_ended_service_can_be_stopped" {
 
   assert {
     condition = (
-      contains(local.function_statements.stop_model.StopFormerModels.actions, "lookoutvision:StopModel")
+      contains(local.mapping_function_statements.close_run.StopFormerModels.actions, "lookoutvision:StopModel")
       && contains(local.guard_statements.StopFormerModels.resources, "arn:aws:lookoutvision:us-east-1:111122223333:model/*")
     )
     error_message = "A run of before the change cannot stop its model: ${jsonencode(local.stop_former_models)}."

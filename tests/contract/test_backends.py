@@ -207,7 +207,7 @@ class World:
         self.name, self.case, self.emulator, self.s3 = name, CASES[name], emulator, s3
         self.settings = Settings(
             source_bucket_name=BUCKET,
-            source_prefix="",
+            source_prefixes=("",),
             final_bucket_name=FINAL_BUCKET,
             backend=name,
             backend_settings=self.case.settings,

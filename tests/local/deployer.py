@@ -194,6 +194,7 @@ DEMANDS: Mapping[Permission, str] = {
         "logs:AssociateKmsKey",
         "logs:DisassociateKmsKey",
     ),
+    **_demand("a tag that is taken out; LocalStack's log groups forget their tags", _LOG_GROUP, "logs:UntagResource"),
     **_demand("log_retention_days = 0", _LOG_GROUP, "logs:DeleteRetentionPolicy"),
     **_demand(
         "a version of the module that changes what is said of a role, or whom it trusts",

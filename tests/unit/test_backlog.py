@@ -2,33 +2,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 
+from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, read_catalog
+from batch_vision.aws.queues import send_images
+from batch_vision.aws.uploads import is_there, list_uploads
+from batch_vision.backends.base import ModelState, ModelStatus
 from batch_vision.core import errors
-from batch_vision.core.events import SourceImage, parse_message
+from batch_vision.core.events import SourceImage, message_for, parse_message
+from batch_vision.core.models import Model
 from batch_vision.core.settings import Settings
+from batch_vision.core.stuck import stuck_entry, stuck_key
+from batch_vision.images import requeue
 from batch_vision.images.buckets import FinalBucket
-from batch_vision.images.requeue import list_uploads, send
-from batch_vision.runs.backlog import (
-    Drain,
-    Objects,
-    count_dead_letters,
-    count_objects,
-    finished_since,
-    held_because,
-)
-from batch_vision.runs.backlog import assess as assess_objects
+from batch_vision.runs import steps
+from batch_vision.runs.backlog import Drain, Waiting, count_waiting, deferred_because, finished_since
+from batch_vision.runs.backlog import assess as assess_waiting
 from batch_vision.runs.summary import read_error
-from lambdas.check_backlog import handler
-from tests.unit.conftest import NOW
+from tests.unit.conftest import NOW, FakeBackend
 
+S = ModelState
 DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)
 
 
@@ -36,8 +35,8 @@ def counts(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, 
     return {"visible": visible, "in_flight": in_flight, "delayed": delayed}
 
 
-def assess(objects: int, *arguments: Any, **options: Any) -> dict[str, Any]:
-    return assess_objects(Objects(objects, objects), *arguments, **options)
+def assess(images: int, *arguments: Any, **options: Any) -> dict[str, Any]:
+    return assess_waiting(Waiting(images, images), *arguments, **options)
 
 
 def after(seconds: float) -> Any:
@@ -60,61 +59,186 @@ def test_images_and_state(objects: int, messages: dict[str, int], images: int, s
     assert (backlog["images"], backlog["state"]) == (images, state)
 
 
-def waiting(images: int, age_seconds: float, *, are_all: bool = True) -> Objects:
-    return Objects(images, images, are_all, NOW - timedelta(seconds=age_seconds) if images else None)
+def waiting(images: int, age_seconds: float) -> Waiting:
+    return Waiting(images, images, NOW - timedelta(seconds=age_seconds) if images else None)
 
 
 @pytest.mark.parametrize(
-    ("objects", "is_held"),
+    ("found", "is_deferred"),
     [
         (waiting(0, 0), False),
         (waiting(49, 3599), True),
         (waiting(50, 0), False),
         (waiting(1, 3600), False),
-        (waiting(3, 0, are_all=False), False),
+        (waiting(1000, 0), False),
     ],
 )
-def test_few_young_images_do_not_pay_for_a_start(settings: Settings, objects: Objects, *, is_held: bool) -> None:
+def test_few_young_images_do_not_pay_for_a_start(settings: Settings, found: Waiting, *, is_deferred: bool) -> None:
     gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
-    assert (held_because(objects, gate, NOW) is not None) == is_held
-    assert held_because(objects, settings, NOW) is None
+    assert (deferred_because(found, gate, NOW) is not None) == is_deferred
+    assert deferred_because(found, settings, NOW) is None
 
 
-def test_it_is_said_why_images_are_held(settings: Settings) -> None:
+def test_it_is_said_why_a_start_is_deferred(settings: Settings) -> None:
     gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
-    said = held_because(waiting(7, 60), gate, NOW)
+    said = deferred_because(waiting(7, 60), gate, NOW)
     assert said
     for part in ("7 images", "start_backlog_images = 50", "for 60 seconds", "start_max_age_seconds = 3600", "by hand"):
         assert part in said
 
 
+@dataclass
+class Deployment:
+    """Buckets, queues and a model, with the steps that look at them."""
+
+    s3: Any
+    settings: Settings
+    model: FakeBackend = field(default_factory=FakeBackend)
+
+    def __post_init__(self) -> None:
+        self.sqs = boto3.client("sqs")
+        self.queue_url, self.dead_url = (self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("q", "dead"))
+        self.run = {"id": "r1", **Model.named(self.settings.backend, self.settings.backend_settings).to_json()}
+
+    def check(self, **event: Any) -> dict[str, Any]:
+        return steps.check_backlog({"run": self.run, "queue_url": self.queue_url, **event})
+
+    def drain(self, previous: dict[str, Any] | None = None, **event: Any) -> dict[str, Any]:
+        model = {"requested_at": "2026-11-20T08:00:00Z", "running_at": "2026-11-20T08:10:00Z", "images_per_second": 5}
+        bounds = {"stall_timeout_seconds": 900, "drain_timeout_seconds": 21600, "poll_seconds": 30}
+        return self.check(model=model, previous=previous, **bounds, **event)
+
+    def requeue(self) -> dict[str, Any]:
+        urls = {"queue_url": self.queue_url, "dead_letter_queue_url": self.dead_url}
+        return requeue.requeue_images({"run": self.run, "requeued_before": 0, **urls})
+
+    def stick(self, image: SourceImage) -> None:
+        entry = stuck_entry(image, errors.StorageRefusedError("no"), "Mend it.", NOW)
+        key = stuck_key(image.key, image.version_id or "")
+        self.s3.put_object(Bucket="final", Key=key, Body=json.dumps(entry).encode())
+
+    def bodies(self, url: str) -> list[str]:
+        found = []
+        while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += [message["Body"] for message in messages]
+        return found
+
+
+@pytest.fixture
+def deployment(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    settings = replace(settings, source_prefixes=("in/", "old/"))
+    made = Deployment(s3, settings)
+    for module in (steps, requeue):
+        monkeypatch.setattr(module, "settings", lambda: made.settings)
+    monkeypatch.setattr(clients, "s3", lambda: s3)
+    monkeypatch.setattr(clients, "sqs", lambda: made.sqs)
+    monkeypatch.setattr(steps, "check_unchanged", lambda _model: None)
+    monkeypatch.setattr(steps, "backend_of", lambda _model: made.model)
+    return made
+
+
 @pytest.mark.parametrize(
-    ("execution_input", "images", "is_held"),
+    ("execution_input", "images", "is_deferred"),
     [({"source": "aws.events", "detail": {}}, 0, True), ({}, 2, False), ([], 2, False)],
 )
 def test_a_run_that_is_started_by_hand_does_not_wait(
-    s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, execution_input: Any, images: int, *, is_held: bool
+    deployment: Deployment, execution_input: Any, images: int, *, is_deferred: bool
 ) -> None:
-    gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
-    monkeypatch.setattr(handler, "settings", lambda: gate)
-    monkeypatch.setattr(handler, "clients", SimpleNamespace(s3=lambda: s3))
+    deployment.settings = replace(deployment.settings, start_backlog_images=50, start_max_age_seconds=3600)
     for key in "ab":
-        s3.put_object(Bucket="source", Key=key, Body=b"x")
-    event = {"messages": counts(visible=2), "dead_letter_queue_url": "dead", "execution_input": execution_input}
-    answer = handler.handler.__wrapped__(event, None)  # type: ignore[attr-defined]
-    assert (answer["images"], answer["held"] is not None) == (images, is_held)
+        deployment.s3.put_object(Bucket="source", Key=f"in/{key}", Body=b"x")
+    answer = deployment.check(execution_input=execution_input)
+    assert (answer["images"], answer["held"] is not None) == (images, is_deferred)
+    assert (answer["model_wanted_at"] is None) == is_deferred
 
 
-def test_the_oldest_is_found_in_one_request(s3: Any) -> None:
-    for number in range(1003):
-        s3.put_object(Bucket="source", Key=f"{number:04d}.jpg", Body=b"x" if number else b"")
+def count_requests(s3: Any) -> list[str]:
     requests: list[str] = []
     s3.meta.events.register("request-created", lambda operation_name, **_: requests.append(operation_name))
-    found = count_objects(s3, "source", "")
-    assert (found.total, found.with_content, found.are_all, len(requests)) == (1000, 999, False, 1)
-    found = count_objects(s3, "source", "000")
+    return requests
+
+
+def test_the_oldest_is_found_in_one_request_of_each_bucket(s3: Any, settings: Settings) -> None:
+    for number in range(1003):
+        s3.put_object(Bucket="source", Key=f"{number:04d}.jpg", Body=b"x" if number else b"")
+    requests = count_requests(s3)
+    found = count_waiting(s3, settings)
+    assert (found.images, found.with_content, requests) == (1000, 999, ["ListObjectsV2"] * 2)
+    found = count_waiting(s3, replace(settings, source_prefixes=("000",)))
     first = s3.head_object(Bucket="source", Key="0001.jpg")["LastModified"]
-    assert (found.total, found.are_all, found.oldest_at) == (10, True, first)
+    assert (found.images, found.oldest_at) == (10, first)
+
+
+def test_what_waits_is_under_any_prefix_and_no_folder_marker_and_not_taken_back(deployment: Deployment) -> None:
+    for key in ("in/a.jpg", "old/b/c.jpg", "other/d.jpg", "in/withdrawn.jpg"):
+        deployment.s3.put_object(Bucket="source", Key=key, Body=b"x")
+    for key in ("in/", "in/folder/", "old/b/"):
+        deployment.s3.put_object(Bucket="source", Key=key, Body=b"")
+    deployment.s3.delete_object(Bucket="source", Key="in/withdrawn.jpg")
+    found = count_waiting(deployment.s3, deployment.settings)
+    assert (found.images, found.with_content) == (2, 2)
+
+
+def test_folder_markers_alone_are_drained(deployment: Deployment) -> None:
+    deployment.s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
+    assert deployment.check()["state"] == "drained"
+    # Empty, but named like an image: it is rejected when it is looked at.
+    deployment.s3.put_object(Bucket="source", Key="in/empty.png", Body=b"")
+    assert (deployment.check()["images"], deployment.check()["state"]) == (0, "waiting")
+
+
+def test_an_image_that_is_stuck_waits_no_more_and_another_version_of_it_does(
+    deployment: Deployment, upload: Callable[..., SourceImage]
+) -> None:
+    older = upload("in/a.jpg")
+    deployment.stick(older)
+    assert deployment.check()["state"] == "drained"
+    newer = upload("in/a.jpg")
+    assert (deployment.check()["images"], deployment.check()["state"]) == (1, "waiting")
+    deployment.stick(newer)
+    assert deployment.check()["state"] == "drained"
+    upload("in/b.jpg")
+    deployment.s3.delete_object(Bucket="source", Key="in/b.jpg")
+    assert deployment.check()["state"] == "drained"
+
+
+def test_dead_letters_of_other_images_block_nothing(deployment: Deployment, upload: Callable[..., SourceImage]) -> None:
+    """Five dead letters of images that are long gone, and three uploads whose events were lost."""
+    for number in range(5):
+        gone = upload(f"in/gone {number}.jpg")
+        deployment.s3.delete_object(Bucket="source", Key=gone.key, VersionId=gone.version_id)
+        deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody=message_for([gone]))
+    images = [upload(f"in/{number}.jpg") for number in range(3)]
+    assert deployment.check()["images"] == 3
+    first = deployment.drain()
+    assert deployment.drain(first)["state"] == "lost_events"
+    assert deployment.requeue() == {"requeued_images": 3, "given_up_images": 0, "is_done": True}
+    sent = [image for body in deployment.bodies(deployment.queue_url) for image in parse_message(body, "source")[0]]
+    assert {image.key for image in sent} == {image.key for image in images}
+    assert deployment.bodies(deployment.dead_url) == []
+
+
+def test_an_image_whose_function_died_is_given_up_and_lets_the_run_end(
+    deployment: Deployment, upload: Callable[..., SourceImage]
+) -> None:
+    died, lost = upload("in/died é.jpg"), upload("in/lost.jpg")
+    deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody=message_for([died]))
+    deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody="no JSON")
+    assert deployment.requeue() == {"requeued_images": 1, "given_up_images": 1, "is_done": True}
+    entry = json.loads(
+        deployment.s3.get_object(Bucket="final", Key=stuck_key(died.key, died.version_id or ""))["Body"].read()
+    )
+    assert (entry["source"]["key"], entry["source"]["version_id"]) == (died.key, died.version_id)
+    assert entry["error"]["type"] == "FunctionDiedError"
+    assert "batch-vision retry" in entry["remedy"]
+    (body,) = deployment.bodies(deployment.queue_url)
+    assert parse_message(body, "source")[0] == [
+        replace(lost, uploaded_at=parse_message(body, "source")[0][0].uploaded_at)
+    ]
+    deployment.s3.delete_object(Bucket="source", Key=lost.key, VersionId=lost.version_id)
+    assert deployment.check()["state"] == "drained"
+    # A tick with nothing but stuck images starts nothing.
+    assert (deployment.check()["images"], deployment.check()["model_wanted_at"]) == (0, None)
 
 
 def test_peer_failing_the_test_event_buys_a_batch() -> None:
@@ -176,38 +300,60 @@ def test_the_drain_has_a_deadline_even_while_it_moves() -> None:
     assert assess(0, counts(), first, after(601), is_moving=True, drain=DRAIN)["state"] == "drained"
 
 
-def test_objects_are_counted_under_the_prefix(s3: Any) -> None:
-    for key in ("in/a.jpg", "in/b/c.jpg", "other/d.jpg"):
-        s3.put_object(Bucket="source", Key=key, Body=b"x")
-    s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
-    found = count_objects(s3, "source", "in/")
-    assert (found.total, found.with_content, found.are_all) == (3, 2, True)
-    assert count_objects(s3, "source", "none/") == Objects(0, 0)
+def test_empty_files_alone_buy_no_start_but_are_cleared_away_with_others() -> None:
+    assert assess_waiting(Waiting(2, 0), counts(visible=2), None, NOW)["images"] == 0
+    assert assess_waiting(Waiting(3, 1), counts(visible=3), None, NOW)["images"] == 3
+    assert assess_waiting(Waiting(2, 0), counts(), None, NOW)["state"] == "waiting"
 
 
-def test_empty_objects_alone_buy_no_start_but_are_cleared_away_with_others() -> None:
-    assert assess_objects(Objects(2, 0), counts(visible=2), None, NOW)["images"] == 0
-    assert assess_objects(Objects(3, 1), counts(visible=3), None, NOW)["images"] == 3
-    assert assess_objects(Objects(2, 0), counts(), None, NOW)["state"] == "waiting"
+def test_the_second_check_without_progress_asks_how_the_model_is(
+    deployment: Deployment, upload: Callable[..., SourceImage]
+) -> None:
+    upload("in/a.jpg")
+    deployment.model.states = [S.FAILED]
+    first = deployment.drain()
+    second = deployment.drain(first)
+    assert (first["stalled_checks"], second["stalled_checks"]) == (0, 1)
+    third = deployment.drain(second)
+    assert (third["state"], third["restarts"]) == ("model_failed", 1)
+    deployment.model.states = [S.STOPPED]
+    with pytest.raises(errors.ModelStoppedError):
+        deployment.drain(second)
+    deployment.model.states = [S.RUNNING]
+    assert deployment.drain(second)["state"] == "lost_events"
 
 
-def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour() -> None:
-    """Objects that are all dead letters buy no start, hold no model, and are told of by name."""
-    with pytest.raises(errors.DeadLettersError, match=r"2 objects are left .* holds 2 messages.*redrive"):
-        assess(2, counts(), None, NOW, dead_letters=2)
-    assert assess(3, counts(), None, NOW, dead_letters=2)["images"] == 3
-    assert assess(2, counts(visible=1), None, NOW, dead_letters=2)["images"] == 2
+def status(state: ModelState) -> ModelStatus:
+    return ModelStatus(state, state.upper())
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.STOPPING, S.NOT_TRAINED, S.UNAVAILABLE])
+def test_a_model_that_somebody_stopped_stays_stopped(state: ModelState) -> None:
+    with pytest.raises(errors.ModelStoppedError, match=f"{state.upper()} in mid-run"):
+        assess(2, counts(visible=2), None, NOW, model=status(state), drain=DRAIN)
+    assert assess(0, counts(), None, NOW, model=status(state), drain=DRAIN)["state"] == "drained"
+
+
+def test_a_model_that_failed_is_started_again_once_and_has_its_time_for_the_first_image() -> None:
     first = assess(2, counts(visible=2), None, NOW, drain=DRAIN)
-    second = assess(1, counts(), first, after(1), dead_letters=1, drain=DRAIN)
-    with pytest.raises(errors.DeadLettersError):
-        assess(1, counts(), second, after(2), dead_letters=1, drain=DRAIN)
+    failed = assess(2, counts(visible=2), first, after(50), model=status(S.FAILED), drain=DRAIN)
+    assert (failed["state"], failed["restarts"]) == ("model_failed", 1)
+    later = assess(2, counts(visible=2), failed, after(500), drain=DRAIN)
+    assert (later["state"], later["progressed_at"], later["stalled_checks"]) == (
+        "waiting",
+        "2026-11-20T08:08:20.000Z",
+        0,
+    )
+    with pytest.raises(errors.ModelFailedError, match="after it was started again"):
+        assess(2, counts(visible=2), later, after(530), model=status(S.FAILED), drain=DRAIN)
 
 
-def test_dead_letters_are_counted(s3: Any) -> None:
-    sqs = boto3.client("sqs")
-    url = sqs.create_queue(QueueName="dead")["QueueUrl"]
-    sqs.send_message(QueueUrl=url, MessageBody="one")
-    assert count_dead_letters(sqs, url) == 1
+def test_a_model_is_not_started_again_when_the_drain_has_no_time_for_that() -> None:
+    slow = replace(DRAIN, start_seconds=300)
+    first = assess(2, counts(visible=2), None, NOW, drain=slow)
+    assert assess(2, counts(visible=2), first, after(299), model=status(S.FAILED), drain=slow)["restarts"] == 1
+    with pytest.raises(errors.ModelFailedError, match=r"drain_timeout_seconds too little is left.* 300 seconds"):
+        assess(2, counts(visible=2), first, after(300), model=status(S.FAILED), drain=slow)
 
 
 def test_a_finished_batch_is_seen_without_listing_the_past(s3: Any) -> None:
@@ -218,33 +364,64 @@ def test_a_finished_batch_is_seen_without_listing_the_past(s3: Any) -> None:
     assert not finished_since(s3, "final", after(10))
 
 
-def test_all_versions_are_listed_older_first_and_deleted_keys_left_out(
+def test_versions_are_listed_older_first_without_what_was_taken_back(
     s3: Any, upload: Callable[..., SourceImage]
 ) -> None:
     one, two = upload("a.jpg", b"1"), upload("a.jpg", b"2")
     upload("gone.jpg")
     s3.delete_object(Bucket="source", Key="gone.jpg")
+    upload("folder/", b"")
     listed = list(list_uploads(s3, "source", ""))
     assert [image.version_id for image in listed] == [one.version_id, two.version_id]
 
 
+def test_a_version_is_there_even_under_a_marker(s3: Any, upload: Callable[..., SourceImage]) -> None:
+    one, longer = upload("a"), upload("a.jpg")
+    s3.delete_object(Bucket="source", Key="a")
+    assert is_there(s3, one)
+    s3.delete_object(Bucket="source", Key="a", VersionId=one.version_id)
+    assert not is_there(s3, one)
+    assert is_there(s3, longer)
+
+
 class PagedS3:
-    """Two pages of versions, cut between the marker of a deleted key and its versions."""
+    """Pages of versions, cut between a delete marker and the versions that are older than it."""
+
+    def __init__(self, *pages: dict[str, Any]) -> None:
+        self.pages = pages
 
     def get_paginator(self, name: str) -> PagedS3:
         assert name == "list_object_versions"
         return self
 
-    def paginate(self, **_: Any) -> list[dict[str, Any]]:
-        version = {"VersionId": "1", "LastModified": NOW, "ETag": '"e"', "Size": 1}
-        return [
-            {"Versions": [version | {"Key": "a"}], "DeleteMarkers": [{"Key": "gone", "IsLatest": True}]},
-            {"Versions": [version | {"Key": "gone"}, version | {"Key": "z"}]},
-        ]
+    def paginate(self, **_: Any) -> Any:
+        return self.pages
 
 
-def test_a_deleted_key_is_left_out_wherever_the_pages_are_cut() -> None:
-    assert [image.key for image in list_uploads(PagedS3(), "source", "")] == ["a", "z"]  # type: ignore[arg-type]
+def version(key: str, version_id: str, seconds: int, *, is_latest: bool = False) -> dict[str, Any]:
+    at = after(seconds)
+    return {"Key": key, "VersionId": version_id, "LastModified": at, "IsLatest": is_latest, "ETag": '"e"', "Size": 1}
+
+
+def test_a_version_under_a_marker_is_left_out_wherever_the_pages_are_cut() -> None:
+    marker = {"Key": "k", "IsLatest": False, "LastModified": after(2)}
+    pages = PagedS3(
+        {
+            "Versions": [version("a", "1", 0, is_latest=True), version("k", "3", 3, is_latest=True)],
+            "DeleteMarkers": [marker],
+            "NextKeyMarker": "k",
+        },
+        {"Versions": [version("k", "2", 1), version("k", "1", 0), version("z", "1", 0, is_latest=True)]},
+    )
+    listed = list_uploads(pages, "source", "")  # type: ignore[arg-type]
+    assert [(image.key, image.version_id) for image in listed] == [("a", "1"), ("k", "3"), ("z", "1")]
+
+
+def test_a_marker_over_the_first_of_three_uploads_takes_back_only_that() -> None:
+    marker = {"Key": "k", "IsLatest": False, "LastModified": after(1)}
+    versions = [version("k", "3", 3, is_latest=True), version("k", "2", 2), version("k", "1", 0)]
+    listed = list_uploads(PagedS3({"Versions": versions, "DeleteMarkers": [marker]}), "source", "")  # type: ignore[arg-type]
+    assert [image.version_id for image in listed] == ["2", "3"]
 
 
 class FakeQueue:
@@ -259,7 +436,7 @@ class FakeQueue:
 def test_each_image_becomes_a_message_in_batches_of_ten(upload: Callable[..., SourceImage]) -> None:
     images = [upload(f"{i}/é +.jpg") for i in range(23)]
     queue = FakeQueue()
-    assert send(queue, "queue", images) == 23  # type: ignore[arg-type]
+    assert send_images(queue, "queue", images) == 23  # type: ignore[arg-type]
     assert [len(batch) for batch in queue.batches] == [10, 10, 3]
     read = [image for batch in queue.batches for text in batch for image in parse_message(text, "source")[0]]
     assert read == images
@@ -267,7 +444,7 @@ def test_each_image_becomes_a_message_in_batches_of_ten(upload: Callable[..., So
 
 def test_a_message_that_the_queue_refuses_is_an_error(upload: Callable[..., SourceImage]) -> None:
     with pytest.raises(errors.ServiceUnavailableError, match="full did not take 1"):
-        send(FakeQueue(), "full", [upload("a.jpg")])  # type: ignore[arg-type]
+        send_images(FakeQueue(), "full", [upload("a.jpg")])  # type: ignore[arg-type]
 
 
 def line(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,24 +13,22 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batch_vision.aws import clients
+from batch_vision.aws.current_run import KEY, CurrentRun, close_current_run, load_current_run, write_current_run
+from batch_vision.aws.mappings import EventSourceMapping
 from batch_vision.backends.base import ModelState
 from batch_vision.core import errors
+from batch_vision.core.models import Model
 from batch_vision.core.settings import Settings
+from batch_vision.runs import steps, watchdog
 from batch_vision.runs.alert import alert_of
-from batch_vision.runs.guard import Duty, Guard, Model, Report, Task, model_of
+from batch_vision.runs.guard import Duty, Guard, Report, Task
 from lambdas.guard_model import handler as handler_module
-from local.config import REPOSITORY
-from tests.unit.conftest import FakeBackend
+from tests.unit.conftest import NOW, FakeBackend
 
 S = ModelState
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
 MINE = Model.named("fake", {"model": "mine"})
 FORMER = Model.named("fake", {"model": "former"})
-
-
-def definition(model: Model = MINE) -> str:
-    payload = {"backend": model.backend, "backend_settings": model.settings}
-    return json.dumps({"States": {"StopModel": {"Parameters": {"Payload": payload}}}})
 
 
 def refusal(code: str, operation: str = "Any") -> ClientError:
@@ -41,9 +39,8 @@ def refusal(code: str, operation: str = "Any") -> ClientError:
 
 @dataclass
 class FakeWorkflow:
-    """Executions by ARN, with the model of each; the list may be given look by look."""
+    """The executions that run; the list may be given look by look."""
 
-    models: dict[str, Model] = field(default_factory=dict)
     lists: list[list[str]] = field(default_factory=lambda: [[]])
     stopped: list[str] = field(default_factory=list)
     list_errors: list[Exception | None] = field(default_factory=lambda: [None])
@@ -62,9 +59,6 @@ class FakeWorkflow:
         # A page for each: the watchdog reads all of them.
         for arn in listed:
             yield {"executions": [{"executionArn": arn}]}
-
-    def describe_state_machine_for_execution(self, *, executionArn: str) -> dict[str, str]:  # noqa: N803
-        return {"definition": definition(self.models.get(executionArn, MINE))}
 
     def stop_execution(self, *, executionArn: str, error: str, cause: str) -> None:  # noqa: N803
         self.stopped.append(executionArn)
@@ -102,6 +96,8 @@ class Scene:
     workflow: FakeWorkflow = field(default_factory=FakeWorkflow)
     functions: FakeFunctions = field(default_factory=FakeFunctions)
     backends: dict[Model, FakeBackend] = field(default_factory=lambda: {MINE: FakeBackend([S.STOPPED])})
+    current: CurrentRun | Exception | None = None
+    closed: list[str] = field(default_factory=list)
     seconds: float = 900.0
     slept: list[float] = field(default_factory=list)
 
@@ -114,11 +110,22 @@ class Scene:
             batch_seconds=60,
             ended_execution_arn=self.ended if self.task is Task.EXECUTION_ENDED else None,
         )
-        backends: Callable[[str, str], Any] = lambda name, settings: self.backends[Model(name, settings)]  # noqa: E731
-        guard = Guard(duty, self.workflow, self.functions, backends)  # type: ignore[arg-type]
+        guard = Guard(
+            duty,
+            self.workflow,  # type: ignore[arg-type]
+            EventSourceMapping(self.functions, "uuid"),  # type: ignore[arg-type]
+            self.backends.__getitem__,
+            self.load,
+            self.closed.append,
+        )
         self.report = guard.report
         guard.run(30, lambda: self.seconds - sum(self.slept), self.slept.append)
         return guard.report
+
+    def load(self) -> CurrentRun | None:
+        if isinstance(self.current, Exception):
+            raise self.current
+        return self.current
 
     @property
     def model(self) -> FakeBackend:
@@ -188,26 +195,59 @@ def test_an_ended_execution_that_is_still_listed_owns_nothing() -> None:
     assert lagging.run().stopped_models == ["fake-model"]
 
 
-def test_the_ended_execution_says_which_model_it_had() -> None:
-    """The deployment has another one since, which a live execution uses."""
+def test_the_model_of_the_current_run_is_looked_after_whatever_the_deployment_has_now() -> None:
+    """The deployment has another one since, which a live execution is about to start."""
     former = FakeBackend([S.RUNNING, S.RUNNING, S.STOPPED])
     switched = Scene(backends={MINE: FakeBackend([S.RUNNING]), FORMER: former})
-    switched.workflow.models = {"ended": FORMER}
+    switched.current = CurrentRun("r1", "ended", FORMER)
     switched.workflow.lists = [["live"]]
     switched.run()
     assert (switched.stops(MINE), switched.stops(FORMER), switched.functions.updates) == (0, 1, 0)
 
 
+def test_both_models_are_stopped_when_no_execution_is_live() -> None:
+    former, mine = (FakeBackend([S.RUNNING, S.RUNNING, S.STOPPED]) for _ in range(2))
+    switched = Scene(backends={MINE: mine, FORMER: former}, current=CurrentRun("r1", "ended", FORMER))
+    switched.run()
+    assert (switched.stops(MINE), switched.stops(FORMER)) == (1, 1)
+    assert switched.closed == ["r1"]
+
+
+def test_a_model_of_a_run_before_is_stopped_while_the_current_run_keeps_its_own() -> None:
+    former = FakeBackend([S.RUNNING])
+    both = Scene(Task.TICK, backends={MINE: FakeBackend([S.RUNNING]), FORMER: former})
+    both.current = CurrentRun("r2", "live", MINE, former_models=(FORMER,))
+    both.workflow.lists = [["live"]]
+    both.run()
+    assert (both.stops(MINE), both.stops(FORMER), both.closed) == (0, 1, [])
+
+
 def test_a_live_execution_of_a_former_model_does_not_own_the_new_one() -> None:
-    switched = scene(S.RUNNING, S.RUNNING, S.STOPPED, task=Task.TICK)
-    switched.workflow.models = {"live": FORMER}
+    switched = Scene(Task.TICK, backends={MINE: FakeBackend([S.RUNNING]), FORMER: FakeBackend([S.RUNNING])})
+    switched.current = CurrentRun("r1", "live", FORMER)
     switched.workflow.lists = [["live"]]
     assert switched.run().stopped_models == ["fake-model"]
+    assert (switched.stops(MINE), switched.stops(FORMER)) == (1, 0)
 
 
-def test_a_starting_model_is_asked_again_until_it_runs() -> None:
+def test_a_run_that_is_closed_has_no_model_any_more() -> None:
+    """The former model may be one that nobody may describe any more."""
+    done = scene(S.STOPPED, task=Task.TICK, current=CurrentRun("r1", "ended", FORMER, is_closed=True))
+    done.run()
+    assert done.closed == []
+
+
+def test_without_the_current_run_the_model_of_the_deployment_is_stopped_all_the_same() -> None:
+    blind = scene(S.RUNNING, current=errors.AccessDeniedError("not authorized"))
+    with pytest.raises(errors.GuardError, match="AccessDeniedError: not authorized"):
+        blind.run()
+    assert blind.stops() == 1
+
+
+@pytest.mark.parametrize("error", [errors.ModelBusyError("in use"), errors.ModelError("InvalidParameterException")])
+def test_a_starting_model_is_asked_again_until_it_runs(error: errors.ModelError) -> None:
     starting = scene(*[S.STARTING] * 4, S.RUNNING, S.STOPPING, S.STOPPED)
-    starting.model.stop_error = errors.ModelBusyError("it starts")
+    starting.model.stop_error = error
     original = starting.model.describe
 
     def describe() -> Any:
@@ -232,7 +272,7 @@ def test_a_starting_model_is_asked_again_until_it_runs() -> None:
 def test_a_model_that_does_not_come_up_in_time_is_an_error_that_names_it(task: Task, remedy: str) -> None:
     stuck = scene(S.STARTING, task=task)
     stuck.model.stop_error = errors.ModelBusyError("it starts")
-    with pytest.raises(errors.GuardError, match=f"fake-model cannot be stopped before it runs.*STARTING.*{remedy}"):
+    with pytest.raises(errors.GuardError, match=f"fake-model: .*cannot be stopped before it runs.*STARTING.*{remedy}"):
         stuck.run()
     assert 900 - 2 * 30 - 30 <= sum(stuck.slept) < 900
 
@@ -241,7 +281,7 @@ def test_a_tick_does_not_wait_for_a_starting_model() -> None:
     starting = scene(S.STARTING, task=Task.TICK)
     starting.model.stop_error = errors.ModelBusyError("it starts")
     report = starting.run()
-    assert report.refused == ["Model fake-model cannot be stopped before it runs."]
+    assert "cannot be stopped before it runs" in report.refused[0]
     assert not report.has_acted
 
 
@@ -317,7 +357,7 @@ def test_what_was_deleted_is_off() -> None:
 def test_the_end_of_the_deployment_stops_executions_and_every_model_they_had() -> None:
     former = FakeBackend([S.RUNNING, S.STOPPED])
     last = Scene(task=Task.SHUT_DOWN, backends={MINE: FakeBackend([S.RUNNING, S.STOPPED]), FORMER: former})
-    last.workflow.models = {"old run": FORMER}
+    last.current = CurrentRun("r1", "old run", FORMER)
     last.workflow.lists = [["old run", "run"], []]
     last.functions.states = ["Enabled", "Disabled"]
     report = last.run()
@@ -348,11 +388,59 @@ def test_no_time_for_a_second_look_is_an_error() -> None:
         scene(S.RUNNING, seconds=40).run()
 
 
-def test_the_model_of_a_run_is_where_the_workflow_keeps_it() -> None:
-    text = (REPOSITORY / "state_machine.asl.json").read_text()
-    rendered = text.replace("${backend}", "fake").replace("${backend_settings}", r"{\"model\":\"mine\"}")
-    assert model_of(rendered) == MINE
-    assert model_of('{"States": {"Only": {"Type": "Succeed"}}}') is None
+# current-run.json
+
+
+def test_the_current_run_is_written_read_and_closed(s3: Any) -> None:
+    assert load_current_run(s3, "final") is None
+    write_current_run(s3, "final", "r1", "arn:r1", MINE)
+    assert load_current_run(s3, "final") == CurrentRun("r1", "arn:r1", MINE)
+    close_current_run(s3, "final", "another", NOW)
+    assert load_current_run(s3, "final") == CurrentRun("r1", "arn:r1", MINE)
+    close_current_run(s3, "final", "r1", NOW)
+    closed = load_current_run(s3, "final")
+    assert closed
+    assert (closed.is_closed, closed.models) == (True, ())
+
+
+def test_a_model_that_nobody_has_seen_stopped_is_not_forgotten(s3: Any) -> None:
+    write_current_run(s3, "final", "r1", "arn:r1", FORMER)
+    write_current_run(s3, "final", "r2", "arn:r2", MINE)
+    write_current_run(s3, "final", "r3", "arn:r3", MINE)
+    assert load_current_run(s3, "final") == CurrentRun("r3", "arn:r3", MINE, former_models=(FORMER,))
+    close_current_run(s3, "final", "r3", NOW)
+    write_current_run(s3, "final", "r4", "arn:r4", MINE)
+    assert load_current_run(s3, "final") == CurrentRun("r4", "arn:r4", MINE)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"run_id": "r1"}', '{"run_id": 1, "backend": {}}'])
+def test_what_names_no_model_is_no_current_run(s3: Any, text: str) -> None:
+    """As a version before has written it, or somebody else."""
+    s3.put_object(Bucket="final", Key=KEY, Body=text.encode())
+    assert load_current_run(s3, "final") is None
+    close_current_run(s3, "final", "r1", NOW)
+    write_current_run(s3, "final", "r2", "arn:r2", MINE)
+
+
+def test_a_model_that_cannot_be_named_is_not_started(
+    s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would know which one to stop."""
+    model = FakeBackend([S.STOPPED])
+    monkeypatch.setattr(steps, "settings", lambda: settings)
+    monkeypatch.setattr(steps, "check_unchanged", lambda _model: None)
+    monkeypatch.setattr(steps, "backend_of", lambda _model: model)
+    monkeypatch.setattr(clients, "s3", lambda: s3)
+
+    def refuse(**_: Any) -> None:
+        raise refusal("AccessDenied", "PutObject")
+
+    monkeypatch.setattr(s3, "put_object", refuse)
+    run = {"id": "r1", "execution_arn": "arn:r1", **MINE.to_json()}
+    event = {"run": run, "previous": None, "drain": None, "backlog_images": 1, "timeout_seconds": 60, "poll_seconds": 5}
+    with pytest.raises(errors.AccessDeniedError):
+        steps.start_model(event)
+    assert model.calls == []
 
 
 EVENT = {
@@ -394,7 +482,9 @@ def around(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(clients, "stepfunctions", lambda: reached.workflow)
     monkeypatch.setattr(clients, "functions", lambda: reached.functions)
     monkeypatch.setattr(clients, "sns", lambda: reached.topic)
-    monkeypatch.setattr(handler_module, "backend_of_run", lambda _name, _settings: reached.model)
+    monkeypatch.setattr(watchdog, "backend_of", lambda _model: reached.model)
+    monkeypatch.setattr(watchdog, "settings", lambda: SimpleNamespace(final_bucket_name="final"))
+    monkeypatch.setattr(watchdog, "load_current_run", lambda _s3, _bucket: None)
     monkeypatch.setattr(handler_module.metrics, "service", "welds")
     return reached
 
@@ -473,7 +563,7 @@ def test_what_could_not_be_done_is_told_counted_and_raised(
         handler_module.handler(dict(EVENT), CONTEXT)
     (alert,) = around.topic.published
     assert alert["Subject"] == "welds: the watchdog could not stop everything"
-    assert "Error: AccessDeniedError: not authorized" in alert["Message"]
+    assert "AccessDeniedError: not authorized" in alert["Message"]
     assert metrics_of(capsys.readouterr().out)["GuardFailed"] == 1
 
 
@@ -548,7 +638,7 @@ def test_the_summary_of_a_failed_run_is_read_by_its_name(
     around: SimpleNamespace, s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "s3", lambda: s3)
-    monkeypatch.setattr(handler_module, "settings", lambda: settings)
+    monkeypatch.setattr(watchdog, "settings", lambda: settings)
     event = EVENT | {"task": "execution_ended", "execution_arn": f"{MACHINE}:r1", "execution_status": "FAILED"}
     handler_module.handler(dict(event), CONTEXT)
     s3.put_object(Bucket="final", Key="runs/r1.json", Body=json.dumps(SUMMARY))

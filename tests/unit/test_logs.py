@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from lambdas.stop_model import handler as stop_model
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key
@@ -33,7 +34,6 @@ from lambdas.check_backlog import handler as check_backlog
 from lambdas.guard_model import handler as guard_model
 from lambdas.requeue_images import handler as requeue_images
 from lambdas.start_model import handler as start_model
-from lambdas.stop_model import handler as stop_model
 from lambdas.summarize_run import handler as summarize_run
 from local.config import REPOSITORY
 from tests.unit.conftest import DETECTION, FakeBackend

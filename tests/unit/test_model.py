@@ -1,4 +1,4 @@
-"""Starting and stopping, as convergent steps."""
+"""Starting the model, as convergent steps; stopping is in test_closing.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from batch_vision.backends.base import ModelState
 from batch_vision.core import errors
 from batch_vision.core.settings import Settings
 from batch_vision.runs.start import ensure_running
-from batch_vision.runs.stop import ensure_stopped
 from tests.unit.conftest import NOW, FakeBackend
 
 S = ModelState
@@ -20,10 +19,6 @@ S = ModelState
 
 def start(backend: FakeBackend, settings: Settings, previous: Any = None, after_seconds: float = 0) -> dict[str, Any]:
     return ensure_running(backend, settings, 1, previous, 60, NOW + timedelta(seconds=after_seconds))
-
-
-def stop(backend: FakeBackend, after_seconds: float = 0) -> dict[str, Any]:
-    return ensure_stopped(backend, NOW, 60, NOW + timedelta(seconds=after_seconds))
 
 
 def test_a_quota_for_fewer_units_is_gone_below(settings: Settings) -> None:
@@ -45,19 +40,6 @@ def test_a_quota_for_fewer_units_is_gone_below(settings: Settings) -> None:
     backend.allowed = 0
     with pytest.raises(errors.ModelQuotaError):
         start(backend, settings)
-
-
-def test_units_go_by_what_was_learned_and_a_run_keeps_to_it(settings: Settings) -> None:
-    settings = replace(settings, max_inference_units=9)  # 5 images a second for 20 s: 100 images a unit
-    backend = FakeBackend([S.STOPPED])
-    first = ensure_running(backend, settings, 300, None, 60, NOW, learned_images_per_second=2.5)
-    assert backend.calls == [("start", 6)]
-    assert (first["images_per_second_per_unit"], first["images_per_second"]) == (2.5, 15)
-    backend.states = [S.RUNNING]
-    second = ensure_running(backend, settings, 300, first, 60, NOW)
-    assert (second["images_per_second_per_unit"], second["images_per_second"]) == (2.5, 15)
-    alone = ensure_running(FakeBackend([S.STOPPED]), settings, 300, None, 60, NOW)
-    assert (alone["inference_units"], alone["images_per_second_per_unit"]) == (3, 5)
 
 
 def test_a_stopped_model_is_started_once_and_then_awaited(settings: Settings) -> None:
@@ -132,43 +114,22 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(settings: Se
         start(backend, settings, first, 60.001)
 
 
-def test_a_running_model_is_stopped_and_the_stop_confirmed() -> None:
-    backend = FakeBackend([S.RUNNING, S.STOPPING, S.STOPPED])
-    first = stop(backend)
-    second = stop(backend, 5)
-    third = stop(backend, 10)
-    assert backend.calls == [("stop",)]
-    assert [step["is_stopped"] for step in (first, second, third)] == [False, False, True]
-    assert third["stopped_at"] == "2026-11-20T08:00:10.000Z"
+def test_a_model_that_failed_in_mid_run_is_started_again_with_a_time_of_its_own(settings: Settings) -> None:
+    backend = FakeBackend([S.STOPPED, S.RUNNING, S.FAILED, S.STARTING, S.RUNNING], inference_units=None)
+    first = start(backend, settings)
+    second = start(backend, settings, first, 10)
+    again = ensure_running(backend, settings, 1, second, 60, NOW + timedelta(seconds=2000), restarts=1)
+    assert backend.calls == [("start", 1)] * 2
+    assert (again["is_running"], again["restarts"], again["asked_at"]) == (False, 1, "2026-11-20T08:33:20.000Z")
+    third = ensure_running(backend, settings, 1, again, 60, NOW + timedelta(seconds=2030), restarts=1)
+    fourth = ensure_running(backend, settings, 1, third, 60, NOW + timedelta(seconds=2040), restarts=1)
+    # The run counts from its first start on.
+    assert (fourth["requested_at"], fourth["running_at"]) == ("2026-11-20T08:00:00.000Z", "2026-11-20T08:00:10.000Z")
 
 
-@pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.NOT_TRAINED, S.UNAVAILABLE])
-def test_a_model_that_is_not_on_is_stopped(state: S) -> None:
-    backend = FakeBackend([state])
-    assert stop(backend)["is_stopped"] is True
-    assert backend.calls == []
-
-
-def test_a_model_in_a_state_that_nobody_knows_is_not_taken_for_stopped() -> None:
-    backend = FakeBackend([S.UNKNOWN])
-    first = stop(backend)
-    assert (first["is_stopped"], backend.calls) == (False, [("stop",)])
-    with pytest.raises(errors.ModelStopTimeoutError):
-        stop(backend, 61)
-
-
-def test_a_starting_model_is_asked_until_it_can_stop() -> None:
-    backend = FakeBackend([S.STARTING, S.RUNNING], stop_error=errors.ModelBusyError("starting"))
-    stop(backend)
-    stop(backend)
-    assert backend.calls == [("stop",), ("stop",)]
-
-
-def test_peer_failing_a_failed_stop_is_reported_as_success() -> None:
-    backend = FakeBackend([S.RUNNING])
-    stop(backend)
-    with pytest.raises(errors.ModelStopTimeoutError, match=r"still RUNNING.*stop_timeout_seconds = 60"):
-        stop(backend, 61)
-    backend.stop_error = errors.AccessDeniedError("no")
-    with pytest.raises(errors.AccessDeniedError):
-        stop(backend)
+def test_a_model_that_fails_again_while_it_is_started_again_ends_the_run(settings: Settings) -> None:
+    backend = FakeBackend([S.RUNNING, S.FAILED])
+    first = start(backend, settings)
+    again = ensure_running(backend, settings, 1, first, 60, NOW, restarts=1)
+    with pytest.raises(errors.ModelFailedError):
+        ensure_running(backend, settings, 1, again, 60, NOW, restarts=1)

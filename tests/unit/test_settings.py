@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
 from batch_vision.backends import registry
-from batch_vision.backends.registry import backend_of_run, check_unchanged, make_backend
+from batch_vision.backends.registry import backend_of, check_unchanged, make_backend
 from batch_vision.core.errors import BackendChangedError, SettingsError
+from batch_vision.core.models import Model
 from batch_vision.core.settings import Settings
 from tests.unit.tool_stack import ENVIRONMENT
 
 
 def test_reads_every_variable() -> None:
-    settings = Settings.from_environment(ENVIRONMENT | {"MIN_CONFIDENCE_PERCENT": "62.5", "SOURCE_PREFIX": "in/"})
+    settings = Settings.from_environment(
+        ENVIRONMENT | {"MIN_CONFIDENCE_PERCENT": "62.5", "SOURCE_PREFIXES": '["in/", "old/"]'}
+    )
     assert settings.min_confidence_percent == 62.5
-    assert settings.source_prefix == "in/"
+    assert (settings.source_prefix, settings.source_prefixes) == ("in/", ("in/", "old/"))
     assert settings.max_inference_units == 3
     assert settings.backend_settings["project_arn"].endswith("project/p/1")
 
@@ -74,21 +78,21 @@ def test_a_missing_backend_setting_is_named(settings: Settings) -> None:
         make_backend(dataclasses.replace(settings, backend_settings={"project_arn": "a"}))
 
 
-OLD = ("lookout_for_vision", '{"project_name": "p", "model_version": "1"}')
+OLD = Model.named("lookout_for_vision", {"project_name": "p", "model_version": "1"})
+NOW = Model.named("rekognition_custom_labels", json.loads(ENVIRONMENT["BACKEND_SETTINGS"]))
 
 
 def test_a_run_keeps_the_model_that_it_was_begun_with(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "settings", lambda: settings)
-    assert backend_of_run(*OLD).name == "lookout_for_vision"
-    assert backend_of_run("rekognition_custom_labels", ENVIRONMENT["BACKEND_SETTINGS"]).model_id.endswith("version/v/2")
+    assert backend_of(OLD).name == "lookout_for_vision"
+    assert backend_of(NOW).model_id.endswith("version/v/2")
 
 
 def test_a_run_notices_that_the_deployment_has_another_model(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "settings", lambda: settings)
-    now = ENVIRONMENT["BACKEND_SETTINGS"]
-    check_unchanged("rekognition_custom_labels", now)
-    for backend, text in (OLD, ("rekognition_custom_labels", now.replace("version/v/2", "version/w/3"))):
+    check_unchanged(NOW)
+    for model in (OLD, Model(NOW.backend, NOW.settings.replace("version/v/2", "version/w/3"))):
         with pytest.raises(BackendChangedError, match=r"was changed from .* during the run"):
-            check_unchanged(backend, text)
+            check_unchanged(model)

@@ -325,7 +325,7 @@ def test_one_that_a_run_rejects_again_meanwhile_keeps_its_new_result(deployed: D
 
 
 def test_one_of_another_prefix_or_without_its_image_is_left_and_told(deployed: Deployed) -> None:
-    deployed.configure(SOURCE_PREFIX="in/")
+    deployed.configure(SOURCE_PREFIXES='["in/"]')
     deployed.reject("out.png")
     deployed.reject("in/a.png")
     version = deployed.s3.head_object(Bucket=FINAL, Key="rejected/in/a.png")["VersionId"]

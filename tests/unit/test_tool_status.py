@@ -34,7 +34,7 @@ def test_everything_is_in_the_document(deployed: Deployed) -> None:
 
 
 def test_only_what_is_under_the_source_prefix_waits(deployed: Deployed) -> None:
-    deployed.configure(SOURCE_PREFIX="in/")
+    deployed.configure(SOURCE_PREFIXES='["in/"]')
     deployed.put("elsewhere.png")
     deployed.put("in/a.png")
     assert deployed.json("status")["waiting"]["images"] == 1

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from batch_vision.core import errors
 from local.config import REPOSITORY
 
-WORKFLOW = json.loads((REPOSITORY / "state_machine.asl.json").read_text())
+DEFINITION = REPOSITORY / "state_machine.asl.json"
+WORKFLOW = json.loads(DEFINITION.read_text())
 
 
 def states(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,50 +41,137 @@ def test_every_state_can_be_reached_and_every_transition_has_an_end() -> None:
         assert targets == set(machine["States"])
 
 
+def test_it_is_short_enough_to_be_read() -> None:
+    assert len(list(states(WORKFLOW))) <= 30
+    assert len(DEFINITION.read_text().splitlines()) <= 600
+
+
 @pytest.mark.parametrize(("name", "task"), TASKS)
 def test_peer_failing_no_retry_and_no_timeout(name: str, task: dict[str, Any]) -> None:
-    assert task["Retry"][-1]["ErrorEquals"] == ["States.ALL"]
-    if task["Resource"].endswith("lambda:invoke"):
-        assert task["TimeoutSeconds"] == "${control_timeout_seconds}"
-        known = {name for name, thing in vars(errors).items() if isinstance(thing, type)}
-        assert set(task["Retry"][0]["ErrorEquals"]) <= known, "a name that no error has"
-        assert task["Retry"][0]["MaxAttempts"] == 0
+    """Every task has the common Retry, or that of the way out; what these are is Terraform's to say."""
+    assert task["Retry"] == ("@retry_of_close" if name == "Close" else "@retry")
+    assert task["TimeoutSeconds"] in ("${step_timeout_seconds}", "${long_step_timeout_seconds}")
 
 
 def test_an_error_that_waiting_does_not_mend_is_not_repeated() -> None:
     """Each of these would hold the run, and perhaps the model, for minutes of back-off before it has its name."""
-    given_up = {
-        name: set(task["Retry"][0]["ErrorEquals"]) for name, task in TASKS if task["Resource"].endswith("lambda:invoke")
+    final = set(terraform_list("final_errors"))
+    known = {name for name, thing in vars(errors).items() if isinstance(thing, type)}
+    assert final <= known, "a name that no error has"
+    of_model_and_mapping = {
+        error.__name__ for root in (errors.ModelError, errors.MappingError) for error in root.__subclasses__()
     }
-    of_the_model = {error.__name__ for error in errors.ModelError.__subclasses__()}
-    assert given_up["StartModel"] >= of_the_model - {"ModelBusyError", "ModelStopTimeoutError"}
-    assert given_up["StopModel"] >= {"ModelNotFoundError", "ModelStopTimeoutError"}
-    assert given_up["StartModel"] & given_up["StopModel"] >= {"AccessDeniedError"}
-    of_the_drain = {"DeadLettersError", "NoProgressError", "DrainTimeoutError"}
-    assert given_up["CheckForWork"] & given_up["CheckProgress"] >= of_the_drain
-    assert given_up["StartModel"] & given_up["CheckForWork"] & given_up["CheckProgress"] >= {"BackendChangedError"}
-    assert all("SettingsError" in names for names in given_up.values())
+    assert of_model_and_mapping - {"ModelBusyError"} <= final
+    assert final >= {
+        "AccessDeniedError",
+        "BackendChangedError",
+        "DrainTimeoutError",
+        "NoProgressError",
+        "SettingsError",
+    }
+    assert not final & {error.__name__ for error in errors.TransientError.__subclasses__()}
+
+
+def terraform_list(name: str) -> list[str]:
+    """Read a list of texts among the locals of the module."""
+    text = (REPOSITORY / "terraform" / "main.tf").read_text()
+    (items,) = re.findall(rf"^  {name} += \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r'"(.*?)"', items)
 
 
 def test_peer_failing_one_error_leaves_the_model_running() -> None:
-    """From the moment that the model may be on, every error leads to its stop."""
+    """From the moment that the model may be on, every error leads to the one way out."""
     outside = {name: state for name, state in WORKFLOW["States"].items() if state["Type"] in ("Task", "Parallel")}
-    unguarded = {name for name, state in outside.items() if "Catch" not in state}
-    assert unguarded == {"ListRunningExecutions"}
-    for state in outside.values():
-        if "Catch" in state:
-            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
-    # The one error that has a name of ours leads to the stop as well.
-    named = [catch for state in outside.values() for catch in state.get("Catch", [])[:-1]]
-    assert [catch["Next"] for catch in named] == ["TriggerNotFound"]
-    assert WORKFLOW["States"]["TriggerNotFound"]["Next"] == "RecordStop"
+    caught = {name: [(c["ErrorEquals"], c["Next"]) for c in state.get("Catch", [])] for name, state in outside.items()}
+    assert caught == {
+        "ListRunningExecutions": [],
+        "CheckForWork": [(["States.ALL"], "Close")],
+        "ProcessBacklog": [(["States.ALL"], "Close")],
+        "Close": [(["States.ALL"], "SummarizeRun")],
+        "SummarizeRun": [(["States.ALL"], "WhichErrorFirst")],
+    }
 
 
 def test_every_loop_has_a_bound() -> None:
-    bounds = {"trigger_max_checks", "in_flight_max_checks"}
-    text = json.dumps(WORKFLOW)
-    assert all(f"${{{bound}}}" in text for bound in bounds)
     assert WORKFLOW["TimeoutSeconds"] == "${execution_timeout_seconds}"
-    for name in ("StartModel", "StopModel", "CheckProgress"):
-        payload = dict(TASKS)[name]["Parameters"]["Payload"]
-        assert any(key.endswith("timeout_seconds") for key in payload), name
+    for name in ("StartModel", "EnableMapping", "CheckProgress", "Close"):
+        assert any(key.endswith("timeout_seconds") for key in dict(TASKS)[name]["Parameters"]), name
+
+
+def sdk_name(name: str) -> str:
+    """Write a name of the wire as the AWS SDK for Java does, which Step Functions takes: `UUID` is `Uuid`."""
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z]|$)|[A-Z]?[a-z0-9]+", name)
+    return "".join(word.capitalize() for word in words)
+
+
+@pytest.mark.parametrize(
+    ("wire", "sdk"),
+    [
+        ("UUID", "Uuid"),
+        ("stateMachineArn", "StateMachineArn"),
+        ("SNSTopicArn", "SnsTopicArn"),
+        ("QueueUrl", "QueueUrl"),
+    ],
+)
+def test_names_of_the_sdk(wire: str, sdk: str) -> None:
+    assert sdk_name(wire) == sdk
+
+
+def test_the_names_of_the_sdk_integrations_are_those_that_step_functions_takes() -> None:
+    """LocalStack takes any spelling; AWS refuses the state machine."""
+    tasks = [task for _, task in TASKS if ":aws-sdk:" in task["Resource"]]
+    assert tasks
+    for task in tasks:
+        service, operation = task["Resource"].rpartition(":aws-sdk:")[2].split(":")
+        model = boto3.client({"sfn": "stepfunctions"}.get(service, service), region_name="us-east-1").meta.service_model
+        shapes = model.operation_model(operation[0].upper() + operation[1:])
+        given = {name.removesuffix(".$") for name in task["Parameters"]}
+        assert given <= set(map(sdk_name, shapes.input_shape.members))
+        required = set(map(sdk_name, shapes.input_shape.required_members))
+        assert required <= given
+        used = re.findall(r"\$\.(\w+)", json.dumps(task.get("ResultSelector", {})))
+        assert set(used) <= set(map(sdk_name, shapes.output_shape.members))
+
+
+def test_an_independent_validator_takes_it(planned_definition: str, tmp_path: Path) -> None:
+    """The Node package asl-validator, where it is installed: it has the schema that AWS's own tools have."""
+    if not (validator := shutil.which("asl-validator")):
+        pytest.skip("asl-validator is not installed")
+    rendered = tmp_path / "rendered.asl.json"
+    rendered.write_text(planned_definition)
+    finished = subprocess.run(
+        [validator, "--json-path", str(rendered)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.fixture
+def planned_definition(planned: list[dict[str, Any]]) -> str:
+    (machine,) = [resource for resource in planned if resource["type"] == "aws_sfn_state_machine"]
+    return str(machine["values"]["definition"])
+
+
+def test_a_call_that_hangs_costs_no_more_than_is_documented(planned_definition: str) -> None:
+    """At the module's defaults; twice its timeout, and the pause between."""
+    rendered = json.loads(planned_definition)
+    seconds = {}
+    for name, task in states(rendered):
+        if task["Type"] == "Task" and name != "Close":
+            (hung,) = [retry for retry in task["Retry"] if "States.Timeout" in retry["ErrorEquals"]]
+            assert "Sandbox.Timedout" in hung["ErrorEquals"], "what Lambda calls its own timeout"
+            seconds[name] = (hung["MaxAttempts"] + 1) * task["TimeoutSeconds"] + hung["MaxAttempts"] * hung[
+                "IntervalSeconds"
+            ]
+    long = {name: seconds.pop(name) for name in ("RequeueImages", "SummarizeRun")}
+    assert set(seconds.values()) == {142}
+    assert set(long.values()) == {622}
+
+
+def test_a_call_that_fails_at_once_is_tried_again_for_some_four_minutes(planned_definition: str) -> None:
+    rendered = json.loads(planned_definition)
+    for name, task in states(rendered):
+        if task["Type"] == "Task":
+            last = task["Retry"][-1]
+            assert last["ErrorEquals"] == ["States.ALL"]
+            waits = [min(60, last["IntervalSeconds"] * 2**attempt) for attempt in range(last["MaxAttempts"])]
+            assert sum(waits) == 242 if name != "Close" else sum(waits) > 3600

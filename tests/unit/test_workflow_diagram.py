@@ -23,7 +23,7 @@ def test_the_document_shows_the_workflow_of_today() -> None:
 
 def test_a_change_of_the_workflow_changes_the_drawing() -> None:
     changed = json.loads(DEFINITION.read_text())
-    changed["States"]["StopModel"]["Next"] = "SummarizeRun"
+    changed["States"]["Close"]["Next"] = "SummarizeRun"
     document = DOCUMENT.read_text()
     assert put(document, draw(changed)) != document
 

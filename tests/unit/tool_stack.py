@@ -23,7 +23,7 @@ from local.emulator.client import EmulatorClient
 
 ENVIRONMENT = {
     "SOURCE_BUCKET_NAME": "source",
-    "SOURCE_PREFIX": "",
+    "SOURCE_PREFIXES": '[""]',
     "FINAL_BUCKET_NAME": "final",
     "BACKEND": "rekognition_custom_labels",
     "BACKEND_SETTINGS": (

@@ -52,20 +52,6 @@ data "aws_iam_policy_document" "this" {
   }
 
   statement {
-    sid       = "CountMessages"
-    effect    = "Allow"
-    actions   = ["sqs:GetQueueAttributes"]
-    resources = [var.queue_arn]
-  }
-
-  statement {
-    sid       = "ToggleTrigger"
-    effect    = "Allow"
-    actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
-    resources = [var.event_source_mapping_arn]
-  }
-
-  statement {
     sid       = "FindOtherExecutions"
     effect    = "Allow"
     actions   = ["states:ListExecutions"]

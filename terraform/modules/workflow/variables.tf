@@ -34,18 +34,6 @@ variable "function_arns" {
   nullable    = false
 }
 
-variable "queue_arn" {
-  description = "ARN of the queue whose messages the workflow counts"
-  type        = string
-  nullable    = false
-}
-
-variable "event_source_mapping_arn" {
-  description = "ARN of the mapping that the workflow enables and disables"
-  type        = string
-  nullable    = false
-}
-
 variable "log_level" {
   description = "Which events of an execution are logged: ALL, ERROR, FATAL or OFF"
   type        = string

@@ -1,0 +1,84 @@
+"""What is in the source bucket: every uploaded version that is an image and was not taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.core.events import SourceImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from mypy_boto3_s3 import S3Client
+
+
+def is_folder_marker(key: str, size_bytes: int) -> bool:
+    """Tell whether an object is what a console makes of a new folder: no image, and not to be touched."""
+    return size_bytes == 0 and key.endswith("/")
+
+
+def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """List the current objects under a prefix without folder markers and deleted keys, as ListObjectsV2 has them."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            if not is_folder_marker(entry["Key"], entry["Size"]):
+                yield dict(entry)
+
+
+def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage]:
+    """List every version under a prefix but folder markers and uploads that were taken back.
+
+    The older uploads of a page come first, so that those of one key do.
+    """
+    markers_at: dict[str, datetime] = {}
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+        for marker in page.get("DeleteMarkers", []):
+            at = marker["LastModified"]
+            markers_at[marker["Key"]] = max(at, markers_at.get(marker["Key"], at))
+        versions = [
+            version
+            for version in page.get("Versions", [])
+            if not is_folder_marker(version["Key"], version["Size"])
+            and not is_taken_back(version, markers_at.get(version["Key"]))
+        ]
+        # S3 lists the newest version of a key first, and tells times to the second: the stable sort does the rest.
+        versions.reverse()
+        for version in sorted(versions, key=lambda version: version["LastModified"]):
+            yield SourceImage(
+                bucket=bucket,
+                key=version["Key"],
+                version_id=version["VersionId"],
+                etag=version["ETag"].strip('"'),
+                size_bytes=version["Size"],
+                uploaded_at=version["LastModified"],
+            )
+        # A key may go on on the next page; of all others nothing more comes.
+        last = page.get("NextKeyMarker")
+        markers_at = {key: at for key, at in markers_at.items() if key == last}
+
+
+def is_taken_back(version: Mapping[str, Any], newest_marker_at: datetime | None) -> bool:
+    """Tell whether a version has a delete marker that is newer than it.
+
+    Parameters
+    ----------
+    version
+        As ListObjectVersions has it.
+    newest_marker_at
+        When the newest delete marker of its key was made; None where it has none. S3 tells times to the second: of one
+        second, the marker counts as the newer one unless the version is the latest of its key. A version that is
+        wrongly left out so has its message all the same, and is the latest once the newer ones have left.
+    """
+    return newest_marker_at is not None and not version["IsLatest"] and newest_marker_at >= version["LastModified"]
+
+
+def is_there(s3: S3Client, image: SourceImage) -> bool:
+    """Tell whether the version is still in its bucket, be it taken back or not."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=image.bucket, Prefix=image.key):
+        for version in page.get("Versions", []):
+            if version["Key"] != image.key:
+                return False  # keys come in order, and this one is the first that has itself as a prefix
+            if image.version_id in (None, version["VersionId"]):
+                return True
+    return False

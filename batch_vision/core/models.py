@@ -1,0 +1,38 @@
+"""Which model: as a deployment and each of its runs name it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of a backend.
+
+    Attributes
+    ----------
+    settings
+        What the backend needs to know of it, as JSON with sorted keys: equal settings are equal texts.
+    """
+
+    backend: str
+    settings: str
+
+    @classmethod
+    def named(cls, backend: str, settings: Mapping[str, str]) -> Model:
+        """Return the model of a backend with these settings."""
+        return cls(backend, json.dumps(dict(settings), sort_keys=True))
+
+    @classmethod
+    def from_json(cls, named: Mapping[str, Any]) -> Model:
+        """Read it from what holds ``backend`` and ``backend_settings``: an event, a run, `current-run.json`."""
+        return cls.named(named["backend"], named["backend_settings"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"backend": self.backend, "backend_settings": json.loads(self.settings)}
