@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from local.environment import MODULE_ARGUMENTS
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
@@ -132,22 +130,22 @@ def test_a_mapping_whose_change_takes_longer_than_its_time(stack: Stack) -> None
     """Two runs: it is not enabled in time, and it is not disabled in time. Each stops the model."""
     words = (f"mapping_timeout_seconds = {TRIGGER_SECONDS}", "LastProcessingResult")
     stack.upload("a.png", picture())
-    stack.lambda_faults.slow_mappings(TRIGGER_SECONDS + 20)
-    step = "EnableMapping"
-    check_failed(stack, stack.run(), "MappingNotEnabledError", *words, step=step, within_seconds=2 * TRIGGER_SECONDS)
-    assert stack.environment.model()["status"] == stack.words.stopped
-    stack.lambda_faults.slow_mappings(0)
-    wait_until(lambda: is_off(stack), 30 + REACTION_SECONDS, "mapping disabled")
+    stack.lambda_faults.slow_mapping(TRIGGER_SECONDS + 4)
+    execution = stack.start()
+    wait_until(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
+    stack.lambda_faults.slow_mapping(0)  # counts from the next change on
+    described, step = stack.wait(execution), "EnableMapping"
+    check_failed(stack, described, "MappingNotEnabledError", *words, step=step, within_seconds=TRIGGER_SECONDS)
     stack.check(left=1)
 
     stack.emulator.set(latency_ms=2000)
     execution = stack.start()
     wait_until(lambda: "CheckProgress" in stack.states(execution), 60, "draining")
-    stack.lambda_faults.slow_mappings(TRIGGER_SECONDS + 20)
+    stack.lambda_faults.slow_mapping(TRIGGER_SECONDS + 20)
     described, step = stack.wait(execution), "Close"
     check_failed(stack, described, "MappingNotDisabledError", words[0], step=step, within_seconds=TRIGGER_SECONDS)
     assert stack.environment.model()["status"] == stack.words.stopped
-    stack.lambda_faults.slow_mappings(0)
+    stack.lambda_faults.slow_mapping(0)
     wait_until(lambda: is_off(stack), 30 + REACTION_SECONDS, "mapping disabled")
     stack.emulator.set(latency_ms=20)
     stack.upload("b.png", picture(1))

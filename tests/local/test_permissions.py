@@ -10,15 +10,11 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batch_vision.aws.catalog import catalog_key
-from batch_vision.core.times import from_text, to_text
-from batch_vision.runs.last_runs import KEY
 from local import config
 from local.environment import MODELS, choose
 from local.package import PACKAGE
@@ -67,7 +63,7 @@ def scenario(applied: Stack) -> Scenario:
     if stack.environment.backend != BACKEND:
         stack.switch(BACKEND)
     began = time.time()
-    former, former_execution = stop_payload(stack), stack.run()["executionArn"]
+    former, former_execution = close_payload(stack), stack.run()["executionArn"]
     stack.switch("lookout_for_vision")
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, former_execution)
@@ -77,12 +73,11 @@ def scenario(applied: Stack) -> Scenario:
     described = stack.run()
     assert described["status"] == "SUCCEEDED"
 
-    former = stop_payload(stack)
+    former = close_payload(stack)
     stack.switch(BACKEND)
     switched = time.time()
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, described["executionArn"])
-    let_a_run_be_learned_from(stack, described["executionArn"])
     run_over_everything(stack)
     stack.uploads.clear()
 
@@ -97,20 +92,25 @@ def scenario(applied: Stack) -> Scenario:
     )
 
 
-def stop_payload(stack: Stack) -> dict[str, Any]:
-    """What a run of the deployed workflow gives to stop_model: it names the model that the run began with."""
+def close_payload(stack: Stack) -> dict[str, Any]:
+    """What a run of the deployed workflow gives to close_run: it names the model that the run began with."""
     machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
-    payload: dict[str, Any] = json.loads(machine["definition"])["States"]["StopModel"]["Parameters"]["Payload"]
-    return payload
+    states = json.loads(machine["definition"])["States"]
+    known = {key: value for key, value in states["Close"]["Parameters"].items() if not key.endswith(".$")}
+    run = states["Initialize"]["Parameters"]["run"]
+    return known | {
+        "run": {"id": "before", "execution_arn": "", "started_at": now()}
+        | {k: run[k] for k in ("backend", "backend_settings")},
+        "previous": states["Initialize"]["Parameters"]["close"],
+    }
 
 
 def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
     """Do what a run does that was begun before a change of the backend: stop the model that was in use then."""
-    name = payload["backend"]
+    name = payload["run"]["backend"]
     stops = stack.emulator.force_status(WORDS[name].running, MODELS[name].arn)["stops"]
-    event = {key: value for key, value in payload.items() if not key.endswith(".$")} | {"requested_at": now()}
-    function_name = f"{stack.arguments['name_prefix']}-stop-model"
-    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
+    function_name = f"{stack.arguments['name_prefix']}-close-run"
+    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(payload))
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert stack.emulator.model(MODELS[name].arn)["stops"] == stops + 1
 
@@ -133,33 +133,6 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     assert stack.wait(execution)["status"] == "ABORTED"
     stack.s3.delete_object(Bucket=stack.source, Key=upload.key, VersionId=upload.version_id)
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
-
-
-def let_a_run_be_learned_from(stack: Stack, execution_arn: str) -> None:
-    """Let a run be summed up that was large enough to show the model's throughput."""
-    at = now()
-    line = {"version_id": "1", "status": "processed", "error_type": None, "attempts": 1, "throttles": 1}
-    moments = [to_text(from_text(at) + timedelta(seconds=number / 10)) for number in range(500)]
-    lines = [line | {"key": key, "duration_ms": 1, "finished_at": moment} for key, moment in enumerate(moments)]
-    body = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    stack.s3.put_object(Bucket=stack.final, Key=catalog_key(from_text(at), "large"), Body=body)
-    event = {
-        "run": {"id": "large", "execution_arn": execution_arn, "started_at": at},
-        "backlog": {"images": 500},
-        "started": {"at": at},
-        "processed": {
-            "model": {"requested_at": at, "running_at": at, "inference_units": 1},
-            "drain": {"checked_at": at},
-            "requeue": {"requeued_images": 0},
-        },
-        "stopping": {"at": at},
-        "stop": {"stopped_at": at},
-        "error": None,
-    }
-    function_name = f"{stack.arguments['name_prefix']}-summarize-run"
-    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
-    assert "FunctionError" not in answer, answer["Payload"].read()
-    assert [run["run_id"] for run in stack.read_json(KEY)] == ["large"]
 
 
 def now() -> str:

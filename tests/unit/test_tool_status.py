@@ -128,11 +128,3 @@ def test_an_error_of_a_service_in_the_middle_is_told(deployed: Deployed) -> None
     result = deployed.call("status")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "NoSuchBucket" in result.stderr
-
-
-def test_a_run_that_found_only_dead_letters_is_told_by_these(deployed: Deployed) -> None:
-    deployed.execution("FAILED", error="DeadLettersError", cause="x")
-    assert problems(deployed) == [], "they were brought back meanwhile"
-    assert "failed  DeadLettersError" in deployed.call("status").stdout
-    deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue_url, MessageBody="m")
-    assert len(problems(deployed)) == 1
