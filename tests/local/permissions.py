@@ -454,7 +454,7 @@ def demands(final_bucket_arn: str) -> list[Demand]:
 # Statements that give nothing that another one of the same role does not give, and why they are there all the same.
 ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
     (role, sid): "StopFormerModels covers the models of today's services; a backend of another service relies on it"
-    for role in ("*-stop-model-*", "*-guard-model-*")
+    for role in ("*-close-run-*", "*-guard-model-*")
     for sid in ("DescribeModel", "StopModel")
 }
 
