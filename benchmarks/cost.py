@@ -15,12 +15,15 @@ from threading import RLock
 from typing import Any
 from urllib.parse import quote_plus
 
-from batch_vision.operator.simulation import (
+from batch_vision.operator.cost import (
     S3_WRITES_PER_BATCH,
     S3_WRITES_PER_IMAGE,
-    SAMPLE_IMAGE_SECONDS,
     SQS_REQUESTS_PER_BATCH,
     SQS_REQUESTS_PER_IMAGE,
+)
+from benchmarks.report import Result
+from benchmarks.simulation import (
+    SAMPLE_IMAGE_SECONDS,
     Arrival,
     Simulation,
     World,
@@ -29,7 +32,6 @@ from batch_vision.operator.simulation import (
     public_sample,
     terraform_defaults,
 )
-from benchmarks.report import Result
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
 
 BATCHES = (1_000, 100_000, 1_000_000)

@@ -73,14 +73,25 @@ module "queue" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  source_objects_arn = "${module.source_bucket.bucket_arn}/${var.source_prefix}*"
+  # Whatever source_prefix says: it may have been another one when an image was uploaded or a message sent.
+  source_objects_arn = "${module.source_bucket.bucket_arn}/*"
+
+  # Where images wait, each place once: a prefix under another one of these is a part of it.
+  source_prefixes = [
+    for prefix in setunion([var.source_prefix], var.former_settings.source_prefixes) : prefix
+    if !anytrue([
+      for other in setunion([var.source_prefix], var.former_settings.source_prefixes) :
+      other != prefix && startswith(prefix, other)
+    ])
+  ]
 
   # A customer key is named in the policies only when there is one.
-  use_key = var.kms_key_arn == null ? {} : {
-    UseCustomerKey = {
-      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-      resources = [var.kms_key_arn]
-    }
+  former_kms_key_arns = setsubtract(var.former_settings.kms_key_arns, var.kms_key_arn[*])
+  use_key = {
+    for sid, statement in {
+      UseCustomerKey    = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = var.kms_key_arn[*] }
+      ReadWithFormerKey = { actions = ["kms:Decrypt"], resources = tolist(local.former_kms_key_arns) }
+    } : sid => statement if length(statement.resources) > 0
   }
 
   # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
@@ -122,14 +133,15 @@ locals {
     }
 
     summarize_run = {
-      description     = "Sums up the catalog of a run and writes the summary"
-      memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
+      description = "Sums up the catalog of a run and writes the summary"
+      # One vCPU: it reads a catalog object for each batch of the run, and 540,000 images (six hours of five inference
+      # units) are 54,000 of them. docs/cost.md has the time and the memory that this takes.
+      memory_mb       = 1769
+      timeout_seconds = local.summarize_timeout_seconds
     }
   }
 
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
-  throughput_arn  = "${module.final_bucket.bucket_arn}/throughput.json"
 
   # What each function may do. Apart from the map above, so that functions are made while the queue still is.
   function_statements = {
@@ -243,6 +255,11 @@ locals {
     })
 
     summarize_run = merge(local.use_key, local.tell_of_success, {
+      # Only versions can be told from those that are stuck.
+      TellStuckImages = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [module.source_bucket.bucket_arn]
+      }
       ListResultsAndImages = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
@@ -255,16 +272,12 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/runs/*"]
       }
-      LearnThroughput = {
-        actions   = ["s3:GetObject", "s3:PutObject"]
-        resources = [local.throughput_arn]
-      }
     })
   }
 
   function_environment = {
     SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
-    SOURCE_PREFIXES            = jsonencode([var.source_prefix])
+    SOURCE_PREFIXES            = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
     BACKEND                    = var.backend
     BACKEND_SETTINGS           = jsonencode(local.backend.settings)
@@ -403,9 +416,11 @@ module "mapping_function" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  # How long a function has for one step. Listing and sending many images, or reading a long catalog, takes longer.
+  # How long a function has for one step. Listing and sending many images takes longer, and reading the catalog of a long
+  # run, for which the model is off, as long as Lambda allows.
   step_timeout_seconds      = min(60, var.control_function_timeout_seconds)
   long_step_timeout_seconds = var.control_function_timeout_seconds
+  summarize_timeout_seconds = 900
 
   # A task waits a little longer than its function may take.
   task_margin_seconds = 10
@@ -478,7 +493,8 @@ locals {
     3 * var.trigger_timeout_seconds,
     var.analyze_timeout_seconds,
     var.stop_timeout_seconds,
-    8 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
+    7 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
+    2 * (local.summarize_timeout_seconds + local.task_margin_seconds) + 300,
   ])
 
   # The one place where the workflow is rendered: a new placeholder is a new line here.
@@ -496,6 +512,7 @@ locals {
     summarize_run_function_arn  = module.function["summarize_run"].function_arn
     step_timeout_seconds        = local.step_timeout_seconds + local.task_margin_seconds
     long_step_timeout_seconds   = local.long_step_timeout_seconds + local.task_margin_seconds
+    summarize_timeout_seconds   = local.summarize_timeout_seconds + local.task_margin_seconds
     model_poll_seconds          = var.model_poll_seconds
     start_timeout_seconds       = var.start_timeout_seconds
     stop_timeout_seconds        = var.stop_timeout_seconds

@@ -187,7 +187,10 @@ class Stack:
         """Go over to another backend as users do: `terraform apply -var-file=<backend>.tfvars.json`."""
         terraform = Terraform()
         chosen = terraform.directory / f"{backend}.tfvars.json"
-        chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend)))
+        # A run that began before may have to stop a model of the former service.
+        former = {"former_settings": {"backends": [self.environment.backend]}}
+        self.arguments |= former
+        chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend) | former))
         terraform.apply(options=[f"-var-file={chosen.name}"])
         self.environment = dataclasses.replace(self.environment, backend=backend)
         terraform.write_root(self.arguments | choose(backend))
@@ -337,7 +340,7 @@ class Stack:
             assert (
                 key in current
                 or key.startswith(("catalog/", "runs/"))
-                or key in {"current-run.json", "throughput.json"}
+                or key == "current-run.json"
                 or (key.startswith("stuck/") and key in stuck)
             ), f"{key!r} belongs to no upload"
         assert len(waiting) == left
