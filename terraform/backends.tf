@@ -10,6 +10,8 @@
 #   stop_former   the permission to describe and stop any model of this service, for the two functions that stop models:
 #                 a run that is under way while an apply changes the model still stops the one that it started, whose
 #                 own permission goes with that apply
+#   is_ended      true where AWS has ended the service: stop_former is then only for deployments that use it, or used it
+#                 before (former_settings.backends)
 
 locals {
   backends = {
@@ -67,13 +69,18 @@ locals {
         actions   = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
         resources = ["arn:${local.partition}:lookoutvision:${local.region}:${local.account_id}:model/*"]
       }
+      is_ended = true
     }
   }
 
   # Of every service, for the former model may be of another one than the model of now.
+  stop_former = [
+    for name, entry in local.backends : entry.stop_former
+    if !try(entry.is_ended, false) || entry.settings != null || contains(var.former_settings.backends, name)
+  ]
   stop_former_models = {
-    actions   = flatten([for entry in values(local.backends) : entry.stop_former.actions])
-    resources = flatten([for entry in values(local.backends) : entry.stop_former.resources])
+    actions   = flatten(local.stop_former[*].actions)
+    resources = flatten(local.stop_former[*].resources)
   }
 
   # The service goes by names; IAM by an ARN that is made of them.

@@ -73,14 +73,25 @@ module "queue" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  source_objects_arn = "${module.source_bucket.bucket_arn}/${var.source_prefix}*"
+  # Whatever source_prefix says: it may have been another one when an image was uploaded or a message sent.
+  source_objects_arn = "${module.source_bucket.bucket_arn}/*"
+
+  # Where images wait, each place once: a prefix under another one of these is a part of it.
+  source_prefixes = [
+    for prefix in setunion([var.source_prefix], var.former_settings.source_prefixes) : prefix
+    if !anytrue([
+      for other in setunion([var.source_prefix], var.former_settings.source_prefixes) :
+      other != prefix && startswith(prefix, other)
+    ])
+  ]
 
   # A customer key is named in the policies only when there is one.
-  use_key = var.kms_key_arn == null ? {} : {
-    UseCustomerKey = {
-      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-      resources = [var.kms_key_arn]
-    }
+  former_kms_key_arns = setsubtract(var.former_settings.kms_key_arns, var.kms_key_arn[*])
+  use_key = {
+    for sid, statement in {
+      UseCustomerKey    = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = var.kms_key_arn[*] }
+      ReadWithFormerKey = { actions = ["kms:Decrypt"], resources = tolist(local.former_kms_key_arns) }
+    } : sid => statement if length(statement.resources) > 0
   }
 
   # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
@@ -278,7 +289,7 @@ locals {
 
   function_environment = {
     SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
-    SOURCE_PREFIXES            = jsonencode([var.source_prefix])
+    SOURCE_PREFIXES            = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
     BACKEND                    = var.backend
     BACKEND_SETTINGS           = jsonencode(local.backend.settings)

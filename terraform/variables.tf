@@ -1,3 +1,10 @@
+locals {
+  # Forms that more than one variable has.
+  kms_key_arn_pattern = "^arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"
+  # S3 wants other characters encoded in a filter.
+  source_prefix_pattern = "^[A-Za-z0-9!_.-][A-Za-z0-9!_./-]*$|^$"
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Deployment
 # ---------------------------------------------------------------------------------------------------------------------
@@ -62,7 +69,7 @@ variable "kms_key_arn" {
   default     = null
 
   validation {
-    condition     = var.kms_key_arn == null ? true : can(regex("^arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key_arn))
+    condition     = var.kms_key_arn == null ? true : can(regex(local.kms_key_arn_pattern, var.kms_key_arn))
     error_message = "kms_key_arn is \"${coalesce(var.kms_key_arn, "null")}\". Use the ARN of the key itself (arn:aws:kms:<region>:<account>:key/<id>), not of an alias."
   }
 
@@ -113,15 +120,47 @@ variable "tags" {
   }
 
   validation {
-    # A value can be null, which has no length.
-    condition     = alltrue([for value in values(var.tags) : try(length(value) <= 256, false)])
-    error_message = "tags has no value, or one that is too long, for ${jsonencode([for key, value in var.tags : key if !try(length(value) <= 256, false)])}. Use values of up to 256 characters; they may be empty."
+    # A value can be null, which has no length. Empty ones: issues 37297, 42247 and 25847 of the provider.
+    condition     = alltrue([for value in values(var.tags) : try(length(value) >= 1 && length(value) <= 256, false)])
+    error_message = "tags has no value, or one that is too long, for ${jsonencode([for key, value in var.tags : key if !try(length(value) >= 1 && length(value) <= 256, false)])}. Use values of 1 to 256 characters, or leave the tag out: versions of the provider take an empty value for no tag, and plan to change it again and again."
   }
 
   validation {
     # AWS allows 50. The rest is for default_tags.
     condition     = length(var.tags) <= 45
     error_message = "tags has ${length(var.tags)} tags. Use up to 45: AWS allows 50, with default_tags of your provider."
+  }
+}
+
+variable "former_settings" {
+  description = "What an earlier configuration of this deployment used, kept until its images are done: source_prefixes, whose images are still analyzed; kms_key_arns, which may still decrypt; backends, whose models may still be stopped by a run that began before the change. Empty for a deployment that never changed them"
+  type = object({
+    source_prefixes = optional(set(string), [])
+    kms_key_arns    = optional(set(string), [])
+    backends        = optional(set(string), [])
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for prefix in var.former_settings.source_prefixes : can(regex(local.source_prefix_pattern, prefix)) && length(prefix) <= 512])
+    error_message = "former_settings.source_prefixes is ${jsonencode(var.former_settings.source_prefixes)}. Use former values of source_prefix: up to 512 letters, digits and ! - _ . / without a slash in front, or \"\" for all objects."
+  }
+
+  validation {
+    condition     = alltrue([for arn in var.former_settings.kms_key_arns : can(regex(local.kms_key_arn_pattern, arn))])
+    error_message = "former_settings.kms_key_arns is ${jsonencode(var.former_settings.kms_key_arns)}. Use former values of kms_key_arn: the ARN of the key itself (arn:aws:kms:<region>:<account>:key/<id>), not of an alias."
+  }
+
+  validation {
+    condition     = length(setsubtract(var.former_settings.backends, keys(local.backends))) == 0
+    error_message = "former_settings.backends is ${jsonencode(var.former_settings.backends)}. Use former values of backend: ${join(", ", keys(local.backends))}."
+  }
+
+  validation {
+    # An environment of a function has 4 KB.
+    condition     = length(jsonencode(var.former_settings.source_prefixes)) <= 600
+    error_message = "former_settings.source_prefixes has ${length(jsonencode(var.former_settings.source_prefixes))} characters as JSON. Use up to 600: take out those under which no image waits, or name a shorter prefix that they share."
   }
 }
 
@@ -560,8 +599,7 @@ variable "source_prefix" {
   nullable    = false
 
   validation {
-    # A star, a question mark or a dollar sign would be a pattern in a policy; S3 wants others encoded in a filter.
-    condition     = can(regex("^[A-Za-z0-9!_.-][A-Za-z0-9!_./-]*$|^$", var.source_prefix)) && length(var.source_prefix) <= 512
+    condition     = can(regex(local.source_prefix_pattern, var.source_prefix)) && length(var.source_prefix) <= 512
     error_message = "source_prefix is \"${var.source_prefix}\". Use up to 512 letters, digits and ! - _ . / without a slash in front."
   }
 }

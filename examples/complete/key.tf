@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "key" {
   statement {
     sid       = "AllowAlarmsToPublish"
     effect    = "Allow"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
     resources = ["*"]
 
     principals {

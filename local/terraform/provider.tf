@@ -13,6 +13,10 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_region_validation      = true
 
+  default_tags {
+    tags = var.default_tags
+  }
+
   # A bucket is found by its path: the names of virtual hosts do not resolve on a laptop without network.
   s3_use_path_style = true
 

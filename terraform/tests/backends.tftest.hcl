@@ -90,6 +90,47 @@ run "rekognition_is_chosen_by_its_name" {
   }
 }
 
+# AWS ended Lookout for Vision: whoever never used it need not explain why a role may stop its models.
+run "models_of_an_ended_service_are_stopped_only_where_there_may_be_some" {
+  command = plan
+
+  variables {
+    backend = "rekognition_custom_labels"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+    lookout_for_vision = null
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode([local.function_statements, local.mapping_function_statements, local.guard_statements]), "lookoutvision")
+    error_message = "A role may use an ended service: ${jsonencode(local.stop_former_models)}."
+  }
+}
+
+run "a_former_model_of_an_ended_service_can_be_stopped" {
+  command = plan
+
+  variables {
+    backend = "rekognition_custom_labels"
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+    lookout_for_vision = null
+    former_settings    = { backends = ["lookout_for_vision"] }
+  }
+
+  assert {
+    condition = (
+      contains(local.mapping_function_statements.close_run.StopFormerModels.actions, "lookoutvision:StopModel")
+      && contains(local.guard_statements.StopFormerModels.resources, "arn:aws:lookoutvision:us-east-1:111122223333:model/*")
+    )
+    error_message = "A run of before the change cannot stop its model: ${jsonencode(local.stop_former_models)}."
+  }
+}
+
 run "refuses_a_backend_whose_variable_is_not_set" {
   command = plan
 

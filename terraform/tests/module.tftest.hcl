@@ -251,7 +251,6 @@ run "each_function_may_do_what_it_does_and_no_more" {
       ]
       close_run = [
         "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping",
-        "lookoutvision:DescribeModel", "lookoutvision:StopModel",
         "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
         "s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:GetQueueAttributes",
       ]
@@ -269,9 +268,10 @@ run "each_function_may_do_what_it_does_and_no_more" {
     error_message = "A function has gained or lost a permission."
   }
 
+  # A message may be of an upload from before the prefix was changed.
   assert {
-    condition     = tolist(local.function_statements.analyze_images.ReadAndRemoveImages.resources) == tolist(["arn:aws:s3:::source/incoming/*"])
-    error_message = "Images are read and removed under the prefix only."
+    condition     = tolist(local.function_statements.analyze_images.ReadAndRemoveImages.resources) == tolist(["arn:aws:s3:::source/*"])
+    error_message = "Images are read and removed in ${jsonencode(local.function_statements.analyze_images.ReadAndRemoveImages.resources)}."
   }
 
   assert {
@@ -342,6 +342,70 @@ run "customer_key_is_named_only_where_it_is_used" {
   assert {
     condition     = local.function_statements.analyze_images.UseCustomerKey.resources == [var.kms_key_arn]
     error_message = "The statement must name the key."
+  }
+}
+
+run "former_prefixes_and_keys_are_still_read" {
+  command = plan
+
+  variables {
+    source_prefix = "line-2/"
+    kms_key_arn   = "arn:aws:kms:us-east-1:111122223333:key/new"
+
+    former_settings = {
+      source_prefixes = ["line-2/camera/", "line-1/", "line-2/", "line-10/"]
+      kms_key_arns    = ["arn:aws:kms:us-east-1:111122223333:key/old", "arn:aws:kms:us-east-1:111122223333:key/new"]
+    }
+  }
+
+  # A prefix that is a part of another one would have its images counted twice.
+  assert {
+    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == ["line-1/", "line-10/", "line-2/"]
+    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+  }
+
+  assert {
+    condition = {
+      for sid, statement in local.use_key : sid => { actions = statement.actions, resources = sort(statement.resources) }
+      } == {
+      ReadWithFormerKey = { actions = ["kms:Decrypt"], resources = tolist(["arn:aws:kms:us-east-1:111122223333:key/old"]) }
+      UseCustomerKey    = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = tolist(["arn:aws:kms:us-east-1:111122223333:key/new"]) }
+    }
+    error_message = "The keys are used by ${jsonencode(local.use_key)}."
+  }
+
+  assert {
+    condition = [
+      for name, statements in local.function_statements : name if contains(keys(statements), "ReadWithFormerKey")
+    ] == [for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")]
+    error_message = "A function reads what the new key encrypts, and not what the former one did."
+  }
+}
+
+run "a_deployment_that_was_for_all_objects_still_is" {
+  command = plan
+
+  variables {
+    source_prefix   = "line-2/"
+    former_settings = { source_prefixes = [""] }
+  }
+
+  assert {
+    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == [""]
+    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+  }
+}
+
+run "a_former_key_is_read_after_it_was_given_up" {
+  command = plan
+
+  variables {
+    former_settings = { kms_key_arns = ["arn:aws:kms:us-east-1:111122223333:key/old"] }
+  }
+
+  assert {
+    condition     = jsonencode(local.guard_statements.ReadWithFormerKey.actions) == jsonencode(["kms:Decrypt"]) && !contains(keys(local.use_key), "UseCustomerKey")
+    error_message = "The keys are used by ${jsonencode(local.use_key)}."
   }
 }
 

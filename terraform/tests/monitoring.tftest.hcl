@@ -139,7 +139,7 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
 
   assert {
     condition = {
-      for line in flatten([for widget in module.monitoring[0].dashboard.widgets : widget.properties.annotations.horizontal]) : line.label => line.value
+      for line in flatten([for widget in module.monitoring[0].dashboard.widgets : try(widget.properties.annotations.horizontal, [])]) : line.label => line.value
       } == {
       for name, alarm in module.monitoring[0].alarms : name => name == "model-on-long" ? alarm.seconds : alarm.threshold
       if contains(["analyze-errors", "analyze-throttles", "model-on-long", "oldest-message", "rejected"], name)
@@ -150,6 +150,11 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
   assert {
     condition     = alltrue([for widget in module.monitoring[0].dashboard.widgets : widget.properties.region == "us-east-1" && length(widget.properties.metrics) > 0])
     error_message = "A graph is of another Region, or of nothing."
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode(module.monitoring[0].dashboard), "[]")
+    error_message = "The body of the dashboard has an empty list: ${jsonencode(module.monitoring[0].dashboard)}."
   }
 }
 

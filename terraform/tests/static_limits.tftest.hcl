@@ -30,6 +30,7 @@ run "largest" {
     image_latency_seconds            = 33.333333333333336
     min_confidence_percent           = 33.333333333333336
     source_prefix                    = format("%0512d", 3)
+    former_settings                  = { source_prefixes = ["f${format("%0511d", 6)}"], kms_key_arns = ["arn:aws-iso-f:kms:us-isof-south-1:111122223333:key/former"], backends = ["lookout_for_vision"] }
     schedule_expression              = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
     batch_size                       = 100
     batch_window_seconds             = 300

@@ -139,6 +139,16 @@ run "refuses_what_is_too_small_for_another" {
   expect_failures = [var.tags, var.max_inference_units, var.batch_window_seconds, var.visibility_timeout_seconds, var.start_timeout_seconds, var.stop_timeout_seconds, var.trigger_timeout_seconds]
 }
 
+run "refuses_an_empty_tag" {
+  command = plan
+
+  variables {
+    tags = { Project = "welds", CostCenter = "" }
+  }
+
+  expect_failures = [var.tags]
+}
+
 run "refuses_bounds_that_are_too_small" {
   command = plan
 
@@ -456,6 +466,27 @@ run "refuses_project_without_number" {
   expect_failures = [var.rekognition_custom_labels]
 }
 
+run "refuses_former_settings_that_never_were" {
+  command = plan
+
+  variables {
+    former_settings = { source_prefixes = ["/incoming/"], kms_key_arns = ["alias/images"], backends = ["abacus"] }
+  }
+
+  expect_failures = [var.former_settings]
+}
+
+run "refuses_more_former_prefixes_than_an_environment_holds" {
+  command = plan
+
+  variables {
+    former_settings = { source_prefixes = [for number in range(30) : format("%040d/", number)] }
+    source_prefix   = "incoming/"
+  }
+
+  expect_failures = [var.former_settings]
+}
+
 run "takes_ordinary_forms" {
   command = plan
 
@@ -465,9 +496,9 @@ run "takes_ordinary_forms" {
     kms_key_arn         = "arn:aws-us-gov:kms:us-east-1:111122223333:key/mrk-0a1b2c3d"
     schedule_expression = "cron(0 18 ? * MON-FRI *)"
 
-    # The longest key, the longest value, an empty one, and as many as may be.
+    # The longest key, the longest value, the shortest one, and as many as may be.
     tags = merge(
-      { for number in range(43) : "key-${number}" => "" },
+      { for number in range(43) : "key-${number}" => "v" },
       { (join("", [for number in range(128) : "k"])) = "welds", Project = join("", [for number in range(256) : "v"]) },
     )
   }

@@ -222,4 +222,9 @@ run "workflow_role" {
     condition     = startswith(aws_cloudwatch_log_group.this.name, "/aws/vendedlogs/states/")
     error_message = "Log groups of state machines belong under /aws/vendedlogs/."
   }
+
+  assert {
+    condition     = aws_sfn_state_machine.this.timeouts.delete == "20m"
+    error_message = "A destroy gives the state machine up after 5 minutes."
+  }
 }

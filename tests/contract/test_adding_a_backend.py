@@ -26,8 +26,8 @@ from batch_vision.core.settings import Settings
 from batch_vision.images.analysis import analyze
 from batch_vision.images.buckets import FinalBucket, SourceBucket
 from batch_vision.images.pace import Pace
+from batch_vision.runs import closing
 from batch_vision.runs.start import ensure_running
-from batch_vision.runs.stop import ensure_stopped
 from local.config import REPOSITORY
 from local.terraform import Terraform
 from tests.contract.test_backends import BUCKET, CASES, FINAL_BUCKET, NOW, VALIDATOR
@@ -160,8 +160,8 @@ def test_it_goes_through_the_workflow_unchanged(
     assert outcome.result["predictions"] == [{"name": "crack", "confidence": 75.0, "bounding_box": None}]
     assert service.asked == [{"bucket": BUCKET, "key": "a.jpg", "version_id": answer["VersionId"]}]
 
-    ensure_stopped(backend, NOW, 600, NOW)
-    assert ensure_stopped(backend, NOW, 600, NOW)["is_stopped"]
+    closing.stop(backend)
+    assert closing.stop(backend).is_off
     assert backend.describe().state is ModelState.STOPPED
 
 

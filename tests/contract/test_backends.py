@@ -29,8 +29,8 @@ from batch_vision.core.settings import Settings
 from batch_vision.images.analysis import analyze
 from batch_vision.images.buckets import FinalBucket, SourceBucket
 from batch_vision.images.pace import Pace
+from batch_vision.runs import closing
 from batch_vision.runs.start import ensure_running
-from batch_vision.runs.stop import ensure_stopped
 from local.config import (
     LOOKOUT_MODEL_ARN,
     LOOKOUT_MODEL_VERSION,
@@ -273,8 +273,11 @@ class World:
             lambda previous: ensure_running(self.backend, self.settings, 250, previous, 600, NOW), "is_running"
         )
 
-    def stop(self) -> dict[str, Any]:
-        return self.run_to(lambda _: ensure_stopped(self.backend, NOW, 600, NOW), "is_stopped")
+    def stop(self) -> closing.Part:
+        for _ in range(10):
+            if (part := closing.stop(self.backend)).is_off:
+                return part
+        raise AssertionError(part)
 
 
 def encoded(width: int = 64, height: int = 64, image_format: str = "PNG") -> bytes:
@@ -428,18 +431,18 @@ def test_a_second_stop_is_refused_and_changes_nothing(world: World) -> None:
 def test_a_model_that_is_starting_is_stopped_in_the_end(world: World) -> None:
     world.emulator.set(start_seconds=600)
     world.backend.start(1)
-    first = ensure_stopped(world.backend, NOW, 600, NOW)
-    assert not first["is_stopped"]
+    first = closing.stop(world.backend)
+    assert (first.is_off, first.is_asked, type(first.error)) == (False, False, errors.ModelBusyError)
     world.emulator.set(start_seconds=0)
-    assert world.stop()["is_stopped"]
+    assert world.stop().is_off
     assert world.backend.describe().state is ModelState.STOPPED
 
 
 def test_steps_of_the_workflow_may_be_repeated(world: World) -> None:
     assert world.start()["inference_units"] == 3
     assert world.start()["is_running"]
-    assert world.stop()["is_stopped"]
-    assert world.stop()["is_stopped"]
+    assert world.stop().is_off
+    assert world.stop().is_off
     assert (world.counted()["starts"], world.counted()["stops"]) == (1, 1)
 
 
@@ -551,10 +554,10 @@ def test_start_and_stop_whose_answers_are_lost_are_done_once(world: World) -> No
     world.emulator.set(start_seconds=0)
     assert step(world)["is_running"]
     world.emulator.inject(world.case.stop, "drop_answer")
-    ensure_stopped(world.backend, NOW, 600, NOW)
+    closing.stop(world.backend)
     assert world.backend.describe().state is ModelState.STOPPING
     world.emulator.set(stop_seconds=0)
-    assert ensure_stopped(world.backend, NOW, 600, NOW)["is_stopped"]
+    assert closing.stop(world.backend).is_off
     assert (world.counted()["starts"], world.counted()["stops"]) == (1, 1)
 
 

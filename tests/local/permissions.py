@@ -86,36 +86,33 @@ Policies = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Recording:
-    """The calls of the roles in order, who assumed each role, and each role's policies with the time of each change."""
+    """The calls of the roles in order, who assumed each role, and each role's policies with the time of each change.
+
+    Attributes
+    ----------
+    terraform_calls
+        The calls of whoever applies, by the name "terraform" in the place of a role's.
+    """
 
     calls: list[Call] = field(default_factory=list)
     principals: Mapping[str, set[str]] = field(default_factory=dict)
     policies: Mapping[str, list[tuple[float, Policies]]] = field(default_factory=dict)
+    terraform_calls: list[Call] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Recording:
         """Read the file that LocalStack and the emulator have written."""
         entries = sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda entry: entry["at"])
         roles = {entry["access_key_id"]: entry["assumed_role_arn"] for entry in entries if "assumed_role_arn" in entry}
-        calls, principals, policies = [], defaultdict(set), defaultdict(list)
+        calls, terraform_calls, principals, policies = [], [], defaultdict(set), defaultdict(list)
         for entry in entries:
+            if entry.get("is_terraform"):
+                terraform_calls.append(_call(entry, "terraform", "aws"))
             if "assumed_role_arn" in entry:
                 principals[_role_name(entry["assumed_role_arn"])].add(entry["principal"])
             elif entry["access_key_id"] in roles:
                 arn = roles[entry["access_key_id"]]
-                service = {"stepfunctions": "states"}.get(entry["service"], entry["service"])
-                calls.append(
-                    Call(
-                        at=entry["at"],
-                        role_name=_role_name(arn),
-                        partition=arn.split(":")[1],
-                        region=entry["region"],
-                        account_id=entry["account_id"],
-                        operation=f"{service}:{entry['operation']}",
-                        parameters=entry["parameters"],
-                        status=entry["status"],
-                    )
-                )
+                calls.append(_call(entry, _role_name(arn), arn.split(":")[1]))
             elif entry["operation"] in ("PutRolePolicy", "DeleteRolePolicy") and entry["status"] == 200:
                 asked = entry["parameters"]
                 history = policies[asked["RoleName"]]
@@ -124,7 +121,7 @@ class Recording:
                 if entry["operation"] == "PutRolePolicy":
                     now[asked["PolicyName"]] = asked["PolicyDocument"]
                 history.append((entry["at"], now))
-        return cls(calls, principals, policies)
+        return cls(calls, principals, policies, terraform_calls)
 
     def since(self, moment: float) -> Recording:
         """Without the calls and the policies from before a moment."""
@@ -146,6 +143,20 @@ class Recording:
             for at, documents in self.policies[role_name]
         ]
         return replace(self, policies=dict(self.policies) | {role_name: history})
+
+
+def _call(entry: Mapping[str, Any], role_name: str, partition: str) -> Call:
+    service = {"stepfunctions": "states"}.get(entry["service"], entry["service"])
+    return Call(
+        at=entry["at"],
+        role_name=role_name,
+        partition=partition,
+        region=entry["region"],
+        account_id=entry["account_id"],
+        operation=f"{service}:{entry['operation']}",
+        parameters=entry["parameters"],
+        status=entry["status"],
+    )
 
 
 def _role_name(arn: str) -> str:
@@ -363,13 +374,15 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
 }
 
 
-def required(call: Call, kms_key_arn: str | None = None) -> set[Permission]:
+def required(call: Call, kms_key_arn: str | None = None, former_kms_key_arn: str | None = None) -> set[Permission]:
     """The permissions that AWS wants for a call.
 
     Parameters
     ----------
     kms_key_arn
         The customer key of buckets, queues and topics, if there is one.
+    former_kms_key_arn
+        The one that they had before: what is read may have been encrypted with it.
     """
     if call.operation in NOT_ON_AWS:
         return set()
@@ -382,8 +395,11 @@ def required(call: Call, kms_key_arn: str | None = None) -> set[Permission]:
     for permission in _REQUIRED[call.operation](call):
         if permission.resource != _CUSTOMER_KEY:
             permissions.add(permission)
-        elif kms_key_arn:
+            continue
+        if kms_key_arn:
             permissions.add(replace(permission, resource=kms_key_arn))
+        if former_kms_key_arn and permission.action == "kms:Decrypt":
+            permissions.add(replace(permission, resource=former_kms_key_arn))
     return permissions
 
 
@@ -438,7 +454,7 @@ def demands(final_bucket_arn: str) -> list[Demand]:
 # Statements that give nothing that another one of the same role does not give, and why they are there all the same.
 ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
     (role, sid): "StopFormerModels covers the models of today's services; a backend of another service relies on it"
-    for role in ("*-stop-model-*", "*-guard-model-*")
+    for role in ("*-close-run-*", "*-guard-model-*")
     for sid in ("DescribeModel", "StopModel")
 }
 
@@ -517,7 +533,8 @@ def is_allowed(policies: Policies, permission: Permission) -> bool:
     return PermissionResult.PERMITTED in answers and PermissionResult.DENIED not in answers
 
 
-def _gives(grant: Grant, permission: Permission) -> bool:
+def gives(grant: Grant, permission: Permission) -> bool:
+    """Whether the smallest part of a statement gives a permission."""
     statement = {"Effect": "Allow", "Action": grant.action, "Resource": grant.resource}
     return is_allowed({"": json.dumps({"Statement": [{"Sid": grant.sid} | statement]})}, permission)
 
@@ -577,6 +594,7 @@ def judge(
     demanded: Iterable[Demand] = (),
     *,
     kms_key_arn: str | None = None,
+    former_kms_key_arn: str | None = None,
     settling_seconds: float = 0.0,
 ) -> list[Verdict]:
     """Judge the policies of each role by its calls.
@@ -598,7 +616,7 @@ def judge(
             for grant in found:
                 verdict.needed.setdefault(grant, Counter())
                 wider = (other for other in found if other != grant and other.action == grant.action)
-                if any(_gives(other, Permission(grant.action, grant.resource)) for other in wider):
+                if any(gives(other, Permission(grant.action, grant.resource)) for other in wider):
                     verdict.redundant.add(grant)
 
         def need(permission: Permission, states: list[Policies], needed_by: str, verdict: Verdict = verdict) -> None:
@@ -607,14 +625,14 @@ def judge(
                 verdict.refused[permission] = needed_by
             for policies in allowing:
                 for grant in grants(policies):
-                    if grant.action == permission.action and _gives(grant, permission):
+                    if grant.action == permission.action and gives(grant, permission):
                         verdict.needed[grant][needed_by] += 1
 
         for call in recording.calls:
             if call.role_name == role_name:
                 in_force = _in_force(history, call.at - settling_seconds, call.at + settling_seconds)
                 states = [policies for _, policies in in_force]
-                for permission in required(call, kms_key_arn):
+                for permission in required(call, kms_key_arn, former_kms_key_arn):
                     need(permission, states, call.operation.partition(":")[2])
         for demand in demanded:
             if fnmatchcase(role_name, demand.role):

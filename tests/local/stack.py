@@ -189,7 +189,10 @@ class Stack:
         """Go over to another backend as users do: `terraform apply -var-file=<backend>.tfvars.json`."""
         terraform = Terraform()
         chosen = terraform.directory / f"{backend}.tfvars.json"
-        chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend)))
+        # A run that began before may have to stop a model of the former service.
+        former = {"former_settings": {"backends": [self.environment.backend]}}
+        self.arguments |= former
+        chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend) | former))
         terraform.apply(options=[f"-var-file={chosen.name}"])
         self.environment = dataclasses.replace(self.environment, backend=backend)
         terraform.write_root(self.arguments | choose(backend))

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local import config
 from local.environment import MODELS, choose
+from local.package import PACKAGE
 from local.terraform import Terraform
-from tests.local import permissions
+from tests.local import deployer, permissions
 from tests.local.permissions import Grant, Policies, Recording
 from tests.local.stack import WORDS, Stack
 from tests.local.test_guard import call_guard, is_off, target_input
@@ -29,6 +32,7 @@ BACKEND = "rekognition_custom_labels"
 
 TABLE_FILE = config.BUILD / "local" / "iam-table.md"  # whatever the name of this process's environment
 KMS_KEY_ARN = f"arn:aws:kms:{config.REGION}:{config.ACCOUNT_ID}:key/0a1b2c3d-0000-4000-8000-000000000000"
+FORMER_KMS_KEY_ARN = f"arn:aws:kms:{config.REGION}:{config.ACCOUNT_ID}:key/0a1b2c3d-0000-4000-8000-000000000001"
 
 
 @dataclass
@@ -60,7 +64,7 @@ def scenario(applied: Stack) -> Scenario:
     if stack.environment.backend != BACKEND:
         stack.switch(BACKEND)
     began = time.time()
-    former, former_execution = stop_payload(stack), stack.run()["executionArn"]
+    former, former_execution = close_payload(stack), stack.run()["executionArn"]
     stack.switch("lookout_for_vision")
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, former_execution)
@@ -70,7 +74,7 @@ def scenario(applied: Stack) -> Scenario:
     described = stack.run()
     assert described["status"] == "SUCCEEDED"
 
-    former = stop_payload(stack)
+    former = close_payload(stack)
     stack.switch(BACKEND)
     switched = time.time()
     stop_former_model(stack, former)
@@ -89,20 +93,25 @@ def scenario(applied: Stack) -> Scenario:
     )
 
 
-def stop_payload(stack: Stack) -> dict[str, Any]:
-    """What a run of the deployed workflow gives to stop_model: it names the model that the run began with."""
+def close_payload(stack: Stack) -> dict[str, Any]:
+    """What a run of the deployed workflow gives to close_run: it names the model that the run began with."""
     machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
-    payload: dict[str, Any] = json.loads(machine["definition"])["States"]["StopModel"]["Parameters"]["Payload"]
-    return payload
+    states = json.loads(machine["definition"])["States"]
+    known = {key: value for key, value in states["Close"]["Parameters"].items() if not key.endswith(".$")}
+    run = states["Initialize"]["Parameters"]["run"]
+    return known | {
+        "run": {"id": "before", "execution_arn": "", "started_at": now()}
+        | {k: run[k] for k in ("backend", "backend_settings")},
+        "previous": states["Initialize"]["Parameters"]["close"],
+    }
 
 
 def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
     """Do what a run does that was begun before a change of the backend: stop the model that was in use then."""
-    name = payload["backend"]
+    name = payload["run"]["backend"]
     stops = stack.emulator.force_status(WORDS[name].running, MODELS[name].arn)["stops"]
-    event = {key: value for key, value in payload.items() if not key.endswith(".$")} | {"requested_at": now()}
-    function_name = f"{stack.arguments['name_prefix']}-stop-model"
-    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
+    function_name = f"{stack.arguments['name_prefix']}-close-run"
+    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(payload))
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert stack.emulator.model(MODELS[name].arn)["stops"] == stops + 1
 
@@ -328,6 +337,84 @@ def test_a_permission_too_much_is_found(scenario: Scenario) -> None:
                 changed = scenario.recording.with_changed(name, adding(statement["Sid"], added))
                 found = [problem for problem in problems(scenario, changed) if name in problem]
                 assert found, (name, statement["Sid"], added)
+
+
+# From here on the deployment is changed, and at last destroyed.
+
+
+@pytest.fixture(scope="module")
+def tagged(scenario: Scenario) -> Stack:
+    """The stack of a company: tags in both places, one of them in both and one empty; a boundary; a prefix."""
+    stack = scenario.stack
+    stack.apply(
+        default_tags={"Project": "all", "Owner": "vision", "CostCenter": ""},
+        tags={"Project": "welds"},
+        source_prefix="before/",
+        permissions_boundary_arn=f"arn:aws:iam::{config.ACCOUNT_ID}:policy/developers",
+        alert_email_addresses=["team@example.com"],
+        alarms_enabled=False,
+    )
+    return stack
+
+
+def test_a_plan_is_settled_with_tags_in_both_places(tagged: Stack) -> None:
+    status, printed = Terraform().plan()
+    assert status == 0, printed
+
+
+def test_what_waits_under_a_former_prefix_or_key_is_analyzed(scenario: Scenario, tagged: Stack, tmp_path: Path) -> None:
+    """Three uploads: before the change without a message and with one, and after it; a run analyzes each.
+
+    LocalStack has no keys of log groups, so that a change of the key cannot be applied there. The calls of the run are
+    held to the policies of a plan with that change: what is read may be encrypted with either key.
+    """
+    stack = tagged
+    stack.reset(applies=False)
+    stack.upload("before/without an event.png", picture(1))
+    wait_for_messages(stack, 1)
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
+    stack.upload("before/a.png", picture(2))
+    wait_for_messages(stack, 1)
+    package = tmp_path / "lambdas.zip"
+    package.write_bytes(PACKAGE.read_bytes())
+    with zipfile.ZipFile(package, "a") as archive:
+        archive.writestr("lambdas/new.py", "")
+    changed = {"source_prefix": "after/", "former_settings": {"source_prefixes": ["before/"]}}
+    stack.apply(**changed, lambda_package_path=str(package))
+    stack.upload("after/b.png", picture(3))
+    wait_for_messages(stack, 2)
+    began = time.time()
+    described = stack.run()
+    assert described["status"] == "SUCCEEDED", described
+    stack.check()
+    assert {key for key, _ in stack.results()} == {"before/without an event.png", "before/a.png", "after/b.png"}
+
+    former = {"former_settings": {"kms_key_arns": [FORMER_KMS_KEY_ARN]}}
+    recording = Recording.read(permissions.RECORDED_CALLS).since(began)
+    verdicts = permissions.judge(
+        recording.with_policies(plan_policies(stack, kms_key_arn=KMS_KEY_ARN, **former)),
+        scenario.role_names,
+        kms_key_arn=KMS_KEY_ARN,
+        former_kms_key_arn=FORMER_KMS_KEY_ARN,
+    )
+    assert [problem for verdict in verdicts for problem in verdict.problems(with_unneeded=False)] == []
+    read_with_it = {
+        verdict.role_name for verdict in verdicts for grant in verdict.needed if grant.resource == FORMER_KMS_KEY_ARN
+    }
+    assert any("analyze-images" in name for name in read_with_it)
+
+
+def test_whoever_applies_may_do_what_an_apply_a_change_and_a_destroy_do(tagged: Stack) -> None:
+    """And nothing else: examples/deployer-policy.json by the calls that Terraform's provider has made in this file."""
+    tagged.reset(applies=False)
+    destroyed = Terraform().run("destroy", "-auto-approve", "-input=false", "-no-color")
+    assert destroyed.returncode == 0, destroyed.stdout + destroyed.stderr
+    calls = Recording.read(permissions.RECORDED_CALLS).terraform_calls
+    operations = {call.operation for call in calls}
+    # An apply, a change and a destroy are in it, or the test would see nothing.
+    assert operations >= {"lambda:CreateFunction", "lambda:UpdateFunctionCode", "s3:DeleteBucket", "iam:DeleteRole"}
+    verdict = deployer.judge(calls, deployer.without_conditions(deployer.rendered()))
+    assert verdict.problems() == []
 
 
 def without(grant: Grant) -> Callable[[str], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def picture(number: int = 0, kind: str = "PNG") -> bytes:
     content = io.BytesIO()
     image.save(content, kind)
     return content.getvalue()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
 
 
 @pytest.mark.fault("Draining: an s3:TestEvent")
@@ -232,6 +240,21 @@ def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stac
     wait_until(lambda: stack.environment.model()["status"] == stack.words.starting, what="the model starts")
     stack.emulator.set(start_seconds=0)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
+    stack.check()
+
+
+@pytest.mark.fault("Mapping: a minute to be enabled and to be disabled")
+def test_the_model_stops_while_the_mapping_is_disabled(stack: Stack) -> None:
+    """A mapping on AWS takes tens of seconds, and the model is paid for meanwhile."""
+    stack.lambda_faults.slow_mapping(20)
+    stack.upload("a.png", picture())
+    execution = stack.start()
+    wait_for(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
+    assert stack.environment.model()["status"] == stack.words.running
+    wait_for(lambda: stack.environment.model()["stops"] == 1, 120, "the model is asked to stop")
+    assert stack.mapping_state() == "Disabling"
+    described = stack.wait(execution)
+    assert described["status"] == "SUCCEEDED", described
     stack.check()
 
 

@@ -52,15 +52,46 @@ def test_an_example_is_complete(name: str) -> None:
     assert 'source = "../../terraform"' in re.sub(" +", " ", main)
 
 
+def is_known_to_unsettle_plans(provider_version: str) -> bool:
+    """Whether each plan of this version would change the buckets' encryption again (provider issue 47320)."""
+    return (6, 22) <= tuple(int(part) for part in provider_version.split(".")[:2]) < (6, 40)
+
+
+@pytest.mark.parametrize("folder", ["terraform", *(f"examples/{name}" for name in NAMES), "local/terraform"])
+def test_no_lock_file_has_a_provider_whose_plans_never_settle(folder: str) -> None:
+    (version,) = re.findall(r'^  version += "([^"]+)"', (REPOSITORY / folder / ".terraform.lock.hcl").read_text(), re.M)
+    assert not is_known_to_unsettle_plans(version)
+
+
+def test_those_versions_are_known_by_their_numbers() -> None:
+    versions = ["5.100.0", "6.21.0", "6.22.0", "6.39.1", "6.40.0"]
+    assert [version for version in versions if is_known_to_unsettle_plans(version)] == ["6.22.0", "6.39.1"]
+    assert "6.22 to 6.39" in (REPOSITORY / "docs" / "upgrading.md").read_text()
+
+
+def test_the_minimal_example_starts_as_many_units_as_its_readme_says() -> None:
+    (said,) = re.findall(r"at most (\d+) inference unit", (EXAMPLES / "minimal" / "README.md").read_text())
+    environments = [
+        change["change"]["after"]["environment"][0]["variables"]
+        for change in planned("minimal")
+        if change["type"] == "aws_lambda_function"
+    ]
+    assert {each["MAX_INFERENCE_UNITS"] for each in environments if "MAX_INFERENCE_UNITS" in each} == {said}
+
+
 @pytest.fixture(scope="module")
 def complete_plan() -> list[dict[str, Any]]:
-    """What the example with several models in one account would make, as planned by its own test."""
+    return planned("complete", f"-var=permissions_boundary_arn={BOUNDARY}")
+
+
+def planned(name: str, *options: str) -> list[dict[str, Any]]:
+    """What an example would make, as planned by its own test."""
     if not PACKAGE.exists():
         make_package()
-    folder = EXAMPLES / "complete"
+    folder = EXAMPLES / name
     terraform = Terraform(folder, data_directory=config.LOCAL_BUILD / "terraform-examples" / folder.name)
     terraform.init()
-    options = [f"-var-file={folder / 'terraform.tfvars.example'}", f"-var=permissions_boundary_arn={BOUNDARY}"]
+    options = (f"-var-file={folder / 'terraform.tfvars.example'}", *options)
     finished = terraform.run("test", "-json", "-verbose", *options)
     assert finished.returncode == 0, finished.stdout[-2000:]
     for line in finished.stdout.splitlines():

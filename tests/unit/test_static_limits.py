@@ -9,6 +9,7 @@ rule                                                            tested by
 ==============================================================  ======================================================
 names: S3 63, IAM role 64, Lambda 64, SQS 80, state machine 80,  test_no_text_is_longer_than_aws_takes
 rule 64, log group 512, topic 256; lengths of descriptions
+names of roles, buckets and dashboards, which have no Region    test_names_of_global_types_contain_the_region
 bucket names: characters, reserved beginnings                   test_bucket_names_are_of_s3s_form; validations.tftest
 a definition of 1 MB, states of 80 characters, waits            test_the_workflow_is_of_a_size_that_step_functions_takes
 an environment of 4 KB; no reserved name in it                  test_environments_are_small_and_name_nothing_reserved
@@ -216,6 +217,18 @@ def test_bucket_names_are_of_s3s_form(run: Run) -> None:
         # S3 user guide, General purpose bucket naming rules
         assert not name.startswith(("xn--", "sthree-", "amzn-s3-demo-"))
         assert not name.endswith(("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an"))
+
+
+# What has a name of its own in the whole account or partition, whatever the Region: its ARN has none (IAM reference).
+GLOBAL_NAMES = {"aws_cloudwatch_dashboard": "dashboard_name", "aws_iam_role": "name", "aws_s3_bucket": "bucket"}
+
+
+def test_names_of_global_types_contain_the_region(run: Run) -> None:
+    """Two deployments with one prefix in two Regions share no name."""
+    for kind, argument in GLOBAL_NAMES.items():
+        names = [resource.values[argument] for resource in run.of(kind)]
+        assert names, f"there is no {kind}"
+        assert [name for name in names if run.region not in name] == []
 
 
 def test_the_workflow_is_of_a_size_that_step_functions_takes(run: Run) -> None:

@@ -42,7 +42,7 @@ run "the_key_admits_services_for_these_deployments_only" {
         }
       }
       "cloudwatch.amazonaws.com" = {
-        actions = toset(["kms:Decrypt", "kms:GenerateDataKey"])
+        actions = toset(["kms:Decrypt", "kms:GenerateDataKey*"])
         conditions = {
           "aws:SourceArn" = tolist([
             "arn:aws:cloudwatch:us-east-1:111122223333:alarm:vision-bottle-caps-*",

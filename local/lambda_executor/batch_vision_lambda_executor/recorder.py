@@ -1,7 +1,8 @@
-"""Records what each role asks of LocalStack, for the tests that hold the roles' policies to it.
+"""Records what each role asks of LocalStack, and what Terraform asks, for the tests that hold policies to it.
 
 LocalStack checks no permissions, but it knows the caller: a function, the workflow, an EventBridge target and the
-poller of an event source mapping each assume their role first, and sign with the keys of that session.
+poller of an event source mapping each assume their role first, and sign with the keys of that session. Terraform's
+provider names itself in the header `User-Agent`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FILE_VARIABLE = "BATCH_VISION_RECORD_CALLS"
 
+_TERRAFORM = "terraform-provider-aws"
+
 _POLICY_OPERATIONS = ("PutRolePolicy", "DeleteRolePolicy")
 
 
@@ -33,7 +36,7 @@ def record_calls() -> None:
 
 
 class CallRecorder:
-    """Appends a line of JSON for each session of a role, each of its calls, and each change of a role's policy.
+    """Appends a line of JSON for each session of a role, each call of it or Terraform, and each change of a policy.
 
     Parameters
     ----------
@@ -57,16 +60,24 @@ class CallRecorder:
             self._session_keys.add(session_key)
             principal = (context.internal_request_params or {}).get("service_principal")
             self._write(access_key_id=session_key, assumed_role_arn=parameters["RoleArn"], principal=principal)
-        elif key in self._session_keys or operation in _POLICY_OPERATIONS:
+            return
+        is_terraform = _TERRAFORM in context.request.headers.get("User-Agent", "")
+        if key in self._session_keys or operation in _POLICY_OPERATIONS or is_terraform:
             self._write(
                 access_key_id=key,
+                is_terraform=is_terraform,
                 service=context.service.service_name,
                 operation=operation,
                 region=context.region,
                 account_id=context.account_id,
-                parameters={name: value for name, value in parameters.items() if isinstance(value, str | int)},
+                parameters={name: value for name, value in parameters.items() if _is_plain(value)},
                 status=response.status_code,
             )
 
     def _write(self, **record: Any) -> None:
         os.write(self._file, (json.dumps({"at": time.time(), **record}) + "\n").encode())
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a parameter names or counts something: texts, numbers and lists of texts."""
+    return isinstance(value, str | int) or (isinstance(value, list) and all(isinstance(item, str) for item in value))

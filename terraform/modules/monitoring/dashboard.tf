@@ -76,7 +76,8 @@ locals {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
-  dashboard_name = var.name
+  # Dashboards belong to an account and to no Region: without it, deployments in two Regions would share one.
+  dashboard_name = "${var.name}-${var.region}"
   dashboard_body = jsonencode({
     widgets = [
       for number, graph in local.graphs : {
@@ -85,15 +86,18 @@ resource "aws_cloudwatch_dashboard" "this" {
         y      = 6 * floor(number / 3)
         width  = 8
         height = 6
-        properties = {
-          title       = graph.title
-          region      = var.region
-          view        = "timeSeries"
-          stat        = graph.stat
-          period      = 300
-          metrics     = graph.metrics
-          annotations = { horizontal = graph.lines }
-        }
+        properties = merge(
+          {
+            title   = graph.title
+            region  = var.region
+            view    = "timeSeries"
+            stat    = graph.stat
+            period  = 300
+            metrics = graph.metrics
+          },
+          # Left out where there is no line: CloudWatch refuses some empty lists, and documents for none that it takes it.
+          { for lines in [graph.lines] : "annotations" => { horizontal = lines } if length(lines) > 0 },
+        )
       }
     ]
   })

@@ -112,6 +112,11 @@ resource "aws_sfn_state_machine" "this" {
 
   tags = var.tags
 
+  timeouts {
+    # Step Functions often needs longer than the provider's 5 minutes, also without an execution (provider issue 29206).
+    delete = "20m"
+  }
+
   # Step Functions tries the log delivery with the role when it creates the state machine.
   depends_on = [aws_iam_role_policy.this]
 }
