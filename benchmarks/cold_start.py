@@ -29,8 +29,9 @@ CLIENTS = {
     "check_backlog": ["s3", "sqs"],
     "guard_model": ["lambda", "rekognition", "rekognition", "stepfunctions"],
     "requeue_images": ["s3", "sqs"],
+    "close_run": ["lambda", "rekognition", "rekognition", "s3", "sqs"],
+    "enable_mapping": ["lambda"],
     "start_model": ["rekognition", "rekognition", "s3"],
-    "stop_model": ["rekognition", "rekognition"],
     "summarize_run": ["s3"],
 }
 
@@ -69,8 +70,13 @@ print(json.dumps({{"import": imported - began, "both": both, "cpu": time.process
 
 def _events() -> dict[str, dict[str, Any]]:
     """Give each function a first call that is as short as its calls are."""
-    backend_settings = json.dumps({"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN})
-    model = {"backend": "rekognition_custom_labels", "backend_settings": backend_settings, "timeout_seconds": 60}
+    backend_settings = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
+    run = {"id": "run", "execution_arn": "arn", "backend": "rekognition_custom_labels"}
+    run |= {"backend_settings": backend_settings}
+    queues = {"queue_url": "http://127.0.0.1/queue", "dead_letter_queue_url": "http://127.0.0.1/dead"}
+    step = {"run": run, **queues, "previous": None, "timeout_seconds": 60, "poll_seconds": 30}
+    step |= {"event_source_mapping_uuid": "uuid"}
+    bounds = ("mapping_timeout", "stop_timeout", "in_flight_timeout", "mapping_poll", "model_poll")
     record = {
         "messageId": "1",
         "body": json.dumps({"Event": "s3:TestEvent"}),
@@ -80,14 +86,11 @@ def _events() -> dict[str, dict[str, Any]]:
     at = "2026-01-01T00:00:00.000Z"
     return {
         "analyze_images": {"Records": [record]},
-        "check_backlog": {
-            "messages": {"visible": 1, "in_flight": 0, "delayed": 0},
-            "dead_letter_queue_url": "http://127.0.0.1/dead",
-            "execution_input": {},
-        },
-        "requeue_images": {"queue_url": "http://127.0.0.1/queue", "requeued_before": 0},
-        "start_model": model | {"backlog_images": 1, "previous": None, "poll_seconds": 30},
-        "stop_model": model | {"requested_at": at},
+        "check_backlog": step | {"execution_input": {}},
+        "close_run": step | {f"{name}_seconds": 60 for name in bounds} | {"previous": {"requested_at": None}},
+        "enable_mapping": step | {"max_concurrency": 2},
+        "requeue_images": step | {"requeued_before": 0},
+        "start_model": step | {"backlog_images": 1, "drain": None},
         "summarize_run": {
             "run": {"id": "run", "execution_arn": "arn", "started_at": at},
             "backlog": {"images": 1},

@@ -19,6 +19,7 @@ from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator.simulation import function_environment, terraform_defaults
+from batch_vision.runs import steps
 from benchmarks.report import Result
 from lambdas.check_backlog import handler as check_backlog
 from lambdas.summarize_run import handler as summarize_run
@@ -86,9 +87,9 @@ class _Sqs:
     def __init__(self, requests: Counter[str]) -> None:
         self._requests = requests
 
-    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+    def get_queue_attributes(self, AttributeNames: list[str], **_: Any) -> dict[str, Any]:
         self._requests["GetQueueAttributes"] += 1
-        return {"Attributes": {"ApproximateNumberOfMessages": "0"}}
+        return {"Attributes": dict.fromkeys(AttributeNames, "1")}
 
 
 def _keys(size: int, now: datetime) -> dict[str, list[str]]:
@@ -99,25 +100,22 @@ def _keys(size: int, now: datetime) -> dict[str, list[str]]:
     return {"source": [f"{number:07d}.jpg" for number in range(size)], "final": past + own + done}
 
 
-def _calls(now: datetime, *, are_in_queue: bool) -> dict[str, Callable[[], Any]]:
-    messages = {"visible": int(are_in_queue), "in_flight": 0, "delayed": 0}
+def _calls(now: datetime) -> dict[str, Callable[[], Any]]:
     ago = to_text(now - timedelta(seconds=60))
     previous = {"started_at": ago, "progressed_at": ago, "checked_at": ago, "idle_checks": 0}
-    previous |= {"images": 1, "short_waits": 0}
+    previous |= {"images": 1, "short_waits": 0, "state": "waiting", "stalled_checks": 0, "restarts": 0}
     check = {
-        "messages": messages,
-        "dead_letter_queue_url": "dead",
+        "run": {"id": "run", "backend": "rekognition_custom_labels", "backend_settings": {}},
+        "queue_url": "queue",
         "execution_input": {"source": "aws.events"},  # what the schedule gives
     }
     variables = terraform_defaults()
     drain = check | {
         "previous": previous,
-        "backend": "rekognition_custom_labels",
-        "backend_settings": "{}",
+        "model": {"requested_at": ago, "running_at": ago, "images_per_second": variables["images_per_second_per_unit"]},
         "stall_timeout_seconds": variables["stall_timeout_seconds"],
         "drain_timeout_seconds": variables["drain_timeout_seconds"],
         "poll_seconds": variables["drain_poll_seconds"],
-        "images_per_second": variables["images_per_second_per_unit"],
     }
     model = {"requested_at": ago, "running_at": ago, "inference_units": 1}
     run = {
@@ -144,19 +142,19 @@ def _measured(s3: Any, sqs: Any, requests: Counter[str], now: datetime) -> dict[
     """Give the requests of each call, and the least CPU time of some."""
     environment = function_environment(terraform_defaults())
     settings = Settings.from_environment(environment)
-    drained = Settings.from_environment(environment | {"SOURCE_PREFIX": "drained/"})
+    drained = Settings.from_environment(environment | {"SOURCE_PREFIXES": '["drained/"]'})
     clients = SimpleNamespace(s3=lambda: s3, sqs=lambda: sqs)
     found = {}
     with (
-        patch.object(check_backlog, "clients", clients),
-        patch.object(check_backlog, "settings", lambda: settings),
-        patch.object(check_backlog, "check_unchanged", lambda *_: None),
+        patch.object(steps, "clients", clients),
+        patch.object(steps, "settings", lambda: settings),
+        patch.object(steps, "check_unchanged", lambda _: None),
         patch.object(summarize_run, "clients", clients),
         patch.object(check_backlog.logger, "info"),
         patch.object(summarize_run.logger, "info"),
         patch("sys.stdout", io.StringIO()),  # the metrics
     ):
-        for name, call in _calls(now, are_in_queue=True).items():
+        for name, call in _calls(now).items():
             times = []
             requests.clear()
             left = drained if name == "summarize" else settings

@@ -188,7 +188,7 @@ locals {
       DetectWithModel = local.backend.detect
     })
 
-    check_backlog = merge(local.use_key, {
+    check_backlog = {
       ListImages = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
@@ -203,7 +203,7 @@ locals {
         resources = [module.queue.queue_arn]
       }
       DescribeModel = local.backend.describe
-    })
+    }
 
     start_model = merge(local.use_key, {
       DescribeModel = local.backend.describe

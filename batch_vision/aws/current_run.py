@@ -107,10 +107,11 @@ def load_current_run(s3: S3Client, bucket: str) -> CurrentRun | None:
 def read_current_run(s3: S3Client, bucket: str) -> str | None:
     """Read the id of the run that started a model last, for log lines; None where that cannot be told."""
     try:
-        return _get(s3, bucket)[0].get("run_id")
-    except BatchVisionError as error:
+        run_id: str = _get(s3, bucket)[0]["run_id"]
+    except (BatchVisionError, KeyError) as error:
         logger.warning("current run not read", extra={"error": repr(error)})
         return None
+    return run_id
 
 
 def _get(s3: S3Client, bucket: str) -> tuple[dict[str, Any], str]:
@@ -124,7 +125,7 @@ def _get(s3: S3Client, bucket: str) -> tuple[dict[str, Any], str]:
         entry = json.loads(body)
     except ValueError:
         entry = None
-    return (entry if isinstance(entry, dict) else {}), answer["ETag"]
+    return (entry if isinstance(entry, dict) else {}), answer.get("ETag", "")
 
 
 def _put(s3: S3Client, bucket: str, entry: Mapping[str, Any], **condition: str) -> None:

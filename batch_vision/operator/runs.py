@@ -179,7 +179,7 @@ class Position:
     @property
     def requested_at(self) -> str | None:
         """When the model was wanted first."""
-        return (self.model or {}).get("requested_at") or (self.state.get("started") or {}).get("at")
+        return (self.model or {}).get("requested_at") or (self.state.get("backlog") or {}).get("model_wanted_at")
 
 
 def position(workflow: Any, execution_arn: str, before: Position | None = None) -> Position:
@@ -210,8 +210,10 @@ def _outcome(status: str, output: Any) -> str:
     if isinstance(output, dict) and "run_id" in output:
         return "succeeded"
     # The three ways to succeed: summed up, without work (the model was looked after all the same), and not at all.
-    # The workflow of an older version says `stop` for what is `close` now.
-    is_closed = isinstance(output, dict) and (output.get("stop") or (output.get("close") or {}).get("is_closed"))
+    if not isinstance(output, dict):
+        return "another_run"
+    # An execution of a version before has `stop`.
+    is_closed = (output.get("close") or {}).get("is_closed") or output.get("stop")
     return "nothing_to_do" if is_closed else "another_run"
 
 

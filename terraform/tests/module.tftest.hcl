@@ -71,7 +71,7 @@ run "longest_names_fit" {
   }
 
   assert {
-    condition     = alltrue([for name in concat(keys(local.functions), ["guard_model"]) : length("${var.name_prefix}-${name}-${local.region}") <= 64])
+    condition     = alltrue([for name in concat(keys(local.functions), keys(local.mapping_functions), ["guard_model"]) : length("${var.name_prefix}-${name}-${local.region}") <= 64])
     error_message = "IAM allows 64 characters for the name of a role."
   }
 }
@@ -80,10 +80,10 @@ run "functions_are_those_of_the_package" {
   command = plan
 
   assert {
-    condition = toset(keys(module.function)) == toset([
-      "analyze_images", "check_backlog", "requeue_images", "start_model", "stop_model", "summarize_run",
+    condition = toset(concat(keys(module.function), keys(module.mapping_function))) == toset([
+      "analyze_images", "check_backlog", "close_run", "enable_mapping", "requeue_images", "start_model", "summarize_run",
     ])
-    error_message = "The functions are ${join(", ", keys(module.function))}."
+    error_message = "The functions are ${join(", ", concat(keys(module.function), keys(module.mapping_function)))}."
   }
 }
 
@@ -121,7 +121,11 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
         resources = sort(statement.resources)
       }
       } == {
-      CloseTrigger = {
+      CloseRun = {
+        actions   = tolist(["s3:GetObject", "s3:PutObject"])
+        resources = tolist(["${module.final_bucket.bucket_arn}/current-run.json"])
+      }
+      DisableMapping = {
         actions   = tolist(["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"])
         resources = tolist([aws_lambda_event_source_mapping.this.arn])
       }
@@ -133,8 +137,8 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
         actions   = tolist(["states:ListExecutions"])
         resources = tolist([output.state_machine_arn])
       }
-      ReadAndStopExecutions = {
-        actions   = tolist(["states:DescribeStateMachineForExecution", "states:StopExecution"])
+      StopExecutions = {
+        actions   = tolist(["states:StopExecution"])
         resources = tolist(["arn:aws:states:us-east-1:111122223333:execution:batch-vision:*"])
       }
       ReadSummaries = {
@@ -184,7 +188,7 @@ run "environment_carries_the_settings" {
   assert {
     condition = local.function_environment == {
       SOURCE_BUCKET_NAME           = output.source_bucket_name
-      SOURCE_PREFIX                = "incoming/"
+      SOURCE_PREFIXES              = jsonencode(["incoming/"])
       FINAL_BUCKET_NAME            = output.final_bucket_name
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
@@ -233,7 +237,7 @@ run "each_function_may_do_what_it_does_and_no_more" {
 
   assert {
     condition = jsonencode({
-      for name, statements in local.function_statements :
+      for name, statements in merge(local.function_statements, local.mapping_function_statements) :
       name => sort(distinct(flatten([for statement in values(statements) : statement.actions])))
       }) == jsonencode({
       analyze_images = [
@@ -242,15 +246,23 @@ run "each_function_may_do_what_it_does_and_no_more" {
         "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
       ]
-      check_backlog  = ["s3:ListBucket", "sqs:GetQueueAttributes"]
-      requeue_images = ["s3:ListBucketVersions", "sqs:SendMessage"]
+      check_backlog = [
+        "rekognition:DescribeProjectVersions", "s3:ListBucket", "s3:ListBucketVersions", "sqs:GetQueueAttributes",
+      ]
+      close_run = [
+        "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping",
+        "lookoutvision:DescribeModel", "lookoutvision:StopModel",
+        "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
+        "s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:GetQueueAttributes",
+      ]
+      enable_mapping = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+      requeue_images = [
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
+        "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
       start_model = [
         "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
         "s3:PutObject",
-      ]
-      stop_model = [
-        "lookoutvision:DescribeModel", "lookoutvision:StopModel",
-        "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
       ]
       summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
     })
@@ -283,10 +295,7 @@ run "each_function_may_do_what_it_does_and_no_more" {
   }
 
   assert {
-    condition = alltrue([
-      for statement in [local.function_statements.summarize_run.LearnThroughput, local.function_statements.start_model.ReadThroughput] :
-      tolist(statement.resources) == tolist(["arn:aws:s3:::final/throughput.json"])
-    ])
+    condition     = tolist(local.function_statements.summarize_run.LearnThroughput.resources) == tolist(["arn:aws:s3:::final/throughput.json"])
     error_message = "What was learned of throughput is one object."
   }
 
@@ -303,8 +312,8 @@ run "model_permissions_name_the_model" {
     condition = {
       detect   = local.function_statements.analyze_images.DetectWithModel.resources
       start    = local.function_statements.start_model.StartModel.resources
-      stop     = local.function_statements.stop_model.StopModel.resources
-      describe = local.function_statements.stop_model.DescribeModel.resources
+      stop     = local.mapping_function_statements.close_run.StopModel.resources
+      describe = local.mapping_function_statements.close_run.DescribeModel.resources
       } == {
       detect   = [var.rekognition_custom_labels.project_version_arn]
       start    = [var.rekognition_custom_labels.project_version_arn]
@@ -324,8 +333,9 @@ run "customer_key_is_named_only_where_it_is_used" {
 
   assert {
     condition = [
-      for name, statements in local.function_statements : name if contains(keys(statements), "UseCustomerKey")
-    ] == ["analyze_images", "requeue_images", "start_model", "summarize_run"]
+      for name, statements in merge(local.function_statements, local.mapping_function_statements) : name
+      if contains(keys(statements), "UseCustomerKey")
+    ] == ["analyze_images", "close_run", "requeue_images", "start_model", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
   }
 

@@ -197,11 +197,11 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
   }
 
   variables {
-    name               = "welds-stop-model"
+    name               = "welds-start-model"
     description        = "Stops the model"
     region             = "us-east-1"
     package_path       = "tests/fixtures/package.zip"
-    handler            = "lambdas.stop_model.handler.handler"
+    handler            = "lambdas.start_model.handler.handler"
     architecture       = "arm64"
     memory_mb          = 512
     timeout_seconds    = 300
@@ -230,7 +230,7 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
   }
 
   assert {
-    condition     = aws_lambda_function.this.runtime == "python3.13" && aws_lambda_function.this.handler == "lambdas.stop_model.handler.handler"
+    condition     = aws_lambda_function.this.runtime == "python3.13" && aws_lambda_function.this.handler == "lambdas.start_model.handler.handler"
     error_message = "The function runs ${aws_lambda_function.this.handler} on ${aws_lambda_function.this.runtime}."
   }
 
@@ -240,7 +240,7 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
   }
 
   assert {
-    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/welds-stop-model" && aws_cloudwatch_log_group.this.retention_in_days == 30
+    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/welds-start-model" && aws_cloudwatch_log_group.this.retention_in_days == 30
     error_message = "The log group is not the one that Lambda writes to."
   }
 

@@ -46,11 +46,11 @@ run "peer_failing_statements_for_all_resources_are_refused" {
   }
 
   variables {
-    name               = "welds-stop-model"
+    name               = "welds-start-model"
     description        = "Stops the model"
     region             = "us-east-1"
     package_path       = "tests/fixtures/package.zip"
-    handler            = "lambdas.stop_model.handler.handler"
+    handler            = "lambdas.start_model.handler.handler"
     architecture       = "arm64"
     memory_mb          = 512
     timeout_seconds    = 300
@@ -119,12 +119,15 @@ run "peer_failing_control_functions_end_after_three_seconds" {
   command = plan
 
   assert {
-    condition     = alltrue([for name, function in module.function : name == "analyze_images" || function.settings.timeout_seconds == 300])
+    condition = alltrue([
+      for name, function in merge(module.function, module.mapping_function) :
+      name == "analyze_images" || function.settings.timeout_seconds == (contains(["requeue_images", "summarize_run"], name) ? 300 : 60)
+    ])
     error_message = "The timeouts are ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })}."
   }
 
   assert {
-    condition     = local.control_timeout_seconds > var.control_function_timeout_seconds
+    condition     = local.task_margin_seconds > 0
     error_message = "The workflow gives a function up before its own timeout."
   }
 }

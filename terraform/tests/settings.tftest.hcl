@@ -31,7 +31,7 @@ run "defaults" {
       && local.function_environment.BATCH_SIZE == "10"
       && local.function_environment.IMAGE_LATENCY_SECONDS == "1"
       && local.function_environment.REQUEUE_LIMIT_IMAGES == "10000"
-      && local.function_environment.SOURCE_PREFIX == ""
+      && local.function_environment.SOURCE_PREFIXES == jsonencode([""])
       && local.function_environment.POWERTOOLS_LOG_LEVEL == "INFO"
     )
     error_message = "The environment is ${jsonencode(local.function_environment)}."
@@ -89,7 +89,7 @@ run "defaults" {
 
   assert {
     condition = alltrue([
-      for role in concat(values(module.function)[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
       role.path == "/" && role.permissions_boundary_arn == null
     ])
     error_message = "A role has a path or a boundary that nobody asked for."
@@ -162,8 +162,8 @@ run "settings_reach_their_resources" {
   # Each log group, each environment and each bucket, and both queues.
   assert {
     condition = toset(concat(
-      values(module.function)[*].settings.kms_key_arn,
-      values(module.function)[*].settings.environment_key_arn,
+      concat(values(module.function), values(module.mapping_function))[*].settings.kms_key_arn,
+      concat(values(module.function), values(module.mapping_function))[*].settings.environment_key_arn,
       module.queue.settings.kms_key_arns,
       [module.source_bucket.settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow.settings.kms_key_arn],
       [module.alerts.settings.kms_key_arn, module.guard_function.settings.kms_key_arn],
@@ -174,7 +174,7 @@ run "settings_reach_their_resources" {
   # Each role: those of the functions, of the workflow and of the schedule.
   assert {
     condition = alltrue([
-      for role in concat(values(module.function)[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
       role.path == var.role_path && role.permissions_boundary_arn == var.permissions_boundary_arn
     ])
     error_message = "A role has another path, or no boundary."
@@ -182,7 +182,7 @@ run "settings_reach_their_resources" {
 
   assert {
     condition = toset(flatten([
-      values(module.function)[*].settings.tags,
+      concat(values(module.function), values(module.mapping_function))[*].settings.tags,
       module.queue.settings.tags,
       module.source_bucket.settings.tags,
       module.final_bucket.settings.tags,
@@ -198,7 +198,7 @@ run "settings_reach_their_resources" {
 
   assert {
     condition = alltrue([
-      for retention in concat(values(module.function)[*].settings.log_retention_days, [module.workflow.settings.log_retention_days]) :
+      for retention in concat(concat(values(module.function), values(module.mapping_function))[*].settings.log_retention_days, [module.workflow.settings.log_retention_days]) :
       retention == 30
     ])
     error_message = "A log is kept for another time."
@@ -281,8 +281,8 @@ run "example_is_planned" {
   }
 
   assert {
-    condition     = module.function["stop_model"].settings.tags[0] == tomap({ Project = "weld-seams" })
-    error_message = "The tags are ${jsonencode(module.function["stop_model"].settings.tags[0])}."
+    condition     = module.function["start_model"].settings.tags[0] == tomap({ Project = "weld-seams" })
+    error_message = "The tags are ${jsonencode(module.function["start_model"].settings.tags[0])}."
   }
 
   assert {

@@ -43,10 +43,18 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["stop_model"]
+    target = module.mapping_function["enable_mapping"]
     outputs = {
-      function_name = "stop-model"
-      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:stop-model"
+      function_name = "enable-mapping"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:enable-mapping"
+    }
+  }
+
+  override_module {
+    target = module.mapping_function["close_run"]
+    outputs = {
+      function_name = "close-run"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:close-run"
     }
   }
 
@@ -72,15 +80,18 @@ run "workflow_is_rendered" {
   }
 
   assert {
-    condition = alltrue([
-      for text in regexall("\"backend_settings\": *(\"(?:[^\"\\\\]|\\\\.)*\")", local.workflow_definition)[*][0] :
-      jsondecode(jsondecode(text)) == { for name, value in local.backend.settings : name => value }
-    ])
+    condition = jsondecode(local.workflow_definition).States.Initialize.Parameters.run == {
+      "id.$"            = "$$.Execution.Name"
+      "execution_arn.$" = "$$.Execution.Id"
+      "started_at.$"    = "$$.Execution.StartTime"
+      backend           = "rekognition_custom_labels"
+      backend_settings  = { for name, value in local.backend.settings : name => value }
+    }
     error_message = "The model of the run is not the chosen one."
   }
 
   assert {
-    condition     = !strcontains(local.workflow_definition, "$${")
+    condition     = !strcontains(local.workflow_definition, "$${") && !strcontains(local.workflow_definition, "\"@")
     error_message = "A placeholder is left in the rendered workflow."
   }
 
@@ -94,44 +105,39 @@ run "workflow_is_rendered" {
   }
 
   assert {
-    condition = toset(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition)[*][0]) == toset([
-      "31", "7",
-    ])
-    error_message = "The waits are ${jsonencode(regexall("\"Seconds\": *([0-9]+)", local.workflow_definition))}."
-  }
-
-  assert {
-    condition = toset(regexall("\"timeout_seconds\": *([0-9]+)", local.workflow_definition)[*][0]) == toset([
-      "2701", "901",
-    ])
-    error_message = "The deadlines of the model are not start_timeout_seconds and stop_timeout_seconds."
-  }
-
-  assert {
-    condition = (
-      can(regex("\"drain_timeout_seconds\": *20001\\b", local.workflow_definition))
-      && can(regex("\"stall_timeout_seconds\": *907\\b", local.workflow_definition))
-    )
-    error_message = "The bounds of the drain loop are not drain_timeout_seconds and stall_timeout_seconds."
-  }
-
-  # 43 rounds of 7 seconds: 301 seconds.
-  assert {
-    condition     = contains(regexall("\"NumericGreaterThanEquals\": *([0-9]+)", local.workflow_definition)[*][0], "43")
-    error_message = "The trigger loops are not bounded by trigger_timeout_seconds."
+    condition = {
+      for name, step in merge(
+        jsondecode(local.workflow_definition).States,
+        jsondecode(local.workflow_definition).States.ProcessBacklog.Branches[0].States,
+      ) :
+      name => { for key, value in step.Parameters : key => value if endswith(key, "_seconds") }
+      if contains(["StartModel", "EnableMapping", "CheckProgress", "Close"], name)
+      } == {
+      StartModel    = { timeout_seconds = 2701, poll_seconds = 31 }
+      EnableMapping = { timeout_seconds = 301, poll_seconds = 7 }
+      CheckProgress = { stall_timeout_seconds = 907, drain_timeout_seconds = 20001, poll_seconds = 37 }
+      Close = {
+        mapping_timeout_seconds   = 301
+        stop_timeout_seconds      = 901
+        in_flight_timeout_seconds = 60
+        mapping_poll_seconds      = 7
+        model_poll_seconds        = 31
+      }
+    }
+    error_message = "A bound or a wait of the workflow is not that of its variable."
   }
 
   # The sum of all bounds; what is beyond it is time for calls that hang.
   assert {
-    condition     = jsondecode(local.workflow_definition).TimeoutSeconds >= 2701 + 901 + 2 * 301 + 20001 + 1800
+    condition     = jsondecode(local.workflow_definition).TimeoutSeconds >= 2 * 2701 + 901 + 3 * 301 + 20001 + 1800
     error_message = "The execution ends before its own bounds do: ${jsondecode(local.workflow_definition).TimeoutSeconds} seconds."
   }
 
   assert {
-    condition = toset(regexall("\"FunctionName\": *\"arn:aws:lambda:us-east-1:111122223333:function:([a-z-]+)\"", local.workflow_definition)[*][0]) == toset([
-      "check-backlog", "requeue-images", "start-model", "stop-model", "summarize-run",
+    condition = toset(regexall("\"Resource\": *\"arn:aws:lambda:us-east-1:111122223333:function:([a-z-]+)\"", local.workflow_definition)[*][0]) == toset([
+      "check-backlog", "close-run", "enable-mapping", "requeue-images", "start-model", "summarize-run",
     ])
-    error_message = "The workflow does not call the five functions."
+    error_message = "The workflow does not call the six functions."
   }
 
   assert {
@@ -149,7 +155,7 @@ run "each_function_is_called_where_its_name_says" {
   # Terraform hands over the right ARN under each name: the template asks for it by the name of the function.
   assert {
     condition = alltrue([
-      for name in keys(local.functions) :
+      for name in concat(keys(local.functions), keys(local.mapping_functions)) :
       name == "analyze_images" || strcontains(file("../state_machine.asl.json"), "$${${name}_function_arn}")
     ])
     error_message = "A control function is not called by the workflow."
@@ -168,8 +174,6 @@ run "workflow_role" {
     region                   = "us-east-1"
     definition               = "{}"
     function_arns            = ["arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:b"]
-    queue_arn                = "arn:aws:sqs:us-east-1:111122223333:images"
-    event_source_mapping_arn = "arn:aws:lambda:us-east-1:111122223333:event-source-mapping:m"
     log_level                = "ERROR"
     log_retention_days       = 30
     kms_key_arn              = null
@@ -186,8 +190,6 @@ run "workflow_role" {
       CallFunctions = toset([
         "arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:b",
       ])
-      CountMessages       = toset(["arn:aws:sqs:us-east-1:111122223333:images"])
-      ToggleTrigger       = toset(["arn:aws:lambda:us-east-1:111122223333:event-source-mapping:m"])
       FindOtherExecutions = toset(["arn:aws:states:us-east-1:111122223333:stateMachine:welds"])
     }
     error_message = "The role names other resources than those of the workflow."

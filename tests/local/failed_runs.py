@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OVERHEAD_SECONDS = 30
 
 # What follows a state only when that has failed: the close, or where that failed itself, the next of it.
-AFTER_AN_ERROR = ("GetTriggerToClose", "RecordStop", "SummarizeRun")
+AFTER_AN_ERROR = ("Close", "SummarizeRun")
 
 
 def check_failed(

@@ -11,8 +11,9 @@ from local import config
 from local.lambda_executor.batch_vision_lambda_executor import faults
 from local.lambda_executor.batch_vision_lambda_executor.faults import Fault
 
-# As service_faults.py says, which only LocalStack's interpreter can import.
+# As service_faults.py and mapping_transitions.py say, which only LocalStack's interpreter can import.
 SERVICES_FILE_NAME = "services.json"
+MAPPING_FILE_NAME = "mapping.json"
 _numbers = itertools.count()
 
 
@@ -45,10 +46,12 @@ class LambdaFaults:
         """Have a service of LocalStack refuse an operation, whoever asks; give the id to ask `hits` with."""
         refusal = {"id": f"{next(_numbers)}", "operation": operation, "code": code, "status": status, "count": count}
         self._refusals.append(refusal)
-        new = self.directory / f"{SERVICES_FILE_NAME}.new"
-        new.write_text(json.dumps(self._refusals))
-        new.replace(self.directory / SERVICES_FILE_NAME)
+        self._write(SERVICES_FILE_NAME, self._refusals)
         return str(refusal["id"])
+
+    def slow_mapping(self, transition_seconds: float) -> None:
+        """Have event source mappings take so long from now on until they are enabled, or disabled."""
+        self._write(MAPPING_FILE_NAME, {"transition_seconds": transition_seconds})
 
     def hits(self, fault_id: str) -> int:
         """How often a fault has happened."""
@@ -60,3 +63,9 @@ class LambdaFaults:
         self._refusals.clear()
         for path in self.directory.glob("*"):
             path.unlink()
+
+    def _write(self, name: str, content: Any) -> None:
+        """Write a file that LocalStack sees as a whole or not at all."""
+        new = self.directory / f"{name}.new"
+        new.write_text(json.dumps(content))
+        new.replace(self.directory / name)

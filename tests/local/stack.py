@@ -19,6 +19,7 @@ import jsonschema
 from botocore.config import Config
 
 import batch_vision.images
+from batch_vision.core.stuck import stuck_key
 from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
@@ -330,12 +331,14 @@ class Stack:
                 VALIDATOR.validate(result)
                 assert upload.sha256 in images[result["image_key"]], f"{upload.key!r} has not its bytes"
                 current |= {result["image_key"], f"{result['image_key']}.json", result["mask_key"]}
+        stuck = {stuck_key(upload.key, upload.version_id) for upload in self.uploads}
         assert set(results) | waiting == {(upload.key, upload.version_id) for upload in self.uploads}
         for key in self.keys(self.final):
             assert (
                 key in current
                 or key.startswith(("catalog/", "runs/"))
                 or key in {"current-run.json", "throughput.json"}
+                or (key.startswith("stuck/") and key in stuck)
             ), f"{key!r} belongs to no upload"
         assert len(waiting) == left
 

@@ -114,7 +114,7 @@ def alerts(stack: Stack) -> Iterator[Callable[..., list[dict[str, str]]]]:
     [
         ("WaitForModel", 4),  # the model is starting and cannot be stopped before it runs
         ("WaitForProgress", 0),
-        ("WaitForStop", 0),
+        ("WaitForClose", 0),
     ],
 )
 def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seconds: float) -> None:
@@ -156,7 +156,7 @@ def test_an_execution_that_cannot_stop_the_model_itself(stack: Stack) -> None:
     stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
     stack.upload("a.png", picture())
     with alerts(stack) as received:
-        check_failed(stack, stack.run(), "AccessDeniedError", step="StopModel", within_seconds=0)
+        check_failed(stack, stack.run(), "AccessDeniedError", step="Close", within_seconds=0)
         wait_until(lambda: is_off(stack), 1 + REACTION_SECONDS, "mapping disabled and model off")
         wait_until(lambda: bool(found := received()) and check_alert(stack, found), 30, "the alert")
     assert stack.environment.model()["stops"] == 1
@@ -240,17 +240,16 @@ def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:
 
 
 def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
-    """An apply has changed the model since: the event's execution says which one it had."""
-
-    def begin_with_other(machine: dict[str, Any]) -> None:
-        payload = machine["States"]["StopModel"]["Parameters"]["Payload"]
-        payload |= {"backend": OTHER, "backend_settings": json.dumps(MODELS[OTHER].argument)}
-
+    """An apply has changed the model since: current-run.json says which one it had."""
     stack.emulator.force_status("HOSTED", MODELS[OTHER].arn)
     stack.upload("a.png", picture())
-    with stack.definition(begin_with_other):
-        execution = stack.start()
-    abort_in(stack, execution, "WaitForModel")
+    execution = stack.start()
+    wait_until(lambda: "WaitForModel" in stack.states(execution), 60, "the model is starting")
+    entry = stack.read_json("current-run.json")
+    assert (entry["execution_arn"], entry["backend"], entry["closed_at"]) == (execution, BACKEND, None)
+    other = {"backend": OTHER, "backend_settings": MODELS[OTHER].argument}
+    stack.s3.put_object(Bucket=stack.final, Key="current-run.json", Body=json.dumps(entry | other).encode())
+    stack.workflow.stop_execution(executionArn=execution)
     wait_until(lambda: is_off(stack), 2 + 1 + REACTION_SECONDS, "mapping disabled and models off")
     assert [stack.emulator.model(model.arn)["stops"] for model in MODELS.values()] == [1, 1]
     stack.check(left=1)

@@ -13,6 +13,8 @@ import pytest
 
 from local import config
 from local import localstack as localstack_process
+from tests.local.conftest import LocalStackEndpoint
+from tests.local.faults import LambdaFaults
 
 pytestmark = pytest.mark.local
 
@@ -36,6 +38,17 @@ CODE = """
                 return boto3.client("sts").get_caller_identity()["Account"]
         return {"pid": os.getpid(), "event": event}
 """
+
+
+@pytest.fixture(scope="module")
+def localstack():
+    """One that looks for faults, as that of the stack's tests does."""
+    faults = {"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())}
+    running = localstack_process.start_localstack(dies_with_parent=True, settings=faults)
+    try:
+        yield LocalStackEndpoint(running.url)
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +201,55 @@ def test_a_wrong_setting_ends_localstack_at_once_and_is_named(tmp_path, monkeypa
         localstack_process.start_localstack(port, settings={"BATCH_VISION_LAMBDA_ENVIRONMENT": '{"PORT": 4599}'})
     assert "ended while it started" in str(caught.value)
     assert "the value of 'PORT' is not a string" in str(caught.value)
+
+
+def test_a_mapping_takes_as_long_as_it_is_told(client, function, localstack):
+    sqs = localstack.client("sqs")
+    queue = sqs.create_queue(QueueName="executor-test")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    mapping = client.create_event_source_mapping(FunctionName=function, EventSourceArn=arn, Enabled=False)["UUID"]
+    log = config.LOGS / "lambda" / f"{function}.log"
+
+    def state():
+        return client.get_event_source_mapping(UUID=mapping)["State"]
+
+    def until(condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def deliver(word):
+        sqs.send_message(QueueUrl=queue, MessageBody=word)
+        until(lambda: word in log.read_text())
+
+    until(lambda: state() == "Disabled")
+    faults = LambdaFaults()
+    faults.slow_mapping(transition_seconds=5)
+    sqs.send_message(QueueUrl=queue, MessageBody="first-message")
+
+    began = time.monotonic()
+    assert client.update_event_source_mapping(UUID=mapping, Enabled=True)["State"] == "Enabling"
+    with pytest.raises(client.exceptions.ResourceInUseException):
+        client.update_event_source_mapping(UUID=mapping, Enabled=False)
+    assert state() == "Enabling"
+    assert "first-message" not in log.read_text()
+    until(lambda: state() == "Enabled")
+    assert time.monotonic() - began >= 5
+    until(lambda: "first-message" in log.read_text())
+
+    faults.slow_mapping(transition_seconds=15)
+    assert client.update_event_source_mapping(UUID=mapping, Enabled=False)["State"] == "Disabling"
+    deliver("message-while-disabling")
+    with pytest.raises(client.exceptions.ResourceInUseException):
+        client.update_event_source_mapping(UUID=mapping, Enabled=True)
+    until(lambda: state() == "Disabled")
+
+    faults.clear()
+    assert client.update_event_source_mapping(UUID=mapping, Enabled=True)["State"] == "Enabling"
+    until(lambda: state() == "Enabled")
+    deliver("message-at-once")
+    client.update_event_source_mapping(UUID=mapping, Enabled=False)
+    until(lambda: state() == "Disabled")
+    client.delete_event_source_mapping(UUID=mapping)
+    sqs.delete_queue(QueueUrl=queue)

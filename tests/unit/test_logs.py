@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from lambdas.stop_model import handler as stop_model
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key
@@ -26,11 +25,15 @@ from batch_vision.core.events import SourceImage
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
+from batch_vision.images import requeue
 from batch_vision.images.buckets import FinalBucket
 from batch_vision.images.pace import Pace
-from batch_vision.runs import last_runs
+from batch_vision.runs import last_runs, steps, watchdog
+from batch_vision.runs.closing import Bounds
 from lambdas.analyze_images import handler as analyze_images
 from lambdas.check_backlog import handler as check_backlog
+from lambdas.close_run import handler as close_run
+from lambdas.enable_mapping import handler as enable_mapping
 from lambdas.guard_model import handler as guard_model
 from lambdas.requeue_images import handler as requeue_images
 from lambdas.start_model import handler as start_model
@@ -47,7 +50,7 @@ from tests.unit.test_summary import line as catalog_line
 pytestmark = pytest.mark.timeout(300)
 
 CONTENT = b"\x89PNG secret pixels of a customer"
-RUN = {"run_id": "r1", "backend": "fake", "backend_settings": {}}
+RUN = {"run": {"id": "r1", "execution_arn": "arn:r1", "backend": "fake", "backend_settings": {}}}
 
 # On every line, by powertools: https://docs.aws.amazon.com/powertools/python/latest/core/logger/#standard-structured-keys
 STANDARD = {"level", "location", "message", "timestamp", "service"}
@@ -57,6 +60,7 @@ EXCEPTION = {"exception", "exception_name", "stack_trace"}
 ABOUT = {"run_id", "key", "version_id"}
 COUNTS = {"ImagesProcessed", "ImagesRejected", "ImagesGone", "DetectRetries", "DetectThrottles"}
 BACKLOG = {"images", "messages", "state", "started_at", "progressed_at", "checked_at", "idle_checks"}
+BACKLOG |= {"stalled_checks", "restarts"}
 
 # What each line may have besides; each of these is on one of the lines that the tests make.
 FIELDS: dict[tuple[str, str], set[str]] = {
@@ -66,15 +70,19 @@ FIELDS: dict[tuple[str, str], set[str]] = {
     ("analyze-images", "catalog not written"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "current run not read"): {"error"},
     ("analyze-images", "batch"): {"run_id", "messages", "failed", "MessagesLeftForRedelivery"} | COUNTS,
-    ("check-backlog", "backlog"): {"run_id", "held", "wait_seconds", "short_waits"} | BACKLOG,
-    ("requeue-images", "requeue"): {"run_id", "requeued_images", "is_done"},
-    ("start-model", "model"): {
-        *("run_id", "status", "is_running", "inference_units", "images_per_second", "images_per_second_per_unit"),
-        *("max_concurrency", "wait_seconds", "requested_at", "running_at"),
+    ("check-backlog", "backlog"): {"run_id", "held", "model_wanted_at", "wait_seconds", "short_waits"} | BACKLOG,
+    ("close-run", "close"): {
+        *("run_id", "requested_at", "mapping_state", "mapping_disabled_at", "model_status", "stopped_at", "in_flight"),
+        *("is_closed", "wait_seconds"),
     },
-    ("start-model", "current run not written"): EXCEPTION,
-    ("start-model", "the throughput of the last runs cannot be read"): EXCEPTION,
-    ("stop-model", "model"): {"run_id", "status", "is_stopped", "stopped_at"},
+    ("close-run", "current run not closed"): EXCEPTION,
+    ("enable-mapping", "mapping"): {"run_id", "state", "is_enabled", "requested_at", "wait_seconds"},
+    ("requeue-images", "requeue"): {"run_id", "requeued_images", "given_up_images", "is_done"},
+    ("requeue-images", "dead letter not read"): {"problems"},
+    ("start-model", "model"): {
+        *("run_id", "status", "is_running", "inference_units", "images_per_second"),
+        *("max_concurrency", "wait_seconds", "requested_at", "asked_at", "running_at", "restarts"),
+    },
     ("summarize-run", "run"): set(
         json.loads((REPOSITORY / "batch_vision/runs/summary.schema.json").read_text())["required"]
     ),
@@ -136,15 +144,15 @@ def printed(
     backend = FakeBackend()
     model = FakeBackend([ModelState.RUNNING])
     told = dataclasses.replace(settings, success_topic_arn="arn:topic")
-    queue_url = boto3.client("sqs").create_queue(QueueName="images")["QueueUrl"]
-    for name, client in {"s3": s3, "sns": topic, "stepfunctions": workflow, "functions": functions}.items():
+    sqs = boto3.client("sqs")
+    queue_url, dead_url = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("images", "dead"))
+    for name, client in {"s3": s3, "sqs": sqs, "sns": topic, "stepfunctions": workflow, "functions": functions}.items():
         monkeypatch.setattr(clients, name, lambda client=client: client)
-    for module in (analyze_images, check_backlog, guard_model, requeue_images, start_model, summarize_run):
+    for module in (analyze_images, requeue, steps, summarize_run, watchdog):
         monkeypatch.setattr(module, "settings", lambda: told)
-    for module in (guard_model, start_model, stop_model):
-        monkeypatch.setattr(module, "backend_of_run", lambda *_: model)
-    for module in (check_backlog, start_model):
-        monkeypatch.setattr(module, "check_unchanged", lambda *_: None)
+    for module in (steps, watchdog):
+        monkeypatch.setattr(module, "backend_of", lambda _: model)
+    monkeypatch.setattr(steps, "check_unchanged", lambda _: None)
     monkeypatch.setattr(analyze_images, "backend", lambda: backend)
     monkeypatch.setattr(analyze_images, "pace", lambda: Pace(1000))
     environment = variables(planned)
@@ -164,13 +172,9 @@ def printed(
         lines.setdefault(function, []).extend(json.loads(line) for line in stream.getvalue().splitlines())
         text += stream.getvalue()
 
-    start = RUN | {"backlog_images": 3, "previous": None, "timeout_seconds": 60, "poll_seconds": 30}
+    start = RUN | {"backlog_images": 3, "previous": None, "drain": None, "timeout_seconds": 60, "poll_seconds": 30}
     call("analyze-images", analyze_images, {"Records": [message("early", body="early")]})  # before a run
     call("start-model", start_model, start)
-    with monkeypatch.context() as broken:
-        s3.put_object(Bucket="final", Key=last_runs.KEY, Body=b"rubbish")
-        broken.setattr(s3, "put_object", refuse)
-        call("start-model", start_model, start)
 
     def answer(image: Any) -> Any:
         if image.key == "denied.png":
@@ -190,22 +194,32 @@ def printed(
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
-    messages = {"visible": 0, "in_flight": 0, "delayed": 0}
-    drain = {"drain_timeout_seconds": 600, "stall_timeout_seconds": 60, "images_per_second": 5, "poll_seconds": 30}
-    backlog = RUN | {"execution_input": {}, "messages": messages | {"visible": 1}, "dead_letter_queue_url": queue_url}
+    at = "2026-11-20T08:00:00.000Z"
+    drain = {"drain_timeout_seconds": 600, "stall_timeout_seconds": 60, "poll_seconds": 30, "previous": None}
+    drain |= {"model": {"requested_at": at, "running_at": at, "images_per_second": 5}}
+    backlog = RUN | {"execution_input": {}, "queue_url": queue_url}
     call("check-backlog", check_backlog, backlog)
     with monkeypatch.context() as gated:
         gated.setattr(
-            check_backlog,
-            "settings",
-            lambda: dataclasses.replace(told, start_backlog_images=9, start_max_age_seconds=9e9),
+            steps, "settings", lambda: dataclasses.replace(told, start_backlog_images=9, start_max_age_seconds=9e9)
         )
         call("check-backlog", check_backlog, backlog | {"execution_input": {"source": "aws.events"}})
-    call("check-backlog", check_backlog, backlog | drain | {"previous": None})
-    call("requeue-images", requeue_images, RUN | {"queue_url": queue_url, "requeued_before": 0})
-    call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
+    call("check-backlog", check_backlog, backlog | drain)
+    mapping = RUN | {"event_source_mapping_uuid": "uuid", "max_concurrency": 2, "previous": None}
+    call("enable-mapping", enable_mapping, mapping | {"timeout_seconds": 60, "poll_seconds": 5})
+    sqs.send_message(QueueUrl=dead_url, MessageBody="rubbish")
+    queues = {"queue_url": queue_url, "dead_letter_queue_url": dead_url, "requeued_before": 0}
+    call("requeue-images", requeue_images, RUN | queues)
+    bounds = dict.fromkeys(Bounds.__slots__, 60)
+    close = RUN | bounds | {"event_source_mapping_uuid": "uuid", "queue_url": queue_url}
+    close |= {"previous": {"requested_at": None}}
+    call("close-run", close_run, close)
     model.states = [ModelState.STOPPED]
-    call("stop-model", stop_model, RUN | {"requested_at": "2026-11-20T08:00:00.000Z", "timeout_seconds": 1e9})
+    call("close-run", close_run, close)
+    with monkeypatch.context() as broken:
+        call("start-model", start_model, start)
+        broken.setattr(s3, "put_object", refuse)
+        call("close-run", close_run, close)
     model.states = [ModelState.RUNNING]
     done = [
         catalog_line(name, finished_at=f"2026-11-20T08:16:0{second}.000Z") for second, name in enumerate(("x", "y"))
@@ -293,7 +307,8 @@ WORDS = {
     *("count", "sum", "latest", "bin", "ispresent"),
 }
 OF_CLOUDWATCH = {"@timestamp", "@message", "@log"}  # Logs user guide, Supported logs and discovered fields
-FUNCTIONS = {"analyze-images", "check-backlog", "requeue-images", "start-model", "stop-model", "summarize-run"}
+FUNCTIONS = {"analyze-images", "check-backlog", "close-run", "enable-mapping", "requeue-images", "start-model"}
+FUNCTIONS |= {"summarize-run"}
 
 
 @pytest.fixture

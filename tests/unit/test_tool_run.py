@@ -11,7 +11,6 @@ from typing import Any
 import boto3
 import pytest
 
-from batch_vision.core import errors
 from batch_vision.core.stuck import stuck_key
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator import runs, watch
@@ -19,7 +18,7 @@ from batch_vision.operator.remedies import OTHER, REMEDIES, TIMED_OUT
 from batch_vision.operator.runs import CHECKING, PHASES, Position, position
 from batch_vision.operator.watch import Progress, Watcher
 from local.config import REPOSITORY
-from tests.unit.test_workflow import WORKFLOW, states
+from tests.unit.test_workflow import WORKFLOW, states, terraform_list
 from tests.unit.tool_stack import FINAL, NAME, SOURCE, SUMMARY, Deployed
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -37,26 +36,13 @@ def test_every_loop_of_the_workflow_shows_in_what_the_tool_reads_of_the_history(
 
 
 def names_that_a_run_can_end_with() -> set[str]:
-    """Those of models and mappings, and what the steps of a run raise or let out after all retries."""
-
-    def below(cls: type[Exception]) -> set[str]:
-        return {cls.__name__}.union(*(below(sub) for sub in cls.__subclasses__()))
-
-    text = "".join(path.read_text() for path in (REPOSITORY / "batch_vision" / "runs").glob("*.py"))
-    raised = set(re.findall(r"raise (?:errors\.)?(\w+Error)", text))
-    # What is busy is asked again.
-    named = (raised | below(errors.ModelError) | below(errors.MappingError)) - {"ModelBusyError", "MappingBusyError"}
-    return named | {
-        "ThrottledError",
-        "ServiceUnavailableError",
-        "SettingsError",
-        "AccessDeniedError",
-        "RequestRefusedError",
-    }
+    # What the functions of the workflow let out after all retries, beside what is not repeated.
+    repeated = {"ThrottledError", "ServiceUnavailableError", "RequestRefusedError", "ModelError", "MappingError"}
+    return set(terraform_list("final_errors")) | repeated
 
 
 def test_every_name_that_a_run_ends_with_has_a_remedy() -> None:
-    assert set(REMEDIES) == names_that_a_run_can_end_with() | {"BackendChangedError"}
+    assert set(REMEDIES) == names_that_a_run_can_end_with()
 
 
 @pytest.mark.parametrize(("name", "remedy"), [*REMEDIES.items(), ("Any other name", OTHER), ("Timed out", TIMED_OUT)])
@@ -82,7 +68,7 @@ def history(*entered: tuple[str, dict[str, Any]]) -> Any:
     return Workflow()
 
 
-RUN = {"run": {"id": "r"}, "model": None, "started": {"at": "2026-11-20T08:00:01Z"}}
+RUN = {"run": {"id": "r"}, "model": None, "backlog": {"model_wanted_at": "2026-11-20T08:00:01Z"}}
 MODEL = {"requested_at": "2026-11-20T08:00:02.000Z", "inference_units": 2, "running_at": None}
 
 
@@ -92,7 +78,7 @@ def test_the_position_is_that_of_the_latest_state_with_a_word() -> None:
     later = position(history(("IsClosed", RUN | {"processed": {"model": MODEL}})), "arn", at)
     assert (later.phase, later.model) == ("starting the model", MODEL)
     failed = position(history(("Close", RUN)), "arn", later)
-    assert (failed.phase, failed.requested_at) == (PHASES["Close"], RUN["started"]["at"])
+    assert (failed.phase, failed.requested_at) == (PHASES["Close"], RUN["backlog"]["model_wanted_at"])
 
 
 def test_the_position_before_anything_was_entered() -> None:
@@ -144,10 +130,10 @@ def test_watching_a_run_that_succeeds(deployed: Deployed, ends: Callable[..., No
 
 
 def test_watching_a_run_that_fails(deployed: Deployed, ends: Callable[..., None]) -> None:
-    ends("FAILED", error="NoProgressError", cause="2 images are left")
+    ends("FAILED", error="NoProgressError", cause="2 objects are left")
     result = deployed.call("run", "--watch")
     assert result.exit_code == 1
-    assert "failed: NoProgressError: 2 images are left" in result.stdout
+    assert "failed: NoProgressError: 2 objects are left" in result.stdout
     assert f"/aws/lambda/{NAME}-analyze-images" in result.stdout
 
 
@@ -277,7 +263,9 @@ def test_progress(deployed: Deployed, clock: Callable[[float], None], monkeypatc
 
     def at(state: str, model: dict[str, Any] | None) -> None:
         monkeypatch.setattr(
-            runs, "position", lambda *_: Position(PHASES[state], RUN | {"started": {"at": None}, "model": model})
+            runs,
+            "position",
+            lambda *_: Position(PHASES[state], RUN | {"backlog": {"model_wanted_at": None}, "model": model}),
         )
 
     at("CheckForWork", None)
