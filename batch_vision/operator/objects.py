@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-RESULT_MARK = {"batch-vision": "result"}
+_MARK, _RESULT = "batch-vision", "result"  # a result of an upload that had neighbours has more metadata
 
 
 def found(call: Callable[..., Any], **request: Any) -> Any:
@@ -47,7 +47,7 @@ def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], st
 
 def as_result(answer: Any) -> dict[str, Any] | None:
     """Read the answer to a GetObject as a result; None where it is none of ours, whatever its name says."""
-    if answer["Metadata"] != RESULT_MARK:
+    if answer["Metadata"].get(_MARK) != _RESULT:
         return None
     try:
         result = json.loads(answer["Body"].read())
