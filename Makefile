@@ -4,64 +4,72 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-IMAGES ?= local/samples/pile
-LABELLED ?= local/samples/labelled
-OUT ?= build/results
-BACKEND ?= rekognition_custom_labels
-LOCALSTACK ?= host
 PYTEST_ARGS ?=
 ONLY ?=
 DOCS ?=
 # End-to-end tests mostly wait, so there may be more of them at once than cores.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 LOCAL_NAME ?= local
 export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
-# Folders, whatever quotes their names hold.
-export IMAGES LABELLED OUT
 
 VENVS := build/venvs
 PYTHON := $(VENVS)/dev/bin/python
+UV := $(VENVS)/uv/.installed
+UV_PYTHON := $(VENVS)/uv/bin/python
 DEV := $(VENVS)/dev/.installed
+SCAN := $(VENVS)/policy-scan/.installed
 LOCAL := $(DEV) $(VENVS)/lambda-runtime/.installed $(VENVS)/localstack/.installed
 
-# Beside one another, for each installation keeps one core busy; everything else in order, whatever -j says.
-ifndef INSTALLING
+# One after the other, whatever -j says: each keeps every core busy by itself.
 .NOTPARALLEL:
-endif
-.PHONY: installed
-installed:
-	@$(MAKE) -s -j2 INSTALLING=1 $(LOCAL) $(ALSO_INSTALLED)
 
 .PHONY: help
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# A variable is passed on when it was given, empty or not, and through the environment, for it may hold any character.
+# The commands have the defaults, and refuse what is empty.
+given = $(if $(filter-out undefined,$(origin $1)),--$2 "$$$1")
+ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(call given,LOCALSTACK,localstack) \
+	$(call given,TFVARS,tfvars)
+
 .PHONY: local-run
-local-run: installed ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local run --images "$$IMAGES" --out "$$OUT" --labelled "$$LABELLED" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,OUT,out) $(ENVIRONMENT)
 
 .PHONY: local-up
-local-up: installed ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [LOCALSTACK=docker]
-	@$(PYTHON) -m local up --labelled "$$LABELLED" --backend "$(BACKEND)" --localstack "$(LOCALSTACK)"
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local up $(ENVIRONMENT)
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
+PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder --durations 10
+
+# The checks beside the tests: the end-to-end ones leave a core free now and then.
 .PHONY: local-test
-local-test: ALSO_INSTALLED := $(VENVS)/policy-scan/.installed
-local-test: installed check ## all checks and all tests, end to end on LocalStack included [PYTEST_ARGS=...]
-	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-test, in a quarter of an hour [PYTEST_ARGS=...]
+	@mkdir -p build; \
+	$(MAKE) check > build/check.log 2>&1 & check=$$!; \
+	trap 'kill $$check 2>/dev/null || true' EXIT; \
+	status=0; $(PYTEST) -m "not matrix" $(PYTEST_ARGS) || status=$$?; \
+	wait $$check || status=$$?; \
+	cat build/check.log; exit $$status
+
+.PHONY: fault-test
+fault-test: $(LOCAL) ## the rest of the fault matrix, a short soak included, in half an hour [PYTEST_ARGS=...]
+	@$(PYTEST) -m matrix $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: installed ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
-	@$(PYTHON) -m tests.local.soak $(if $(filter-out file,$(origin IMAGES)),--images "$(IMAGES)") $(if $(SEED),--seed "$(SEED)")
+soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]
+	@$(PYTHON) -m tests.local.soak $(call given,IMAGES,images) $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
 # A name that is given and empty is given: the tool refuses it.
 OPERATE = $(if $(filter-out undefined,$(foreach name,STACK OUTPUTS BATCH_VISION_STACK BATCH_VISION_OUTPUTS,$(origin $(name)))),,if [ -f build/$(LOCAL_NAME)/env ]; then source build/$(LOCAL_NAME)/env; fi;) \
 	$(PYTHON) -m batch_vision
-CHOSEN = $(if $(filter-out undefined,$(origin STACK)),--stack "$$STACK") $(if $(filter-out undefined,$(origin OUTPUTS)),--outputs "$$OUTPUTS")
+CHOSEN = $(call given,STACK,stack) $(call given,OUTPUTS,outputs)
 
 .PHONY: status
 status: $(DEV) ## how a stack is, and what is wrong [STACK=name or OUTPUTS=file]
@@ -76,24 +84,18 @@ package: $(DEV) ## make build/lambdas.zip, the deployment package of all functio
 	@$(PYTHON) -m local.package
 
 .PHONY: bench
-bench: installed ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
 	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check
-check: $(DEV) $(VENVS)/policy-scan/.installed ## format, lint, types, terraform fmt, validate and test, policy scan
+check: $(DEV) $(SCAN) ## format, lint, types, terraform fmt, validate and test, policy scan
 	@$(VENVS)/dev/bin/ruff format --check --quiet .
 	@$(VENVS)/dev/bin/ruff check --quiet .
 	@$(VENVS)/dev/bin/mypy --no-error-summary
 	@echo "python: format, lint and types are good"
-# The scan beside Terraform's tests: each keeps one core busy for minutes.
-	@scan() { \
-		for folder in terraform examples/*/; do \
-			echo "policy scan of $$folder"; \
-			$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml --directory "$$folder" || return 1; \
-		done; \
-	}; \
-	mkdir -p build; \
-	scan > build/policy-scan.log 2>&1 & scan=$$!; \
+# The scan beside Terraform's tests: each keeps one core busy for a while.
+	@mkdir -p build; \
+	$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml > build/policy-scan.log 2>&1 & scan=$$!; \
 	trap "kill $$scan 2>/dev/null || true" EXIT; \
 	$(PYTHON) -m local check-terraform; \
 	wait $$scan || { cat build/policy-scan.log; exit 1; }; \
@@ -106,22 +108,24 @@ format: $(DEV) ## format Python and Terraform
 	@terraform fmt -recursive terraform local/terraform examples
 
 .PHONY: lock
-lock: $(DEV) ## resolve requirements/*.in again into hashed lock files
-	@sh requirements/lock.sh
+lock: $(UV) ## resolve requirements/*.in again into hashed lock files
+	@$(UV_PYTHON) -m local.install lock
 
 .PHONY: clean
 clean: local-down ## stop everything and remove build/
 	@rm -rf build
 
-# What is used is compiled then. Not so the functions: they start without writing anything.
-COMPILE = $(if $(filter lambda-runtime,$*),--compile,--no-compile)
-
-# One environment for each requirements/<name>.txt, made again when its lock file changes.
+# One environment for each requirements/<name>.txt, made again when its lock file changes: uv's by pip, the rest by uv.
 .PRECIOUS: $(VENVS)/%/.installed
-$(VENVS)/%/.installed: requirements/%.txt
+$(VENVS)/%/.installed: requirements/%.txt $(UV)
+	@echo "installing $< into $(VENVS)/$*"
+	@$(UV_PYTHON) -m local.install $<
+	@touch $@
+
+$(UV): requirements/uv.txt
 	@python="$$(sh local/find_python.sh)"; \
-	echo "installing $< into $(VENVS)/$*"; \
-	rm -rf $(VENVS)/$* && \
-	"$$python" -m venv $(VENVS)/$* && \
-	$(VENVS)/$*/bin/python -m pip install -qq --disable-pip-version-check $(COMPILE) --require-hashes -r $< && \
+	echo "installing $< into $(VENVS)/uv"; \
+	rm -rf $(VENVS)/uv && \
+	"$$python" -m venv $(VENVS)/uv && \
+	$(UV_PYTHON) -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r $< && \
 	touch $@

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from batch_vision.operator.simulation import function_environment, terraform_defaults
 from benchmarks.report import Result
+from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.localstack import LAMBDA_PYTHON
 from local.package import PACKAGE, make_package

@@ -18,9 +18,9 @@ from moto import mock_aws
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import to_text, utc_now
-from batch_vision.operator.simulation import function_environment, terraform_defaults
 from batch_vision.runs import steps
 from benchmarks.report import Result
+from benchmarks.simulation import function_environment, terraform_defaults
 from lambdas.check_backlog import handler as check_backlog
 from lambdas.summarize_run import handler as summarize_run
 

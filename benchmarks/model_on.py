@@ -14,7 +14,8 @@ from rich.console import Console
 from batch_vision.aws.catalog import read_catalog
 from batch_vision.core.times import from_text
 from batch_vision.operator.display import Display
-from batch_vision.operator.simulation import (
+from benchmarks.report import Result
+from benchmarks.simulation import (
     SAMPLE_IMAGE_SECONDS,
     Arrival,
     SimulatedRun,
@@ -26,7 +27,6 @@ from batch_vision.operator.simulation import (
     public_sample,
     terraform_defaults,
 )
-from benchmarks.report import Result
 from local import config, environment
 from local.environment import MODELS, MODULE_ARGUMENTS
 

@@ -16,9 +16,9 @@ from botocore.config import Config
 
 from batch_vision.core.capacity import concurrency_for
 from batch_vision.core.settings import Settings as FunctionSettings
-from batch_vision.operator.simulation import function_environment, terraform_defaults
 from benchmarks.poller import Poller
 from benchmarks.report import Result
+from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
 from local.emulator.labelled import learn_folder
 from local.emulator.objects import S3ObjectReader

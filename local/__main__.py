@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from itertools import islice
@@ -13,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError
 from batch_vision.operator.folders import Found, find_files
-from batch_vision.operator.parameters import FilePath
+from batch_vision.operator.parameters import FilePath, Text
 from batch_vision.operator.reach import explain_file
 from batch_vision.operator.text import prepare_streams, visible
 from local import config, environment, run
@@ -22,6 +23,7 @@ from local.emulator.labelled import learn_folder
 from local.errors import LocalError
 from local.images import check_out, clear_out, download, upload
 from local.terraform import check_module
+from local.tfvars import read_tfvars
 from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
@@ -29,21 +31,35 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from local.tfvars import Tfvars
+
 SAMPLES = config.REPOSITORY / "local" / "samples"
 DEFAULT_OUT = config.BUILD / "results"
 _FEW = 5
 
+DEFAULT_BACKEND = "rekognition_custom_labels"
+
+
 _labelled_option = click.option(
     "--labelled",
     type=FilePath(),
-    default=SAMPLES / "labelled",
+    default=os.path.relpath(SAMPLES / "labelled"),
     help="Folder of labelled examples for the emulator's model, one subfolder for each label.",
 )
 
-_backend_option = click.option("--backend", default="rekognition_custom_labels", help="Model service.")
+_backend_option = click.option("--backend", type=Text(), help=f"Model service; {DEFAULT_BACKEND} if not given.")
 
 _localstack_option = click.option(
-    "--localstack", default="host", help="How LocalStack and the emulator run: host, as processes, or docker."
+    "--localstack",
+    type=Text(),
+    default="host",
+    help="How LocalStack and the emulator run: host, as processes, or docker.",
+)
+
+_tfvars_option = click.option(
+    "--tfvars",
+    type=FilePath(),
+    help="File of the module's variables, in HCL or JSON: applied on top of what local running sets.",
 )
 
 
@@ -55,14 +71,17 @@ def main() -> None:
 
 
 @main.command("run")
-@click.option("--images", type=FilePath(), default=SAMPLES / "pile", help="Folder of images.")
-@click.option("--out", type=FilePath(), default=DEFAULT_OUT, help="Folder for the results.")
+@click.option("--images", type=FilePath(), default=os.path.relpath(SAMPLES / "pile"), help="Folder of images.")
+@click.option("--out", type=FilePath(), default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
-def run_command(images: Path, out: Path, backend: str, labelled: Path, localstack: str) -> None:
+@_tfvars_option
+def run_command(
+    images: Path, out: Path, backend: str | None, labelled: Path, localstack: str, tfvars: Path | None
+) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
-    _check_backend(backend)
+    backend, values = _backend_and_values(backend, tfvars)
     in_docker = _is_docker(localstack)
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
@@ -80,6 +99,7 @@ def run_command(images: Path, out: Path, backend: str, labelled: Path, localstac
         in_docker=in_docker,
         # At a full hour a tick would start the one run that this command is to show.
         arguments={"schedule_enabled": False},
+        tfvars=values,
     )
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
@@ -98,8 +118,9 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
     if is_default_out:
         clear_out(out)
     with display.step("Uploading") as step:
-        failed = found.failed | upload(stack, found.files, step.progress)
-        uploaded = len(found.files.keys() - failed.keys())
+        keyed = {f"{stack.source_prefix}{name}": path for name, path in found.files.items()}
+        failed = found.failed | upload(stack, keyed, step.progress)
+        uploaded = len(keyed.keys() - failed.keys())
         step.done(f"{uploaded} files to {stack.output('source_bucket_name')}", is_good=not failed)
     with display.step("Running the workflow") as step:
         described = run.run(stack, uploaded, step)
@@ -116,13 +137,14 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
 @_backend_option
 @_labelled_option
 @_localstack_option
-def up_command(backend: str, labelled: Path, localstack: str) -> None:
+@_tfvars_option
+def up_command(backend: str | None, labelled: Path, localstack: str, tfvars: Path | None) -> None:
     """Start the local environment and leave it running."""
-    _check_backend(backend)
+    backend, values = _backend_and_values(backend, tfvars)
     in_docker = _is_docker(localstack)
     _check_labelled(labelled)
     display = Display()
-    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker)
+    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker, tfvars=values)
     console = display.console
     console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
@@ -148,9 +170,14 @@ def draw_workflow_command() -> None:
     draw_into_document()
 
 
-def _check_backend(name: str) -> None:
-    if name not in environment.MODELS:
-        raise LocalError(f"BACKEND={name} is not known. Use one of: {', '.join(environment.MODELS)}.")
+def _backend_and_values(chosen: str | None, tfvars: Path | None) -> tuple[str, Tfvars | None]:
+    """Return the model service to use, and the user's own values of the module's variables if there are any."""
+    if chosen is not None and chosen not in environment.MODELS:
+        raise LocalError(f"BACKEND={chosen} is not known. Use one of: {', '.join(environment.MODELS)}.")
+    if tfvars is None:
+        return chosen or DEFAULT_BACKEND, None
+    values = read_tfvars(tfvars)
+    return values.backend(chosen, environment.MODELS, DEFAULT_BACKEND), values
 
 
 def _is_docker(localstack: str) -> bool:
@@ -180,10 +207,15 @@ def _guarded() -> None:
     try:
         main(standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter) and error.param is not None:
+            error.param_hint = str(error.param.name).upper()  # as it was given to make
         sys.exit(f"batch-vision: {visible(error.format_message())}")
     except OSError as error:
         sys.exit(f"batch-vision: {visible(explain_file(error))}")
-    except (LocalError, OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
+    except LocalError as error:
+        # Its lines are those of Terraform, of Docker or of a log.
+        sys.exit("batch-vision: " + "\n".join(visible(line) for line in str(error).split("\n")))
+    except (OperatorError, EmulatorError, BotoCoreError, ClientError) as error:
         sys.exit(f"batch-vision: {visible(str(error))}")
     except (KeyboardInterrupt, click.Abort):
         sys.exit("batch-vision: interrupted; what had been started was stopped.")

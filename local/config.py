@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / "build"
@@ -15,6 +19,20 @@ LOGS = LOCAL_BUILD / "logs"
 
 REGION = "us-east-1"
 ACCOUNT_ID = "000000000000"
+
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def without_proxy(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that keep calls to this machine from a proxy, with what they exempt already.
+
+    Both spellings: where there are both, programs differ in which one counts.
+    """
+    named = f"{environment.get('NO_PROXY', '')},{environment.get('no_proxy', '')}".split(",")
+    # An asterisk means every host, and is only understood alone.
+    exempt = "*" if "*" in named else ",".join(dict.fromkeys(filter(None, [*named, *LOOPBACK])))
+    return {"NO_PROXY": exempt, "no_proxy": exempt}
 
 
 def _port(name: str, default: int) -> int:

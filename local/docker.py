@@ -83,12 +83,12 @@ def start_containers(labelled: Path, settings: Mapping[str, Any]) -> None:
 
 
 def are_containers_up() -> bool:
-    """Whether this checkout has started containers and not stopped them yet."""
+    """Return whether this checkout has started containers and not stopped them yet."""
     return MARKER_FILE.exists()
 
 
 def stop_containers() -> bool:
-    """Stop and remove the containers of this checkout, if there are any; say whether there were.
+    """Stop and remove the containers of this checkout, and return whether there were any.
 
     Raises
     ------

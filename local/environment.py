@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -22,12 +23,14 @@ from local.localstack import check_port, find_localstack, start_localstack
 from local.package import PACKAGE, PackageError, make_package
 from local.processes import find_background, start_background, tail
 from local.terraform import Terraform, check_version
+from local.tfvars import merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batch_vision.operator.display import Display
+    from local.tfvars import Tfvars
 
 OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
 ENV_FILE = config.LOCAL_BUILD / "env"
@@ -54,9 +57,10 @@ CLIENT_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "EMULATOR_URL": config.EMULATOR_URL,
+    **config.without_proxy(),
 }
 
-# What the emulator takes to start and stop a model: the service's minutes, made short.
+# Times of the emulated model: seconds here, minutes at the service.
 EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
 
 # The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
@@ -75,10 +79,16 @@ MODULE_ARGUMENTS: dict[str, Any] = {
     "log_queries_enabled": False,
 }
 
+# What counts whatever a user's own file of variables says.
+LOCAL_ARGUMENTS: dict[str, Any] = {
+    "lambda_package_path": None,
+    "log_queries_enabled": MODULE_ARGUMENTS["log_queries_enabled"],
+}
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatedModel:
-    """A model that the emulator has, and how the module is told of it."""
+    """A model of the emulator, and the argument of the module that names it."""
 
     arn: str
     argument: dict[str, str]
@@ -101,7 +111,7 @@ MODELS = {
 
 
 def choose(backend: str) -> dict[str, Any]:
-    """Give the module's arguments that choose a backend and its emulated model."""
+    """Return the module's arguments that choose a backend and its emulated model."""
     return {"backend": backend, backend: MODELS[backend].argument}
 
 
@@ -111,6 +121,7 @@ class Environment:
 
     outputs: Mapping[str, Any]
     backend: str
+    source_prefix: str = ""
 
     @cached_property
     def emulator(self) -> EmulatorClient:
@@ -118,22 +129,23 @@ class Environment:
         return EmulatorClient(config.EMULATOR_URL)
 
     def model(self) -> dict[str, Any]:
-        """Give the emulator's account of the model that the stack uses."""
+        """Return the state, counters and billed time of the model that the stack uses."""
         return self.emulator.model(MODELS[self.backend].arn)
 
     def output(self, name: str) -> str:
-        """Give one output of Terraform."""
+        """Return one output of Terraform."""
         return str(self.outputs[name]["value"])
 
     def client(self, service: str) -> Any:
-        """Make a client of an AWS service on LocalStack."""
+        """Return a client of an AWS service on LocalStack."""
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=config.LOCALSTACK_URL,
             region_name=config.REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - LocalStack takes any
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
+            # No proxy, whatever the environment says: LocalStack is on this machine.
+            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16, proxies={}),
         )
 
 
@@ -170,6 +182,7 @@ def up(
     emulator_settings: Mapping[str, Any] | None = None,
     localstack_settings: Mapping[str, str] | None = None,
     emulator_options: Sequence[str] = (),
+    tfvars: Tfvars | None = None,
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -184,9 +197,11 @@ def up(
     in_docker
         Whether LocalStack and the emulator run in containers, by docker-compose.localstack.yml.
     arguments, emulator_settings
-        What to change in `MODULE_ARGUMENTS` and `EMULATOR_SETTINGS`.
+        What to change in `MODULE_ARGUMENTS`, whatever `tfvars` says, and in `EMULATOR_SETTINGS`.
     localstack_settings, emulator_options
         Variables of LocalStack and options of the emulator, which tests add; not in Docker.
+    tfvars
+        The user's own values of the module's variables, on top of `MODULE_ARGUMENTS`.
 
     Raises
     ------
@@ -208,6 +223,7 @@ def up(
             emulator_settings or {},
             localstack_settings or {},
             emulator_options,
+            tfvars,
         )
     except BaseException:
         down()
@@ -224,6 +240,7 @@ def _up(
     emulator_settings: Mapping[str, Any],
     localstack_settings: Mapping[str, str],
     emulator_options: Sequence[str],
+    tfvars: Tfvars | None,
 ) -> Environment:
     settings = EMULATOR_SETTINGS | dict(emulator_settings)
     with display.step("Packaging the Lambdas") as step:
@@ -232,6 +249,17 @@ def _up(
         except PackageError as error:
             raise LocalError(str(error)) from error
         step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
+    terraform = Terraform()
+    shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
+    wanted = MODULE_ARGUMENTS | choose(backend) | dict(arguments)
+    if tfvars is not None:
+        with display.step("Checking the values of TFVARS") as step:
+            given = choose(backend) | merged(MODULE_ARGUMENTS, tfvars.values)
+            _check(terraform, tfvars, given, backend)
+            step.done(f"{len(tfvars.values)} variables")
+        wanted = given | choose(backend) | LOCAL_ARGUMENTS | dict(arguments)
+        for line in differences(tfvars, wanted):
+            display.console.print(f"  {line}", highlight=False, markup=False)
     if in_docker:
         with display.step("Starting LocalStack and the vision emulator in Docker") as step:
             start_containers(labelled, settings)
@@ -248,10 +276,10 @@ def _up(
                 dies_with_parent=dies_with_parent,
             )
             step.done(config.LOCALSTACK_URL)
-    terraform = Terraform()
     with display.step("Applying the stack with Terraform") as step:
-        shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
-        terraform.write_root(MODULE_ARGUMENTS | choose(backend) | dict(arguments))
+        if wanted.get("kms_key_arn"):
+            wanted["kms_key_arn"] = _make_key()
+        terraform.write_root(wanted)
         terraform.init()
         resources = 0
 
@@ -262,14 +290,54 @@ def _up(
 
         terraform.apply(progress)
         step.done(f"{resources} resources")
-    environment = Environment(terraform.outputs(), backend)
+    environment = Environment(terraform.outputs(), backend, str(wanted.get("source_prefix") or ""))
     OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
-    ENV_FILE.write_text("".join(f"export {name}={value}\n" for name, value in CLIENT_ENVIRONMENT.items()))
+    ENV_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment
 
 
+def _check(terraform: Terraform, tfvars: Tfvars, given: Mapping[str, Any], backend: str) -> None:
+    """Check a user's values as a plan on AWS would, in the Region and account of the model that they name."""
+    model = given[backend]
+    arn = str(model.get("project_version_arn", "")) if isinstance(model, dict) else ""
+    # arn:<partition>:<service>:<region>:<account>:…; what is no ARN is for the module to refuse.
+    region, account_id = [*arn.split(":"), "", "", "", ""][3:5]
+    terraform.write_root(dict(given) | {"lambda_package_path": None})
+    terraform.init()
+    try:
+        terraform.check_values(region or config.REGION, account_id or config.ACCOUNT_ID)
+    except LocalError as error:
+        raise LocalError(f"TFVARS={tfvars.path} is refused, as by a plan on AWS:\n{error}") from error
+
+
+def differences(tfvars: Tfvars, wanted: Mapping[str, Any]) -> list[str]:
+    """Return a line for each variable of a user's file that does not count here, or that the module does not have."""
+    own = {
+        "lambda_package_path": "the package that was made here",
+        "log_queries_enabled": "false, because LocalStack cannot save queries",
+        "schedule_enabled": "false, so that there is one run",
+        "kms_key_arn": "a key on LocalStack",
+        **dict.fromkeys(MODELS, "the model of the emulator"),
+    }
+    replaced = [
+        name
+        for name, value in tfvars.values.items()
+        if name in own and value is not None and (value != wanted.get(name) or name == "kms_key_arn")
+    ]
+    return [
+        *(f"{name}: here it is {own[name]}" for name in replaced),
+        *(f"{name}: not a variable of the module, so it has no effect" for name in tfvars.unknown),
+    ]
+
+
+def _make_key() -> str:
+    """Make a customer key on LocalStack and return its ARN."""
+    kms = Environment({}, "").client("kms")
+    return str(kms.create_key(Description="Stands for the key of kms_key_arn")["KeyMetadata"]["Arn"])
+
+
 def down() -> bool:
-    """Stop whatever of the environment runs and remove its state; say whether anything ran."""
+    """Stop what runs of the environment, remove its state, and return whether anything ran."""
     localstack = find_localstack()
     emulator = find_background(EMULATOR_PID_FILE)
     if localstack:
@@ -298,7 +366,6 @@ def _start_emulator(
             f"--settings={json.dumps(settings)}",
             *options,
         ],
-        marker=_EMULATOR_MODULE,
         environment={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         directory=config.REPOSITORY,
         log_file=EMULATOR_LOG_FILE,

@@ -1,4 +1,4 @@
-"""The way of the user's images into the source bucket, and the results' way back."""
+"""Uploads the user's images to the source bucket, and downloads the results."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Results:
         return sum(result["status"] == status for result in self.results)
 
     def top_labels(self) -> dict[str, str]:
-        """Give the label of each processed image that has one: its most confident prediction."""
+        """Return the label of each processed image that has one: its most confident prediction."""
         return {
             result["source"]["key"]: max(result["predictions"], key=lambda label: label["confidence"])["name"]
             for result in self.results

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 
+import psutil
+
 STOP_SECONDS = 10.0
 
 
@@ -21,9 +23,7 @@ def kill_session(session_id: int) -> None:
 
     The caller, if it is one of them, goes last.
     """
-    listed = subprocess.run(["ps", "-axo", "pid="], check=False, capture_output=True, text=True).stdout
-    pids = {int(word) for word in listed.split()} - {os.getpid()}
-    for pid in sorted(pids):
+    for pid in set(psutil.pids()) - {os.getpid()}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(pid) == session_id:
                 os.kill(pid, signal.SIGKILL)

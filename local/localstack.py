@@ -34,11 +34,12 @@ LAMBDA_START_SECONDS = 30
 HEALTH_SECONDS = 5.0
 
 _MODULE = "localstack.runtime.main"
+_WITHOUT_PROXY = config.without_proxy({})
 _HEALTH_PATH = "/_localstack/health"
 
 
 class PortInUseError(LocalError):
-    """Something listens already where LocalStack was to listen."""
+    """Another program listens on LocalStack's port."""
 
 
 class LocalStackStartError(LocalError):
@@ -58,7 +59,7 @@ class LocalStack:
         return f"http://127.0.0.1:{self.port}"
 
     def is_healthy(self) -> bool:
-        """Whether the process runs and answers."""
+        """Return whether the process runs and answers."""
         return self.process.is_running() and is_healthy(self.port)
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
@@ -112,7 +113,6 @@ def start_localstack(
     LOG_FILE.unlink(missing_ok=True)
     process = start_background(
         [PYTHON, "-m", _MODULE],
-        marker=_MODULE,
         environment=environment,
         directory=DIRECTORY,
         log_file=LOG_FILE,
@@ -146,7 +146,7 @@ def find_localstack(port: int = config.LOCALSTACK_PORT) -> LocalStack | None:
 
 
 def stop_localstack(timeout_seconds: float = STOP_SECONDS) -> bool:
-    """Stop the LocalStack of this checkout, if there is one, and remove its data; whether there was one."""
+    """Stop the LocalStack of this checkout, remove its data, and return whether one was running."""
     localstack = find_localstack()
     if localstack is None:
         shutil.rmtree(DIRECTORY, ignore_errors=True)
@@ -156,7 +156,7 @@ def stop_localstack(timeout_seconds: float = STOP_SECONDS) -> bool:
 
 
 def is_healthy(port: int = config.LOCALSTACK_PORT) -> bool:
-    """Whether a LocalStack answers on the port."""
+    """Return whether a LocalStack answers on the port."""
     return _health(port) is not None
 
 
@@ -192,10 +192,12 @@ def _health(port: int) -> dict[str, Any] | None:
 
 
 def _environment(port: int, lambda_environment: Mapping[str, str]) -> dict[str, str]:
-    """All variables of LocalStack: none is inherited, so that no profile, proxy or endpoint of the user gets in."""
+    """Return LocalStack's whole environment: it inherits none of the user's profiles, proxies or endpoints."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
+        # On macOS, Python takes the system's proxy where no variable says anything.
+        **_WITHOUT_PROXY,
         # Its places, so that nothing is left elsewhere and no other checkout shares them.
         "HOME": str(DIRECTORY / "home"),
         "XDG_CACHE_HOME": str(DIRECTORY / "cache"),
@@ -222,5 +224,5 @@ def _environment(port: int, lambda_environment: Mapping[str, str]) -> dict[str, 
         "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
         "BATCH_VISION_LAMBDA_PYTHON": str(LAMBDA_PYTHON),
         "BATCH_VISION_LAMBDA_LOG_DIRECTORY": str(LAMBDA_LOGS),
-        "BATCH_VISION_LAMBDA_ENVIRONMENT": json.dumps(dict(lambda_environment)),
+        "BATCH_VISION_LAMBDA_ENVIRONMENT": json.dumps(_WITHOUT_PROXY | dict(lambda_environment)),
     }

@@ -13,6 +13,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from local.install import InstallError, run_uv
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "build" / "lambdas.zip"
 
@@ -22,7 +24,7 @@ _CODE = REPOSITORY / "batch_vision"
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
 _MODE = 0o644
 _LAMBDA_FOLDER = "/var/task"  # where Lambda unpacks the zip: what tracebacks are to show
-_DIFFER_BY_MACHINE = {"RECORD", "INSTALLER", "REQUESTED"}
+_DIFFER_BY_MACHINE = {"RECORD", "INSTALLER", "REQUESTED", "uv_cache.json", ".lock"}
 
 
 class PackageError(Exception):
@@ -60,11 +62,13 @@ def make_package(target: Path = PACKAGE) -> Path:
 
 
 def _install_dependencies(root: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    command += ["--require-hashes", "--only-binary", ":all:", "--target", str(root), "-r", str(_LOCK_FILE)]
-    finished = subprocess.run(command, check=False, capture_output=True, text=True)
-    if finished.returncode != 0:
-        raise PackageError(f"pip could not install {_LOCK_FILE.name}:\n{finished.stderr.strip()}")
+    try:
+        run_uv(
+            *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode"),
+            *("--python", sys.executable, "--target", root, "--requirements", _LOCK_FILE),
+        )
+    except InstallError as error:
+        raise PackageError(f"uv could not install {_LOCK_FILE.name}:\n{error}") from error
 
 
 def _compile(root: Path) -> None:

@@ -8,17 +8,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from local.errors import LocalError
+from local.lifeline import kill_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_POLL_SECONDS = 0.05
+# Holds a word that only the one process and its children have: a pid alone may belong to another program by now, and
+# the time of its start as psutil gives it moves with the clock.
+_VARIABLE = "BATCH_VISION_PROCESS"
 _LIFELINES: dict[int, int] = {}
 
 
@@ -29,42 +34,42 @@ class BackgroundProcess:
     Parameters
     ----------
     pid
-        Its process id, which is also the id of its process group.
-    started
-        When the system says it started; with the pid it makes an identity, which a recycled pid does not share.
-    marker
-        A word of its command line.
+        Its process id, which is also the id of its session and of its process group.
+    word
+        What its environment holds.
     """
 
     pid: int
-    started: str
-    marker: str
+    word: str
     pid_file: Path
 
     def is_running(self) -> bool:
         """Whether the process lives, and is the one that was started."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
-        found = _look_up(self.pid)
-        if found is None or found.started != self.started:
+        try:
+            process = psutil.Process(self.pid)
+            # Empty while the program replaces the fork, and again while it ends.
+            environment = process.environ()
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
-        # The command line is empty while the program replaces the fork, and again while it ends.
-        return not found.command or self.marker in found.command
+        return not is_dead and (not environment or environment.get(_VARIABLE) == self.word)
 
     def stop(self, timeout_seconds: float) -> None:
-        """Ask it to stop, and kill its process group when it has not after `timeout_seconds`.
+        """Ask it to stop, and kill its session when it has not after `timeout_seconds`.
 
         A process that has ended, or whose pid belongs to another program now, is left alone.
         """
         if self.is_running():
-            _signal_group(self.pid, signal.SIGTERM)
-            deadline = time.monotonic() + timeout_seconds
-            while self.is_running() and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                process = psutil.Process(self.pid)
+                os.killpg(self.pid, signal.SIGTERM)
+                process.wait(timeout_seconds)
         if self.is_running():
-            _signal_group(self.pid, signal.SIGKILL)
-            while self.is_running():
-                time.sleep(_POLL_SECONDS)
+            kill_session(self.pid)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(self.pid).wait()
         if (lifeline := _LIFELINES.pop(self.pid, None)) is not None:
             os.close(lifeline)
         self.pid_file.unlink(missing_ok=True)
@@ -73,7 +78,6 @@ class BackgroundProcess:
 def start_background(
     arguments: Sequence[str | Path],
     *,
-    marker: str,
     environment: Mapping[str, str],
     directory: Path,
     log_file: Path,
@@ -84,8 +88,6 @@ def start_background(
 
     Parameters
     ----------
-    marker
-        A word of the command line by which the program is known again.
     dies_with_parent
         Whether the program ends when this process ends, even when that is killed.
 
@@ -97,13 +99,12 @@ def start_background(
     for folder in (directory, log_file.parent, pid_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     command = [str(argument) for argument in arguments]
-    if marker not in " ".join(command):
-        raise ValueError(f"{marker!r} is not in the command line {command}")
+    word = uuid.uuid4().hex
     try:
         with log_file.open("ab") as output:
             options: dict[str, Any] = {
                 "cwd": directory,
-                "env": dict(environment),
+                "env": dict(environment) | {_VARIABLE: word},
                 "stdin": subprocess.DEVNULL,
                 "stdout": output,
                 "stderr": subprocess.STDOUT,
@@ -117,12 +118,10 @@ def start_background(
         raise LocalError(
             f"cannot start {command[0]}: {error.strerror}. Remove build/venvs and run the command again."
         ) from error
-    found = _look_up(process.pid)
-    background = BackgroundProcess(process.pid, found.started if found else "", marker, pid_file)
-    pid_file.write_text(json.dumps({"pid": background.pid, "started": background.started, "marker": marker}) + "\n")
+    pid_file.write_text(json.dumps({"pid": process.pid, "word": word}) + "\n")
     # `is_running` reaps it; without this, subprocess warns of a process that is meant to go on.
     process.returncode = 0
-    return background
+    return BackgroundProcess(process.pid, word, pid_file)
 
 
 def start_tied(command: Sequence[str], **options: Any) -> tuple[subprocess.Popen[Any], int]:
@@ -154,7 +153,7 @@ def find_background(pid_file: Path) -> BackgroundProcess | None:
     """Find the running program that a pid file names; None when there is none (a stale file is removed)."""
     try:
         content = json.loads(pid_file.read_text())
-        background = BackgroundProcess(int(content["pid"]), str(content["started"]), str(content["marker"]), pid_file)
+        background = BackgroundProcess(int(content["pid"]), str(content["word"]), pid_file)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
@@ -170,39 +169,3 @@ def tail(log_file: Path, line_count: int = 30) -> str:
     with contextlib.suppress(FileNotFoundError):
         return "\n".join(log_file.read_text(errors="replace").splitlines()[-line_count:])
     return ""
-
-
-@dataclass(frozen=True)
-class _Found:
-    started: str
-    command: str
-
-
-def _look_up(pid: int) -> _Found | None:
-    """What the system says of a process; None when there is none, or only a dead one that nobody has waited for."""
-    folder = Path(f"/proc/{pid}")
-    if Path("/proc/self/stat").exists():
-        try:
-            # The name, in parentheses, may hold anything; the fields after it are state, ..., start time (the 22nd).
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if fields[0] in "ZX" else _Found(fields[19], command)
-    result = subprocess.run(
-        ["ps", "-ww", "-o", "stat=,lstart=,command=", "-p", str(pid)],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    words = result.stdout.split()
-    if len(words) < 7 or words[0].startswith("Z"):
-        return None
-    command = " ".join(words[6:])
-    return _Found(" ".join(words[1:6]), "" if command.startswith("(") else command)
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)

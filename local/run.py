@@ -24,7 +24,7 @@ _LONGEST_RUN_SECONDS = 6 * 3600
 
 
 def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
-    """Start an execution, show how far it is until it ends, and give Step Functions' description of it.
+    """Start an execution, show its progress until it ends, and return Step Functions' description of it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def run(environment: Environment, images: int, step: Step) -> dict[str, Any]:
 def report(
     display: Display, environment: Environment, described: dict[str, Any], results: Results, images: int, out: Path
 ) -> bool:
-    """Print what the run did, and say whether every image has its end and the model is off."""
+    """Print what the run did, and return whether every image has its end and the model is off."""
     model = environment.model()
     is_stopped = model["status"] in OFF_STATUSES
     summary = json.loads(described["output"]) if described.get("output") else {}

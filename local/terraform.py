@@ -60,19 +60,19 @@ class Terraform:
         self._data_directory = data_directory
 
     def write_root(self, arguments: Mapping[str, Any], localstack_url: str = config.LOCALSTACK_URL) -> None:
-        """Write the root configuration: provider and outputs, and the module with all its variables handed through.
+        """Write the root configuration: provider, outputs, and the module with each variable passed through.
 
         The arguments go into a file of variables, so that `-var-file` and `-var` change them as everywhere.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (*ROOT.glob("*.tf"), ROOT / ".terraform.lock.hcl"):
             shutil.copy2(path, self.directory / path.name)
-        names = _VARIABLE.findall((MODULE / "variables.tf").read_text())
+        names = variable_names()
         module = {"source": os.path.relpath(MODULE, self.directory)} | {name: f"${{var.{name}}}" for name in names}
         # A null leaves the module its own default.
         variables = {name: {"default": None} for name in names}
-        _write_json(self.directory / "module.tf.json", {"module": {"batch_vision": module}, "variable": variables})
-        _write_json(
+        write_json(self.directory / "module.tf.json", {"module": {"batch_vision": module}, "variable": variables})
+        write_json(
             self.directory / "terraform.tfvars.json",
             {"localstack_url": localstack_url, "region": config.REGION} | dict(arguments),
         )
@@ -83,7 +83,7 @@ class Terraform:
         Raises
         ------
         LocalError
-            Terraform is missing or too old, or the provider cannot be had.
+            Terraform is missing or too old, or the provider cannot be installed.
         """
         check_version()
         problems = []
@@ -99,7 +99,7 @@ class Terraform:
         )
 
     def apply(self, progress: Callable[[int, int, str], None] | None = None, options: Sequence[str] = ()) -> None:
-        """Apply without asking.
+        """Apply without asking for approval.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Terraform:
         """
         done = total = 0
         problems: list[str] = []
-        for event in self._stream("apply", "-auto-approve", "-input=false", "-json", *options):
+        for event in self.events("apply", "-auto-approve", "-input=false", "-json", *options):
             kind = event.get("type")
             address = event.get("hook", event.get("change", {})).get("resource", {}).get("addr", "")
             if ".data." in address:
@@ -124,42 +124,67 @@ class Terraform:
                 total += 1
             elif kind == "apply_complete":
                 done += 1
-            elif kind == "failed" and not problems:
-                problems.append(event["text"])
-            elif kind == "diagnostic" and event["diagnostic"]["severity"] == "error":
-                problems.append(f"{event['diagnostic']['summary']}\n{event['diagnostic'].get('detail', '')}".strip())
+            elif problem := problem_of(event):
+                problems.append(problem)
             if progress and kind in ("planned_change", "apply_complete"):
                 progress(done, total, address.removeprefix("module.batch_vision."))
         if problems:
             raise LocalError("terraform apply failed:\n" + "\n".join(problems))
 
+    def check_values(self, region: str, account_id: str) -> None:
+        """Plan without AWS or LocalStack, as if in a Region of an account, to see whether the module takes its values.
+
+        Raises
+        ------
+        LocalError
+            Terraform's own messages, such as those of the module's validations.
+        """
+        mock = {
+            "source": os.path.relpath(MODULE / "tests" / "mocks", self.directory),
+            "mock_data": {
+                "aws_region": {"defaults": {"id": region, "name": region}},
+                "aws_caller_identity": {"defaults": {"account_id": account_id}},
+            },
+        }
+        test = self.directory / "values.tftest.json"
+        write_json(test, {"mock_provider": {"aws": mock}, "run": {"values": {"command": "plan"}}})
+        try:
+            problems = [problem for event in self.events("test", "-json") if (problem := problem_of(event))]
+        finally:
+            test.unlink()
+        if problems:
+            raise LocalError("\n".join(problems))
+
     def plan(self) -> tuple[int, str]:
-        """Plan, and give the detailed exit status (0: no changes, 1: error, 2: changes) and what was printed."""
+        """Plan, and return the detailed exit status (0: no changes, 1: error, 2: changes) and the output."""
         finished = self.run("plan", "-input=false", "-no-color", "-detailed-exitcode")
         return finished.returncode, finished.stdout + finished.stderr
 
     def outputs(self) -> dict[str, Any]:
-        """Give what `terraform output -json` prints."""
+        """Return what `terraform output -json` prints."""
         finished = self.run("output", "-json")
         if finished.returncode != 0:
             raise LocalError(f"terraform output failed:\n{finished.stderr.strip()}")
         return cast("dict[str, Any]", json.loads(finished.stdout))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of Terraform in the directory and give what came of it."""
+        """Run a command of Terraform in the directory, and return its exit status and output."""
         with self._running(arguments, subprocess.PIPE) as process:
             output, problems = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output, problems)
 
-    def _stream(self, *arguments: str) -> Iterator[dict[str, Any]]:
-        plain = []
+    def events(self, *arguments: str) -> Iterator[dict[str, Any]]:
+        """Run a command that prints JSON and yield its events; a `failed` one if it failed without saying why."""
+        plain, has_said_why = [], False
         with self._running(arguments, subprocess.STDOUT) as process:
             for line in process.stdout or ():
                 if line.startswith("{"):
-                    yield json.loads(line)
+                    event = json.loads(line)
+                    has_said_why = has_said_why or bool(problem_of(event))
+                    yield event
                 else:
                     plain.append(line)
-            if process.wait() != 0:
+            if process.wait() != 0 and not has_said_why:
                 yield {"type": "failed", "text": "".join(plain).strip()}
 
     @contextmanager
@@ -181,6 +206,21 @@ class Terraform:
             raise
         finally:
             os.close(lifeline)
+
+
+def variable_names() -> list[str]:
+    """Return the names of the module's variables."""
+    return _VARIABLE.findall((MODULE / "variables.tf").read_text())
+
+
+def problem_of(event: Mapping[str, Any]) -> str:
+    """Return what an event of Terraform's JSON says went wrong; empty if nothing did."""
+    if event.get("type") == "failed":
+        return str(event["text"])
+    diagnostic = event.get("diagnostic", {})
+    if diagnostic.get("severity") != "error":
+        return ""
+    return f"{diagnostic['summary']}\n{diagnostic.get('detail', '')}".strip()
 
 
 def check_module() -> None:
@@ -267,13 +307,14 @@ def _init_options() -> Iterator[list[str]]:
 
 
 def _environment() -> dict[str, str]:
-    """The user's environment without what would lead the provider to a real account."""
+    """Return the user's environment without what would lead the provider to a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
     if not Path(kept.get("TF_CLI_CONFIG_FILE", "")).is_file():
         kept.pop("TF_CLI_CONFIG_FILE", None)  # Terraform would warn of it in the middle of what it prints
     # Each command loads the provider's schemas anew, 450 MB of them: collecting garbage meanwhile took a quarter of the
     # processor time (terraform test: 24.6 s with Go's own 100, 18.6 s with 400).
-    return {"GOGC": "400"} | kept | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    own = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    return {"GOGC": "400"} | kept | config.without_proxy() | own
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
@@ -285,5 +326,6 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write a file of JSON."""
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -122,27 +122,31 @@ locals {
     }
 
     summarize_run = {
-      description     = "Sums up the catalog of a run and writes the summary"
-      memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
+      description = "Sums up the catalog of a run and writes the summary"
+      # One vCPU: it reads a catalog object for each batch of the run, and 540,000 images (six hours of five inference
+      # units) are 54,000 of them. docs/cost.md has the time and the memory that this takes.
+      memory_mb       = 1769
+      timeout_seconds = local.summarize_timeout_seconds
     }
   }
 
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
-  throughput_arn  = "${module.final_bucket.bucket_arn}/throughput.json"
 
-  # What each function may do. Apart from the map above, so that functions are made while the queue still is.
+  # What each function may do.
   function_statements = {
     analyze_images = merge(local.use_key, {
-      TakeMessages = {
-        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      # A message that meets a model which is not running is sent anew, with a delay.
+      TakeMessagesAndSendThemAnew = {
+        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
         resources = [module.queue.queue_arn]
       }
-      # Copying a tagged object reads its tags.
+      # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
       ReadAndRemoveImages = {
         actions = [
           "s3:DeleteObjectVersion",
           "s3:GetObject",
+          "s3:GetObjectLegalHold",
+          "s3:GetObjectRetention",
           "s3:GetObjectTagging",
           "s3:GetObjectVersion",
           "s3:GetObjectVersionTagging",
@@ -153,11 +157,13 @@ locals {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
       }
-      # Deleting is for a result whose image was deleted before it could be copied, for a mask that is replaced, and for
-      # a name that was reserved in vain.
+      # Deleting is for what an image has that was deleted before it could be copied or that may not leave the source
+      # bucket, by version, so that what an older upload has there is current again; for a mask that is replaced, and
+      # for a name that was reserved in vain.
       WriteResults = {
         actions = [
           "s3:DeleteObject",
+          "s3:DeleteObjectVersion",
           "s3:GetObject",
           "s3:PutObject",
           "s3:PutObjectTagging",
@@ -166,6 +172,11 @@ locals {
           "${module.final_bucket.bucket_arn}/processed/*",
           "${module.final_bucket.bucket_arn}/rejected/*",
         ]
+      }
+      # The entries of images that were given up.
+      GiveImagesUp = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/stuck/*"]
       }
       # An object over 5 GiB is copied in parts. It is always a rejected one.
       AbortLargeCopies = {
@@ -177,7 +188,9 @@ locals {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
       }
-      TellMissingVersionsFromForbidden = {
+      # For the order of a key's uploads, what was taken back, and whether an image is really gone. With it S3 answers
+      # 404 for a version that is gone.
+      ListImageVersions = {
         actions   = ["s3:ListBucketVersions"]
         resources = [module.source_bucket.bucket_arn]
       }
@@ -243,6 +256,11 @@ locals {
     })
 
     summarize_run = merge(local.use_key, local.tell_of_success, {
+      # Only versions can be told from those that are stuck.
+      TellStuckImages = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [module.source_bucket.bucket_arn]
+      }
       ListResultsAndImages = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn, module.source_bucket.bucket_arn]
@@ -254,10 +272,6 @@ locals {
       WriteSummary = {
         actions   = ["s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/runs/*"]
-      }
-      LearnThroughput = {
-        actions   = ["s3:GetObject", "s3:PutObject"]
-        resources = [local.throughput_arn]
       }
     })
   }
@@ -278,6 +292,8 @@ locals {
     ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
     MAX_CONCURRENCY            = tostring(var.max_concurrency)
     BATCH_SIZE                 = tostring(var.batch_size)
+    QUEUE_URL                  = module.queue.queue_url
+    MAX_RECEIVE_COUNT          = tostring(var.max_receive_count)
     IMAGE_LATENCY_SECONDS      = tostring(var.image_latency_seconds)
     REQUEUE_LIMIT_IMAGES       = tostring(var.requeue_limit_images)
     # What the summary of a run is made with.
@@ -403,9 +419,11 @@ module "mapping_function" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  # How long a function has for one step. Listing and sending many images, or reading a long catalog, takes longer.
+  # How long a function has for one step. Listing and sending many images takes longer, and reading the catalog of a long
+  # run, for which the model is off, as long as Lambda allows.
   step_timeout_seconds      = min(60, var.control_function_timeout_seconds)
   long_step_timeout_seconds = var.control_function_timeout_seconds
+  summarize_timeout_seconds = 900
 
   # A task waits a little longer than its function may take.
   task_margin_seconds = 10
@@ -478,7 +496,8 @@ locals {
     3 * var.trigger_timeout_seconds,
     var.analyze_timeout_seconds,
     var.stop_timeout_seconds,
-    8 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
+    7 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
+    2 * (local.summarize_timeout_seconds + local.task_margin_seconds) + 300,
   ])
 
   # The one place where the workflow is rendered: a new placeholder is a new line here.
@@ -496,6 +515,7 @@ locals {
     summarize_run_function_arn  = module.function["summarize_run"].function_arn
     step_timeout_seconds        = local.step_timeout_seconds + local.task_margin_seconds
     long_step_timeout_seconds   = local.long_step_timeout_seconds + local.task_margin_seconds
+    summarize_timeout_seconds   = local.summarize_timeout_seconds + local.task_margin_seconds
     model_poll_seconds          = var.model_poll_seconds
     start_timeout_seconds       = var.start_timeout_seconds
     stop_timeout_seconds        = var.stop_timeout_seconds

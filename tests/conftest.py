@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
+from hypothesis import HealthCheck, settings
 
-# Files are shared out among processes in this order, and a long one that begins late would be waited for alone.
-LONGEST = ["faults_workflow", "lookout", "stack", "commands", "soak", "guard", "tool", "faults_images", "permissions"]
+# Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
+# needs the process's environment without a stack, then what needs none, while each process applies its stack.
+WITHOUT_STACK = ["commands", "lambda_executor", "life_cycle"]
+WITH_STACK = ["soak", "faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
+ORDER = {f"local/test_{name}": place for place, name in enumerate([*WITHOUT_STACK, "", *WITH_STACK])}
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -24,6 +31,60 @@ os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
 
 
+# No example is a failure because the machine was busy with something else.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("steady")
+
+# Each test's session would parse the models of its services anew: a third of the processor time of the unit tests.
+_parsed: dict[str, Any] = {}
+_load_file = JSONFileLoader.load_file
+
+
+def _load_once(loader: JSONFileLoader, path: str) -> Any:
+    if path not in _parsed and (content := _load_file(loader, path)) is not None:
+        _parsed[path] = content
+    return _parsed.get(path)
+
+
+JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+    items.sort(key=_place)
+    for item in items:
+        # Each process has its stack, so the tests of a file with one are shared out one by one.
+        if not _needs_stack(item):
+            item.add_marker(pytest.mark.xdist_group(_file(item)))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test change anything
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "alone" not in _fixtures(item) and _needs_stack(item.session.items[-1]):
+        from tests.local.deployment import DEPLOYMENT
+
+        DEPLOYMENT.begin()
+
+
+def pytest_sessionfinish() -> None:
+    if deployment := sys.modules.get("tests.local.deployment"):
+        deployment.DEPLOYMENT.end()
+
+
+def _place(item: pytest.Item) -> tuple[int, int]:
+    fixtures = _fixtures(item)
+    # Of those with a stack, the first is the one that needs a new one, and the last the one that leaves none.
+    turn = 2 if "last_stack" in fixtures else 0 if "fresh_stack" in fixtures or not _needs_stack(item) else 1
+    return turn, ORDER.get(_file(item), ORDER["local/test_"])
+
+
+def _file(item: pytest.Item) -> str:
+    return f"{item.path.parent.name}/{item.path.stem}"
+
+
+def _needs_stack(item: pytest.Item) -> bool:
+    return "deployment" in _fixtures(item)
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 PREFIX = "catalog/"
 
 
+# Objects that are read at once and kept until their lines are used: some kB each, and 100 images at most.
+_WINDOW = 8 * MAX_CONNECTIONS
+
+
 def catalog_key(moment: datetime, name: str = "") -> str:
-    """Give the key of a catalog object written at a time; without a name, the place just before all of that time.
+    """Return the key of a catalog object written at a time; without a name, the place just before all of that time.
 
     Parameters
     ----------
@@ -45,17 +50,19 @@ def keys_since(s3: S3Client, bucket: str, since: datetime) -> Iterator[str]:
 
 
 def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Give the lines of catalog objects, in the order of the keys."""
+    """Return the lines of catalog objects, in the order of the keys; no more than a window of objects is kept."""
 
     def read(key: str) -> str:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
     with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        for text in pool.map(read, keys):
-            # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-            yield from (json.loads(line) for line in text.split("\n") if line)
+        # By windows, because `map` begins to read everything that it is given.
+        for window in batched(keys, _WINDOW, strict=False):
+            for text in pool.map(read, window):
+                # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+                yield from (json.loads(line) for line in text.split("\n") if line)
 
 
 def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
-    """Give the catalog lines written since a time; the requests grow with them and not with what came before."""
+    """Return the catalog lines written since a time; the requests grow with them and not with what came before."""
     return read_lines(s3, bucket, keys_since(s3, bucket, since))

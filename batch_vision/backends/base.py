@@ -119,6 +119,9 @@ class ReadableImage(Protocol):
             That version is no longer there.
         """
 
+    def read_start(self, most_bytes: int) -> bytes:
+        """Fetch the first bytes of the content, or all of it where it has fewer; raises as `read_bytes` does."""
+
 
 class BackendSettings(Protocol):
     """What a backend is made from: the settings of a function, or what the operator's tool reads of them."""
@@ -209,6 +212,8 @@ class Backend(ABC):
             The image version no longer exists (only from a backend that reads it itself).
         ImageUnreadableError
             The service could not read the image from S3.
+        UnexplainedRefusalError
+            The service calls the image invalid, and nothing that it documents says why.
         ModelNotReadyError
             The model is not running.
         """

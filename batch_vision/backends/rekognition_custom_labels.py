@@ -14,6 +14,7 @@ from batch_vision.aws.clients import NOT_RETRYING, RETRYING
 from batch_vision.aws.translation import translated
 from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
 from batch_vision.core import errors
+from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
@@ -54,10 +55,16 @@ _DETECT_ERRORS = _ERRORS | {
     "LimitExceededException": errors.ThrottledError,
     "InvalidImageFormatException": errors.InvalidImageFormatError,
     "ImageTooLargeException": errors.ImageTooLargeError,
-    # Our own parameters are checked by Terraform, so what is left to be invalid is the image: its dimensions.
-    "InvalidParameterException": errors.InvalidImageError,
+    # "Input parameter violated a constraint" (API reference): the sides of the image, or whatever else is in a request.
+    "InvalidParameterException": errors.UnexplainedRefusalError,
     "InvalidS3ObjectException": errors.ImageUnreadableError,
 }
+
+# Developer guide, "Guidelines and quotas in Amazon Rekognition Custom Labels": PNG and JPEG, of 15 MB in S3.
+_LIMITS = ImageLimits(max_bytes=15 * 1024**2, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
+
+# S3's name for the version of an object that was stored before versioning was enabled.
+_NULL_VERSION = "null"
 
 
 class RekognitionCustomLabels(Backend):
@@ -147,13 +154,23 @@ class RekognitionCustomLabels(Backend):
             self._control.stop_project_version(ProjectVersionArn=self._project_version_arn)
 
     def detect(self, image: ReadableImage) -> Detection:
-        """Have the service read the image version from S3 and label it."""
-        with translated(_DETECT_ERRORS):
-            answer = self._detector.detect_custom_labels(
-                ProjectVersionArn=self._project_version_arn,
-                Image={"S3Object": {"Bucket": image.bucket, "Name": image.key, "Version": image.version_id}},
-                **self._options,
-            )
+        """Have the service read the image version from S3 and label it.
+
+        What the service calls an invalid parameter is the image's fault only where its header breaks a documented
+        limit. Else the request may be at fault, and a fault in every request must not reject every image.
+        """
+        stored: Any = {"Bucket": image.bucket, "Name": image.key}
+        if image.version_id != _NULL_VERSION:  # it is not documented that the service knows this one
+            stored["Version"] = image.version_id
+        try:
+            with translated(_DETECT_ERRORS):
+                answer = self._detector.detect_custom_labels(
+                    ProjectVersionArn=self._project_version_arn, Image={"S3Object": stored}, **self._options
+                )
+        except errors.UnexplainedRefusalError as refusal:
+            if reason := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, _LIMITS):
+                raise errors.InvalidImageError(f"{reason} ({refusal})") from refusal
+            raise
         labels = answer.get("CustomLabels", [])
         return Detection(
             predictions=[Prediction(label["Name"], label["Confidence"], _bounding_box(label)) for label in labels],

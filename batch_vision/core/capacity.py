@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from batch_vision.core.settings import Settings
+from typing import Protocol
 
 # Lambda's own bounds of MaximumConcurrency; two invocations at once is the least that a mapping can be held to.
 _LEAST_CONCURRENCY = 2
 _MOST_CONCURRENCY = 1000
 
 
-def units_for(images: int, settings: Settings) -> int:
+class _Settings(Protocol):
+    """What units and concurrency go by; `batch_vision.core.settings.Settings` says what each is."""
+
+    @property
+    def min_inference_units(self) -> int: ...
+
+    @property
+    def max_inference_units(self) -> int: ...
+
+    @property
+    def target_drain_seconds(self) -> int: ...
+
+    @property
+    def images_per_second_per_unit(self) -> float: ...
+
+    @property
+    def account_images_per_second(self) -> float: ...
+
+    @property
+    def max_concurrency(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def image_latency_seconds(self) -> float: ...
+
+
+def units_for(images: int, settings: _Settings) -> int:
     """Give the inference units that analyze so many images in the target time.
 
     They stay between the minimum and the maximum, and are no more than the account's quota of calls can keep busy.
@@ -23,17 +48,17 @@ def units_for(images: int, settings: Settings) -> int:
     return max(settings.min_inference_units, min(wanted, useful, settings.max_inference_units))
 
 
-def images_per_second(inference_units: int, settings: Settings) -> float:
+def images_per_second(inference_units: int, settings: _Settings) -> float:
     """Give what so many inference units can do, within the account's quota."""
     return min(inference_units * settings.images_per_second_per_unit, settings.account_images_per_second)
 
 
-def calls_per_second_of_one(settings: Settings) -> float:
+def calls_per_second_of_one(settings: _Settings) -> float:
     """Give the pace of one invocation: with the fewest that there can be, just what one inference unit can do."""
     return settings.images_per_second_per_unit / _LEAST_CONCURRENCY
 
 
-def concurrency_for(inference_units: int, settings: Settings) -> int:
+def concurrency_for(inference_units: int, settings: _Settings) -> int:
     """Give how many invocations at once keep so many inference units busy, and no busier.
 
     Little's law: images at once = images a second x seconds for each. An invocation holds a batch for as long as its

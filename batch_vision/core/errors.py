@@ -6,9 +6,19 @@ The class names are an API: Step Functions sees them as the error of a failed ta
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class BatchVisionError(Exception):
-    """Root of all errors that batch-vision raises itself."""
+    """Root of all errors that batch-vision raises itself.
+
+    Attributes
+    ----------
+    remedy
+        What to do about an image that was given up for it, before ``batch-vision retry``.
+    """
+
+    remedy: ClassVar[str] = "Find the cause in the log of the analyzing function and mend it."
 
 
 class SettingsError(BatchVisionError):
@@ -50,9 +60,13 @@ class TransientError(BatchVisionError):
 class ThrottledError(TransientError):
     """The service accepts no more calls now."""
 
+    remedy = "Look for what else in the account calls the service, or lower images_per_second_per_unit."
+
 
 class ServiceUnavailableError(TransientError):
     """An internal error of a service, or the network to it."""
+
+    remedy = "Wait until the service answers again."
 
 
 class ModelNotReadyError(TransientError):
@@ -62,9 +76,19 @@ class ModelNotReadyError(TransientError):
 class ImageUnreadableError(TransientError):
     """The service cannot read an image that exists: wrong Region or missing permission, not the image's fault."""
 
+    remedy = "Let the role of the analyzing function read the object; bucket and model must be in one Region."
+
+
+class UnexplainedRefusalError(TransientError):
+    """The service calls an image invalid that breaks none of its documented limits: the fault may be another one."""
+
+    remedy = "Look at the image. If it is a sound PNG or JPEG, ask AWS Support what the service finds invalid."
+
 
 class NoTimeLeftError(TransientError):
-    """The invocation is nearly over, so the image is not begun."""
+    """The invocation is nearly over, so the image is not begun, or not asked about again."""
+
+    remedy = "Raise analyze_timeout_seconds, or lower batch_size."
 
 
 class OlderUploadInProgressError(TransientError):
@@ -72,11 +96,42 @@ class OlderUploadInProgressError(TransientError):
 
 
 class StorageRefusedError(BatchVisionError):
-    """S3 refuses a request for a reason that repeating it does not change, such as a key that may not be used."""
+    """S3 refuses a request for a reason that repeating it does not change: the image is given up at once."""
+
+    remedy = "Upload the image under another key, or mend what S3 names in the message."
+
+
+class ImageEncryptedError(StorageRefusedError):
+    """The object is encrypted with a key that only its uploader has (SSE-C)."""
+
+    remedy = "Upload the image again without a key of your own (SSE-C), then delete this version."
+
+
+class ImageKeyDeniedError(StorageRefusedError):
+    """The object is encrypted with a KMS key that the analyzing function may not use, or that is disabled."""
+
+    remedy = (
+        "Let the role of the analyzing function use the KMS key (kms:Decrypt, in the key's policy too), or upload the"
+        " image again without that key."
+    )
+
+
+class ImageLockedError(StorageRefusedError):
+    """The object version may not be deleted: a legal hold, a retention period, or a policy."""
+
+    remedy = "Take the legal hold off the version, wait for its retention to end, or change the policy that denies it."
+
+
+class ImageArchivedError(StorageRefusedError):
+    """The object is in an archive storage class and cannot be read before it is restored."""
+
+    remedy = "Restore the object from its archive (aws s3api restore-object) and wait until it is there."
 
 
 class AccessDeniedError(BatchVisionError):
     """A role lacks a permission. Nothing is lost: messages and images stay where they are."""
+
+    remedy = "Grant the role what the message names; apply the module again if somebody changed it."
 
 
 class RequestRefusedError(BatchVisionError):

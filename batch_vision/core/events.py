@@ -1,9 +1,10 @@
-"""Queue messages: what S3 (or a requeue of ours) says about uploaded objects."""
+"""Queue messages: what S3, or a message of ours, says about uploaded objects."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, unquote_plus
 
@@ -11,6 +12,11 @@ from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+
+UNKNOWN_SIZE_BYTES = -1
+_KEY_LIMIT_BYTES = 1024
+_OWN_SOURCE = "batch-vision:requeue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +29,13 @@ class SourceImage:
         As uploaded, not URL-encoded.
     version_id
         None only where an event does not name it; it is then looked up.
+    size_bytes
+        `UNKNOWN_SIZE_BYTES` only where an event does not name it; it is then looked up.
     uploaded_at
-        When S3 took the upload: tells the newer of two uploads of one key.
+        When S3 took the upload (`core.versions` says how far it can be trusted).
+    is_resent
+        Whether a message of ours names it, and not S3's own: then an earlier delivery may have written its result.
+        It says how we heard of the image, not which one it is, so it is left out of comparisons.
     """
 
     bucket: str
@@ -33,10 +44,11 @@ class SourceImage:
     etag: str
     size_bytes: int
     uploaded_at: datetime
+    is_resent: bool = field(default=False, compare=False)
 
 
 def parse_message(body: str, source_bucket_name: str) -> tuple[list[SourceImage], list[str]]:
-    """Read the images that a queue message names.
+    """Read the images that a queue message names; raises nothing, whatever the message holds.
 
     Records of other buckets and other events than ObjectCreated name no image of ours and are left out;
     so is the ``s3:TestEvent`` that S3 sends when a notification is set up.
@@ -48,7 +60,7 @@ def parse_message(body: str, source_bucket_name: str) -> tuple[list[SourceImage]
     """
     try:
         event = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [], [f"The message is not JSON: {body[:200]!r}"]
     if isinstance(event, dict) and event.get("Event") == "s3:TestEvent":
         return [], []
@@ -56,11 +68,11 @@ def parse_message(body: str, source_bucket_name: str) -> tuple[list[SourceImage]
     if not isinstance(records, list):
         return [], [f"The message is not an S3 event with a list of Records: {body[:200]!r}"]
     images, problems = [], []
-    for record in records:
+    for number, record in enumerate(records):
         try:
             image = _parse_record(record)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            problems.append(f"A record of the message cannot be read ({error!r}): {str(record)[:200]}")
+        except Exception as error:  # anybody who may send messages writes what stands here
+            problems.append(f"Record {number} of the message cannot be read ({repr(error)[:200]}): {body[:200]!r}")
             continue
         if image is not None and image.bucket == source_bucket_name:
             images.append(image)
@@ -68,28 +80,41 @@ def parse_message(body: str, source_bucket_name: str) -> tuple[list[SourceImage]
 
 
 def _parse_record(record: Any) -> SourceImage | None:
-    if not str(record["eventName"]).removeprefix("s3:").startswith("ObjectCreated:"):
+    if not _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:"):
         return None
     described = record["s3"]["object"]
-    key = unquote_plus(str(described["key"]), errors="strict")
-    key.encode()  # a lone surrogate is no key of S3: refuse it here rather than in a call
+    key = unquote_plus(_text(described, "key"), errors="strict")
+    if not 1 <= len(key.encode()) <= _KEY_LIMIT_BYTES:  # encoding refuses a lone surrogate, which is no key of S3
+        raise ValueError(f"a key has 1 to {_KEY_LIMIT_BYTES} bytes")
+    size_bytes = described.get("size", UNKNOWN_SIZE_BYTES)
+    if type(size_bytes) is not int or size_bytes < UNKNOWN_SIZE_BYTES:
+        raise TypeError(f"size is {size_bytes!r}")
     return SourceImage(
-        bucket=str(record["s3"]["bucket"]["name"]),
+        bucket=_text(record["s3"]["bucket"], "name"),
         key=key,
-        version_id=described.get("versionId") or None,
-        etag=str(described.get("eTag", "")).strip('"'),
-        size_bytes=int(described.get("size", 0)),
-        uploaded_at=from_text(str(record["eventTime"])),
+        version_id=_text(described, "versionId") if described.get("versionId") else None,
+        etag=_text(described, "eTag").strip('"') if "eTag" in described else "",
+        size_bytes=size_bytes,
+        # A time at the edge of the calendar has no time in UTC: that is found here.
+        uploaded_at=from_text(_text(record, "eventTime")).astimezone(UTC),
+        is_resent=record.get("eventSource") == _OWN_SOURCE,
     )
 
 
+def _text(described: Any, name: str) -> str:
+    value = described[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
 def message_for(images: list[SourceImage]) -> str:
-    """Write the message that makes images be analyzed, in the form S3 itself uses."""
+    """Return the message that makes images be analyzed, in the form S3 itself uses."""
     return json.dumps(
         {
             "Records": [
                 {
-                    "eventSource": "batch-vision:requeue",
+                    "eventSource": _OWN_SOURCE,
                     "eventName": "ObjectCreated:Requeue",
                     "eventTime": to_text(image.uploaded_at),
                     "s3": {

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batch_vision.core.events import SourceImage
 
+MARK = "batch-vision"  # the metadata that says what of ours an object is
+RESULT = "result"  # a result, which may have more metadata
+
 _KEY_LIMIT_BYTES = 1024
 _AROUND_BYTES = len("processed/") + len(".mask.png")
 _NAME_LIMIT_BYTES = _KEY_LIMIT_BYTES - _AROUND_BYTES
@@ -30,8 +33,13 @@ def usual_name(key: str) -> str:
     return key if len(key.encode()) <= _NAME_LIMIT_BYTES else _hashed(key, key)
 
 
+def is_folder_marker(key: str, size_bytes: int) -> bool:
+    """Return whether an object is a folder made in the console, an empty one whose key ends in `/`: it is no image."""
+    return size_bytes == 0 and key.endswith("/")
+
+
 def same_names_lock(key: str) -> str:
-    """Give what all keys share whose names could get in each other's way: `a`, `a.json`, `a.mask.png.json`."""
+    """Return what all keys share whose result names may collide: `a`, `a.json`, `a.mask.png.json`."""
     while key.endswith((".json", ".mask.png")):
         key = key.removesuffix(".json").removesuffix(".mask.png")
     return key

@@ -43,6 +43,8 @@ class Settings:
         What the service allows the account, with however many units.
     max_concurrency, batch_size
         Bounds of the invocations of the analyzing function at the same time, and of the messages for each.
+    queue_url, max_receive_count
+        The queue of the images' messages, and after how many deliveries a message is a dead letter.
     image_latency_seconds
         How long an image takes from the call of the model until it has its place.
     requeue_limit_images
@@ -70,6 +72,8 @@ class Settings:
     account_images_per_second: float
     max_concurrency: int
     batch_size: int
+    queue_url: str
+    max_receive_count: int
     image_latency_seconds: float
     requeue_limit_images: int
     inference_unit_hour_dollars: float
@@ -106,6 +110,8 @@ class Settings:
             account_images_per_second=_above_zero(environment, "ACCOUNT_IMAGES_PER_SECOND"),
             max_concurrency=_positive(environment, "MAX_CONCURRENCY"),
             batch_size=_positive(environment, "BATCH_SIZE"),
+            queue_url=_text(environment, "QUEUE_URL"),
+            max_receive_count=_positive(environment, "MAX_RECEIVE_COUNT"),
             image_latency_seconds=_above_zero(environment, "IMAGE_LATENCY_SECONDS"),
             requeue_limit_images=_positive(environment, "REQUEUE_LIMIT_IMAGES"),
             inference_unit_hour_dollars=_dollars(environment, "INFERENCE_UNIT_HOUR_DOLLARS"),

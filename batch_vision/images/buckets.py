@@ -5,12 +5,17 @@ so whoever finds it half done (a redelivery, a duplicate event) finishes it. The
 condition that its name is free, which makes it the claim on that name. It names the mask, if there is one, which is
 written next on the same condition: a mask and an image of that name cannot both be there first, however many Lambdas
 are at work.
+
+A version that S3 will not let go (a legal hold) keeps its place in the source bucket: its result and copy are taken
+back, version by version, and it gets an entry in `stuck/`. So each upload is one of processed, rejected and still in
+the source bucket, and no delivery writes anything again. Whatever is deleted here is deleted by version: what an older
+upload of the key had there is current again then.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +24,35 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from batch_vision.core import errors
-from batch_vision.core.names import names_for
-from batch_vision.core.times import from_text
+from batch_vision.core.events import UNKNOWN_SIZE_BYTES, SourceImage
+from batch_vision.core.names import MARK, RESULT, names_for
+from batch_vision.core.stuck import stuck_entry, stuck_key
+from batch_vision.core.times import from_text, utc_now
+from batch_vision.core.versions import CURRENT, Entry, Standing, Upload, is_newer, standing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
     from tenacity import RetryCallState
-
-    from batch_vision.core.events import SourceImage
 
 _CONFLICT_ATTEMPTS = 6
 _GIB_BYTES = 1024**3
 _COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
 _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
 _RESULT_CONTENT_TYPE = "application/json"
-_MARK = "batch-vision"  # the metadata that says what of ours an object is
-_RESULT_MARK = {_MARK: "result"}
-_RESERVED_MARK = {_MARK: "reserved"}
+# Metadata of a result that has neighbours: what its place held before, and which uploads S3 listed as newer.
+_REPLACED_IMAGE = "replaced-image"
+_NEWER_VERSIONS = "newer-versions"
+_MOST_NEWER_VERSIONS = 20  # user metadata has 2 KB
+_RESERVED_MARK = {MARK: "reserved"}
 _MASK_SUFFIX = ".mask.png"
 _RESERVED_SUFFIXES = (".json", _MASK_SUFFIX)  # names that a result or a mask of another image could have
+_NULL_VERSION = "null"  # S3's name for the version of an object that was stored before versioning was enabled
+# Refusals of S3 that another try may not meet: credentials that expire, and requests that arrived cut off.
+_PASSING_CODES = frozenset(
+    {"BadDigest", "ExpiredToken", "IncompleteBody", "InvalidToken", "RequestTimeTooSkewed", "RequestTimeout"}
+)
 
 
 class _TakenError(Exception):
@@ -63,13 +76,27 @@ def _translated() -> Iterator[None]:
             raise _ConflictError from error
         if http_status == 404 and code != "NoSuchBucket":
             raise errors.ImageGoneError(str(error)) from error
-        if http_status == 403:
-            raise errors.AccessDeniedError(str(error)) from error
-        if http_status == 429 or http_status >= 500:
-            raise errors.ServiceUnavailableError(str(error)) from error
-        raise errors.StorageRefusedError(str(error)) from error
+        raise _refusal(code, http_status, str(error)) from error
     except BotoCoreError as error:
         raise errors.ServiceUnavailableError(str(error)) from error
+
+
+def _refusal(code: str, http_status: int, message: str) -> errors.BatchVisionError:
+    """Return the error for what S3 answered (API reference, "Error responses").
+
+    S3 has no code of its own for an object that is encrypted with somebody else's key: the message says it.
+    """
+    if http_status == 429 or http_status >= 500 or code in _PASSING_CODES or "Throttling" in code:
+        return errors.ServiceUnavailableError(message)
+    if code == "InvalidObjectState":
+        return errors.ImageArchivedError(message)
+    if code.startswith("KMS.") or (http_status == 403 and "kms:decrypt" in message.lower()):
+        return errors.ImageKeyDeniedError(message)
+    if http_status == 403:
+        return errors.AccessDeniedError(message)
+    if http_status == 400 and "server side encryption" in message.lower():
+        return errors.ImageEncryptedError(message)
+    return errors.StorageRefusedError(message)
 
 
 def _give_up_conflict(_: RetryCallState) -> Any:
@@ -92,6 +119,16 @@ class StoredImage:
             answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
             return answer["Body"].read()
 
+    def read_start(self, most_bytes: int) -> bytes:
+        """Fetch the first bytes of the content; raises as `read_bytes` does."""
+        if self.size_bytes == 0:  # S3 has no range of it
+            return self.read_bytes()
+        with _translated():
+            answer = self.s3.get_object(
+                Bucket=self.bucket, Key=self.key, VersionId=self.version_id, Range=f"bytes=0-{most_bytes - 1}"
+            )
+            return answer["Body"].read()
+
 
 class SourceBucket:
     """Where images are uploaded."""
@@ -100,31 +137,149 @@ class SourceBucket:
         self._s3 = s3
 
     def resolve(self, image: SourceImage) -> SourceImage:
-        """Look the version up where the event did not name it; raises `ImageGoneError` when there is none."""
-        if image.version_id:
+        """Look up what the event did not name, version or size; raises `ImageGoneError` when there is no such image."""
+        if image.version_id and image.size_bytes != UNKNOWN_SIZE_BYTES:
             return image
-        with _translated():
-            head = self._s3.head_object(Bucket=image.bucket, Key=image.key)
+        entry = self._find(image)
+        if entry is None:
+            raise errors.ImageGoneError(f"{image.key!r} is not in {image.bucket}.")
         return replace(
             image,
-            version_id=head.get("VersionId", "null"),
-            etag=head["ETag"].strip('"'),
-            size_bytes=head["ContentLength"],
-            uploaded_at=head["LastModified"],
+            version_id=entry.version_id,
+            etag=entry.etag,
+            size_bytes=entry.size_bytes,
+            uploaded_at=image.uploaded_at if image.version_id else entry.last_modified,
         )
 
-    def has(self, bucket: str, key: str, version_id: str) -> bool:
-        """Tell whether an object version is still there."""
+    def look(self, image: SourceImage) -> tuple[SourceImage, Standing]:
+        """Return the image with its size as S3 has it, and where it stands among the versions of its key.
+
+        One HEAD where it is the current version, as it nearly always is.
+
+        Raises
+        ------
+        ImageGoneError
+            S3 does not list it.
+        ImageUnreadableError, StorageRefusedError, AccessDeniedError
+            S3 does not let it be read.
+        ImageLockedError
+            S3 will not let it be deleted.
+        """
         try:
             with _translated():
-                self._s3.head_object(Bucket=bucket, Key=key, VersionId=version_id)
-        except errors.ImageGoneError:
-            return False
-        return True
+                head = self._s3.head_object(Bucket=image.bucket, Key=image.key)
+        except (errors.ImageGoneError, errors.StorageRefusedError, errors.AccessDeniedError):
+            pass  # under a delete marker, or of another upload: the listing tells
+        else:
+            if head.get("VersionId", _NULL_VERSION) == image.version_id:
+                _check_unlocked(head)
+                return replace(image, size_bytes=head["ContentLength"]), CURRENT
+        entries = self._entries(image)
+        ours = _entry_of(image, entries)
+        if ours is None:
+            raise errors.ImageGoneError(f"{image.key!r} has no version {image.version_id} in {image.bucket}.")
+        image = replace(image, size_bytes=ours.size_bytes)
+        if ours.is_latest:
+            self.check_readable(image)
+            return image, CURRENT
+        older = {entry.version_id for entry in self._entries(image, after=ours.version_id)}
+        return image, standing_of(ours.version_id, entries, older)
+
+    def check_readable(self, image: SourceImage) -> None:
+        """Read a byte of an image, for S3's own reason why it cannot be read.
+
+        Raises
+        ------
+        ImageGoneError
+            S3 neither reads nor lists it.
+        ImageUnreadableError
+            S3 lists it and does not find it, as it may for 15 minutes after versioning was enabled (S3 user guide,
+            "Enabling versioning on buckets").
+        StorageRefusedError, AccessDeniedError
+            What S3 says.
+        """
+        try:
+            self.stored(image).read_start(1)
+        except errors.ImageGoneError as error:
+            if self.has(image):
+                raise errors.ImageUnreadableError(f"S3 lists {image.key!r} and does not find it: {error}") from error
+            raise
+
+    def has(self, image: SourceImage) -> bool:
+        """Return whether S3 lists an image: a 404 alone is no proof that it is gone, nor a 400 that it is there."""
+        return self._find(image) is not None
 
     def stored(self, image: SourceImage) -> StoredImage:
-        """Give what a backend reads the image from."""
+        """Return what a backend reads the image from."""
         return StoredImage(self._s3, image.bucket, image.key, str(image.version_id), image.size_bytes)
+
+    def _find(self, image: SourceImage) -> Entry | None:
+        return _entry_of(image, self._entries(image))
+
+    def _entries(self, image: SourceImage, after: str | None = None) -> list[Entry]:
+        """List versions and delete markers of a key; with ``after`` those that S3 lists after a version of it."""
+        start: Any = {"KeyMarker": image.key, "VersionIdMarker": after} if after else {}
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=image.bucket, Prefix=image.key, **start)
+        found = []
+        with _translated():
+            for page in pages:
+                listed: Any = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+                found += [
+                    Entry(
+                        version_id=entry["VersionId"],
+                        is_marker="Size" not in entry,
+                        is_latest=entry["IsLatest"],
+                        last_modified=entry["LastModified"],
+                        size_bytes=entry.get("Size", 0),
+                        etag=entry.get("ETag", "").strip('"'),
+                    )
+                    for entry in listed
+                    if entry["Key"] == image.key
+                ]
+                if any(entry["Key"] != image.key for entry in listed):  # a key comes before all that begin with it
+                    break
+        return found
+
+
+def _entry_of(image: SourceImage, entries: list[Entry]) -> Entry | None:
+    """Return the entry of an image, of the current version where the image names none."""
+    for entry in entries:
+        is_it = entry.version_id == image.version_id if image.version_id else entry.is_latest
+        if is_it and not entry.is_marker:
+            return entry
+    return None
+
+
+def _check_unlocked(head: Any) -> None:
+    """Check that a version may be deleted, as far as S3 tells the function: it needs permissions for both."""
+    if head.get("ObjectLockLegalHoldStatus") == "ON":
+        raise errors.ImageLockedError("The version is under a legal hold.")
+    if (until := head.get("ObjectLockRetainUntilDate")) and until > utc_now():
+        raise errors.ImageLockedError(f"The version is under retention until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """A result in the final bucket; None where another object is in its place, or none.
+
+    Attributes
+    ----------
+    etag, version_id
+        Of the object; empty where there is none.
+    replaced_image
+        Version of the image that was in the place of this one's before, of an older upload; empty for none.
+    newer
+        Version ids of the uploads of the key that S3 listed as newer.
+    is_own
+        Whether this very call wrote it.
+    """
+
+    result: dict[str, Any] | None
+    etag: str = ""
+    version_id: str = ""
+    replaced_image: str = ""
+    newer: tuple[str, ...] = ()
+    is_own: bool = False
 
 
 class FinalBucket:
@@ -139,13 +294,28 @@ class FinalBucket:
         """Find the result that an earlier delivery wrote for this very upload."""
         for status in ("processed", "rejected"):
             for name in names_for(image):
-                existing, _ = self._read_result(f"{status}/{name}.json")
+                existing = self._read_result(f"{status}/{name}.json").result
                 if existing and _is_of(existing, image):
                     return existing
         return None
 
-    def file(self, image: SourceImage, result: dict[str, Any], mask_png: bytes | None = None) -> dict[str, Any]:
+    def file(
+        self,
+        image: SourceImage,
+        result: dict[str, Any],
+        mask_png: bytes | None = None,
+        *,
+        newer: Sequence[str] = (),
+        gives_way: bool = False,
+    ) -> dict[str, Any]:
         """Give the result, its mask and its image their place.
+
+        Parameters
+        ----------
+        newer
+            Version ids of the uploads of the key that S3 lists as newer.
+        gives_way
+            Whether to take the upload's own name at once where an older upload has the usual one and is not moved.
 
         Returns
         -------
@@ -158,64 +328,56 @@ class FinalBucket:
             An older upload of the key is half moved: it goes first.
         ImageGoneError
             The image was deleted meanwhile; nothing of it is left behind.
+        StorageRefusedError
+            S3 does not let the image be copied or deleted; nothing is left in the final bucket.
         """
         for name in names_for(image):
             place = f"{result['status']}/{name}"
             if not self._reserve_image_place(place):
                 continue
-            if claimed := self._claim(image, result, place, has_mask=mask_png is not None):
-                filed, etag = claimed
-                filed, etag = self._write_mask(image, filed, etag, mask_png)
-                self.move(image, filed, own_etag=etag)
-                return filed
+            try:
+                claimed = self._claim(image, result, place, newer, has_mask=mask_png is not None)
+            except errors.OlderUploadInProgressError:
+                if not gives_way:
+                    raise
+                claimed = None
+            if claimed:
+                filed, replaced_mask = claimed
+                filed = self._write_mask(image, filed, mask_png)
+                self._move(image, filed)
+                if replaced_mask:
+                    self._delete(replaced_mask)
+                return _result_of(filed)
             self._release_image_place(place)
         # The second name is this very upload's own, so only something foreign in the final bucket can be there.
         raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
 
     def has_mask_of(self, result: dict[str, Any]) -> bool:
-        """Tell whether the mask that a result names was written, or the result names none."""
-        if not (place := result.get("mask_key")):
-            return True
-        try:
-            with _translated():
-                head = self._s3.head_object(Bucket=self._name, Key=place)
-        except errors.ImageGoneError:
-            return False
-        return head["Metadata"] == _mask_mark(result)
+        """Return whether the mask that a result names was written, or the result names none."""
+        return not result.get("mask_key") or bool(self._mask_version_of(result))
 
-    def move(self, image: SourceImage, result: dict[str, Any], own_etag: str | None = None) -> None:
-        """Copy the image beside its result and delete that version from the source bucket; may be repeated.
+    def move(self, image: SourceImage, result: dict[str, Any]) -> None:
+        """Finish an upload that has its result: copy its image and delete that version; raises what `file` raises."""
+        filed = self._read_result(f"{result['image_key']}.json")
+        if filed.result is None or not _is_of(filed.result, image):
+            raise errors.ServiceUnavailableError(f"The result of {image.key!r} changed this moment.")
+        self._move(image, filed)
 
-        Parameters
-        ----------
-        own_etag
-            ETag of the result, when it was written just now: it goes again if the image is found to be gone.
-        """
-        place = result["image_key"]
-        source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
-        try:
-            with _translated():
-                if image.size_bytes > _COPY_LIMIT_BYTES:
-                    self._s3.copy(source, self._name, place, Config=_LARGE_COPY)
-                else:
-                    self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
-        except errors.ImageGoneError:
-            # Not there: moved by another delivery, or deleted by somebody. A result is taken back only where it is
-            # this call's own and without an image; one from before may have lost its image to whoever reads them.
-            if own_etag is None or self._has(place):
-                return
-            if self._read_result(f"{place}.json")[1] == own_etag:
-                for written in (result.get("mask_key"), f"{place}.json"):
-                    if written:
-                        with _translated():
-                            self._s3.delete_object(Bucket=self._name, Key=written)
-            raise
-        try:
-            with _translated():
-                self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
-        except (errors.ServiceUnavailableError, errors.StorageRefusedError):
-            if self._source.has(image.bucket, image.key, str(image.version_id)):
-                raise  # otherwise another delivery was faster, and the version is gone as it should be
+    def is_stuck(self, key: str, version_id: str) -> bool:
+        """Return whether an upload was given up until somebody looks."""
+        return bool(self._version_of(stuck_key(key, version_id)))
+
+    def give_up(self, image: SourceImage, error: BaseException) -> None:
+        """Write the entry of an upload that is given up, once: the first cause stays."""
+        remedy = error.remedy if isinstance(error, errors.BatchVisionError) else errors.BatchVisionError.remedy
+        entry = stuck_entry(image, error, remedy, utc_now())
+        with suppress(_TakenError):
+            self._put_on_condition(
+                Key=stuck_key(image.key, str(image.version_id)),
+                Body=json.dumps(entry, ensure_ascii=False, indent=1).encode(),
+                ContentType=_RESULT_CONTENT_TYPE,
+                IfNoneMatch="*",
+            )
 
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""
@@ -223,57 +385,118 @@ class FinalBucket:
         with _translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
 
+    def _move(self, image: SourceImage, filed: _Filed) -> None:
+        """Copy the image beside its result and delete that version from the source bucket; may be repeated."""
+        result = _result_of(filed)
+        try:
+            copied = self._copy(image, result["image_key"])
+        except errors.ImageGoneError:
+            if self._source.has(image):
+                raise
+            self._end_of_gone(filed)
+            return
+        except errors.StorageRefusedError:
+            self._take_back(filed)
+            raise
+        try:
+            with _translated():
+                self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
+        except (errors.ServiceUnavailableError, errors.StorageRefusedError, errors.AccessDeniedError) as error:
+            if not self._source.has(image):
+                return  # another delivery was faster, and the version is gone as it should be
+            if isinstance(error, errors.ServiceUnavailableError):
+                raise
+            self._take_back(filed, copied)
+            raise errors.ImageLockedError(str(error)) from error
+
+    def _copy(self, image: SourceImage, place: str) -> str:
+        """Copy the image to its place and return the version of the copy."""
+        source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
+        if image.size_bytes <= _COPY_LIMIT_BYTES:
+            with _translated():
+                answer = self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
+                return answer.get("VersionId", "")
+        with _translated():
+            self._s3.copy(source, self._name, place, Config=_LARGE_COPY)
+        return self._version_of(place)
+
+    def _end_of_gone(self, filed: _Filed) -> None:
+        """Look what an image that is gone from the source bucket has left: raises `ImageGoneError` for nothing.
+
+        Moved by another delivery, or deleted by somebody. A result without an image is taken back only where this call
+        wrote it, for one from before may have lost its image to whoever reads them; one beside the image of an older
+        upload always is.
+        """
+        result = _result_of(filed)
+        image_version = self._version_of(result["image_key"])
+        is_of_older = image_version != "" and image_version == filed.replaced_image
+        if is_of_older or (filed.is_own and not image_version):
+            self._take_back(filed)
+            raise errors.ImageGoneError(f"{result['source']['key']!r} was deleted before it was copied.")
+
+    def _take_back(self, filed: _Filed, copied: str = "") -> None:
+        """Delete what this upload has in the final bucket, the result last: so a redelivery finds what is left."""
+        result = _result_of(filed)
+        if copied:
+            self._delete(result["image_key"], copied)
+        if (mask_key := result.get("mask_key")) and (mask_version := self._mask_version_of(result)):
+            self._delete(mask_key, mask_version)
+        self._delete(f"{result['image_key']}.json", filed.version_id)
+
     def _claim(
-        self, image: SourceImage, result: dict[str, Any], place: str, *, has_mask: bool
-    ) -> tuple[dict[str, Any], str | None] | None:
+        self, image: SourceImage, result: dict[str, Any], place: str, newer: Sequence[str], *, has_mask: bool
+    ) -> tuple[_Filed, str | None] | None:
         """Write the result for a place; None when that belongs to a newer upload or another object.
 
-        Returns the result that counts, and its ETag if it was written now.
+        Returns the result that counts, and the mask of an older upload that has no use any more.
         """
         result = result | {"image_key": place, "mask_key": f"{place}{_MASK_SUFFIX}" if has_mask else None}
+        neighbours = {_NEWER_VERSIONS: " ".join(newer[:_MOST_NEWER_VERSIONS])} if newer else {}
         try:
-            return result, self._put_result(f"{place}.json", result, IfNoneMatch="*")
+            return self._put_result(f"{place}.json", result, neighbours, IfNoneMatch="*"), None
         except _TakenError:
             pass
-        existing, etag = self._read_result(f"{place}.json")
-        if existing is None or existing["source"]["key"] != image.key:
+        existing = self._read_result(f"{place}.json")
+        if existing.result is None or existing.result["source"]["key"] != image.key:
             return None
-        if _is_of(existing, image):
+        if _is_of(existing.result, image):
             return existing, None
-        source = existing["source"]
-        if from_text(source["uploaded_at"]) > image.uploaded_at:
+        older = _image_of(existing.result)
+        filed = Upload(str(older.version_id), older.uploaded_at, existing.newer)
+        if is_newer(filed, Upload(str(image.version_id), image.uploaded_at, newer)):
             return None
-        if self._source.has(source["bucket"], source["key"], source["version_id"]):
+        if self._source.has(older):
+            if self.is_stuck(older.key, str(older.version_id)):
+                return None
             raise errors.OlderUploadInProgressError(
-                f"Upload {source['version_id']} of {image.key!r} is older and not moved yet; it goes first."
+                f"Upload {older.version_id} of {image.key!r} is older and not moved yet; it goes first."
             )
+        if image_version := self._version_of(place):
+            neighbours[_REPLACED_IMAGE] = image_version
         try:
-            own_etag = self._put_result(f"{place}.json", result, IfMatch=etag)
+            own = self._put_result(f"{place}.json", result, neighbours, IfMatch=existing.etag)
         except _TakenError as error:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
-        replaced = existing.get("mask_key")
-        if replaced and replaced != result["mask_key"] and self.has_mask_of(existing):
-            with _translated():
-                self._s3.delete_object(Bucket=self._name, Key=replaced)
-        return result, own_etag
+        replaced = existing.result.get("mask_key")
+        is_useless = replaced and replaced != result["mask_key"] and self.has_mask_of(existing.result)
+        return own, replaced if is_useless else None
 
-    def _write_mask(
-        self, image: SourceImage, result: dict[str, Any], etag: str | None, mask_png: bytes | None
-    ) -> tuple[dict[str, Any], str | None]:
+    def _write_mask(self, image: SourceImage, filed: _Filed, mask_png: bytes | None) -> _Filed:
         """Write the mask that a result names, and have the result name another place where something else is there.
 
         A mask that was lost, and that nobody can give again, is named no more.
         """
-        if etag is None and self.has_mask_of(result):  # an earlier delivery's
-            return result, etag
+        result = _result_of(filed)
+        if not filed.is_own and self.has_mask_of(result):  # an earlier delivery's
+            return filed
         if mask_png is None:
-            return (result, etag) if result["mask_key"] is None else self._name_mask(result, None)
+            return filed if result["mask_key"] is None else self._name_mask(filed, None)
         status = result["status"]
         for place in (result["mask_key"], f"{status}/{names_for(image)[1]}{_MASK_SUFFIX}"):
             if self._put_mask(place, result, mask_png):
-                return (result, etag) if result["mask_key"] == place else self._name_mask(result, place)
+                return filed if result["mask_key"] == place else self._name_mask(filed, place)
         raise errors.StorageRefusedError(f"{image.key!r} finds something foreign at {place!r} in {self._name}.")
 
     def _put_mask(self, place: str, result: dict[str, Any], mask_png: bytes) -> bool:
@@ -293,23 +516,32 @@ class FinalBucket:
             raise errors.ServiceUnavailableError(f"{place!r} changed this moment; it is tried again.") from error
         return True
 
-    def _name_mask(self, result: dict[str, Any], place: str | None) -> tuple[dict[str, Any], str | None]:
+    def _name_mask(self, filed: _Filed, place: str | None) -> _Filed:
         """Change the place of the mask in a result that is there."""
+        result = _result_of(filed)
         key = f"{result['image_key']}.json"
-        changed = result | {"mask_key": place}
-        existing, etag = self._read_result(key)
+        existing = self._read_result(key)
         try:
-            if existing and existing["source"] == result["source"]:
-                return changed, self._put_result(key, changed, IfMatch=etag)
+            if existing.result and existing.result["source"] == result["source"]:
+                # The version from before names another mask: it would be a second result of this upload.
+                changed = self._put_result(
+                    key, result | {"mask_key": place}, _neighbours_of(existing), IfMatch=existing.etag
+                )
+                self._delete(key, existing.version_id)
+                return changed
         except _TakenError:
             pass
         raise errors.ServiceUnavailableError(f"{key!r} changed this moment; it is tried again.")
 
-    def _put_result(self, key: str, result: dict[str, Any], **condition: str) -> str:
-        body = json.dumps(result, ensure_ascii=False, indent=1).encode()
-        return self._put_on_condition(
-            Key=key, Body=body, ContentType=_RESULT_CONTENT_TYPE, Metadata=_RESULT_MARK, **condition
+    def _put_result(self, key: str, result: dict[str, Any], neighbours: dict[str, str], **condition: str) -> _Filed:
+        answer = self._put_on_condition(
+            Key=key,
+            Body=json.dumps(result, ensure_ascii=False, indent=1).encode(),
+            ContentType=_RESULT_CONTENT_TYPE,
+            Metadata={MARK: RESULT} | neighbours,
+            **condition,
         )
+        return _Filed(result, answer["ETag"], answer.get("VersionId", ""), *_read_neighbours(neighbours), is_own=True)
 
     @retry(
         retry=retry_if_exception_type(_ConflictError),
@@ -317,25 +549,25 @@ class FinalBucket:
         wait=wait_random_exponential(0.05, 1),
         retry_error_callback=_give_up_conflict,
     )
-    def _put_on_condition(self, **request: Any) -> str:
-        """Write an object under a condition and give its ETag; raises `_TakenError` where the condition fails."""
+    def _put_on_condition(self, **request: Any) -> Any:
+        """Write an object under a condition and return S3's answer; raises `_TakenError` where the condition fails."""
         try:
             with _translated():
-                return self._s3.put_object(Bucket=self._name, **request)["ETag"]
+                return self._s3.put_object(Bucket=self._name, **request)
         except errors.ImageGoneError as error:
             raise _TakenError from error  # what it was to replace is gone
 
-    def _read_result(self, key: str) -> tuple[dict[str, Any] | None, str]:
-        """Read a result and its ETag; None where there is no object or one that is no result of ours."""
+    def _read_result(self, key: str) -> _Filed:
+        """Read a result."""
         try:
             with _translated():
                 answer = self._s3.get_object(Bucket=self._name, Key=key)
+                metadata = answer["Metadata"]
+                is_result = metadata.get(MARK) == RESULT
+                result = json.loads(answer["Body"].read()) if is_result else None
         except errors.ImageGoneError:
-            return None, ""
-        if answer["Metadata"] != _RESULT_MARK:
-            return None, answer["ETag"]
-        with _translated():
-            return json.loads(answer["Body"].read()), answer["ETag"]
+            return _Filed(None)
+        return _Filed(result, answer["ETag"], answer.get("VersionId", ""), *_read_neighbours(metadata))
 
     def _reserve_image_place(self, place: str) -> bool:
         """Make sure that the image overwrites no result or mask, now or later; False when one is there.
@@ -354,37 +586,75 @@ class FinalBucket:
         """Take the empty object away again where something foreign keeps the result out: no image can come there."""
         if not place.endswith(_RESERVED_SUFFIXES):
             return
-        result, etag_in_its_place = self._read_result(f"{place}.json")
-        if result is None and etag_in_its_place and self._mark_of(place)[0] == "reserved":
-            with _translated():
-                self._s3.delete_object(Bucket=self._name, Key=place)
+        there = self._read_result(f"{place}.json")
+        if there.result is None and there.etag and self._mark_of(place)[0] == "reserved":
+            self._delete(place)
 
     def _is_claimed_by_image(self, place: str) -> bool:
         """Tell whether an image was filed in a place: it may bring a mark of ours along from where it was copied."""
-        result, _ = self._read_result(f"{place}.json")
+        result = self._read_result(f"{place}.json").result
         return result is not None and result["image_key"] == place
 
     def _mark_of(self, key: str) -> tuple[str | None, str]:
         """Say what of ours an object is, None for an image, and its ETag."""
-        try:
-            with _translated():
-                head = self._s3.head_object(Bucket=self._name, Key=key)
-        except errors.ImageGoneError:
-            return None, ""
-        return head["Metadata"].get(_MARK), head["ETag"]
+        head = self._head(key)
+        return (head["Metadata"].get(MARK), head["ETag"]) if head else (None, "")
 
-    def _has(self, key: str) -> bool:
+    def _head(self, key: str) -> Any:
+        """Return what S3 says about an object; empty where there is none."""
         try:
             with _translated():
-                self._s3.head_object(Bucket=self._name, Key=key)
+                return self._s3.head_object(Bucket=self._name, Key=key)
         except errors.ImageGoneError:
-            return False
-        return True
+            return {}
+
+    def _version_of(self, key: str) -> str:
+        """Return the version of the current object of a key; empty where there is none."""
+        head = self._head(key)
+        return str(head.get("VersionId", _NULL_VERSION)) if head else ""
+
+    def _mask_version_of(self, result: dict[str, Any]) -> str:
+        """Return the version of the mask that a result names; empty where another upload's is there, or none."""
+        head = self._head(result["mask_key"])
+        return str(head.get("VersionId", _NULL_VERSION)) if head and head["Metadata"] == _mask_mark(result) else ""
+
+    def _delete(self, key: str, version_id: str = "") -> None:
+        """Delete a version, or put a delete marker over what is there."""
+        version: Any = {"VersionId": version_id} if version_id else {}
+        with _translated():
+            self._s3.delete_object(Bucket=self._name, Key=key, **version)
+
+
+def _result_of(filed: _Filed) -> dict[str, Any]:
+    assert filed.result is not None  # noqa: S101 - only what is a result is handed on
+    return filed.result
+
+
+def _read_neighbours(metadata: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    return metadata.get(_REPLACED_IMAGE, ""), tuple(metadata.get(_NEWER_VERSIONS, "").split())
+
+
+def _neighbours_of(filed: _Filed) -> dict[str, str]:
+    told = {_REPLACED_IMAGE: filed.replaced_image, _NEWER_VERSIONS: " ".join(filed.newer)}
+    return {name: text for name, text in told.items() if text}
+
+
+def _image_of(result: dict[str, Any]) -> SourceImage:
+    """Return the upload that a result is of."""
+    source = result["source"]
+    return SourceImage(
+        bucket=source["bucket"],
+        key=source["key"],
+        version_id=source["version_id"],
+        etag=source["etag"],
+        size_bytes=source["size_bytes"],
+        uploaded_at=from_text(source["uploaded_at"]),
+    )
 
 
 def _mask_mark(result: dict[str, Any]) -> dict[str, str]:
     """Say in a mask's metadata which upload it is of: that of an older upload of the key may stand in its place."""
-    return {_MARK: "mask", "version-id": result["source"]["version_id"]}
+    return {MARK: "mask", "version-id": result["source"]["version_id"]}
 
 
 def _is_of(result: dict[str, Any], image: SourceImage) -> bool:

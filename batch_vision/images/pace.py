@@ -1,4 +1,4 @@
-"""The pace at which one process asks the model: just what the service takes, and hardly a call that it refuses.
+"""The pace at which one process asks the model: as fast as the service allows, with about 1% of the calls throttled.
 
 The invocations of a run share what the model can do, and know nothing of each other. Each has a pace of its own that
 is right when all have it (`core.capacity`), and finds the right one when it is not: every answer makes it a
@@ -21,6 +21,8 @@ _SLOWER = 0.95
 _FASTER = _SLOWER ** (-1 / 99)
 # After so many answers in a row the right pace is far off: the steps double, and again after as many more.
 _LONG_STREAK = 200
+# One step that was doubled so often crosses the whole range. Without a bound, a float overflows after 4,200 answers.
+_MOST_DOUBLINGS = 13
 # However bad the service was for a while, this is found again in minutes. The same way up, for a model that is better
 # than was said.
 _RANGE = 8.0
@@ -79,7 +81,7 @@ class Pace:
         """Be a little faster, for the service took a call."""
         with self._lock:
             self._streak += 1
-            step = _FASTER ** (2 ** (self._streak // _LONG_STREAK))
+            step = _FASTER ** (2 ** min(self._streak // _LONG_STREAK, _MOST_DOUBLINGS))
             self.calls_per_second = min(self._fastest, self.calls_per_second * step)
 
     def throttled(self) -> None:

@@ -21,7 +21,14 @@ from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator import environment, runs
 from batch_vision.operator import status as status_module
 from batch_vision.operator.backlog import count_waiting
-from batch_vision.operator.cost import estimate
+from batch_vision.operator.cost import (
+    FAST_OVERHEAD_SECONDS,
+    MOST_UNITS,
+    OVERHEAD_MAPPING_SECONDS,
+    OVERHEAD_SECONDS,
+    Deployment,
+    estimate,
+)
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import redrive
 from batch_vision.operator.display import Display
@@ -41,7 +48,6 @@ from batch_vision.operator.results import (
     span_of_run,
     summary_of_run,
 )
-from batch_vision.operator.simulation import terraform_defaults
 from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
@@ -754,24 +760,33 @@ def _pause(stack: Stack) -> str:
     return f"aws events disable-rule --name {stack.schedule_rule_name}"
 
 
-@main.command()
-@click.option("--images-per-day", type=click.IntRange(1), required=True)
-@click.option("--schedule", help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
-@click.option("--runs-per-day", type=click.FloatRange(0, min_open=True), help="Instead of --schedule.")
+_COST_EPILOG = """\b
+unit-hours = images / throughput + runs x (start + overhead) x units
+dollars    = unit-hours x $4.00
+"""
+
+
+@main.command(epilog=_COST_EPILOG)
+@click.option("--images-per-day", type=click.IntRange(1, 10**12), required=True)
+@click.option("--schedule", type=Text(), help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
+@click.option("--runs-per-day", type=Number(0.001, 1440), help="Instead of --schedule.")
 @click.option(
     "--images-per-second",
-    type=click.FloatRange(0, min_open=True),
-    default=lambda: float(terraform_defaults()["images_per_second_per_unit"]),
-    show_default="that of the variable images_per_second_per_unit",
+    type=Number(0.001, 1000),
+    default=Deployment().images_per_second_per_unit,
+    show_default=True,
     help="Throughput of one inference unit; it depends on the model: measure yours.",
 )
-@click.option("--inference-units", type=click.IntRange(1), show_default="what a run chooses for its images")
-@click.option("--start-minutes", type=click.FloatRange(0), default=15.0, show_default=True, help="AWS says 10 to 30.")
+@click.option("--inference-units", type=click.IntRange(1, MOST_UNITS), show_default="what a run chooses for its images")
+@click.option("--start-minutes", type=Number(0, 1440), default=15.0, show_default=True, help="AWS says 10 to 30.")
 @click.option(
     "--overhead-minutes",
-    type=click.FloatRange(0),
-    show_default="that of a simulated run",
-    help="How long the model runs besides analyzing, and stops, in each run.",
+    type=Number(0, 1440),
+    default=OVERHEAD_SECONDS / 60,
+    show_default=True,
+    help="How long the model runs besides analyzing, and stops, in each run. The default is for an event source mapping"
+    f" that takes {OVERHEAD_MAPPING_SECONDS} s to be enabled or disabled; where it takes 5 s, it is"
+    f" {FAST_OVERHEAD_SECONDS / 60:.1f}.",
 )
 @json_option
 def cost(
@@ -783,22 +798,16 @@ def cost(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Estimate what a day costs, against a model always on.
+    """Estimate what a day costs, against a model always on.
 
-    \b
-    unit-hours = images / throughput + runs x (start + overhead) x units
-    dollars    = unit-hours x $4.00
-
-    A run of the deployed workflow is simulated, with the module's default waits, for its overhead, its state
-    transitions, its requests and its Lambda time.
-
-    AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026.
+    AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026;
+    state transitions, requests and Lambda time are those of the module's defaults.
     """
-    if schedule and runs_per_day:
+    if schedule is not None and runs_per_day is not None:
         raise WrongInputError("Both --schedule and --runs-per-day are given. Leave one of them out.")
     found = estimate(
         images_per_day,
-        runs_per_day or ticks_per_day(schedule or "rate(1 hour)"),
+        runs_per_day or ticks_per_day("rate(1 hour)" if schedule is None else schedule),
         images_per_second_per_unit=images_per_second,
         **given,
     )
@@ -809,19 +818,20 @@ def cost(
         totals = [found.other_dollars + model for model in (found.model_dollars, found.model_with_starts_dollars)]
         print_lines(
             {
-                "runs a day": f"{found.runs_per_day:g}",
-                "analyzing": f"{found.analyzing_hours:.2f} hours a day with {units}",
+                "runs a day": f"{found.runs_per_day:,g}",
+                "analyzing": f"{found.analyzing_hours:,.2f} hours a day with {units}",
                 "overhead": f"{found.overhead_minutes:.1f} minutes a run, and a start's {given['start_minutes']:g}",
-                "a day": f"${totals[0]:.2f}, or ${totals[1]:.2f} if starts are billed",
-                "a month": f"${totals[0] * 30:.2f}, or ${totals[1] * 30:.2f}",
-                "always on": f"${found.always_on_dollars:.2f} a day, ${found.always_on_dollars * 30:.2f} a month",
-                "beside the model": f"${found.other_dollars:.2f} a day of it, for S3, Step Functions, Lambda and SQS",
+                "a day": f"${totals[0]:,.2f}, or ${totals[1]:,.2f} if starts are billed",
+                "a month": f"${totals[0] * 30:,.2f}, or ${totals[1] * 30:,.2f}",
+                "always on": f"${found.always_on_dollars:,.2f} a day, ${found.always_on_dollars * 30:,.2f} a month",
+                "beside the model": f"${found.other_dollars:,.2f} a day of it, for S3, Step Functions, Lambda and SQS",
             }
         )
         if totals[1] > found.always_on_dollars:
             say("With billed starts this is more than a model that is always on: run less often.")
     if found.is_too_much:
         needed = math.ceil(found.analyzing_hours * found.inference_units / 24)
-        raise OperatorError(
-            f"The images of a day take {found.analyzing_hours:.1f} hours. Give at least --inference-units {needed}."
-        )
+        remedy = f"Give at least --inference-units {needed}."
+        if needed > MOST_UNITS:
+            remedy = f"That is more than {MOST_UNITS:,} inference units can do: give a smaller --images-per-day."
+        raise OperatorError(f"The images of a day take {found.analyzing_hours:,.1f} hours. {remedy}")

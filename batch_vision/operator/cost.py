@@ -1,30 +1,72 @@
-"""What a day costs, from a simulated run, beside a model that is always on.
+"""What a day costs, beside a model that is always on.
 
 The model is on, in each run that finds images, for its start, for its share of the day's images at the throughput of
-its inference units, and for an overhead: the workflow's own looks and waits, and the stop. Whoever does not know the
-overhead takes that of a simulated run (`batch_vision.operator.simulation`):
+its inference units, and for an overhead: the looks and waits of the workflow, and the stop.
 
     unit-hours a day = images / (throughput of one unit) + runs x (start + overhead) x units
 
-State transitions, Lambda time and requests are those of the simulated run too. AWS does not say whether the start is
-billed, so there are two figures: without and with it. A model that is always on costs its units around the clock.
+The constants below are what `make bench ONLY=model_on` finds by simulating the deployed workflow; a test holds them to
+that. AWS does not say whether the start is billed, so there are two figures: without and with it. A model that is
+always on costs its units around the clock.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from batch_vision.core.capacity import concurrency_for, images_per_second, units_for
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS
-from batch_vision.operator.simulation import Arrival, Simulation, World, bill
+from batch_vision.operator.prices import (
+    INFERENCE_UNIT_HOUR_DOLLARS,
+    LAMBDA_GB_SECOND_DOLLARS,
+    LAMBDA_REQUEST_DOLLARS,
+    S3_READ_DOLLARS,
+    S3_WRITE_DOLLARS,
+    SQS_REQUEST_DOLLARS,
+    STATE_TRANSITION_DOLLARS,
+)
+
+# How long the model runs besides analyzing, and stops (60 s of it), in a run whose event source mapping takes
+# OVERHEAD_MAPPING_SECONDS to be enabled, and as long to be disabled. AWS publishes no time for that; tens of seconds
+# have been seen. Where it takes 5 s, the overhead is FAST_OVERHEAD_SECONDS.
+OVERHEAD_MAPPING_SECONDS = 60
+OVERHEAD_SECONDS = 135
+FAST_OVERHEAD_SECONDS = 80
+# State transitions of a run of an hour; shorter runs have fewer.
+TRANSITIONS_PER_RUN = 650
+
+# Requests for an image and for a batch of them, as `make bench ONLY=cost` counts them at the wire: the result is put
+# and the image copied; S3 sends a message for it; a batch is received, its messages are deleted, its catalog is put.
+S3_WRITES_PER_IMAGE = 2
+S3_WRITES_PER_BATCH = 1
+SQS_REQUESTS_PER_IMAGE = 1
+SQS_REQUESTS_PER_BATCH = 2
+
+MOST_UNITS = 1000  # that an estimate is made for; the service's own quota for a model is 5
 
 _DAY_SECONDS = 86400
-_HOUR_SECONDS = 3600
-_RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+# As the module takes it: EventBridge wants the singular for 1 and the plural for more.
+_RATE = re.compile(r"rate\((?:(1) (minute|hour|day)|([2-9]|[1-9][0-9]{1,8}) (minute|hour|day)s)\)")
 _UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": _DAY_SECONDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The variables of the module that decide what a run costs, at their defaults."""
+
+    min_inference_units: int = 1
+    max_inference_units: int = 5
+    target_drain_seconds: int = 3600
+    drain_timeout_seconds: int = 21600
+    images_per_second_per_unit: float = 5
+    account_images_per_second: float = 50
+    max_concurrency: int = 20
+    batch_size: int = 10
+    image_latency_seconds: float = 1
+    analyze_memory_mb: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +75,8 @@ class Estimate:
 
     Attributes
     ----------
+    runs_per_day
+        Runs that start the model.
     model_dollars, model_with_starts_dollars
         If a start is not billed, and if it is.
     overhead_minutes
@@ -59,24 +103,25 @@ class Estimate:
         return self.analyzing_hours > 24
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as ``--json`` shows it."""
+        """Return it as ``--json`` shows it."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 def runs_per_day(schedule: str) -> float:
-    """Give how often a schedule ticks in a day.
+    """Return how often a schedule starts a run in a day.
 
     Raises
     ------
     WrongInputError
-        It is no ``rate(…)``.
+        It is no ``rate(…)``, or one that the module refuses.
     """
-    match = _RATE.fullmatch(schedule)
-    if not match or int(match[1]) == 0:
+    if not (match := _RATE.fullmatch(schedule)):
         raise WrongInputError(
-            f"--schedule is {schedule!r}. Give a rate, such as 'rate(1 hour)'; for cron(…) give --runs-per-day instead."
+            f"--schedule is {schedule!r}. Give a rate as schedule_expression takes it, such as 'rate(1 hour)' or"
+            " 'rate(2 hours)'; for cron(…) give --runs-per-day instead."
         )
-    return _DAY_SECONDS / (int(match[1]) * _UNIT_SECONDS[match[2]])
+    number, unit = match[1] or match[3], match[2] or match[4]
+    return _DAY_SECONDS / (int(number) * _UNIT_SECONDS[unit])
 
 
 def estimate(
@@ -86,7 +131,7 @@ def estimate(
     images_per_second_per_unit: float,
     inference_units: int | None,
     start_minutes: float,
-    overhead_minutes: float | None,
+    overhead_minutes: float,
 ) -> Estimate:
     """Estimate the cost of a day.
 
@@ -99,33 +144,45 @@ def estimate(
     start_minutes
         How long the model takes to start.
     overhead_minutes
-        How long the model runs besides analyzing, and stops, in each run; None takes that of a simulated run.
+        How long the model runs besides analyzing, and stops, in each run.
     """
+    deployment = replace(Deployment(), images_per_second_per_unit=images_per_second_per_unit)
     runs = min(runs, images_per_day)
-    unit_hours_analyzing = images_per_day / images_per_second_per_unit / 3600
-    # A day's share of one run; what outlasts drain_timeout_seconds goes on in a second run, as it would.
-    variables: dict[str, Any] = {"images_per_second_per_unit": images_per_second_per_unit}
-    if inference_units:
-        variables |= {"min_inference_units": inference_units, "max_inference_units": inference_units}
-    world = World(start_seconds=start_minutes * 60, images_per_second_per_unit=images_per_second_per_unit)
-    batch = Simulation([Arrival(0, math.ceil(images_per_day / runs))], world, **variables)
-    simulated = batch.run_until_empty(_HOUR_SECONDS)
-    inference_units = max(run.inference_units for run in simulated)
-    analyzing_hours = unit_hours_analyzing / inference_units
-    if overhead_minutes is None:
-        on_seconds = sum(run.running_seconds + run.stopping_seconds for run in simulated)
-        overhead_minutes = max(0.0, on_seconds / 60 - analyzing_hours / runs * 60)
-    unit_hours = unit_hours_analyzing + runs * overhead_minutes / 60 * inference_units
-    start_unit_hours = runs * start_minutes / 60 * inference_units
-    needed_units = max(1, math.ceil(unit_hours_analyzing / 24))
+    images_per_run = math.ceil(images_per_day / runs)
+    if inference_units is None:
+        inference_units = units_for(images_per_run, deployment)
+    else:  # whoever asks for so many has the quota of calls that keeps them busy
+        quota = max(deployment.account_images_per_second, inference_units * images_per_second_per_unit)
+        deployment = replace(deployment, account_images_per_second=quota)
+    rate = images_per_second(inference_units, deployment)
+    # What outlasts drain_timeout_seconds goes on in a further run.
+    runs *= math.ceil(images_per_run / rate / deployment.drain_timeout_seconds)
+    analyzing_hours = images_per_day / rate / 3600
+    on_hours = analyzing_hours + runs * overhead_minutes / 60
+    start_hours = runs * start_minutes / 60
+    needed_units = math.ceil(images_per_day / images_per_second_per_unit / _DAY_SECONDS)
     return Estimate(
         images_per_day=images_per_day,
         runs_per_day=runs,
         inference_units=inference_units,
         analyzing_hours=analyzing_hours,
         overhead_minutes=overhead_minutes,
-        model_dollars=unit_hours * INFERENCE_UNIT_HOUR_DOLLARS,
-        model_with_starts_dollars=(unit_hours + start_unit_hours) * INFERENCE_UNIT_HOUR_DOLLARS,
-        other_dollars=runs * bill(simulated).others,
+        model_dollars=inference_units * on_hours * INFERENCE_UNIT_HOUR_DOLLARS,
+        model_with_starts_dollars=inference_units * (on_hours + start_hours) * INFERENCE_UNIT_HOUR_DOLLARS,
+        other_dollars=_other_dollars(images_per_day, runs, inference_units, deployment),
         always_on_dollars=needed_units * 24 * INFERENCE_UNIT_HOUR_DOLLARS,
+    )
+
+
+def _other_dollars(images: int, runs: float, inference_units: int, deployment: Deployment) -> float:
+    """Return what all but the model costs; the functions of the workflow are too little to count."""
+    batches = math.ceil(images / deployment.batch_size)
+    seconds = images / images_per_second(inference_units, deployment) * concurrency_for(inference_units, deployment)
+    return (
+        runs * TRANSITIONS_PER_RUN * STATE_TRANSITION_DOLLARS
+        + batches * LAMBDA_REQUEST_DOLLARS
+        + seconds * deployment.analyze_memory_mb / 1024 * LAMBDA_GB_SECOND_DOLLARS
+        + (images * S3_WRITES_PER_IMAGE + batches * S3_WRITES_PER_BATCH) * S3_WRITE_DOLLARS
+        + batches * S3_READ_DOLLARS
+        + (images * SQS_REQUESTS_PER_IMAGE + batches * SQS_REQUESTS_PER_BATCH) * SQS_REQUEST_DOLLARS
     )

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from batch_vision.core.names import MARK, RESULT
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mypy_boto3_s3 import S3Client
-
-_MARK, _RESULT = "batch-vision", "result"  # a result of an upload that had neighbours has more metadata
 
 
 def found(call: Callable[..., Any], **request: Any) -> Any:
@@ -47,7 +46,7 @@ def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], st
 
 def as_result(answer: Any) -> dict[str, Any] | None:
     """Read the answer to a GetObject as a result; None where it is none of ours, whatever its name says."""
-    if answer["Metadata"].get(_MARK) != _RESULT:
+    if answer["Metadata"].get(MARK) != RESULT:
         return None
     try:
         result = json.loads(answer["Body"].read())

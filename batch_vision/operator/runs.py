@@ -210,10 +210,8 @@ def _outcome(status: str, output: Any) -> str:
     if isinstance(output, dict) and "run_id" in output:
         return "succeeded"
     # The three ways to succeed: summed up, without work (the model was looked after all the same), and not at all.
-    if not isinstance(output, dict):
-        return "another_run"
-    # An execution of a version before has `stop`.
-    is_closed = (output.get("close") or {}).get("is_closed") or output.get("stop")
+    # The workflow of an older version says `stop` for what is `close` now.
+    is_closed = isinstance(output, dict) and (output.get("stop") or (output.get("close") or {}).get("is_closed"))
     return "nothing_to_do" if is_closed else "another_run"
 
 

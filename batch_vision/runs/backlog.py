@@ -102,17 +102,21 @@ class Waiting:
 
 
 def count_waiting(s3: S3Client, settings: Settings) -> Waiting:
-    """Count the images that wait: two requests, as long as nothing is stuck.
+    """Count the images that wait: two requests, as long as nothing is stuck."""
+    return _count(list_waiting(s3, settings, list_stuck(s3, settings.final_bucket_name)))
+
+
+def list_waiting(s3: S3Client, settings: Settings, stuck: set[str]) -> Iterable[tuple[int, datetime]]:
+    """List size in bytes and time of upload of the images that wait, without those that are stuck.
 
     Only versions can be told from those that are stuck, so where any is, versions are listed.
     """
-    stuck = list_stuck(s3, settings.final_bucket_name)
     bucket, prefixes = settings.source_bucket_name, settings.source_prefixes
     if stuck:
         uploads = chain.from_iterable(list_uploads(s3, bucket, prefix) for prefix in prefixes)
-        return _count((image.size_bytes, image.uploaded_at) for image in without_stuck(uploads, stuck))
+        return ((image.size_bytes, image.uploaded_at) for image in without_stuck(uploads, stuck))
     objects = chain.from_iterable(list_objects(s3, bucket, prefix) for prefix in prefixes)
-    return _count((entry["Size"], entry["LastModified"]) for entry in objects)
+    return ((entry["Size"], entry["LastModified"]) for entry in objects)
 
 
 def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:

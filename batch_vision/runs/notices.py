@@ -16,7 +16,7 @@ def subject(text: str) -> str:
 
 
 def facts(summary: Mapping[str, Any]) -> list[str]:
-    """Give what a summary says, a line for each thing."""
+    """Return what a summary says, a line for each thing; one of an older version has no stuck images."""
     reasons = ", ".join(f"{name} {number}" for name, number in summary["rejected_by_reason"].items())
     cost, on = summary["cost_dollars"], summary["model_on_seconds"]
     slowest = summary["slowest_image"]
@@ -27,6 +27,7 @@ def facts(summary: Mapping[str, Any]) -> list[str]:
         f"Processed: {summary['images_processed']} of about {summary['images_found']}",
         f"Rejected:  {summary['images_rejected']}{f' ({reasons})' if reasons else ''}",
         f"Left:      {summary['images_left']}",
+        *([f"Stuck:     {stuck}, until: batch-vision retry"] if (stuck := summary.get("images_stuck")) else []),
         f"Retries:   {summary['retries']}, of all tries throttled {summary['throttles']}",
         f"Model on:  {f'{on:.0f} s' if on is not None else _not_known(summary)}",
         f"Cost:      {'not known: the model was not seen to stop' if cost is None else f'up to ${cost:.2f}'}",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.stuck import list_stuck
 from batch_vision.core.times import from_text, to_text
+from batch_vision.runs.backlog import list_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,14 +23,20 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-# Of a thousand objects each: as far as images that are left are counted.
-_MAX_PAGES = 100
+_MOST_COUNTED = 100_000
 
 
-def count_left(s3: S3Client, bucket: str, prefix: str) -> int:
-    """Count the objects that are left in the source bucket, up to 100,000."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return sum(page["KeyCount"] for page in islice(pages, _MAX_PAGES))
+def count_left(s3: S3Client, settings: Settings) -> tuple[int, int]:
+    """Count what a run leaves: a listing of what waits, and one of what is stuck.
+
+    Returns
+    -------
+    images_left, images_stuck
+        Images that wait, up to 100,000, without those that are stuck; and those.
+    """
+    stuck = list_stuck(s3, settings.final_bucket_name)
+    waiting = list_waiting(s3, settings, stuck)
+    return sum(1 for _ in islice(waiting, _MOST_COUNTED)), len(stuck)
 
 
 def read_error(error: Mapping[str, str]) -> dict[str, str]:
@@ -42,9 +51,15 @@ def read_error(error: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Images:
-    """What the catalog says, without keeping its lines: a run may have half a million of them."""
+    """What the catalog says, without keeping its lines: a run may have a million of them.
 
-    outcomes: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
+    Attributes
+    ----------
+    outcomes
+        Status and error type of each upload, by a digest of its key and version.
+    """
+
+    outcomes: dict[bytes, tuple[str, str | None]] = field(default_factory=dict)
     retries: int = 0
     throttles: int = 0
     slowest: dict[str, Any] | None = None
@@ -55,9 +70,13 @@ class _Images:
     @classmethod
     def counted(cls, lines: Iterable[Mapping[str, Any]]) -> _Images:
         images = cls()
+        known: dict[
+            tuple[str, str | None], tuple[str, str | None]
+        ] = {}  # one object for each outcome, not for each line
         for line in lines:
             # By upload, because a message may be delivered again; what that cost is counted each time.
-            images.outcomes[line["key"], line["version_id"]] = (line["status"], line["error_type"])
+            outcome = (line["status"], line["error_type"])
+            images.outcomes[_digest(line["key"], line["version_id"])] = known.setdefault(outcome, outcome)
             images.retries += max(0, line["attempts"] - 1)
             images.throttles += line.get("throttles", 0)  # a line of a version before has none
             if line["attempts"]:
@@ -70,7 +89,7 @@ class _Images:
         return images
 
     def per_second(self) -> float | None:
-        """Give the images that were analyzed in a second, between the first and the last."""
+        """Return the images that were analyzed in a second, between the first and the last."""
         seconds = (self.last_at - self.first_at).total_seconds() if self.first_at and self.last_at else 0
         return (self.asked - 1) / seconds if seconds > 0 else None
 
@@ -78,7 +97,7 @@ class _Images:
 def summarize(
     event: Mapping[str, Any],
     lines: Iterable[Mapping[str, Any]],
-    images_left: int,
+    left: tuple[int, int],
     settings: Settings,
     now: datetime,
 ) -> dict[str, Any]:
@@ -91,8 +110,8 @@ def summarize(
         ``stop`` (None when the model could not be stopped) and ``error``.
     lines
         The catalog lines of the run's time.
-    images_left
-        Objects in the source bucket when the run ends.
+    left
+        Images that wait when the run ends, and images that are stuck: see `count_left`.
 
     Returns
     -------
@@ -100,6 +119,7 @@ def summarize(
         As ``summary.schema.json`` defines it.
     """
     images = _Images.counted(lines)
+    images_left, images_stuck = left
     statuses = Counter(status for status, _ in images.outcomes.values())
     rejected = Counter(error_type for status, error_type in images.outcomes.values() if status == "rejected")
     error = event["error"] and read_error(event["error"])
@@ -133,6 +153,7 @@ def summarize(
         "images_rejected": statuses["rejected"],
         "rejected_by_reason": dict(sorted(rejected.items())),
         "images_left": images_left,
+        "images_stuck": images_stuck,
         "requeued_images": processed["requeue"]["requeued_images"] if processed else None,
         "retries": images.retries,
         "throttles": images.throttles,
@@ -150,6 +171,10 @@ def summarize(
         "always_on_seconds": always_on_seconds,
         "always_on_cost_dollars": dollars(always_on_seconds),
     }
+
+
+def _digest(key: str, version_id: str) -> bytes:
+    return hashlib.blake2b(f"{key}\0{version_id}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _seconds(since: str | None, until: str | None) -> float | None:

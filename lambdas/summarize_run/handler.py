@@ -10,11 +10,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import read_catalog
+from batch_vision.aws.translation import control_calls
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.settings import settings
 from batch_vision.core.times import from_text, utc_now
-from batch_vision.runs.last_runs import learn
 from batch_vision.runs.notices import facts, subject
 from batch_vision.runs.summary import count_left, summarize
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _METRICS = {
     "ImagesFound": ("images_found", MetricUnit.Count),
     "ImagesLeft": ("images_left", MetricUnit.Count),
+    "ImagesStuck": ("images_stuck", MetricUnit.Count),
     "RunRetries": ("retries", MetricUnit.Count),
     "RunThrottles": ("throttles", MetricUnit.Count),
     "InferenceUnits": ("inference_units", MetricUnit.Count),
@@ -38,14 +39,13 @@ _METRICS = {
 
 @metrics.log_metrics
 @logger.inject_lambda_context
+@control_calls()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Take what the workflow knows of the run, write ``runs/<run id>.json`` and answer it as ``summary``."""
     bucket, s3 = settings().final_bucket_name, clients.s3()
     lines = read_catalog(s3, bucket, from_text(event["run"]["started_at"]))
-    left = sum(count_left(s3, settings().source_bucket_name, prefix) for prefix in settings().source_prefixes)
-    summary = summarize(event, lines, left, settings(), utc_now())
+    summary = summarize(event, lines, count_left(s3, settings()), settings(), utc_now())
     is_first = _write(s3, bucket, summary)
-    learn(s3, settings(), summary)
     _count(summary)
     logger.info("run", extra=summary)
     # The workflow may call again when the answer was lost: nobody is told twice.

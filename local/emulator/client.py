@@ -16,7 +16,7 @@ class EmulatorRequestError(EmulatorError):
 
 
 class EmulatorClient:
-    """Controls and looks into a running emulator.
+    """Controls a running emulator and reads its state.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class EmulatorClient:
         self._timeout_seconds = timeout_seconds
 
     def is_ready(self) -> bool:
-        """Say whether the emulator answers."""
+        """Return whether the emulator answers."""
         try:
             return self._call("GET", "health").get("status") == "ready"
         except EmulatorRequestError:

@@ -69,9 +69,14 @@ class HostedModel:
         self._slots = threading.BoundedSemaphore(CONCURRENT_ANALYSES)
         self.detect_calls = self.throttled_calls = self.not_running_calls = 0
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of this moment."""
+        return self._settings.current
+
     @contextlib.contextmanager
     def lifecycle(self) -> Iterator[Lifecycle]:
-        """Give the model's life to one thread at a time."""
+        """Lock the model's lifecycle for one thread, and yield it."""
         with self._lock:
             self._lifecycle.catch_up()
             yield self._lifecycle
@@ -103,7 +108,7 @@ class HostedModel:
                 self.not_running_calls += 1
                 raise NotRunningError(life.status)
             units = life.inference_units or 1
-            if not self._bucket.try_take(units * self._settings.current.transactions_per_second_per_unit):
+            if not self._bucket.try_take(units * self.settings.transactions_per_second_per_unit):
                 self.throttled_calls += 1
                 raise ThroughputExceededError(f"{units} inference units cannot take more calls now")
             self.detect_calls += 1
@@ -116,7 +121,7 @@ class HostedModel:
 
     def wait_out(self, admitted_at_seconds: float) -> None:
         """Sleep for what is left of the latency that the settings ask for."""
-        due = admitted_at_seconds + self._settings.current.latency_ms / 1000.0
+        due = admitted_at_seconds + self.settings.latency_ms / 1000.0
         remaining_seconds = due - self._timing.clock()
         if remaining_seconds > 0:
             self._timing.sleep(remaining_seconds)

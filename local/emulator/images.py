@@ -8,16 +8,31 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from local.emulator.errors import ImageDimensionsError, ImageFormatError, ImageTooLargeError
+from local.emulator.metadata import orientation, split_jpeg, split_png
 
 if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
 
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+_SPLIT = {"JPEG": split_jpeg, "PNG": split_png}
+# What makes a picture upright, by its EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Values of the EXIF orientation of pictures that lie on one of their sides.
-LYING_ORIENTATIONS = (5, 6, 7, 8)
+_LYING_ORIENTATIONS = (5, 6, 7, 8)
+_END_OF_JPEG = b"\xff\xd9"
+# More pixels, for a decoder that still waits for some.
+_MORE_JPEG_DATA = b"\xa5\x5a\x3c\xc3" * 64
 HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -60,15 +75,10 @@ class ImageHeader:
 
 def read_header(content: bytes, limits: ImageLimits) -> ImageHeader:
     """Check an encoded image against the limits without decoding it; see `decode` for the errors."""
-    image, image_format = _opened(content, limits)
-    try:
-        # A PNG would be decoded whole in search of an orientation that its header does not have.
-        has_exif = image_format == "JPEG" or "exif" in image.info
-        orientation = image.getexif().get(ExifTags.Base.Orientation) if has_exif else None
-    except Exception as error:  # Pillow raises many kinds for broken headers
-        raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
-    width_px, height_px = reversed(image.size) if orientation in LYING_ORIENTATIONS else image.size
-    return ImageHeader(image_format, width_px, height_px)
+    opened = _Opened.of(content, limits)
+    size = opened.image.size
+    width_px, height_px = reversed(size) if opened.orientation in _LYING_ORIENTATIONS else size
+    return ImageHeader(opened.image_format, width_px, height_px)
 
 
 def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None) -> Image.Image:
@@ -94,35 +104,66 @@ def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None)
     ImageDimensionsError
         If a side is too short, or the sides are too unequal.
     """
-    image, image_format = _opened(content, limits)
+    opened = _Opened.of(content, limits)
+    image = opened.image
     try:
-        if image_format == "JPEG" and scaled_to_px is not None:
+        if opened.image_format == "JPEG" and scaled_to_px is not None:
             cast("JpegImageFile", image).draft(None, (scaled_to_px, scaled_to_px))
-        image.load()
+        try:
+            image.load()
+        except OSError:
+            if opened.image_format == "PNG" or not _has_all_pixels(opened.pixels):
+                raise
+            image = _jpeg(opened.pixels + _END_OF_JPEG)
         # A decoded image may take 64 MiB: no copy is made that is not needed.
-        ImageOps.exif_transpose(image, in_place=True)
+        if opened.orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[opened.orientation])
         return image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image)
-    except Exception as error:  # likewise for broken bodies
-        raise ImageFormatError(f"the {image_format} content cannot be decoded: {error}") from error
+    except Exception as error:  # Pillow raises many kinds for broken bodies
+        raise ImageFormatError(f"the {opened.image_format} content cannot be decoded: {error}") from error
 
 
-def _opened(content: bytes, limits: ImageLimits) -> tuple[Image.Image, str]:
-    if len(content) > limits.max_bytes:
-        raise ImageTooLargeError(f"the image has {len(content)} bytes, at most {limits.max_bytes} are accepted")
-    image_format = next((name for magic, name in SIGNATURES.items() if content.startswith(magic)), None)
-    if image_format is None:
-        raise ImageFormatError("the content is neither a JPEG nor a PNG image")
-    try:
-        with warnings.catch_warnings():
-            # The limit of sides below is the stricter one.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=[image_format])
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(str(error)) from error
-    except Exception as error:  # Pillow raises many kinds for broken headers
-        raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
-    _check_sides(image.size, limits)
-    return image, image_format
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """An image whose header was read: its format, its pixels still encoded and without metadata, and how it lies."""
+
+    image: Image.Image
+    image_format: str
+    pixels: bytes
+    orientation: int
+
+    @classmethod
+    def of(cls, content: bytes, limits: ImageLimits) -> _Opened:
+        if len(content) > limits.max_bytes:
+            raise ImageTooLargeError(f"the image has {len(content)} bytes, at most {limits.max_bytes} are accepted")
+        image_format = next((name for magic, name in SIGNATURES.items() if content.startswith(magic)), None)
+        if image_format is None:
+            raise ImageFormatError("the content is neither a JPEG nor a PNG image")
+        pixels, exif = _SPLIT[image_format](content)
+        try:
+            with warnings.catch_warnings():
+                # The limit of sides below is the stricter one.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(io.BytesIO(pixels), formats=[image_format])
+        except Image.DecompressionBombError as error:
+            raise ImageTooLargeError(str(error)) from error
+        except Exception as error:  # Pillow raises many kinds for broken headers
+            raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
+        _check_sides(image.size, limits)
+        return cls(image, image_format, pixels, orientation(exif))
+
+
+def _has_all_pixels(jpeg: bytes) -> bool:
+    """Return whether a JPEG that ends early lacks its end marker only: then more data changes no pixel."""
+    jpeg = jpeg.rstrip(_END_OF_JPEG[:1])  # half of the marker
+    as_it_is, with_more = (_jpeg(jpeg + more + _END_OF_JPEG) for more in (b"", _MORE_JPEG_DATA))
+    return as_it_is.tobytes() == with_more.tobytes()
+
+
+def _jpeg(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    image.load()
+    return image
 
 
 def _check_sides(size: tuple[int, int], limits: ImageLimits) -> None:

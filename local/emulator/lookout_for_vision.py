@@ -145,7 +145,7 @@ class ServiceError(Exception):
 
 
 class LookoutForVision:
-    """The service: takes a request and gives the answer.
+    """The service: takes a request and returns the answer.
 
     Parameters
     ----------

@@ -55,6 +55,7 @@ class S3ObjectReader:
                 connect_timeout=5,
                 read_timeout=30,
                 max_pool_connections=50,
+                proxies={},  # a local address, whatever proxy the environment names
                 retries={"mode": "standard", "total_max_attempts": 3},
             ),
         )

@@ -56,7 +56,10 @@ MESSAGES = {
     "InvalidImageFormatException": "The format of the input image is not supported.",
     "InvalidPaginationTokenException": "The pagination token is not valid.",
     "InvalidParameterException": "The request has invalid parameters.",
-    "InvalidS3ObjectException": "The S3 object cannot be read. Check its bucket, key, version and permissions.",
+    # In the service's own words, as public bug reports quote it.
+    "InvalidS3ObjectException": (
+        "Unable to get object metadata from S3. Check object key, region and/or access permissions."
+    ),
     "LimitExceededException": "A limit of the account was exceeded.",
     "ProvisionedThroughputExceededException": "The throughput limit was exceeded.",
     "ResourceInUseException": "The resource is in use.",
@@ -109,7 +112,7 @@ class ServiceError(Exception):
 
 
 class Rekognition:
-    """The service: takes the target and body of a request and gives the answer.
+    """The service: takes the target and body of a request and returns the answer.
 
     Parameters
     ----------
@@ -228,12 +231,13 @@ class Rekognition:
             ) from error
 
     def _stop(self, request: dict[str, Any], _fault: str | None) -> dict[str, Any]:
+        model = self._version(request)
         try:
-            return {"Status": self._version(request).stop()}
+            return {"Status": model.stop()}
         except StatusConflictError as error:
-            raise ServiceError(
-                "ResourceInUseException", f"A model that is {error.status} cannot be stopped."
-            ) from error
+            is_invalid = error.status == "STARTING" and model.settings.stop_while_starting_is_invalid
+            code = "InvalidParameterException" if is_invalid else "ResourceInUseException"
+            raise ServiceError(code, f"A model that is {error.status} cannot be stopped.") from error
 
     def _describe(self, request: dict[str, Any], _fault: str | None) -> dict[str, Any]:
         if request["ProjectArn"] != self._project_arn:

@@ -28,6 +28,9 @@ class Settings:
         Shortest time that an admitted detect call takes, in milliseconds.
     bill_starting
         Whether the time spent starting is billed too. AWS does not say whether it bills it.
+    stop_while_starting_is_invalid
+        Whether StopProjectVersion of a model that is STARTING is refused with InvalidParameterException instead of
+        ResourceInUseException. Rekognition declares both, and its guide does not say when it answers which.
     """
 
     start_seconds: float = 5.0
@@ -35,6 +38,7 @@ class Settings:
     transactions_per_second_per_unit: float = 5.0
     latency_ms: float = 100.0
     bill_starting: bool = False
+    stop_while_starting_is_invalid: bool = False
 
     def updated(self, changes: Mapping[str, Any]) -> Settings:
         """Return these settings with some changed.
@@ -44,11 +48,11 @@ class Settings:
         ConfigurationError
             If a key is unknown or a value is of the wrong type or out of range.
         """
-        allowed = [field.name for field in dataclasses.fields(self)]
+        allowed = {field.name: field.type for field in dataclasses.fields(self)}
         for key, value in changes.items():
             if key not in allowed:
                 raise ConfigurationError(f"unknown setting {key!r}: use one of {', '.join(allowed)}")
-            if key == "bill_starting":
+            if allowed[key] == "bool":
                 if not isinstance(value, bool):
                     raise ConfigurationError(f"setting {key} is {value!r}: use true or false")
                 continue

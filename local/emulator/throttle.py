@@ -27,7 +27,7 @@ class TokenBucket:
         self._filled_at_seconds = clock()
 
     def try_take(self, rate_per_second: float) -> bool:
-        """Take one token if there is one, and say whether there was."""
+        """Take one token if there is one, and return whether there was."""
         capacity = max(1.0, rate_per_second)
         with self._lock:
             now = self._clock()

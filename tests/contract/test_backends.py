@@ -144,7 +144,7 @@ CASES = {
         detect_errors={
             "ImageTooLargeException": errors.ImageTooLargeError,
             "InvalidImageFormatException": errors.InvalidImageFormatError,
-            "InvalidParameterException": errors.InvalidImageError,
+            "InvalidParameterException": errors.UnexplainedRefusalError,
             "InvalidS3ObjectException": errors.ImageUnreadableError,
             "LimitExceededException": errors.ThrottledError,
             "ResourceNotReadyException": errors.ModelNotReadyError,
@@ -221,6 +221,8 @@ class World:
             account_images_per_second=50,
             max_concurrency=20,
             batch_size=10,
+            queue_url="https://queue",
+            max_receive_count=5,
             image_latency_seconds=1,
             requeue_limit_images=1000,
             inference_unit_hour_dollars=4.0,

@@ -197,6 +197,20 @@ def test_each_status_allows_what_the_service_allows(
         assert stopping()["Status"] == "STOPPING"
 
 
+@pytest.mark.parametrize("is_invalid", [False, True])
+def test_a_stop_while_the_model_starts_is_refused_with_either_code(
+    emulator: EmulatorClient, rekognition: RekognitionClient, is_invalid: bool
+) -> None:
+    emulator.set(start_seconds=600, stop_seconds=600, stop_while_starting_is_invalid=is_invalid)
+    stopping = caller(rekognition, "StopProjectVersion")
+    emulator.force_status("STARTING")
+    assert code_of(stopping) == ("InvalidParameterException" if is_invalid else "ResourceInUseException")
+    emulator.force_status("STOPPING")
+    assert code_of(stopping) == "ResourceInUseException"
+    emulator.force_status("RUNNING")
+    assert stopping()["Status"] == "STOPPING"
+
+
 def test_start_that_fails(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
     emulator.inject("StartProjectVersion", "FAILED")
     assert caller(rekognition, "StartProjectVersion")()["Status"] == "STARTING"
@@ -364,7 +378,6 @@ def test_named_version_is_the_one_that_is_read(
         {"Bucket": BUCKET, "Name": "nothing-here.jpg"},
         {"Bucket": "no-such-bucket", "Name": "a.jpg"},
         {"Bucket": BUCKET, "Name": "there.jpg", "Version": "not-a-version"},
-        {"Bucket": BUCKET},
     ],
 )
 def test_objects_that_cannot_be_read(
@@ -372,7 +385,9 @@ def test_objects_that_cannot_be_read(
 ) -> None:
     emulator.force_status("RUNNING")
     s3.put_object(Bucket=BUCKET, Key="there.jpg", Body=b"x")
-    assert code_of(lambda: detect_object(rekognition, **named)) == "InvalidS3ObjectException"
+    with pytest.raises(ClientError, match=r"\(InvalidS3ObjectException\).*Unable to get object metadata from S3\."):
+        detect_object(rekognition, **named)
+    assert code_of(lambda: detect_object(rekognition, Bucket=BUCKET)) == "InvalidS3ObjectException"
 
 
 class BrokenStore:
@@ -619,6 +634,7 @@ def test_faults_that_cannot_be(emulator: EmulatorClient, fault: dict[str, Any], 
         {"stop_seconds": True},
         {"transactions_per_second_per_unit": 0},
         {"bill_starting": 1},
+        {"stop_while_starting_is_invalid": "yes"},
     ],
 )
 def test_settings_that_cannot_be(emulator: EmulatorClient, change: dict[str, Any]) -> None:

@@ -1,50 +1,19 @@
-"""What the end-to-end tests run on: a LocalStack alone, or the whole stack, one at a time on a machine."""
+"""What the end-to-end tests run on: the stack of this process, or a LocalStack alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
-from batch_vision.operator.display import Display
-from local import config, environment
-from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS
+from local import config
 from local.localstack import start_localstack
-from tests.local import permissions
-from tests.local.faults import LambdaFaults
+from tests.local.deployment import ARGUMENTS, DEPLOYMENT, Deployment
 from tests.local.stack import Stack
-
-LABELLED = config.REPOSITORY / "local" / "samples" / "labelled"
-
-# LocalStack takes rate(1 hour) for every full hour: a tick in the middle of a test that did not ask for it.
-HALF_A_DAY_AWAY = f"cron(0 {(datetime.now(UTC).hour + 12) % 24} * * ? *)"
-
-# Waits and bounds as short as the tests can bear, through the variables that users have too.
-ARGUMENTS = MODULE_ARGUMENTS | {
-    "name_prefix": "e2e",
-    "schedule_expression": HALF_A_DAY_AWAY,
-    "schedule_period_seconds": 86400,
-    "guard_schedule_expression": HALF_A_DAY_AWAY,
-    "analyze_timeout_seconds": 10,
-    "start_timeout_seconds": 20,
-    "stop_timeout_seconds": 60,
-    "stall_timeout_seconds": 90,
-    "drain_poll_seconds": 1,
-    "drain_timeout_seconds": 600,
-    "success_notifications_enabled": True,
-    "images_per_second_per_unit": 40,  # for one poller, as in MODULE_ARGUMENTS
-}
-TIMES = EMULATOR_SETTINGS | {
-    "start_seconds": 2,
-    "stop_seconds": 1,
-    "latency_ms": 20,
-    "transactions_per_second_per_unit": 20,
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +35,13 @@ class LocalStackEndpoint:
 
 
 @pytest.fixture(scope="module")
-def localstack() -> Iterator[LocalStackEndpoint]:
+def alone() -> None:
+    """Nothing else runs in the environment of this process."""
+    DEPLOYMENT.end()
+
+
+@pytest.fixture(scope="module")
+def localstack(alone: None) -> Iterator[LocalStackEndpoint]:
     running = start_localstack(dies_with_parent=True)
     try:
         yield LocalStackEndpoint(running.url)
@@ -74,45 +49,48 @@ def localstack() -> Iterator[LocalStackEndpoint]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def deployment() -> Iterator[Deployment]:
+    yield DEPLOYMENT
+    DEPLOYMENT.end()
+    assert not DEPLOYMENT.refused, "AWS would have refused what LocalStack did:\n" + "\n".join(DEPLOYMENT.refused)
+
+
 @pytest.fixture(scope="module")
-def applied(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The stack, applied once for all tests of a file, with the backend and the arguments that the file names."""
-    display = Display()
-    arguments = ARGUMENTS | getattr(request.module, "FILE_ARGUMENTS", {})
-    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
-    permissions.RECORDED_CALLS.unlink(missing_ok=True)
-    running = environment.up(
-        display,
-        LABELLED,
-        backend=request.module.BACKEND,
-        dies_with_parent=True,
-        arguments=arguments,
-        emulator_settings=TIMES,
-        localstack_settings={
-            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
-            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
-        },
-        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
-    )
-    try:
-        yield Stack(running, arguments)
-        refused = permissions.refused_calls()
-    finally:
-        environment.down()
-    assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)
+def applied(request: pytest.FixtureRequest, deployment: Deployment) -> Stack:
+    """The stack of this process with the backend and the arguments that the file names, and nothing in it."""
+    stack = deployment.stack()
+    deployment.is_used = True
+    stack.use(*_choice(request))
+    return stack
 
 
 @pytest.fixture
-def fresh_stack(applied: Stack) -> Stack:
-    """The stack as the apply left it, with the message of the deployment; for the first test of a file only."""
+def stack(request: pytest.FixtureRequest, applied: Stack) -> Stack:
+    """The same, whatever the test before has left."""
+    applied.use(*_choice(request))
     return applied
 
 
 @pytest.fixture
-def stack(applied: Stack) -> Stack:
-    """The stack, with nothing in it."""
-    applied.reset()
-    return applied
+def last_stack(stack: Stack) -> Stack:
+    """The stack for a test that destroys it."""
+    stack.is_destroyed = True
+    return stack
+
+
+@pytest.fixture
+def fresh_stack(deployment: Deployment) -> Stack:
+    """The stack as the apply left it, with the message of the deployment."""
+    if deployment.is_used:
+        deployment.end()
+    stack = deployment.stack()
+    deployment.is_used = True
+    return stack
+
+
+def _choice(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return request.module.BACKEND, ARGUMENTS | getattr(request.module, "FILE_ARGUMENTS", {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

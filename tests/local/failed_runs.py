@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from local import config
+from tests.local.waits import LOAD_SECONDS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from tests.local.stack import Stack
 
 # What a run takes beside the waiting that a test is about: the start and stop of the emulated model (3 s), polls of a
-# second, batches that are still in flight (analyze_timeout_seconds), and cold starts on a busy laptop.
-OVERHEAD_SECONDS = 30
+# second, batches that are still in flight (analyze_timeout_seconds), cold starts, and whatever else the machine does.
+OVERHEAD_SECONDS = 30 + LOAD_SECONDS
 
 # What follows a state only when that has failed: the close, or where that failed itself, the next of it.
 AFTER_AN_ERROR = ("Close", "SummarizeRun")

@@ -41,7 +41,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "name_prefix": "soak",
     "schedule_expression": "rate(1 minute)",
     "analyze_timeout_seconds": 8,
-    "stall_timeout_seconds": 60,
+    "stall_timeout_seconds": 120,
     "start_timeout_seconds": 30,
     "stop_timeout_seconds": 60,
     "drain_poll_seconds": 1,
@@ -59,7 +59,7 @@ EMULATOR = EMULATOR_SETTINGS | {
     "transactions_per_second_per_unit": 50,
 }
 # What nobody owns may be on for this long: model_poll_seconds, an event and a cold start on a busy machine.
-REACTION_SECONDS = 20.0
+REACTION_SECONDS = 60.0
 # And so much longer each time that the watchdog itself is killed: Lambda repeats its call after a minute.
 REPEAT_SECONDS = 65.0
 # The longest that a run may take to end by itself when all is quiet: the drain, the stop, and what was retried.

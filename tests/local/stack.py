@@ -24,11 +24,12 @@ from local import config
 from local.environment import MODELS, OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 from tests.local.faults import LambdaFaults
+from tests.local.waits import LOAD_SECONDS
 
 SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
-LONGEST_RUN_SECONDS = 240
+LONGEST_RUN_SECONDS = 240 + LOAD_SECONDS
 _POLL_SECONDS = 0.5
 
 
@@ -108,6 +109,7 @@ class Stack:
     arguments: dict[str, Any] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
     is_changed: bool = False  # whether other arguments of the module are applied than these
+    is_destroyed: bool = False
 
     def __post_init__(self) -> None:
         self.s3 = self.environment.client("s3")
@@ -192,6 +194,14 @@ class Stack:
         self.environment = dataclasses.replace(self.environment, backend=backend)
         terraform.write_root(self.arguments | choose(backend))
 
+    def use(self, backend: str, arguments: dict[str, Any]) -> None:
+        """Empty the stack, and apply a backend and arguments that are to hold from now on, where they are others."""
+        self.reset(applies=False)
+        if self.is_changed or (backend, arguments) != (self.environment.backend, self.arguments):
+            self.environment = dataclasses.replace(self.environment, backend=backend)
+            self.arguments = arguments
+            self.apply("-refresh=false")
+
     def apply(self, *options: str, **arguments: Any) -> None:
         """Apply again, with some of the module's arguments changed."""
         terraform = Terraform()
@@ -210,6 +220,20 @@ class Stack:
             yield
         finally:
             self.workflow.update_state_machine(stateMachineArn=self.state_machine_arn, definition=deployed)
+
+    @contextmanager
+    def bounds(self, **seconds: float) -> Iterator[None]:
+        """Run something with other bounds in the deployed workflow, for the executions that begin meanwhile."""
+
+        def change(node: Any) -> None:
+            for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+                if name in seconds:
+                    node[name] = seconds[name]
+                elif isinstance(value, dict | list):
+                    change(value)
+
+        with self.definition(change):
+            yield
 
     def planned_actions(self, *, backend: str, **arguments: Any) -> dict[str, list[str]]:
         """What an apply with other arguments would do to each resource that it would touch, by its address."""
@@ -290,7 +314,7 @@ class Stack:
         for entry in self._versions(self.final):
             if entry["Key"].startswith(("processed/", "rejected/")) and entry["Key"].endswith(".json"):
                 answer = self.s3.get_object(Bucket=self.final, Key=entry["Key"], VersionId=entry["VersionId"])
-                if answer["Metadata"] == {"batch-vision": "result"}:
+                if answer["Metadata"].get("batch-vision") == "result":
                     result = json.loads(answer["Body"].read())
                     assert entry["Key"] == f"{result['image_key']}.json"
                     found[result["source"]["key"], result["source"]["version_id"]].append(result)
@@ -337,7 +361,7 @@ class Stack:
             assert (
                 key in current
                 or key.startswith(("catalog/", "runs/"))
-                or key in {"current-run.json", "throughput.json"}
+                or key == "current-run.json"
                 or (key.startswith("stuck/") and key in stuck)
             ), f"{key!r} belongs to no upload"
         assert len(waiting) == left

@@ -6,10 +6,8 @@ import io
 import json
 import re
 import struct
-import time
 import unicodedata
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,8 +17,9 @@ from PIL import Image
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack, Upload
 from tests.local.test_stack import picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition_custom_labels"
 ANALYZE = "analyze-images"
@@ -33,13 +32,6 @@ SHORT = {"analyze_timeout_seconds": 2, "batch_size": 1}
 DELIVERIES_SECONDS = 5 * 12
 # After each death the one poller waits for the next process, which on a busy laptop takes so long.
 COLD_START_SECONDS = 5
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
 
 
 def wait_for_events(stack: Stack, count: int) -> None:

@@ -15,20 +15,25 @@ import pytest
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
-from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off, wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off
 from tests.local.test_stack import picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.matrix,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("faults_workflow"),
+]
 
 BACKEND = "rekognition_custom_labels"
 
-# A message that failed is hidden for 18 s, six times analyze_timeout_seconds: less than that is no stall.
+# For the runs alone that are to stall: no other run is to end because a redelivery or a slow start took longer.
 STALL_SECONDS = 22
 STOP_SECONDS = 15
 TRIGGER_SECONDS = 5
 FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
-    "stall_timeout_seconds": STALL_SECONDS,
     "stop_timeout_seconds": STOP_SECONDS,
     "trigger_timeout_seconds": TRIGGER_SECONDS,
     "max_receive_count": 10,
@@ -193,7 +198,9 @@ def test_runs_in_which_nothing_moves_any_more(stack: Stack) -> None:
         stack.upload(f"{number}.png", picture(number))
     stack.inject("detect", "internal_error", probability=1)
     words = ("No image was finished since", f"stall_timeout_seconds = {STALL_SECONDS}", "nothing is lost")
-    check_failed(stack, stack.run(), "NoProgressError", *words, step="CheckProgress", within_seconds=STALL_SECONDS)
+    with stack.bounds(stall_timeout_seconds=STALL_SECONDS):
+        described = stack.run()
+    check_failed(stack, described, "NoProgressError", *words, step="CheckProgress", within_seconds=STALL_SECONDS)
     assert is_off(stack)
     stack.check_each(left=40)  # the messages of the last try are in flight still, and come again
 
@@ -335,12 +342,9 @@ def test_an_apply_in_the_middle_of_a_run_and_uploads_that_never_end(stack: Stack
     check_recovers(stack)
 
 
-# The last test of the file, because the mapping is another one after it.
 @pytest.mark.fault("Mapping: deleted by hand")
-def test_a_mapping_that_somebody_deleted(applied: Stack) -> None:
+def test_a_mapping_that_somebody_deleted(stack: Stack) -> None:
     """Nothing waits for it to come back while the model costs money; an apply makes it again."""
-    stack = applied
-    stack.reset(applies=False)  # this test applies itself
     # LocalStack never comes to the end of deleting a mapping that is disabled, and then refuses another one.
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     wait_until(lambda: stack.mapping_state() == "Enabled", 10, "mapping enabled")

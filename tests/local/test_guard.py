@@ -20,8 +20,9 @@ from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
+from tests.local.waits import LOAD_SECONDS, wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition_custom_labels"
 OTHER = "lookout_for_vision"
@@ -34,15 +35,6 @@ SUMMARY_VALIDATOR = jsonschema.Draft202012Validator(
 # From the end of an execution until everything is asked to stop: model_poll_seconds, which is 1 here, and the time for
 # an event and a cold start of the function on a busy laptop.
 REACTION_SECONDS = 15
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait for something, and give the seconds that it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
-    return time.monotonic() - began
 
 
 def is_off(stack: Stack) -> bool:
@@ -187,7 +179,7 @@ def test_a_run_that_succeeded_is_told_of_once_and_summed_up_as_it_was(stack: Sta
     assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 2}
     assert (summary["throttles"], summary["inference_units"], summary["end_reason"]) == (3, 1, "drained")
     model = stack.environment.model()
-    assert model["billed_unit_seconds"] <= summary["model_on_seconds"] < model["billed_unit_seconds"] + 10
+    assert model["billed_unit_seconds"] <= summary["model_on_seconds"] < model["billed_unit_seconds"] + LOAD_SECONDS
     assert summary["cost_dollars"] == pytest.approx(summary["model_on_seconds"] / 3600 * 4, abs=1e-5)
     assert (summary["always_on_seconds"], summary["always_on_cost_dollars"]) == (86400, 96)
     assert summary["slowest_image"]["key"] in {upload.key for upload in stack.uploads}
@@ -294,7 +286,6 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     stack.check()
 
 
-# The last but one: it leaves the stack with the other model.
 def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack) -> None:
     """No execution owns the old model and it cannot be stopped: the apply changes nothing, and the next one does it."""
     stack.emulator.force_status("RUNNING")
@@ -314,9 +305,9 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
     assert configured["Environment"]["Variables"]["BACKEND"] == OTHER
 
 
-# The last test of the file: nothing is left of the stack but its buckets.
 @pytest.mark.fault("From outside: `terraform destroy` in mid-run")
-def test_a_destroy_in_the_middle_of_a_run(stack: Stack) -> None:
+def test_a_destroy_in_the_middle_of_a_run(last_stack: Stack) -> None:
+    stack = last_stack
     stack.apply("-refresh=false", force_destroy=False)
     # More than is done before Terraform comes to it: one poller, batches of 10, 2.5 seconds for each.
     stack.emulator.set(latency_ms=2500)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -13,32 +12,10 @@ from PIL import Image
 from local.environment import MODELS
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
-from tests.local.test_stack import (  # noqa: F401 - each holds for this backend too, and runs in this file again
-    LABELLED,
-    NAMES,
-    picture,
-    test_a_folder_made_in_the_console_buys_no_start,
-    test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same,
-    test_a_model_that_is_not_trained_is_refused_at_once,
-    test_a_plan_after_a_run_shows_no_changes,
-    test_a_second_plan_shows_no_changes,
-    test_a_throttled_and_faulty_service_loses_nothing,
-    test_an_empty_queue_does_not_start_the_model,
-    test_more_than_a_hundred_images_under_names_of_all_kinds,
-    test_peer_failing_a_duplicate_event_becomes_poison,
-    test_peer_failing_a_failed_stop_is_reported_as_success,
-    test_peer_failing_a_model_that_cannot_start_is_retried_for_ever,
-    test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour,
-    test_peer_failing_each_hour_adds_another_execution,
-    test_peer_failing_images_from_before_the_deployment_never_enter,
-    test_peer_failing_images_in_flight_hit_a_stopped_model,
-    test_peer_failing_one_error_leaves_the_model_running,
-    test_peer_failing_the_next_tick_never_looks_at_the_model,
-    test_peer_failing_the_start_is_polled_for_minutes_and_the_model_held,
-    test_rubbish_on_the_queue_keeps_nothing_on_and_loses_nothing,
-)
+from tests.local.test_stack import LABELLED, NAMES, picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200), pytest.mark.xdist_group("lookout")]
 
 BACKEND = "lookout_for_vision"
 
@@ -66,6 +43,7 @@ def test_images_under_names_of_all_kinds_get_a_verdict_and_a_mask(stack: Stack) 
     assert (model["starts"], model["stops"]) == (1, 1)
 
 
+@pytest.mark.matrix
 def test_a_second_run_starts_the_model_again(stack: Stack) -> None:
     """A client token that is used twice would make the second start a no-op."""
     for number in range(2):
@@ -75,6 +53,7 @@ def test_a_second_run_starts_the_model_again(stack: Stack) -> None:
     assert stack.environment.model()["starts"] == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Draining: a Lambda that dies half-way between writing the JSON and deleting the image")
 def test_lambdas_that_die_before_and_after_they_write_the_mask_lose_nothing(stack: Stack) -> None:
     """The messages are handed over by hand, so that nobody waits for the redelivery; S3's own ones come after that."""
@@ -100,6 +79,7 @@ def test_lambdas_that_die_before_and_after_they_write_the_mask_lose_nothing(stac
     }
 
 
+@pytest.mark.matrix
 def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> None:
     stack.upload("same.png", picture(1))
     newer = stack.upload("same.png", picture(2))
@@ -130,6 +110,7 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
         assert stack.environment.model()["starts"] == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("From outside: `terraform apply` of another model in mid-run")
 def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -> None:
     """The run that is under way stops the model that it started; the next one goes on with the new backend."""
@@ -139,8 +120,7 @@ def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -
     for number in range(120):
         stack.upload(f"{number}.png", picture(number))
     execution = stack.start()
-    while "WaitForProgress" not in stack.states(execution):
-        time.sleep(0.2)
+    wait_until(lambda: "WaitForProgress" in stack.states(execution), 10, "the run is at work")
     stack.switch(new)
     since, described = datetime.now(UTC), stack.wait(execution)
     check_failed(stack, described, "BackendChangedError", step="CheckProgress", within_seconds=10, since=since)

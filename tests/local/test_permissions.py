@@ -9,24 +9,21 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from batch_vision.aws.catalog import catalog_key
-from batch_vision.core.times import from_text, to_text
-from batch_vision.runs.last_runs import KEY
 from local import config
 from local.environment import MODELS, choose
 from local.terraform import Terraform
 from tests.local import permissions
 from tests.local.permissions import Grant, Policies, Recording
 from tests.local.stack import WORDS, Stack
-from tests.local.test_guard import call_guard, is_off, target_input, wait_until
+from tests.local.test_guard import call_guard, is_off, target_input
 from tests.local.test_stack import picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200), pytest.mark.xdist_group("permissions")]
 
 BACKEND = "rekognition_custom_labels"
 
@@ -78,7 +75,6 @@ def scenario(applied: Stack) -> Scenario:
     switched = time.time()
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, described["executionArn"])
-    let_a_run_be_learned_from(stack, described["executionArn"])
     run_over_everything(stack)
     stack.uploads.clear()
 
@@ -131,33 +127,6 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
 
 
-def let_a_run_be_learned_from(stack: Stack, execution_arn: str) -> None:
-    """Let a run be summed up that was large enough to show the model's throughput."""
-    at = now()
-    line = {"version_id": "1", "status": "processed", "error_type": None, "attempts": 1, "throttles": 1}
-    moments = [to_text(from_text(at) + timedelta(seconds=number / 10)) for number in range(500)]
-    lines = [line | {"key": key, "duration_ms": 1, "finished_at": moment} for key, moment in enumerate(moments)]
-    body = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    stack.s3.put_object(Bucket=stack.final, Key=catalog_key(from_text(at), "large"), Body=body)
-    event = {
-        "run": {"id": "large", "execution_arn": execution_arn, "started_at": at},
-        "backlog": {"images": 500},
-        "started": {"at": at},
-        "processed": {
-            "model": {"requested_at": at, "running_at": at, "inference_units": 1},
-            "drain": {"checked_at": at},
-            "requeue": {"requeued_images": 0},
-        },
-        "stopping": {"at": at},
-        "stop": {"stopped_at": at},
-        "error": None,
-    }
-    function_name = f"{stack.arguments['name_prefix']}-summarize-run"
-    answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(event))
-    assert "FunctionError" not in answer, answer["Payload"].read()
-    assert [run["run_id"] for run in stack.read_json(KEY)] == ["large"]
-
-
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
@@ -198,21 +167,16 @@ def run_over_everything(stack: Stack) -> None:
     before = set(executions(stack))
     events.put_rule(Name=name, Description=rule["Description"], EventPattern=json.dumps({"source": ["test"]}))
     events.put_events(Entries=[{"Source": "test", "DetailType": "tick", "Detail": "{}"}])
-    deadline = time.monotonic() + 30
-    while not (started := set(executions(stack)) - before):
-        assert time.monotonic() < deadline, "the rule started nothing"
-        time.sleep(0.5)
+    wait_until(lambda: set(executions(stack)) - before, what="the rule starts a run")
+    (started,) = set(executions(stack)) - before
     events.put_rule(Name=name, Description=rule["Description"], ScheduleExpression=rule["ScheduleExpression"])
-    assert stack.wait(started.pop())["status"] == "SUCCEEDED"
+    assert stack.wait(started)["status"] == "SUCCEEDED"
     assert stack.keys(stack.source) == []
     assert "processed/same.png.mask.png" not in stack.keys(stack.final)
 
 
 def wait_for_messages(stack: Stack, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while stack.messages()[""] < count:
-        assert time.monotonic() < deadline, "S3 did not send all events"
-        time.sleep(0.2)
+    wait_until(lambda: stack.messages()[""] >= count, what="S3 sends all events")
 
 
 def executions(stack: Stack) -> list[str]:

@@ -10,7 +10,7 @@ from tests.local import soak
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(900), pytest.mark.xdist_group("soak")]
 
 BACKEND = soak.BACKEND
 FILE_ARGUMENTS = soak.ARGUMENTS
@@ -18,8 +18,7 @@ SEED = 20261121
 
 
 @pytest.mark.fault("Soak: all of these together, over several scheduled runs, drawn from a seed")
-def test_two_hundred_images_with_every_fault(applied: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    stack = applied
+def test_two_hundred_images_with_every_fault(stack: Stack) -> None:
     stack.emulator.set(transactions_per_second_per_unit=50)
     report = soak.Soak(stack, SEED, 200, waves=3).run(420, lambda *_: None)
     soak.save(report)

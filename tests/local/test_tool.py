@@ -18,10 +18,11 @@ import pytest
 
 from local import config, environment
 from tests.local.stack import Stack, Upload
-from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, is_off, wait_until
+from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, is_off
 from tests.local.test_stack import picture
+from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition_custom_labels"
 COMMANDS = [["status"], ["run"], ["upload", "local/samples/pile"], ["results"], ["report"], ["retry"], ["stop"]]
@@ -52,7 +53,7 @@ def start(*words: str, **changes: str) -> subprocess.Popen[str]:
 
 def call(*words: str, **changes: str) -> tuple[int, str, str]:
     process = start(*words, **changes)
-    printed, said = process.communicate(timeout=300)
+    printed, said = process.communicate(timeout=600)
     assert "Traceback" not in said, said
     return process.returncode, printed, said
 
@@ -124,21 +125,23 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     assert read("upload", str(pile)) == {"uploaded": 2, "skipped": 0, "bucket": stack.source}
     upload(stack, pile, 9)  # é+00.png is written once more, and the others are new
 
+    stack.emulator.set(stop_seconds=3600)  # the run goes on until the second operator has joined it
     process = start("run", "--watch", "--poll-seconds", "0.5")
-    deadline = time.monotonic() + 60
-    while stack.mapping_state() != "Enabled":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: stack.mapping_state() == "Enabled", 60, "the run is at work")
     found = read("status")
-    assert (found["problems"], found["runs"][0]["outcome"], found["model"]["state"]) == ([], "running", "running")
+    assert (found["problems"], found["runs"][0]["outcome"]) == ([], "running")
+    assert found["model"]["state"] in ("running", "stopping")
     joined = start("run", "--watch", "--json")  # a second operator watches the same run
-    printed, said = process.communicate(timeout=200)
+    assert joined.stderr is not None
+    assert "Already under way" in joined.stderr.readline()
+    stack.emulator.set(stop_seconds=1)
+    printed, said = process.communicate(timeout=600)
     assert process.returncode == 0, printed + said
     assert "images processed  10\n" in printed
     assert "images rejected   1 (InvalidImageFormatError 1)\n" in printed
     assert "the run is done, and the model is stopped" in printed
     assert re.search(r"cost +up to \$0\.0\d+", printed)
-    run = json.loads(joined.communicate(timeout=60)[0])
+    run = json.loads(joined.communicate(timeout=300)[0])
     assert (joined.returncode, run["outcome"]) == (0, "succeeded")
     stack.check()
 
@@ -290,15 +293,14 @@ def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, t
     stack.emulator.set(latency_ms=2000, transactions_per_second_per_unit=1)
     upload(stack, tmp_path / "pile", 60)
     watching = start("run", "--watch", "--poll-seconds", "0.5")
-    deadline = time.monotonic() + 60
-    while not stack.keys(stack.final, "processed/"):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: stack.keys(stack.final, "processed/"), 60, "images are processed")
 
     leaving = start("run", "--watch", "--poll-seconds", "0.5")
-    time.sleep(2)
+    assert leaving.stdout is not None
+    assert "Already under way" in leaving.stdout.readline()
+    time.sleep(0.5)
     leaving.send_signal(signal.SIGINT)
-    assert "stopped watching; run operator-" in leaving.communicate(timeout=60)[1]
+    assert "stopped watching; run operator-" in leaving.communicate(timeout=300)[1]
     assert leaving.returncode == 130
     assert read("status")["runs"][0]["outcome"] == "running"
 
@@ -308,7 +310,7 @@ def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, t
     wait_until(lambda: stack.messages()["NotVisible"] == 0, 60, "nothing in flight")
     # The watchdog hears of the aborted run too, and stops its model without waiting for the calls in flight.
     stack.check_nothing_runs(refused_calls_allowed=True)
-    printed, _ = watching.communicate(timeout=60)
+    printed, _ = watching.communicate(timeout=300)
     assert (watching.returncode, "was aborted" in printed) == (1, True)
     left = len(stack.keys(stack.source))
     assert 0 < left < 60
@@ -323,6 +325,7 @@ def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, t
 def test_what_is_left_on_is_seen_and_stopped(stack: Stack) -> None:
     stack.emulator.force_status("RUNNING")
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
+    wait_until(lambda: stack.mapping_state() == "Enabled", what="the mapping is enabled")
     found = read("status")["problems"]
     assert [problem["problem"].split(",")[0] for problem in found] == [
         "the model is RUNNING",

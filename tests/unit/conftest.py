@@ -130,7 +130,7 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
 @pytest.fixture(scope="session")
 def planned() -> list[dict[str, Any]]:
     """Every resource of the first run of monitoring.tftest.hcl, as Terraform makes it with a mocked provider."""
-    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-limits")
+    module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
     module.init()
     finished = module.run("test", "-filter=tests/monitoring.tftest.hcl", "-verbose", "-json")
     assert finished.returncode == 0, finished.stdout[-2000:]

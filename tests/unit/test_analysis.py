@@ -36,16 +36,22 @@ class World:
     def __init__(self, s3: Any, source: SourceBucket, final: FinalBucket) -> None:
         self.s3, self.source, self.final, self.backend = s3, source, final, FakeBackend()
 
-    def analyze(self, image: SourceImage, *, again: bool = False, retry_seconds: float = 0.5) -> Outcome:
+    def analyze(
+        self, image: SourceImage, *, again: bool = False, last: bool = False, retry_seconds: float = 0.5
+    ) -> Outcome:
         return analyze(
             image,
             self.backend,
             self.source,
             self.final,
             Pace(1000),
-            is_redelivery=again,
+            is_redelivery=again or last,
             deadline=time.monotonic() + retry_seconds,
+            is_last_delivery=last,
         )
+
+    def stuck(self) -> list[dict[str, Any]]:
+        return [json.loads(self.read(key)) for key in self.keys("final") if key.startswith("stuck/")]
 
     def keys(self, bucket: str) -> list[str]:
         return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
@@ -71,14 +77,14 @@ def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_an_image_costs_three_requests_to_s3(world: World, upload: Upload) -> None:
-    """One PUT and one COPY, which are billed, and one DELETE, which is not."""
+def test_an_image_costs_four_requests_to_s3(world: World, upload: Upload) -> None:
+    """One PUT, one COPY and a HEAD, a twelfth of the price, which are billed, and one DELETE, which is not."""
     requests: list[str] = []
     world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
     image = upload("line 3/flange.png")
     requests.clear()
     world.analyze(image)
-    assert requests == ["PutObject", "CopyObject", "DeleteObject"]
+    assert requests == ["HeadObject", "PutObject", "CopyObject", "DeleteObject"]
 
 
 def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upload: Upload) -> None:
@@ -155,7 +161,7 @@ def test_peer_failing_a_corrupt_image_keeps_the_model_on(world: World, upload: U
 )
 def test_what_is_not_the_images_fault_changes_nothing(world: World, upload: Upload, error: Any) -> None:
     world.backend.detections = [error("not now")]
-    with pytest.raises(error):
+    with pytest.raises((error, errors.NoTimeLeftError)):
         world.analyze(upload("a.jpg"))
     assert world.keys("source") == ["a.jpg"]
     assert world.keys("final") == []
@@ -347,9 +353,22 @@ def test_a_backend_that_takes_bytes_reads_the_named_version(world: World, upload
 
 
 def test_an_empty_object_is_rejected_without_asking_the_model(world: World, upload: Upload) -> None:
-    assert world.analyze(upload("folder/", b"")).error_type == "InvalidImageFormatError"
+    assert world.analyze(upload("empty.jpg", b"")).error_type == "InvalidImageFormatError"
     assert world.backend.calls == []
-    assert world.keys("final") == ["rejected/folder/", "rejected/folder/.json"]
+    assert world.keys("final") == ["rejected/empty.jpg", "rejected/empty.jpg.json"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_marker_is_no_image_and_stays(world: World, upload: Upload, again: bool) -> None:
+    outcome = world.analyze(upload("folder made in the console/", b""), again=again)
+    assert (outcome.status, outcome.result) == ("folder_marker", None)
+    assert world.keys("source") == ["folder made in the console/"]
+    assert (world.keys("final"), world.backend.calls) == ([], [])
+
+
+def test_an_image_whose_key_ends_like_a_folder_is_one(world: World, upload: Upload) -> None:
+    assert world.analyze(upload("photo.jpg/", b"pixels")).status == "processed"
+    assert world.read("processed/photo.jpg/") == b"pixels"
 
 
 def test_an_image_is_not_begun_when_the_time_is_up(world: World, upload: Upload) -> None:
@@ -402,7 +421,7 @@ def test_only_its_own_result_is_taken_back(world: World, upload: Upload) -> None
         world.s3.copy_object = copy
         world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=first.version_id)
         newer = results.processed(second, world.backend, DETECTION, NOW)
-        assert world.final._claim(second, newer, "processed/a.jpg", has_mask=False) is not None
+        assert world.final._claim(second, newer, "processed/a.jpg", (), has_mask=False) is not None
         return copy(**request)
 
     world.s3.copy_object = interleaved
@@ -448,7 +467,6 @@ def test_a_conflict_without_end_leaves_the_image(world: World, upload: Upload, m
 @pytest.mark.parametrize(
     ("http_status", "error"),
     [
-        (400, errors.StorageRefusedError),
         (403, errors.AccessDeniedError),
         (429, errors.ServiceUnavailableError),
         (503, errors.ServiceUnavailableError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 
 from batch_vision.aws import clients
 from batch_vision.core import errors
-from batch_vision.core.events import SourceImage
+from batch_vision.core.events import SourceImage, message_for, parse_message
 from batch_vision.core.settings import Settings
+from batch_vision.core.stuck import stuck_key
+from batch_vision.images import batch as module
 from batch_vision.images.pace import Pace
-from lambdas.analyze_images import handler as module
+from lambdas.analyze_images.handler import handler
 from tests.unit.conftest import DETECTION, FakeBackend
+from tests.unit.tool_stack import ENVIRONMENT
 
 
 class Context:
@@ -30,13 +34,29 @@ class Context:
         return 3000
 
 
+class Queue:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send_message(self, **message: Any) -> None:
+        self.sent.append(message)
+
+
 @pytest.fixture
-def backend(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+def queue() -> Queue:
+    return Queue()
+
+
+@pytest.fixture
+def backend(s3: Any, queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     monkeypatch.setattr(module, "backend", lambda: fake)
     monkeypatch.setattr(module, "settings", lambda: settings)
     monkeypatch.setattr(module, "pace", lambda: Pace(1000))
-    monkeypatch.setattr(module, "clients", SimpleNamespace(s3=lambda: s3, MAX_CONNECTIONS=clients.MAX_CONNECTIONS))
+    services = {"s3": lambda: s3, "sqs": lambda: queue, "MAX_CONNECTIONS": clients.MAX_CONNECTIONS}
+    monkeypatch.setattr(module, "clients", SimpleNamespace(**services))
     return fake
 
 
@@ -92,7 +112,7 @@ def test_one_bad_message_fails_none_of_its_neighbours(
             message("corrupt", corrupt),
         ]
     }
-    assert failures(module.handler(event, Context())) == ["unlucky"]  # type: ignore[arg-type]
+    assert failures(handler(event, Context())) == ["unlucky"]  # type: ignore[arg-type]
     assert [entry["Key"] for entry in s3.list_objects_v2(Bucket="source")["Contents"]] == ["unlucky.jpg"]
     lines = {line["key"]: line for line in catalog(s3)}
     assert set(lines) == {"good.jpg", "corrupt.jpg"}
@@ -101,7 +121,7 @@ def test_one_bad_message_fails_none_of_its_neighbours(
 
 def test_every_record_of_a_message_counts(backend: FakeBackend, s3: Any, upload: Callable[..., SourceImage]) -> None:
     images = [upload(f"{i}.jpg") for i in range(10)]
-    assert failures(module.handler({"Records": [message("ten", *images)]}, Context())) == []  # type: ignore[arg-type]
+    assert failures(handler({"Records": [message("ten", *images)]}, Context())) == []  # type: ignore[arg-type]
     assert len(catalog(s3)) == 10
     assert len(s3.list_objects_v2(Bucket="final", Prefix="catalog/")["Contents"]) == 1
 
@@ -111,27 +131,27 @@ def test_a_message_fails_when_one_of_its_images_does_and_the_rest_is_done(
 ) -> None:
     images = [upload("a.jpg"), upload("b.jpg")]
     backend.detections = [
-        lambda image: DETECTION if image.key == "a.jpg" else (_ for _ in ()).throw(errors.ModelNotReadyError("off"))
+        lambda image: DETECTION if image.key == "a.jpg" else (_ for _ in ()).throw(errors.AccessDeniedError("no"))
     ]
-    assert failures(module.handler({"Records": [message("both", *images)]}, Context())) == ["both"]  # type: ignore[arg-type]
+    assert failures(handler({"Records": [message("both", *images)]}, Context())) == ["both"]  # type: ignore[arg-type]
     backend.detections = [DETECTION]
-    assert failures(module.handler({"Records": [message("both", *images, received=2)]}, Context())) == []  # type: ignore[arg-type]
+    assert failures(handler({"Records": [message("both", *images, received=2)]}, Context())) == []  # type: ignore[arg-type]
     assert "Contents" not in s3.list_objects_v2(Bucket="source")
 
 
 def test_a_batch_that_fails_whole_is_answered_item_by_item(
     backend: FakeBackend, upload: Callable[..., SourceImage]
 ) -> None:
-    backend.detections = [errors.ModelNotReadyError("off")]
+    backend.detections = [errors.AccessDeniedError("no")]
     event = {"Records": [message("1", upload("a.jpg")), message("2", upload("b.jpg"))]}
-    assert sorted(failures(module.handler(event, Context()))) == ["1", "2"]  # type: ignore[arg-type]
+    assert sorted(failures(handler(event, Context()))) == ["1", "2"]  # type: ignore[arg-type]
 
 
 def test_two_uploads_of_a_key_in_one_batch_do_not_get_in_each_others_way(
     backend: FakeBackend, s3: Any, upload: Callable[..., SourceImage]
 ) -> None:
     event = {"Records": [message(str(i), upload("same.jpg", str(i).encode())) for i in range(5)]}
-    assert failures(module.handler(event, Context())) == []  # type: ignore[arg-type]
+    assert failures(handler(event, Context())) == []  # type: ignore[arg-type]
     assert len(catalog(s3)) == 5
     assert "Versions" not in s3.list_object_versions(Bucket="source")
 
@@ -139,7 +159,7 @@ def test_two_uploads_of_a_key_in_one_batch_do_not_get_in_each_others_way(
 def test_counts_and_outcomes_are_logged_and_never_the_content(
     backend: FakeBackend, upload: Callable[..., SourceImage], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module.handler({"Records": [message("1", upload("a.jpg", b"secret pixels"))]}, Context())  # type: ignore[arg-type]
+    handler({"Records": [message("1", upload("a.jpg", b"secret pixels"))]}, Context())  # type: ignore[arg-type]
     printed = capsys.readouterr().out
     assert "secret pixels" not in printed
     emf = next(json.loads(line) for line in printed.splitlines() if "_aws" in line)
@@ -154,7 +174,7 @@ def test_a_catalog_that_cannot_be_written_fails_no_image(
         raise errors.ServiceUnavailableError("no")
 
     monkeypatch.setattr(module.FinalBucket, "write_catalog", refuse)
-    assert failures(module.handler({"Records": [message("1", upload("a.jpg"))]}, Context())) == []  # type: ignore[arg-type]
+    assert failures(handler({"Records": [message("1", upload("a.jpg"))]}, Context())) == []  # type: ignore[arg-type]
     assert "Contents" not in s3.list_objects_v2(Bucket="source")
 
 
@@ -164,7 +184,7 @@ def test_what_does_not_fit_into_the_invocation_is_left_for_another(
     """Each image has the time that is left of the invocation, not a time of its own."""
     monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 0)
     event = {"Records": [message(str(i), upload(f"{i}.jpg")) for i in range(100)]}
-    assert len(failures(module.handler(event, Context()))) == 100  # type: ignore[arg-type]
+    assert len(failures(handler(event, Context()))) == 100  # type: ignore[arg-type]
     assert backend.calls == []
     assert "Versions" not in s3.list_object_versions(Bucket="final")
 
@@ -175,5 +195,94 @@ def test_the_backend_is_made_once_and_not_by_each_thread(
     made = []
     monkeypatch.setattr(module, "backend", lambda: made.append(1) or backend)
     event = {"Records": [message(str(i), upload(f"{i}.jpg")) for i in range(10)]}
-    assert failures(module.handler(event, Context())) == []  # type: ignore[arg-type]
+    assert failures(handler(event, Context())) == []  # type: ignore[arg-type]
     assert made == [1]
+
+
+def test_a_model_that_is_not_running_costs_no_message_a_delivery(
+    backend: FakeBackend, queue: Queue, s3: Any, upload: Callable[..., SourceImage]
+) -> None:
+    """Each message is sent anew with a delay and acknowledged, so none has been received more than once."""
+    backend.detections = [errors.ModelNotReadyError("off")]
+    images = [upload(f"{number}.jpg") for number in range(50)]
+    for start in range(0, 50, 10):
+        event = {"Records": [message(image.key, image) for image in images[start : start + 10]]}
+        assert failures(handler(event, Context())) == []  # type: ignore[arg-type]
+    assert {sent["DelaySeconds"] for sent in queue.sent} == {60}
+    assert {sent["QueueUrl"] for sent in queue.sent} == {ENVIRONMENT["QUEUE_URL"]}
+    sent = [image for sent in queue.sent for image in parse_message(sent["MessageBody"], "source")[0]]
+    assert {(image.key, image.version_id) for image in sent} == {(image.key, image.version_id) for image in images}
+    assert len(sent) == 50
+    assert len(backend.calls) == 50, "asked once each, and not again while the invocation has time"
+    assert len(s3.list_object_versions(Bucket="source")["Versions"]) == 50
+    assert "Contents" not in s3.list_objects_v2(Bucket="final")
+
+
+def test_what_is_sent_anew_is_paid_for_once(
+    backend: FakeBackend, queue: Queue, s3: Any, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that has its result is moved, and the model is not asked about it again: SQS counts a first delivery."""
+    image = upload("a.jpg")
+    with monkeypatch.context() as broken:
+        broken.setattr(s3, "copy_object", lambda **_: (_ for _ in ()).throw(errors.ServiceUnavailableError("down")))
+        assert failures(handler({"Records": [message("1", image)]}, Context())) == ["1"]  # type: ignore[arg-type]
+    sent_anew = message("2", body=message_for([image]), received=1)
+    assert failures(handler({"Records": [sent_anew]}, Context())) == []  # type: ignore[arg-type]
+    assert len(backend.calls) == 1
+    assert "Versions" not in s3.list_object_versions(Bucket="source")
+
+
+def test_a_message_that_cannot_be_sent_anew_is_left_for_redelivery(
+    backend: FakeBackend, queue: Queue, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.detections = [errors.ModelNotReadyError("off")]
+    monkeypatch.setattr(queue, "send_message", lambda **_: (_ for _ in ()).throw(OSError("no queue")))
+    event = {"Records": [message("1", upload("a.jpg")), message("2", body="rubbish")]}
+    assert failures(handler(event, Context())) == ["1"]  # type: ignore[arg-type]
+
+
+def test_where_another_image_failed_as_well_the_message_comes_back_whole(
+    backend: FakeBackend, queue: Queue, upload: Callable[..., SourceImage]
+) -> None:
+    def answer(image: Any) -> Any:
+        raise errors.ModelNotReadyError("off") if image.key == "a.jpg" else errors.AccessDeniedError("no")
+
+    backend.detections = [answer]
+    event = {"Records": [message("both", upload("a.jpg"), upload("b.jpg"))]}
+    assert failures(handler(event, Context())) == ["both"]  # type: ignore[arg-type]
+    assert queue.sent == []
+
+
+def test_at_its_last_delivery_an_image_is_given_up_and_its_message_acknowledged(
+    backend: FakeBackend, s3: Any, upload: Callable[..., SourceImage]
+) -> None:
+    backend.detections = [errors.AccessDeniedError("not allowed to detect")]
+    image = upload("a.jpg")
+    assert failures(handler({"Records": [message("1", image, received=4)]}, Context())) == ["1"]  # type: ignore[arg-type]
+    assert failures(handler({"Records": [message("1", image, received=5)]}, Context())) == []  # type: ignore[arg-type]
+    entry = json.loads(s3.get_object(Bucket="final", Key=stuck_key("a.jpg", str(image.version_id)))["Body"].read())
+    assert entry["error"] == {"type": "AccessDeniedError", "message": "not allowed to detect"}
+
+
+def test_nothing_runs_on_after_the_handler_has_returned(
+    backend: FakeBackend, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither when the time runs out, nor when the answer itself fails."""
+    at_work: list[str] = []
+
+    def slow(image: Any) -> Any:
+        at_work.append(image.key)
+        time.sleep(0.5)
+        at_work.remove(image.key)
+        return DETECTION
+
+    backend.detections = [slow]
+    event = {"Records": [message(str(number), upload(f"{number}.jpg")) for number in range(5)]}
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 500)
+    handler(event, Context())  # type: ignore[arg-type]
+    assert at_work == []
+    event = {"Records": [message(str(number), upload(f"{number}.png")) for number in range(5)]}
+    monkeypatch.setattr(module, "process_partial_response", lambda *_: (_ for _ in ()).throw(ValueError("broken")))
+    with pytest.raises(ValueError, match="broken"):
+        handler(event, Context())  # type: ignore[arg-type]
+    assert at_work == []

@@ -109,7 +109,7 @@ def test_it_begins_and_ends_cleanly(number: signal.Signals) -> None:
         # The port is taken now, and the next one says so.
         assert "cannot be used" in refusal("--port", client.url.rpartition(":")[2])
         process.send_signal(number)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, rest, errors) == (0, "", "")

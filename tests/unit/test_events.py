@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from batch_vision.core.events import message_for, parse_message
+from batch_vision.core.events import UNKNOWN_SIZE_BYTES, message_for, parse_message
 
 NAMES = ["café.jpg", "a+b.jpg", "R&D 50%.png", "a b/c+d (1).JPG", "日本/x.png", "100%25.jpeg", "x=1&y=2.png", "~.jpg"]
 
@@ -65,7 +65,10 @@ def test_other_buckets_and_other_events_are_left_out() -> None:
     assert problems == []
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[]", "3", '{"a": 1}', '{"Records": 5}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "[]", "3", '{"a": 1}', '{"Records": 5}', "null", "[" * 20_000, '{"Records":' * 20_000, "9" * 5000],
+)
 def test_rubbish_is_a_problem_and_no_error(text: str) -> None:
     images, problems = parse_message(text, "source")
     assert images == []
@@ -74,7 +77,12 @@ def test_rubbish_is_a_problem_and_no_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [7, {}, record() | {"eventTime": "yesterday"}, record(key="%ff"), record(key="\ud800"), record(size="much")],
+    [
+        *(7, None, [], {}, record(key="%ff"), record(key="\ud800"), record(key=""), record(key="x" * 1025)),
+        *(record(size=size) for size in ("much", 1e999, float("nan"), True, None, -2, 1.5)),
+        *(record() | {"eventTime": text} for text in ("yesterday", 5, None, "0001-01-01T00:00:00+14:00")),
+        *(record(versionId=5), record(eTag=[]), record(key=None), record() | {"s3": 1}, record() | {"eventName": {}}),
+    ],
 )
 def test_a_bad_record_hides_no_good_one(bad: Any) -> None:
     images, problems = parse_message(body(bad, record("good.jpg")), "source")
@@ -85,4 +93,13 @@ def test_a_bad_record_hides_no_good_one(bad: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_message_of_ours_reads_back(name: str) -> None:
     (image,), _ = parse_message(body(record(quote_plus(name))), "source")
+    assert parse_message(message_for([image]), "source") == ([image], [])
+    assert parse_message(message_for([image]), "source")[0][0].is_resent
+
+
+def test_a_record_without_a_size_is_read_and_looked_up_later() -> None:
+    without = record()
+    del without["s3"]["object"]["size"]
+    (image,), problems = parse_message(body(without), "source")
+    assert (image.size_bytes, image.is_resent, problems) == (UNKNOWN_SIZE_BYTES, False, [])
     assert parse_message(message_for([image]), "source") == ([image], [])

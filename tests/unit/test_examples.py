@@ -58,7 +58,7 @@ def complete_plan() -> list[dict[str, Any]]:
     if not PACKAGE.exists():
         make_package()
     folder = EXAMPLES / "complete"
-    terraform = Terraform(folder, data_directory=config.BUILD / "terraform-examples" / folder.name)
+    terraform = Terraform(folder, data_directory=config.LOCAL_BUILD / "terraform-examples" / folder.name)
     terraform.init()
     options = [f"-var-file={folder / 'terraform.tfvars.example'}", f"-var=permissions_boundary_arn={BOUNDARY}"]
     finished = terraform.run("test", "-json", "-verbose", *options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from local.config import REPOSITORY
 from tests import fault_matrix
 
 
@@ -17,3 +20,12 @@ def test_every_mark_names_a_fault() -> None:
 def test_the_document_is_what_the_tests_say() -> None:
     said = fault_matrix.DOCUMENT.read_text()
     assert said == fault_matrix.document(), "run: build/venvs/dev/bin/python -m tests.fault_matrix"
+
+
+def test_the_two_test_commands_leave_out_no_test_and_ci_runs_both() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    recipes = dict(re.findall(r"^(local-test|fault-test):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
+    chosen = {target: re.findall(r'\$\(PYTEST\) -m ("[^"]+"|\S+)', recipe) for target, recipe in recipes.items()}
+    assert chosen == {"local-test": ['"not matrix"'], "fault-test": ["matrix"]}
+    called = re.findall(r"^make (\S+)$", (REPOSITORY / ".ci" / "run").read_text(), re.MULTILINE)
+    assert called == ["local-test", "fault-test"]

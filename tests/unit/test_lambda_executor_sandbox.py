@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -228,7 +228,7 @@ def test_a_function_that_runs_over_is_killed_with_its_children(make_sandbox, tmp
     pids = tmp_path / "pids"
     begun = time.monotonic()
     outcome, error = invoke(sandbox, {"pids": str(pids), "seconds": 300})
-    assert 1.4 < time.monotonic() - begun < 10
+    assert 1.4 < time.monotonic() - begun < 300
     assert outcome.is_error
     message = "Task timed out after 1.50 seconds"
     assert error == {"errorType": "Sandbox.Timedout", "errorMessage": f"RequestId: request-1 Error: {message}"}
@@ -248,7 +248,7 @@ def test_stop_ends_a_running_invocation_and_its_children(make_sandbox, tmp_path)
     thread.start()
     assert wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     sandbox.stop()
-    thread.join(10)
+    thread.join(60)
     assert results[0][1]["errorType"] == "Runtime.ExitError"
     assert wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
     with pytest.raises(RuntimeError, match="has been stopped"):
@@ -256,10 +256,8 @@ def test_stop_ends_a_running_invocation_and_its_children(make_sandbox, tmp_path)
 
 
 def test_a_function_that_never_gets_ready_is_killed(make_sandbox):
-    begun = time.monotonic()
     sandbox = make_sandbox("import time\ntime.sleep(300)\n", start_seconds=0.5)
     outcome, error = invoke(sandbox, {})
-    assert time.monotonic() - begun < 10
     assert outcome.is_error
     assert error["errorType"] == "Sandbox.Timedout"
     assert "0.50 seconds" in error["errorMessage"]
@@ -292,20 +290,29 @@ def test_nothing_outlives_an_executor_that_is_killed(tmp_path):
     assert wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
 
 
-def test_environments_of_one_function_run_side_by_side(make_sandbox):
-    code = "import os, time\ndef handle(event, context):\n    time.sleep(0.5)\n    return os.getpid()\n"
+def test_environments_of_one_function_run_side_by_side(make_sandbox, tmp_path):
+    """Each waits until all of them are at work."""
+    code = """
+        import os, pathlib, time
+        def handle(event, context):
+            (pathlib.Path(event["folder"]) / str(os.getpid())).touch()
+            while len(os.listdir(event["folder"])) < 3:
+                time.sleep(0.05)
+            return os.getpid()
+    """
+    (tmp_path / "at work").mkdir()
+    event = {"folder": str(tmp_path / "at work")}
     sandboxes = [make_sandbox(code) for _ in range(3)]
     results = []
     threads = [
-        threading.Thread(target=lambda sandbox=sandbox: results.append(invoke(sandbox, {})[1])) for sandbox in sandboxes
+        threading.Thread(target=lambda sandbox=sandbox: results.append(invoke(sandbox, event)[1]))
+        for sandbox in sandboxes
     ]
-    begun = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(results)) == 3
-    assert time.monotonic() - begun < 1.4
 
 
 def test_the_function_sees_its_package_and_the_runtime_only(make_sandbox, monkeypatch):
@@ -398,15 +405,18 @@ def test_log_lines_are_in_order_and_in_the_file_of_the_function(make_sandbox, tm
 
 def test_what_is_logged_after_the_last_response_is_kept(make_sandbox, tmp_path):
     sandbox = make_sandbox("""
-        import threading, time
-        def later():
-            time.sleep(0.3)
-            print("late")
+        import pathlib, threading, time
+        def later(folder):
+            while not (folder / "answered").exists():
+                time.sleep(0.02)
+            print("late", flush=True)
+            (folder / "printed").touch()
         def handle(event, context):
-            threading.Thread(target=later).start()
+            threading.Thread(target=later, args=[pathlib.Path(event["folder"])]).start()
     """)
-    outcome, _ = invoke(sandbox, {})
+    outcome, _ = invoke(sandbox, {"folder": str(tmp_path)})
     assert "late" not in outcome.logs
-    time.sleep(1)
+    (tmp_path / "answered").touch()
+    assert wait_until((tmp_path / "printed").exists)
     sandbox.stop()
     assert "late\n" in (tmp_path / "logs" / "f.log").read_text()

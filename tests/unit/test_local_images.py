@@ -129,7 +129,12 @@ def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.Mon
         raise LocalError(f"applied with {options['arguments']}")
 
     monkeypatch.setattr(environment, "up", up)
-    options = {"backend": "rekognition_custom_labels", "labelled": SAMPLES / "labelled", "localstack": "host"}
+    options = {
+        "backend": "rekognition_custom_labels",
+        "labelled": SAMPLES / "labelled",
+        "localstack": "host",
+        "tfvars": None,
+    }
     assert run_command.callback
     with pytest.raises(LocalError, match="'schedule_enabled': False"):
         run_command.callback(images=SAMPLES / "pile", out=tmp_path / "out", **options)

@@ -76,6 +76,14 @@ def test_nothing_of_the_users_account_reaches_terraform(monkeypatch: pytest.Monk
     assert not [name for name in environment if name.startswith(("AWS_", "TF_VAR_"))]
 
 
+def test_terraform_asks_localstack_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    environment = terraform._environment()
+    assert environment["HTTPS_PROXY"] == "http://proxy.example:3128"  # for the registry of providers
+    assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet.example,127.0.0.1,localhost"
+
+
 @pytest.mark.parametrize("value", ["abc", "80", "70000", "-1", "٤٥٦٦"])
 def test_a_wrong_port_is_named(value: str) -> None:
     finished = subprocess.run(

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local import config, localstack, processes
@@ -59,10 +60,10 @@ def stand_in(tmp_path, monkeypatch):
 
 
 def is_alive(pid):
-    return processes._look_up(pid) is not None
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -70,7 +71,8 @@ def wait_until(condition, seconds=10.0):
 
 
 def test_start_and_stop(stand_in, port, monkeypatch):
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "HTTP_PROXY", "SERVICES"):
+    of_the_user = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "SERVICES")
+    for name in (*of_the_user, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.setenv(name, "of the user")
     stand_in(HEALTHY)
     running = localstack.start_localstack(
@@ -84,7 +86,10 @@ def test_start_and_stop(stand_in, port, monkeypatch):
     assert not [name for name in environment if name.startswith("AWS_")]
     assert environment["GATEWAY_LISTEN"] == f"127.0.0.1:{port}"
     assert environment["DEBUG"] == "1"
-    assert json.loads(environment["BATCH_VISION_LAMBDA_ENVIRONMENT"]) == {"AWS_ENDPOINT_URL_REKOGNITION": "é"}
+    without_proxy = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    assert without_proxy.items() <= environment.items()
+    functions = json.loads(environment["BATCH_VISION_LAMBDA_ENVIRONMENT"])
+    assert functions == {"AWS_ENDPOINT_URL_REKOGNITION": "é"} | without_proxy
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "FILESYSTEM_ROOT"):
         assert Path(environment[name]).is_relative_to(localstack.DIRECTORY)
     found = localstack.find_localstack(port)
@@ -194,8 +199,7 @@ class TestPortInUse:
 
 def start(tmp_path, code, **options):
     return start_background(
-        [sys.executable, "-c", textwrap.dedent(code), "the-marker"],
-        marker="the-marker",
+        [sys.executable, "-c", textwrap.dedent(code)],
         environment={"PATH": os.environ["PATH"]},
         directory=tmp_path,
         log_file=tmp_path / "log",
@@ -237,22 +241,19 @@ class TestBackgroundProcess:
         assert not process.is_running()
         assert wait_until(lambda: not is_alive(child))
 
-    @pytest.mark.parametrize("change", [{"started": "1"}, {"marker": "something else"}])
-    def test_a_recycled_pid_is_left_alone(self, tmp_path, change):
+    def test_a_recycled_pid_is_left_alone(self, tmp_path):
         process = start(tmp_path, SLEEP)
         try:
             stale = tmp_path / "stale"
-            stale.write_text(json.dumps({**json.loads((tmp_path / "pid").read_text()), **change}))
+            stale.write_text(json.dumps({"pid": process.pid, "word": "of a process that is no more"}))
             assert find_background(stale) is None
             assert not stale.exists()
-            processes.BackgroundProcess(
-                **{"pid": process.pid, "started": process.started, "marker": process.marker, **change}, pid_file=stale
-            ).stop(1)
+            processes.BackgroundProcess(process.pid, "of a process that is no more", stale).stop(1)
             assert process.is_running()
         finally:
             process.stop(10)
 
-    @pytest.mark.parametrize("content", ["", "123", "{}", '{"pid": "x", "started": 1, "marker": 2}'])
+    @pytest.mark.parametrize("content", ["", "123", "{}", '{"pid": "x", "word": 1}'])
     def test_a_broken_pid_file_is_no_process(self, tmp_path, content):
         (tmp_path / "pid").write_text(content)
         assert find_background(tmp_path / "pid") is None
@@ -265,8 +266,8 @@ class TestBackgroundProcess:
             from local.processes import start_background
             here = Path({str(tmp_path)!r})
             start_background(
-                [sys.executable, "-c", "import os, time; print('pid', os.getpid(), flush=True); time.sleep(300)", "m"],
-                marker="m", environment={{}}, directory=here, log_file=here / "log", pid_file=here / "pid",
+                [sys.executable, "-c", "import os, time; print('pid', os.getpid(), flush=True); time.sleep(300)"],
+                environment={{}}, directory=here, log_file=here / "log", pid_file=here / "pid",
                 dies_with_parent={dies_with_parent},
             )
             time.sleep(300)

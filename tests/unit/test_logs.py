@@ -25,10 +25,11 @@ from batch_vision.core.events import SourceImage
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
+from batch_vision.images import batch as analysis
 from batch_vision.images import requeue
 from batch_vision.images.buckets import FinalBucket
 from batch_vision.images.pace import Pace
-from batch_vision.runs import last_runs, steps, watchdog
+from batch_vision.runs import steps, watchdog
 from batch_vision.runs.closing import Bounds
 from lambdas.analyze_images import handler as analyze_images
 from lambdas.check_backlog import handler as check_backlog
@@ -58,7 +59,10 @@ CONTEXT = {"cold_start", "function_name", "function_memory_size", "function_arn"
 EXCEPTION = {"exception", "exception_name", "stack_trace"}
 
 ABOUT = {"run_id", "key", "version_id"}
-COUNTS = {"ImagesProcessed", "ImagesRejected", "ImagesGone", "DetectRetries", "DetectThrottles"}
+COUNTS = {
+    *("ImagesProcessed", "ImagesRejected", "ImagesGone", "ImagesStuck", "ImagesTakenBack"),
+    *("DetectRetries", "DetectThrottles", "MessagesSentAnew"),
+}
 BACKLOG = {"images", "messages", "state", "started_at", "progressed_at", "checked_at", "idle_checks"}
 BACKLOG |= {"stalled_checks", "restarts"}
 
@@ -66,6 +70,7 @@ BACKLOG |= {"stalled_checks", "restarts"}
 FIELDS: dict[tuple[str, str], set[str]] = {
     ("analyze-images", "image"): ABOUT | {"outcome", "error_type", "attempts", "throttles", "duration_ms"},
     ("analyze-images", "image left for redelivery"): ABOUT | {"error"} | EXCEPTION,
+    ("analyze-images", "image given up"): ABOUT | {"error"},
     ("analyze-images", "unreadable message"): {"run_id", "message_id", "problem"},
     ("analyze-images", "catalog not written"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "current run not read"): {"error"},
@@ -87,7 +92,6 @@ FIELDS: dict[tuple[str, str], set[str]] = {
         json.loads((REPOSITORY / "batch_vision/runs/summary.schema.json").read_text())["required"]
     ),
     ("summarize-run", "the notice was not sent"): EXCEPTION,
-    ("summarize-run", "the throughput of the run was not kept"): EXCEPTION,
     ("guard-model", "guard"): {
         *("run_id", "task", "live_executions", "stopped_executions", "stopped_models", "is_mapping_disabled"),
         *("left_on", "refused", "is_model_on", "is_model_unowned"),
@@ -148,13 +152,13 @@ def printed(
     queue_url, dead_url = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("images", "dead"))
     for name, client in {"s3": s3, "sqs": sqs, "sns": topic, "stepfunctions": workflow, "functions": functions}.items():
         monkeypatch.setattr(clients, name, lambda client=client: client)
-    for module in (analyze_images, requeue, steps, summarize_run, watchdog):
+    for module in (analysis, requeue, steps, summarize_run, watchdog):
         monkeypatch.setattr(module, "settings", lambda: told)
     for module in (steps, watchdog):
         monkeypatch.setattr(module, "backend_of", lambda _: model)
     monkeypatch.setattr(steps, "check_unchanged", lambda _: None)
-    monkeypatch.setattr(analyze_images, "backend", lambda: backend)
-    monkeypatch.setattr(analyze_images, "pace", lambda: Pace(1000))
+    monkeypatch.setattr(analysis, "backend", lambda: backend)
+    monkeypatch.setattr(analysis, "pace", lambda: Pace(1000))
     environment = variables(planned)
     monkeypatch.setattr(metrics, "service", environment["POWERTOOLS_SERVICE_NAME"])
     monkeypatch.setattr(metrics, "namespace", environment["POWERTOOLS_METRICS_NAMESPACE"])
@@ -191,6 +195,11 @@ def printed(
     backend.detections = [lambda image: gone() if image.key == "gone.png" else answer(image)]
     batch = {"Records": [message("all", *images), message("rubbish", body="rubbish")]}
     call("analyze-images", analyze_images, batch)
+    call("analyze-images", analyze_images, {"Records": [message("last", images[1], received=5)]})
+    taken_back = upload("taken back.png", CONTENT)
+    s3.delete_object(Bucket="source", Key="taken back.png")
+    folder = message("folder", upload("folder/", b""))
+    call("analyze-images", analyze_images, {"Records": [message("taken back", taken_back), folder]})
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
@@ -230,11 +239,6 @@ def printed(
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED | {"run": ENDED["run"] | {"id": "r2"}})
     call("summarize-run", summarize_run, FAILED)
-    with monkeypatch.context() as broken:
-        broken.setattr(last_runs, "measurement", lambda *_: {"run_id": "r1"})
-        real = s3.put_object
-        broken.setattr(s3, "put_object", lambda **of: refuse() if of["Key"] == last_runs.KEY else real(**of))
-        call("summarize-run", summarize_run, ENDED)
     model.states = [ModelState.RUNNING, ModelState.RUNNING, ModelState.STOPPED]
     call("guard-model", guard_model, TICK, Patient)  # stops it
     ended = TICK | {"task": "execution_ended", "execution_arn": f"{MACHINE}:gone", "execution_status": "FAILED"}
@@ -282,6 +286,9 @@ def test_every_line_of_an_image_tells_run_key_version_and_outcome(printed: Print
         ("r1", "corrupt.png", "rejected", "InvalidImageFormatError"),
         ("r1", "gone.png", "gone", None),
         ("r1", "other.png", "processed", None),
+        ("r1", "denied.png", "stuck", "AccessDeniedError"),
+        ("r1", "taken back.png", "taken_back", None),
+        ("r1", "folder/", "folder_marker", None),
     }
     left = [line for line in printed.lines["analyze-images"] if line["message"] == "image left for redelivery"]
     assert {(line["run_id"], line["key"]) for line in left} == {("r1", "denied.png"), ("r1", "odd.png")}

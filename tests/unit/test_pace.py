@@ -87,6 +87,16 @@ def test_a_batch_is_begun_in_its_time_whatever_the_pace() -> None:
     assert [pace.reserve(36) for _ in range(10)][-1] == pytest.approx(32.4)
 
 
+def test_however_many_answers_in_a_row_the_pace_is_a_number() -> None:
+    """A model that is never busy: 100,000 images without a throttle, a few hours."""
+    pace = Pace(2.5, clock=Clock())
+    for _ in range(100_000):
+        pace.answered()
+    assert pace.calls_per_second == 2.5 * 8
+    pace.throttled()
+    assert 2.5 < pace.calls_per_second < 2.5 * 8
+
+
 def simulate(
     settings: Settings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
 ) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import boto3
@@ -17,8 +18,20 @@ PROJECT = "arn:aws:rekognition:us-east-1:123456789012:project/p/1"
 VERSION = "arn:aws:rekognition:us-east-1:123456789012:project/p/version/v.1/2"
 
 
+def png_header(width_px: int, height_px: int) -> bytes:
+    return (
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0) + b"...."
+    )
+
+
 class Image:
-    bucket, key, version_id, size_bytes = "source", "a b/é.jpg", "v1", 5
+    bucket, key, size_bytes = "source", "a b/é.jpg", 5
+
+    def __init__(self, version_id: str = "v1", start: bytes = b"") -> None:
+        self.version_id, self.start = version_id, start
+
+    def read_start(self, most_bytes: int) -> bytes:
+        return self.start[:most_bytes]
 
     def read_bytes(self) -> bytes:
         raise AssertionError("Rekognition reads the image itself")
@@ -105,7 +118,7 @@ DETECT_ERRORS = {
     "ResourceNotReadyException": errors.ModelNotReadyError,
     "ResourceNotFoundException": errors.ModelNotFoundError,
     "InvalidS3ObjectException": errors.ImageUnreadableError,
-    "InvalidParameterException": errors.InvalidImageError,
+    "InvalidParameterException": errors.UnexplainedRefusalError,
     "InvalidImageFormatException": errors.InvalidImageFormatError,
     "ImageTooLargeException": errors.ImageTooLargeError,
     "LimitExceededException": errors.ThrottledError,
@@ -129,7 +142,35 @@ def test_detection_errors(code: str, error: type[Exception]) -> None:
     for _ in range(10):
         stub.add_client_error("detect_custom_labels", code, "words", 400)
     with stub, pytest.raises(error, match="words"):
-        backend.detect(Image())
+        backend.detect(Image(start=png_header(640, 480)))
+
+
+@pytest.mark.parametrize(
+    ("start", "error"),
+    [
+        (png_header(63, 64), errors.InvalidImageError),
+        (png_header(64, 1281), errors.InvalidImageError),
+        (b"GIF89a and so on, and so on", errors.InvalidImageError),
+        (png_header(64, 64), errors.UnexplainedRefusalError),
+        (png_header(640, 480), errors.UnexplainedRefusalError),
+    ],
+)
+def test_an_invalid_parameter_is_the_images_fault_only_where_its_header_shows_it(
+    start: bytes, error: type[Exception]
+) -> None:
+    """A service that calls every image invalid has no image rejected."""
+    backend, stub = make()
+    stub.add_client_error("detect_custom_labels", "InvalidParameterException", "words", 400)
+    with stub, pytest.raises(error, match="words"):
+        backend.detect(Image(start=start))
+
+
+def test_an_object_from_before_versioning_is_named_without_a_version() -> None:
+    backend, stub = make()
+    image = {"S3Object": {"Bucket": "source", "Name": "a b/é.jpg"}}
+    stub.add_response("detect_custom_labels", {}, {"ProjectVersionArn": VERSION, "Image": image})
+    with stub:
+        backend.detect(Image(version_id="null"))
 
 
 @pytest.mark.parametrize(

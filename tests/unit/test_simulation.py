@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batch_vision.operator.asl import AslError, Execution, WorkflowFailed
-from batch_vision.operator.simulation import (
+from benchmarks.asl import AslError, Execution, WorkflowFailed
+from benchmarks.simulation import (
     Arrival,
     Simulation,
     SimulationError,
@@ -22,13 +22,7 @@ from batch_vision.operator.simulation import (
 from local.config import REPOSITORY
 
 
-def test_the_workflow_and_the_defaults_are_the_deployed_ones() -> None:
-    package = REPOSITORY / "batch_vision" / "operator"
-    for name, real in (
-        ("state_machine.asl.json", "state_machine.asl.json"),
-        ("variables.tf", "terraform/variables.tf"),
-    ):
-        assert (package / name).resolve() == REPOSITORY / real
+def test_the_defaults_are_those_of_the_module() -> None:
     defaults = terraform_defaults()
     text = (REPOSITORY / "terraform" / "variables.tf").read_text()
     assert f"default     = {defaults['model_poll_seconds']}\n" in text

@@ -137,7 +137,7 @@ def _resources(module: dict[str, Any]) -> Iterator[Resource]:
 
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Run]:
-    module = Terraform(MODULE, data_directory=config.BUILD / "terraform-limits")
+    module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
     module.init()
     finished = module.run("test", "-filter=tests/static_limits.tftest.hcl", "-verbose", "-json")
     messages = [json.loads(line) for line in finished.stdout.splitlines()]

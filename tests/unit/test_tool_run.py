@@ -130,10 +130,10 @@ def test_watching_a_run_that_succeeds(deployed: Deployed, ends: Callable[..., No
 
 
 def test_watching_a_run_that_fails(deployed: Deployed, ends: Callable[..., None]) -> None:
-    ends("FAILED", error="NoProgressError", cause="2 objects are left")
+    ends("FAILED", error="NoProgressError", cause="2 images are left")
     result = deployed.call("run", "--watch")
     assert result.exit_code == 1
-    assert "failed: NoProgressError: 2 objects are left" in result.stdout
+    assert "failed: NoProgressError: 2 images are left" in result.stdout
     assert f"/aws/lambda/{NAME}-analyze-images" in result.stdout
 
 

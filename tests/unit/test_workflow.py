@@ -50,7 +50,9 @@ def test_it_is_short_enough_to_be_read() -> None:
 def test_peer_failing_no_retry_and_no_timeout(name: str, task: dict[str, Any]) -> None:
     """Every task has the common Retry, or that of the way out; what these are is Terraform's to say."""
     assert task["Retry"] == ("@retry_of_close" if name == "Close" else "@retry")
-    assert task["TimeoutSeconds"] in ("${step_timeout_seconds}", "${long_step_timeout_seconds}")
+    assert task["TimeoutSeconds"] in tuple(
+        f"${{{kind}_timeout_seconds}}" for kind in ("step", "long_step", "summarize")
+    )
 
 
 def test_an_error_that_waiting_does_not_mend_is_not_repeated() -> None:
@@ -164,7 +166,7 @@ def test_a_call_that_hangs_costs_no_more_than_is_documented(planned_definition: 
             ]
     long = {name: seconds.pop(name) for name in ("RequeueImages", "SummarizeRun")}
     assert set(seconds.values()) == {142}
-    assert set(long.values()) == {622}
+    assert long == {"RequeueImages": 622, "SummarizeRun": 1822}  # the model is off when a run is summed up
 
 
 def test_a_call_that_fails_at_once_is_tried_again_for_some_four_minutes(planned_definition: str) -> None:

@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "ACCOUNT_IMAGES_PER_SECOND": "50",
     "MAX_CONCURRENCY": "20",
     "BATCH_SIZE": "10",
+    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images",
+    "MAX_RECEIVE_COUNT": "5",
     "IMAGE_LATENCY_SECONDS": "1",
     "REQUEUE_LIMIT_IMAGES": "1000",
     "INFERENCE_UNIT_HOUR_DOLLARS": "4",

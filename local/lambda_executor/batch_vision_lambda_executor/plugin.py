@@ -39,9 +39,9 @@ def read_settings() -> ExecutorSettings:
 
 @hooks.on_infra_start()
 def prepare_host_mode() -> None:
-    """Check the settings as LocalStack starts, keep its S3 data in its own temporary folder, and JSONPaths once parsed.
+    """Check the settings when LocalStack starts, keep S3 data in its own temporary folder, and cache parsed JSONPaths.
 
-    All that only when this executor was asked for.
+    Nothing is done when LocalStack uses another executor.
     """
     if config.LAMBDA_RUNTIME_EXECUTOR != EXECUTOR_NAME:
         return
@@ -143,7 +143,7 @@ class SubprocessRuntimeExecutorPlugin(RuntimeExecutorPlugin):
     name = EXECUTOR_NAME
 
     def load(self, *args: object, **kwargs: object) -> type[RuntimeExecutor]:
-        """Hand over the class of the executor."""
+        """Return the class of the executor."""
         return SubprocessRuntimeExecutor
 
 

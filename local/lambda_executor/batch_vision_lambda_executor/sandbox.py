@@ -285,7 +285,7 @@ class Sandbox:
         return self._process
 
     def _run(self, process: RuntimeProcess, invocation: Invocation) -> Response | _Failure:
-        """Give the event to the process, and find out how it ended when there is no response."""
+        """Pass the event to the process, and find out how it ended when there is no response."""
         if process.api.init_error is not None:
             process.kill()
             return Response(_with_request_id(process.api.init_error, invocation.request_id), is_error=True)

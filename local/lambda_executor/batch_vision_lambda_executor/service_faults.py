@@ -1,4 +1,4 @@
-"""Has LocalStack's own services refuse calls, where a test asks for it.
+"""Makes LocalStack's own services refuse the calls that a test names.
 
 The tests write `services.json` into the folder that they name in `BATCH_VISION_LAMBDA_FAULTS`: a list of objects with
 the fields of `Refusal`. What is written counts at once; how often it happened is counted in that folder.
@@ -51,7 +51,7 @@ class Refusal:
 
 @hooks.on_infra_start()
 def refuse_calls() -> None:
-    """Refuse from now on what is asked for, when the variable names a folder."""
+    """Refuse the calls that the folder's file names, when the variable names a folder."""
     if directory := os.environ.get(FAULTS_VARIABLE):
         handlers.serve_custom_service_request_handlers.append(CallRefuser(Path(directory)))
 

@@ -28,7 +28,7 @@ locals {
     runs = {
       logs  = ["/aws/lambda/${var.summarize_function_name}"]
       query = <<-EOT
-        fields started_at, ended_at, run_id, end_reason, images_found, images_processed, images_rejected, images_left, retries, throttles, inference_units, start_seconds, drain_seconds, stop_seconds, model_on_seconds, cost_dollars
+        fields started_at, ended_at, run_id, end_reason, images_found, images_processed, images_rejected, images_left, images_stuck, retries, throttles, inference_units, start_seconds, drain_seconds, stop_seconds, model_on_seconds, cost_dollars
         | filter message = "run"
         | sort @timestamp desc
         | limit 100

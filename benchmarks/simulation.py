@@ -19,7 +19,6 @@ from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from batch_vision.backends.base import Backend, BackendSettings, Detection, ModelState, ModelStatus
@@ -27,18 +26,24 @@ from batch_vision.core import errors
 from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
-from batch_vision.operator.asl import Execution, WorkflowFailed
+from batch_vision.operator.cost import (
+    S3_WRITES_PER_BATCH,
+    S3_WRITES_PER_IMAGE,
+    SQS_REQUESTS_PER_BATCH,
+    SQS_REQUESTS_PER_IMAGE,
+)
 from batch_vision.runs.backlog import Drain, Waiting, assess, deferred_because, first_answer, is_to_look_at_model
 from batch_vision.runs.closing import Bounds, close
 from batch_vision.runs.enabling import ensure_enabled
 from batch_vision.runs.start import ensure_running
+from benchmarks.asl import Execution, WorkflowFailed
+from local.config import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batch_vision.aws.mappings import EventSourceMapping
 
-_HERE = Path(__file__).parent
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _ENDLESS = 10**9
 _LIST_LIMIT = 1000  # objects that the check counts at the most
@@ -54,7 +59,7 @@ class SimulationError(Exception):
 def terraform_defaults() -> dict[str, Any]:
     """Read the default of every variable of the module that is a number, a text, a truth value or null."""
     found: dict[str, Any] = {}
-    for name, block in _VARIABLE.findall((_HERE / "variables.tf").read_text()):
+    for name, block in _VARIABLE.findall((REPOSITORY / "terraform" / "variables.tf").read_text()):
         if default := _DEFAULT.search(block):
             found[name] = json.loads(default[2]) if default[2] else default[1]
     return found
@@ -74,7 +79,7 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
             return str(variables[variable])
         return str(_ENDLESS) if name.endswith(("_seconds", "_checks")) else name
 
-    text = re.sub(r"\$\{(\w+)\}", value, (_HERE / "state_machine.asl.json").read_text())
+    text = re.sub(r"\$\{(\w+)\}", value, (REPOSITORY / "state_machine.asl.json").read_text())
     workflow: dict[str, Any] = json.loads(re.sub(r'"([0-9]+)"', r"\1", text))
     return workflow
 
@@ -87,6 +92,7 @@ def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str
         "SOURCE_PREFIXES": '[""]',
         "FINAL_BUCKET_NAME": "final",
         "BACKEND_SETTINGS": "{}",
+        "QUEUE_URL": "queue",
     }
     return environment | names | given
 
@@ -499,12 +505,6 @@ class Bill:
         return self.step_functions + self.functions + self.storage + self.queue
 
 
-# Requests for an image and for a batch of them, as `make bench` counts them at the wire: the result is put and the
-# image copied; S3 sends a message for it; a batch is received, its messages are deleted, and its catalog is put.
-S3_WRITES_PER_IMAGE = 2
-S3_WRITES_PER_BATCH = 1
-SQS_REQUESTS_PER_IMAGE = 1
-SQS_REQUESTS_PER_BATCH = 2
 _LISTS_PER_CHECK = 2
 
 

@@ -1,0 +1,89 @@
+"""Whether an image's own header breaks a documented limit, read from the beginning of its bytes, without decoding."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+HEADER_BYTES = 1024**2  # a PNG has its sides in the first 24; a JPEG after its metadata, in segments of up to 64 KiB
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
+# Start of frame (ITU-T T.81, table B.1): C0 to CF, of which C4, C8 and CC are other segments.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_SCAN, _END = 0xDA, 0xD9
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a service documents about the PNG and JPEG images that it takes.
+
+    Attributes
+    ----------
+    max_bytes
+        Largest size of the encoded image.
+    min_side_px, max_side_px
+        Shortest and longest side.
+    max_aspect_ratio
+        Most that the longer side may be of the shorter.
+    """
+
+    max_bytes: int
+    min_side_px: int
+    max_side_px: int
+    max_aspect_ratio: float
+
+
+def broken_limit(start: bytes, size_bytes: int, limits: ImageLimits) -> str | None:
+    """Return a sentence about the limit that an image breaks; None where it breaks none, or none that can be seen.
+
+    Parameters
+    ----------
+    start
+        The first bytes of the image.
+    size_bytes
+        Size of the whole image.
+    """
+    if size_bytes > limits.max_bytes:
+        return f"It has {size_bytes:,} bytes, more than {limits.max_bytes:,}."
+    try:
+        sides = _sides_px(start)
+    except struct.error:  # the bytes end before the sides
+        return "Its header is cut off." if len(start) >= size_bytes else None
+    if sides is None:
+        return "It is neither a PNG nor a JPEG."
+    width_px, height_px = sides
+    shorter_px, longer_px = sorted(sides)
+    measured = f"It is {width_px} by {height_px} pixels"
+    if shorter_px < limits.min_side_px:
+        return f"{measured}; each side must have {limits.min_side_px} at least."
+    if longer_px > limits.max_side_px:
+        return f"{measured}; each side may have {limits.max_side_px} at most."
+    if longer_px > limits.max_aspect_ratio * shorter_px:
+        return f"{measured}; the longer side may be {limits.max_aspect_ratio:g} times the shorter at most."
+    return None
+
+
+def _sides_px(start: bytes) -> tuple[int, int] | None:
+    """Return width and height; None where the bytes are of no PNG or JPEG. Raises `struct.error` at their end."""
+    if start.startswith(_PNG):
+        (kind,) = struct.unpack_from(">4s", start, 12)
+        return struct.unpack_from(">II", start, 16) if kind == b"IHDR" else None
+    if not start.startswith(_JPEG):
+        return None
+    at = len(_JPEG)
+    while True:
+        filler, marker = struct.unpack_from(">BB", start, at)
+        if filler != 0xFF or marker in (_SCAN, _END):
+            return None
+        if marker == 0xFF:  # any number of these may stand before a marker
+            at += 1
+        elif marker in _WITHOUT_LENGTH:
+            at += 2
+        elif marker in _FRAMES:
+            height_px, width_px = struct.unpack_from(">HH", start, at + 5)
+            return width_px, height_px
+        else:
+            (length,) = struct.unpack_from(">H", start, at + 2)
+            at += 2 + length

@@ -1,0 +1,20 @@
+"""Waiting for a condition, on a machine that may be busy with something else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+# What a machine that is kept busy adds to anything. A bound is there so that a test ends, and says what it waited for;
+# with this added it tells seconds from the hours of a schedule, and not a quick machine from a slow one.
+LOAD_SECONDS = 120
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 0, what: str = "waited for") -> float:
+    """Wait for something that takes `seconds` on an idle machine, and give the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds + LOAD_SECONDS, f"not within {seconds + LOAD_SECONDS} s: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - began

@@ -1,0 +1,124 @@
+"""Arguments of the local commands: a wrong one is named, with its value and the remedy, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_vision.operator.errors import OperatorError
+from local import environment
+from local.__main__ import _guarded, main
+from local.config import REPOSITORY
+from local.errors import LocalError
+
+
+class StartedError(Exception):
+    """The environment would have been started."""
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Nothing starts in these tests; what would have been started with."""
+    given: list[dict[str, Any]] = []
+
+    def up(*_: object, **options: Any) -> None:
+        given.append(options)
+        raise StartedError
+
+    monkeypatch.setattr(environment, "up", up)
+    return given
+
+
+def run(*words: str) -> None:
+    main([*words], standalone_mode=False)
+
+
+OF_BOTH = ["labelled", "backend", "localstack", "tfvars"]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [*(("run", name) for name in [*OF_BOTH, "images", "out"]), *(("up", name) for name in OF_BOTH)]
+)
+def test_an_empty_argument_does_not_stand_for_the_default(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["local", command, f"--{name}", ""])
+    with pytest.raises(SystemExit, match=rf"{name.upper()}: it is empty\. Give a value, or leave it out"):
+        _guarded()
+    assert not started
+
+
+def test_a_message_of_several_lines_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(*_: object, **__: object) -> None:
+        raise LocalError("terraform apply failed:\nNo such \x1b[2Jthing")
+
+    monkeypatch.setattr(environment, "up", up)
+    monkeypatch.setattr(sys, "argv", ["local", "up"])
+    with pytest.raises(SystemExit) as ended:
+        _guarded()
+    assert str(ended.value) == "batch-vision: terraform apply failed:\nNo such \\x1b[2Jthing"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--images", "/nowhere"], r"IMAGES=/nowhere does not exist"),
+        (["--labelled", "/nowhere"], r"LABELLED=/nowhere does not exist"),
+        (["--backend", "abacus"], r"BACKEND=abacus is not known\. Use one of: rekognition_custom_labels, lookout"),
+        (["--localstack", "podman"], r"LOCALSTACK=podman is not known\. Use host"),
+        (["--tfvars", "/nowhere"], r"TFVARS=/nowhere does not exist"),
+        (["--tfvars", "Makefile"], r"(?s)TFVARS=Makefile cannot be read.*Invalid"),
+        (["--tfvars", "terraform"], r"TFVARS=terraform is not a file"),
+        (["--out", "terraform"], r"OUT=terraform is not empty"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises((LocalError, OperatorError), match=message):
+        run("run", *words)
+    assert not started
+
+
+def test_the_model_service_of_the_file_is_used(started: list[dict[str, Any]], tmp_path: Path) -> None:
+    tfvars = tmp_path / "my.tfvars"
+    tfvars.write_text('backend = "lookout_for_vision"\nname_prefix = "weld-seams"\n')
+    for words in (["up"], ["run", "--out", str(tmp_path / "out")]):
+        with pytest.raises(StartedError):
+            run(*words, "--tfvars", str(tfvars))
+        assert started[-1]["backend"] == "lookout_for_vision"
+        assert started[-1]["tfvars"].values["name_prefix"] == "weld-seams"
+    with pytest.raises(StartedError):
+        run("up")
+    assert (started[-1]["backend"], started[-1]["tfvars"]) == ("rekognition_custom_labels", None)
+
+
+def make(target: str, *arguments: str) -> str:
+    """Return the command line that a target of make runs, each word in angle brackets; nothing is installed."""
+    finished = subprocess.run(
+        ["make", "--no-print-directory", target, "LOCAL=", "PYTHON=printf '<%s>' --", *arguments],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"]},  # no variable of a make that runs the tests
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return finished.stdout
+
+
+@pytest.mark.parametrize("value", ["a b", "it's", 'say "a"', "$(touch x)", "`touch x`", "a;b", "-x", "", "部品"])
+def test_make_hands_a_value_on_as_it_is(value: str) -> None:
+    for_make = value.replace("$", "$$")
+    assert make("local-run", f"OUT={for_make}").endswith(f"<-m><local><run><--out><{value}>")
+    assert make("local-up", f"TFVARS={for_make}").endswith(f"<-m><local><up><--tfvars><{value}>")
+
+
+def test_make_leaves_the_defaults_to_the_commands() -> None:
+    assert make("local-run").endswith("<-m><local><run>")
+    assert make("local-up").endswith("<-m><local><up>")
