@@ -42,7 +42,7 @@ def names_that_a_run_can_end_with() -> set[str]:
 
 
 def test_every_name_that_a_run_ends_with_has_a_remedy() -> None:
-    assert set(REMEDIES) == names_that_a_run_can_end_with() | {"BackendChangedError"}
+    assert set(REMEDIES) == names_that_a_run_can_end_with()
 
 
 @pytest.mark.parametrize(("name", "remedy"), [*REMEDIES.items(), ("Any other name", OTHER), ("Timed out", TIMED_OUT)])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batch_vision.operator import folders, uploads
+from batch_vision.operator import cli, folders, uploads
 from batch_vision.operator.folders import find_files
 from batch_vision.operator.uploads import Upload, journal_of
 from tests.unit.tool_stack import FINAL, SOURCE, Deployed
@@ -179,3 +180,85 @@ def test_the_journal_holds_a_line_for_each_beginning_and_end(deployed: Deployed,
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert sum(is_done for *_, is_done in lines) == 20
     assert len(lines) == 40
+
+
+def test_one_bad_file_stops_nothing_and_each_is_named(
+    deployed: Deployed, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not taken is named with its reason; what is plainly no image is left out unless asked for."""
+    for name in ("Thumbs.db", "desktop.ini", "notes.txt", "film.mp4"):
+        (folder / name).write_bytes(b"x")
+    (folder / ".git").mkdir()
+    (folder / "link to a folder").symlink_to(folder / "line 0")
+    (folder / "link to itself.png").symlink_to("link to itself.png")
+    (folder / "not UTF-8 \udcff.png").write_bytes(b"x")
+    os.mkfifo(folder / "pipe.png")
+
+    def deleted_meanwhile(*words: Any, **more: Any) -> Any:
+        found = find_files(*words, **more)
+        (folder / "line 0" / "é+00.png").unlink()
+        return found
+
+    monkeypatch.setattr(cli, "find_files", deleted_meanwhile)
+    answer = deployed.json("upload", str(folder))
+    assert answer["uploaded"] == 19
+    assert set(answer["left_out"]) == {".DS_Store", ".git/", "Thumbs.db", "desktop.ini", "notes.txt", "film.mp4"}
+    assert set(answer["failed"]) == {
+        "link to a folder", "link to itself.png", "not UTF-8 \udcff.png", "pipe.png", "line 0/é+00.png",
+    }  # fmt: skip
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder.parent / "state"))
+    result = deployed.call("upload", str(folder))
+    assert (result.exit_code, result.stdout.count("is not uploaded")) == (1, 4), result.output
+    for text in ("Thumbs.db", "link to itself.png", "--all"):
+        assert text in result.stdout
+    answer = deployed.json("upload", str(folder), "--all")
+    assert (answer["uploaded"], answer["left_out"]) == (5, {})
+
+
+def test_a_file_that_fails_while_it_is_uploaded(
+    deployed: Deployed, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = deployed.stack()
+    real = stack.s3.upload_file
+
+    def upload_file(name: str, *words: Any, **more: Any) -> None:
+        if name.endswith("é+01.png"):
+            raise PermissionError(13, "Permission denied", name)
+        real(name, *words, **more)
+
+    monkeypatch.setattr(stack.s3, "upload_file", upload_file)
+    with journal_of(stack, folder, "") as journal:
+        plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+        plan.run(lambda _: None)
+    assert plan.uploaded == 19
+    assert plan.failed == {"line 1/é+01.png": "it cannot be read (Permission denied)"}
+    assert count(deployed, folder) == (1, 19), "called again, it is tried again"
+
+
+def test_two_at_once_do_each_file_once(deployed: Deployed, folder: Path) -> None:
+    waits = []
+
+    def work(_: int) -> int:
+        stack = deployed.stack()
+        with journal_of(stack, folder, "", waits=lambda: waits.append(1)) as journal:
+            plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+            plan.run(lambda _: None)
+        return plan.uploaded
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(work, range(2))) == [0, 20]
+    assert waits
+    assert len(deployed.versions(SOURCE)) == 20
+
+
+@pytest.mark.parametrize("place", ["/dev/null/state", "/proc/state"])
+def test_a_journal_that_cannot_be_written_is_named_with_its_remedy(
+    deployed: Deployed, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", place)
+    result = deployed.call("upload", str(folder))
+    assert (result.exit_code, deployed.keys(SOURCE)) == (2, [])
+    for text in (place, "XDG_STATE_HOME"):
+        assert text in result.stderr
+    assert "[Errno" not in result.stderr

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from batch_vision.operator.cli import main
 from local.config import REPOSITORY
 
 
@@ -62,3 +65,60 @@ print(make_report(stack, [], now, now, [], max_images=1, is_run=False, progress=
     assert finished.returncode == 0, finished.stderr
     assert "No image was finished in this time." in finished.stdout
     assert "color-scheme" in finished.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds nothing but the wheel and what it says it depends on, in the locked versions."""
+    home = tmp_path_factory.mktemp("installed")
+    venv.create(home)
+    python = home / "bin" / "python"
+    locked = re.findall(
+        r"^([a-z0-9_.\[\],-]+==[^ ;\\]+)", (REPOSITORY / "requirements" / "dev.txt").read_text(), re.MULTILINE
+    )
+    constraints = home / "constraints.txt"
+    constraints.write_text("\n".join(re.sub(r"\[.*?\]", "", line) for line in locked))
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
+    finished = subprocess.run(
+        [*command, "--no-compile", "--constraint", str(constraints), str(wheel)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    return home / "bin"
+
+
+def test_every_module_can_be_imported_where_nothing_else_is_installed(installed: Path, tmp_path: Path) -> None:
+    code = """
+import pkgutil, importlib, batch_vision
+names = [module.name for module in pkgutil.walk_packages(batch_vision.__path__, "batch_vision.")]
+for name in names:
+    importlib.import_module(name)
+assert len(names) > 50, names
+"""
+    variables = {"AWS_DEFAULT_REGION": "us-east-1", "POWERTOOLS_METRICS_NAMESPACE": "n"}
+    finished = subprocess.run(
+        [installed / "python", "-I", "-c", code],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_every_command_runs_where_nothing_else_is_installed(installed: Path, tmp_path: Path) -> None:
+    calls = [[name, "--help"] for name in main.commands] + [["--help"], ["cost", "--images-per-day", "18000"]]
+    for words in calls:
+        finished = subprocess.run(
+            [installed / "batch-vision", *words], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+        )
+        assert (finished.returncode, finished.stderr) == (0, ""), words
+        assert finished.stdout
+
+
+def test_it_installs_on_every_later_python(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+    assert "Requires-Python: >=3.13\n" in metadata
