@@ -254,12 +254,11 @@ def _up(
     wanted = MODULE_ARGUMENTS | choose(backend) | dict(arguments)
     if tfvars is not None:
         with display.step("Checking the values of TFVARS") as step:
-            given = choose(backend) | merged(MODULE_ARGUMENTS, tfvars.values)
-            _check(terraform, tfvars, given, backend)
+            _check(terraform, tfvars, backend)
             step.done(f"{len(tfvars.values)} variables")
-        wanted = given | choose(backend) | LOCAL_ARGUMENTS | dict(arguments)
+        wanted = merged(MODULE_ARGUMENTS, tfvars.values) | choose(backend) | LOCAL_ARGUMENTS | dict(arguments)
         for line in differences(tfvars, wanted):
-            display.console.print(f"  {line}", highlight=False, markup=False)
+            display.say(f"  {line}")
     if in_docker:
         with display.step("Starting LocalStack and the vision emulator in Docker") as step:
             start_containers(labelled, settings)
@@ -296,13 +295,14 @@ def _up(
     return environment
 
 
-def _check(terraform: Terraform, tfvars: Tfvars, given: Mapping[str, Any], backend: str) -> None:
-    """Check a user's values as a plan on AWS would, in the Region and account of the model that they name."""
+def _check(terraform: Terraform, tfvars: Tfvars, backend: str) -> None:
+    """Check a user's values as a plan on AWS would: without local ones, in the Region and account of their model."""
+    given = choose(backend) | dict(tfvars.values) | {"lambda_package_path": None}
     model = given[backend]
     arn = str(model.get("project_version_arn", "")) if isinstance(model, dict) else ""
     # arn:<partition>:<service>:<region>:<account>:…; what is no ARN is for the module to refuse.
     region, account_id = [*arn.split(":"), "", "", "", ""][3:5]
-    terraform.write_root(dict(given) | {"lambda_package_path": None})
+    terraform.write_root(given)
     terraform.init()
     try:
         terraform.check_values(region or config.REGION, account_id or config.ACCOUNT_ID)
