@@ -24,13 +24,14 @@ END_MARK = "<!-- end of figures -->"
 
 def parts() -> dict[str, Callable[[bool], Result]]:
     """Give the parts by name, in the order in which they run."""
-    from benchmarks import cold_start, cost, growth, model_on, saturation
+    from benchmarks import cold_start, cost, growth, model_on, saturation, summary
 
     return {
         "saturation": saturation.run,  # first, for the next one takes what it found
         "model_on": model_on.simulated,
         "cost": cost.run,
         "growth": growth.run,
+        "summary": summary.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }

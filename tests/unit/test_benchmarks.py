@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -13,8 +14,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, model_on, poller, report
+from benchmarks import cold_start, cost, growth, model_on, poller, report, summary
 from benchmarks.growth import LexicalS3
+from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
 
 
@@ -30,6 +32,18 @@ def test_growth() -> None:
     result = growth.run(quick=True)
     assert all(target["is_met"] for target in result.targets), result.targets
     assert result.rows[-1]["drain: requests"] == 4  # what waits, what is stuck, dead letters, what was finished
+
+
+def test_a_summary_is_measured_and_exact() -> None:
+    result = summary.run(quick=True)
+    assert all(target["is_met"] for target in result.targets), result.targets
+    assert result.rows[0]["catalog objects"] == 200
+
+
+def test_the_summary_is_measured_against_what_the_function_has() -> None:
+    text = (REPOSITORY / "terraform" / "main.tf").read_text()
+    assert re.search(rf"memory_mb += {summary.MEMORY_MB}\n", text)
+    assert re.search(rf"summarize_timeout_seconds += {summary.TIMEOUT_SECONDS}\n", text)
 
 
 def test_the_requests_of_an_image_are_counted_at_the_wire() -> None:
