@@ -162,7 +162,8 @@ def test_a_result_is_shown_with_its_goals() -> None:
 
 def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
     page, folder = tmp_path / "cost.md", tmp_path / "bench"
-    page.write_text(f"before {command.BEGIN_MARK} old {command.END_MARK} after")
+    others = "### S\n\nkept\n\n### T\n\nold\n"
+    page.write_text(f"before {command.BEGIN_MARK} old\n{others}{command.END_MARK} after")
     folder.mkdir()
     content = {"machine": {"cpu_count": 2}, "title": "T", "rows": [{"a": 1}], "notes": [], "targets": []}
     (folder / "growth.json").write_text(json.dumps(content))
@@ -173,6 +174,8 @@ def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
     assert "| a |\n| --- |\n| 1 |" in written
     assert "cpu count 2" in written
     assert "old" not in written
+    assert written.count("### T") == 1
+    assert "### S\n\nkept\n\n### T" in written, "a part that was not measured stays as it was"
 
 
 def test_the_docs_have_a_place_for_the_figures() -> None:
