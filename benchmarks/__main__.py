@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -24,13 +25,14 @@ END_MARK = "<!-- end of figures -->"
 
 def parts() -> dict[str, Callable[[bool], Result]]:
     """Give the parts by name, in the order in which they run."""
-    from benchmarks import cold_start, cost, growth, model_on, saturation
+    from benchmarks import cold_start, cost, growth, model_on, saturation, summary
 
     return {
         "saturation": saturation.run,  # first, for the next one takes what it found
         "model_on": model_on.simulated,
         "cost": cost.run,
         "growth": growth.run,
+        "summary": summary.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }
@@ -70,17 +72,18 @@ def main(only: str, *, docs: bool, quick: bool) -> None:
 
 
 def write_docs(page: Path, folder: Path, names: list[str]) -> None:
-    """Replace what stands between the two marks of a page with the figures that are in a folder."""
-    sections = []
+    """Put the figures of a folder between the two marks of a page; a part that it does not have stays as it was."""
+    before, begin, rest = page.read_text().partition(BEGIN_MARK)
+    written, end, after = rest.partition(END_MARK)
+    parts_before = [part for part in re.split(r"^(?=### )", written, flags=re.MULTILINE) if part.startswith("### ")]
+    sections = {part.partition("\n")[0]: part.strip() for part in parts_before}
     for name in names:
         if (file := folder / f"{name}.json").exists():
             found = json.loads(file.read_text())
             result = Result(found["title"], found["rows"], found["notes"], found["targets"])
             about = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["machine"].items())
-            sections.append(f"{result.to_markdown()}\nMeasured on: {about}.\n")
-    before, begin, rest = page.read_text().partition(BEGIN_MARK)
-    _, end, after = rest.partition(END_MARK)
-    page.write_text(before + begin + "\n\n" + "\n".join(sections) + "\n" + end + after)
+            sections[f"### {result.title}"] = f"{result.to_markdown()}\nMeasured on: {about}."
+    page.write_text(before + begin + "\n\n" + "".join(f"{part}\n\n" for part in sections.values()) + end + after)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from batch_vision.operator.prices import (
 # have been seen. Where it takes 5 s, the overhead is FAST_OVERHEAD_SECONDS.
 OVERHEAD_MAPPING_SECONDS = 60
 OVERHEAD_SECONDS = 135
-FAST_OVERHEAD_SECONDS = 80
+FAST_OVERHEAD_SECONDS = 85
 # State transitions of a run of an hour; shorter runs have fewer.
 TRANSITIONS_PER_RUN = 650
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -13,8 +14,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, model_on, poller, report
+from benchmarks import cold_start, cost, growth, model_on, poller, report, summary
 from benchmarks.growth import LexicalS3
+from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
 
 
@@ -30,6 +32,18 @@ def test_growth() -> None:
     result = growth.run(quick=True)
     assert all(target["is_met"] for target in result.targets), result.targets
     assert result.rows[-1]["drain: requests"] == 4  # what waits, what is stuck, dead letters, what was finished
+
+
+def test_a_summary_is_measured_and_exact() -> None:
+    result = summary.run(quick=True)
+    assert all(target["is_met"] for target in result.targets), result.targets
+    assert result.rows[0]["catalog objects"] == 200
+
+
+def test_the_summary_is_measured_against_what_the_function_has() -> None:
+    text = (REPOSITORY / "terraform" / "main.tf").read_text()
+    assert re.search(rf"memory_mb += {summary.MEMORY_MB}\n", text)
+    assert re.search(rf"summarize_timeout_seconds += {summary.TIMEOUT_SECONDS}\n", text)
 
 
 def test_the_requests_of_an_image_are_counted_at_the_wire() -> None:
@@ -148,7 +162,8 @@ def test_a_result_is_shown_with_its_goals() -> None:
 
 def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
     page, folder = tmp_path / "cost.md", tmp_path / "bench"
-    page.write_text(f"before {command.BEGIN_MARK} old {command.END_MARK} after")
+    others = "### S\n\nkept\n\n### T\n\nold\n"
+    page.write_text(f"before {command.BEGIN_MARK} old\n{others}{command.END_MARK} after")
     folder.mkdir()
     content = {"machine": {"cpu_count": 2}, "title": "T", "rows": [{"a": 1}], "notes": [], "targets": []}
     (folder / "growth.json").write_text(json.dumps(content))
@@ -159,6 +174,8 @@ def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
     assert "| a |\n| --- |\n| 1 |" in written
     assert "cpu count 2" in written
     assert "old" not in written
+    assert written.count("### T") == 1
+    assert "### S\n\nkept\n\n### T" in written, "a part that was not measured stays as it was"
 
 
 def test_the_docs_have_a_place_for_the_figures() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import tracemalloc
 from dataclasses import replace
@@ -17,7 +18,7 @@ from botocore.exceptions import ClientError
 
 import batch_vision.runs
 from batch_vision.aws import clients
-from batch_vision.aws.catalog import catalog_key
+from batch_vision.aws.catalog import catalog_key, read_lines
 from batch_vision.core.errors import AccessDeniedError, ServiceUnavailableError, ThrottledError
 from batch_vision.core.settings import Settings
 from batch_vision.core.stuck import stuck_key
@@ -189,6 +190,21 @@ def test_a_run_of_a_million_images_is_summed_up_in_little_memory(settings: Setti
         tracemalloc.stop()
     assert (summary["images_processed"], summary["throttles"]) == (50_000, 25_000)
     assert peak_bytes < 200 * 50_000
+
+
+def test_no_more_than_a_window_of_the_catalog_is_read_ahead() -> None:
+    asked: list[str] = []
+
+    def get_object(*, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        asked.append(Key)
+        return {"Body": io.BytesIO(json.dumps({"key": Key}).encode())}
+
+    keys = [f"{number:05d}" for number in range(2_000)]
+    lines = read_lines(SimpleNamespace(get_object=get_object), "final", keys)  # type: ignore[arg-type]
+    first = next(lines)
+    assert len(asked) <= 256
+    assert [first["key"], *(line["key"] for line in lines)] == keys
+    assert sorted(asked) == keys
 
 
 def test_the_last_line_of_an_upload_says_how_it_ended(settings: Settings) -> None:
