@@ -79,7 +79,12 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
     """Give what Terraform tells the functions: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
-    names = {"SOURCE_BUCKET_NAME": "source", "FINAL_BUCKET_NAME": "final", "BACKEND_SETTINGS": "{}", "QUEUE_URL": "queue"}
+    names = {
+        "SOURCE_BUCKET_NAME": "source",
+        "FINAL_BUCKET_NAME": "final",
+        "BACKEND_SETTINGS": "{}",
+        "QUEUE_URL": "queue",
+    }
     return environment | names | given
 
 

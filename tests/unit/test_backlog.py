@@ -14,7 +14,7 @@ from batch_vision.aws.catalog import catalog_key, read_catalog
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, parse_message
 from batch_vision.core.settings import Settings
-from batch_vision.images.buckets import FinalBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.requeue import list_uploads, send
 from batch_vision.runs.backlog import (
     Drain,

@@ -16,8 +16,9 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.stuck import stuck_key
 from batch_vision.images.analysis import analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 from tests.unit.test_analysis import World
 
 Put = Callable[..., SourceImage]

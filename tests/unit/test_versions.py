@@ -16,7 +16,8 @@ from batch_vision.core.events import UNKNOWN_SIZE_BYTES, SourceImage
 from batch_vision.core.names import names_for
 from batch_vision.core.versions import Entry, Standing, Upload, is_newer, standing_of
 from batch_vision.images import analysis
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
+from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW
 from tests.unit.test_analysis import World
 
@@ -297,6 +298,7 @@ def test_what_s3_does_not_find_and_lists_is_left_for_redelivery(
             world.analyze(image)
     assert left(world) == [image.version_id]
     assert world.analyze(image, again=True).status == "processed"
+    assert len(world.backend.calls) == 1, "a result that was written is kept"
 
 
 def test_a_backend_that_does_not_find_its_bytes_has_the_listing_asked(world: World, upload: Put) -> None:
