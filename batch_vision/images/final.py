@@ -49,7 +49,7 @@ _RESULT = "result"
 _REPLACED_IMAGE = "replaced-image"
 _NEWER_VERSIONS = "newer-versions"
 _MOST_NEWER_VERSIONS = 20  # user metadata has 2 KB
-_RESERVED_MARK = {_MARK: "reserved"}
+_RESERVED = "reserved"
 _MASK_SUFFIX = ".mask.png"
 _RESERVED_SUFFIXES = (".json", _MASK_SUFFIX)  # names that a result or a mask of another image could have
 
@@ -228,7 +228,7 @@ class FinalBucket:
         upload always is.
         """
         result = _result_of(filed)
-        image_version = self._version_of(result["image_key"])
+        image_version = self._image_version_of(result["image_key"])
         is_of_older = image_version != "" and image_version == filed.replaced_image
         if is_of_older or (filed.is_own and not image_version):
             self._take_back(filed)
@@ -241,6 +241,8 @@ class FinalBucket:
             self._delete(result["image_key"], copied)
         if (mask_key := result.get("mask_key")) and (mask_version := self._mask_version_of(result)):
             self._delete(mask_key, mask_version)
+        if self._mark_of(result["image_key"])[0] == _RESERVED:
+            self._delete(result["image_key"], self._version_of(result["image_key"]))
         self._delete(f"{result['image_key']}.json", filed.version_id)
 
     def _claim(
@@ -271,7 +273,7 @@ class FinalBucket:
             raise errors.OlderUploadInProgressError(
                 f"Upload {older.version_id} of {image.key!r} is older and not moved yet; it goes first."
             )
-        if image_version := self._version_of(place):
+        if image_version := self._image_version_of(place):
             neighbours[_REPLACED_IMAGE] = image_version
         try:
             own = self._put_result(f"{place}.json", result, neighbours, IfMatch=existing.etag)
@@ -377,7 +379,7 @@ class FinalBucket:
         if not place.endswith(_RESERVED_SUFFIXES):
             return True
         try:
-            self._put_on_condition(Key=place, Body=b"", Metadata=_RESERVED_MARK, IfNoneMatch="*")
+            self._put_on_condition(Key=place, Body=b"", Metadata={_MARK: _RESERVED}, IfNoneMatch="*")
         except TakenError:
             return self._mark_of(place)[0] not in ("result", "mask") or self._is_claimed_by_image(place)
         return True
@@ -387,7 +389,7 @@ class FinalBucket:
         if not place.endswith(_RESERVED_SUFFIXES):
             return
         there = self._read_result(f"{place}.json")
-        if there.result is None and there.etag and self._mark_of(place)[0] == "reserved":
+        if there.result is None and there.etag and self._mark_of(place)[0] == _RESERVED:
             self._delete(place)
 
     def _is_claimed_by_image(self, place: str) -> bool:
@@ -412,6 +414,12 @@ class FinalBucket:
         """Return the version of the current object of a key; empty where there is none."""
         head = self._head(key)
         return str(head.get("VersionId", NULL_VERSION)) if head else ""
+
+    def _image_version_of(self, place: str) -> str:
+        """Return the version of the image in a place; empty where there is none, or only the place is reserved."""
+        head = self._head(place)
+        is_image = head and head["Metadata"].get(_MARK) != _RESERVED
+        return str(head.get("VersionId", NULL_VERSION)) if is_image else ""
 
     def _mask_version_of(self, result: dict[str, Any]) -> str:
         """Return the version of the mask that a result names; empty where another upload's is there, or none."""

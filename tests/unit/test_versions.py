@@ -128,6 +128,14 @@ def test_a_newer_upload_deleted_before_its_copy_leaves_the_older_picture_with_it
     assert len(world.s3.list_object_versions(Bucket="final", Prefix="processed/a.jpg.json")["Versions"]) == 1
 
 
+def test_an_image_named_like_a_result_that_is_deleted_half_way_leaves_nothing_behind(world: World, upload: Put) -> None:
+    """Its place was reserved by an empty object, which is no image."""
+    image = upload("notes.json", b"{}")
+    delete_while_it_is_asked_about(world, image)
+    assert world.analyze(image).status == "gone"
+    assert world.keys("final") == []
+
+
 def test_the_same_after_a_death_between_claim_and_copy(
     world: World, upload: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,8 +186,9 @@ def test_a_newer_upload_waits_some_seconds_for_the_older_and_asks_the_model_once
             raise
 
     monkeypatch.setattr(world.s3, "put_object", put_object)
+    monkeypatch.setattr(analysis, "_OLDER_WAIT_SECONDS", 60)
     asked = len(world.backend.calls)
-    assert world.analyze(newer).status == "processed"
+    assert world.analyze(newer, retry_seconds=60).status == "processed"
     assert len(world.backend.calls) == asked + 1
     assert world.read("processed/a.jpg") == b"newer"
 
