@@ -15,6 +15,7 @@ from batch_vision.aws.translation import translated
 from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
 from batch_vision.core import errors
 from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
+from batch_vision.core.versions import NULL_VERSION
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
@@ -62,9 +63,6 @@ _DETECT_ERRORS = _ERRORS | {
 
 # Developer guide, "Guidelines and quotas in Amazon Rekognition Custom Labels": PNG and JPEG, of 15 MB in S3.
 _LIMITS = ImageLimits(max_bytes=15 * 1024**2, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
-
-# S3's name for the version of an object that was stored before versioning was enabled.
-_NULL_VERSION = "null"
 
 
 class RekognitionCustomLabels(Backend):
@@ -160,7 +158,7 @@ class RekognitionCustomLabels(Backend):
         limit. Else the request may be at fault, and a fault in every request must not reject every image.
         """
         stored: Any = {"Bucket": image.bucket, "Name": image.key}
-        if image.version_id != _NULL_VERSION:  # it is not documented that the service knows this one
+        if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
             stored["Version"] = image.version_id
         try:
             with translated(_DETECT_ERRORS):

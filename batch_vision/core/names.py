@@ -24,12 +24,12 @@ _LONGEST_SUFFIX_BYTES = 16
 
 
 def names_for(image: SourceImage) -> tuple[str, str]:
-    """Give the name to use, and the one for when that is taken."""
+    """Return the name to use, and the one for when that is taken."""
     return usual_name(image.key), _hashed(image.key, f"{image.key}\0{image.version_id}")
 
 
 def usual_name(key: str) -> str:
-    """Give the name that the newest upload of a key has."""
+    """Return the name that the newest upload of a key has."""
     return key if len(key.encode()) <= _NAME_LIMIT_BYTES else _hashed(key, key)
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+NULL_VERSION = "null"  # S3's name for the version of an object that was stored before versioning was enabled
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One version or delete marker of a key, as ``ListObjectVersions`` names it.

@@ -18,6 +18,7 @@ from tenacity import (
 from batch_vision.core import errors
 from batch_vision.core.names import is_folder_marker
 from batch_vision.core.times import to_text, utc_now
+from batch_vision.core.versions import NULL_VERSION
 from batch_vision.images import results
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
     from batch_vision.backends.base import Backend, Detection
     from batch_vision.core.events import SourceImage
-    from batch_vision.images.buckets import FinalBucket, SourceBucket
+    from batch_vision.images.final import FinalBucket
     from batch_vision.images.pace import Pace
+    from batch_vision.images.source import SourceBucket
 
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10
@@ -37,7 +39,6 @@ _LONGEST_WAIT_SECONDS = 10
 # a visibility timeout.
 _OLDER_WAIT_SECONDS = 5.0
 _OLDER_POLL_SECONDS = 0.5
-_NULL_VERSION = "null"  # of an object that was stored before versioning was enabled
 _BACK_OFF = wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
 
 
@@ -208,7 +209,7 @@ def analyze(
         if earlier and final.has_mask_of(earlier):
             final.move(image, earlier)
             return outcome(earlier["status"], earlier)
-        if newer and image.version_id == _NULL_VERSION:
+        if newer and image.version_id == NULL_VERSION:
             # Only as the current version of its key can a service read it by reference.
             raise errors.ImageUnreadableError("It was stored before versioning was enabled: newer uploads go first.")
         mask_png: bytes | None = None

@@ -24,8 +24,9 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

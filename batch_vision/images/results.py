@@ -1,4 +1,7 @@
-"""The result JSON of one image, as `result.schema.json` defines it."""
+"""The result JSON of one image, as `result.schema.json` defines it.
+
+`FinalBucket.file` adds ``image_key`` and ``mask_key``, the places that it finds for image and mask.
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.settings import Settings
 from batch_vision.images.analysis import analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 from batch_vision.runs import closing
 from batch_vision.runs.start import ensure_running
 from local.config import (

@@ -425,8 +425,9 @@ class Demand:
     reason: str
 
 
-def demands(final_bucket_arn: str) -> list[Demand]:
+def demands(source_bucket_arn: str, final_bucket_arn: str) -> list[Demand]:
     """What AWS wants and LocalStack does not do, with the source of each."""
+    locks = 'S3 API, HeadObject: the headers of a lock come "only if the requester has the s3:GetObject… permission"'
     delivery = "log delivery (Step Functions developer guide, Logging using CloudWatch Logs)"
     return [
         *(
@@ -441,6 +442,10 @@ def demands(final_bucket_arn: str) -> list[Demand]:
                 "PutResourcePolicy",
                 "UpdateLogDelivery",
             )
+        ),
+        *(
+            Demand("*-analyze-images-*", Permission(f"s3:{action}", f"{source_bucket_arn}/held.png"), locks)
+            for action in ("GetObjectLegalHold", "GetObjectRetention")
         ),
         Demand(
             "*-analyze-images-*",

@@ -140,8 +140,8 @@ class Stack:
         """Put the model in use into a state, in the `Words` of any service."""
         self.emulator.force_status(getattr(self.words, status), MODELS[self.environment.backend].arn)
 
-    def upload(self, key: str, content: bytes) -> Upload:
-        version_id = self.s3.put_object(Bucket=self.source, Key=key, Body=content)["VersionId"]
+    def upload(self, key: str, content: bytes, **request: Any) -> Upload:
+        version_id = self.s3.put_object(Bucket=self.source, Key=key, Body=content, **request)["VersionId"]
         upload = Upload(key, version_id, hashlib.sha256(content).hexdigest())
         self.uploads.append(upload)
         return upload
@@ -298,6 +298,11 @@ class Stack:
         attributes = self.sqs.get_queue_attributes(QueueUrl=url or self.queue_url, AttributeNames=["All"])["Attributes"]
         prefix = "ApproximateNumberOfMessages"
         return {name.removeprefix(prefix): int(text) for name, text in attributes.items() if name.startswith(prefix)}
+
+    def stuck(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The entry of every upload that was given up, by its key and version."""
+        entries = (self.read_json(key) for key in self.keys(self.final, "stuck/"))
+        return {(entry["source"]["key"], entry["source"]["version_id"]): entry for entry in entries}
 
     def read_json(self, key: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.s3.get_object(Bucket=self.final, Key=key)["Body"].read())

@@ -189,18 +189,18 @@ def test_keys_of_every_kind_are_processed_from_their_event_and_from_a_listing(st
     listed = [stack.upload(f"listed/{key}", picture(number)) for number, key in enumerate(KEYS)]
     wait_for_events(stack, len(KEYS))
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
-    sent = [stack.upload(key, b"" if key == "folder/" else picture(number)) for number, key in enumerate(KEYS)]
+    sent = [stack.upload(key, picture(number)) for number, key in enumerate(KEYS)]
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
     stack.check()
     results = {identity: result for identity, (result,) in stack.results().items()}
     for upload in (*listed, *sent):
         result = results[upload.key, upload.version_id]
-        assert result["status"] == ("rejected" if upload.key == "folder/" else "processed"), upload
+        assert result["status"] == "processed", upload
     assert {line["key"] for line in stack.catalog()} == {upload.key for upload in (*listed, *sent)}
     summary = json.loads(described["output"])
     assert summary["requeued_images"] == len(listed)
-    assert (summary["images_processed"], summary["images_rejected"]) == (2 * len(KEYS) - 1, 1)
+    assert (summary["images_processed"], summary["images_rejected"]) == (2 * len(KEYS), 0)
 
 
 # The same key, the same event -----------------------------------------------------------------------------------------
@@ -258,24 +258,22 @@ def test_one_event_three_times_at_once_and_later_is_one_result(stack: Stack) -> 
 
 @pytest.mark.fault("Images: deleted before its turn")
 def test_images_that_are_deleted_before_their_turn(stack: Stack) -> None:
-    """A version that is deleted is no more. A delete marker hides a version, and keeps it: nothing is lost by it.
+    """A version that is deleted is no more. A delete marker takes an upload back: it is not analyzed, and it is kept.
 
-    The message of a hidden version is as good as any, and its image is processed with others; alone it buys no start.
-    Without a message it waits until somebody removes the marker.
+    Its message is acknowledged. When its user removes the marker, it has no message and is found by the next run.
     """
 
-    def hide(upload: Upload) -> str:
+    def take_back(upload: Upload) -> str:
         return str(stack.s3.delete_object(Bucket=stack.source, Key=upload.key)["VersionId"])
 
-    hidden, forgotten, gone = (
-        stack.upload(f"{name}.png", picture(number)) for number, name in enumerate(("hidden", "forgotten", "gone"))
+    with_message, without, gone = (
+        stack.upload(f"{name}.png", picture(number)) for number, name in enumerate(("with message", "without", "gone"))
     )
     wait_for_events(stack, 3)
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)
-    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=stack.event_of(hidden))
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=stack.event_of(with_message))
     stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=stack.event_of(gone))
-    hide(hidden)
-    marker = hide(forgotten)
+    markers = {upload.key: take_back(upload) for upload in (with_message, without)}
     stack.s3.delete_object(Bucket=stack.source, Key=gone.key, VersionId=gone.version_id)
     stack.uploads.remove(gone)
 
@@ -287,15 +285,97 @@ def test_images_that_are_deleted_before_their_turn(stack: Stack) -> None:
     stack.upload("other.png", picture(5))
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
-    stack.check(left=1)
-    assert {key for key, _ in stack.results()} == {"hidden.png", "other.png"}
-    assert not [key for key in stack.keys(stack.final) if "gone" in key or "forgotten" in key]
+    stack.check(left=2)
+    assert {key for key, _ in stack.results()} == {"other.png"}
+    assert not [key for key in stack.keys(stack.final) if "message" in key or "gone" in key or "without" in key]
+    wait_until(lambda: sum(stack.messages().values()) == 0)
 
-    stack.s3.delete_object(Bucket=stack.source, Key="forgotten.png", VersionId=marker)
+    for key, marker in markers.items():
+        stack.s3.delete_object(Bucket=stack.source, Key=key, VersionId=marker)
     described = stack.run()
     assert described["status"] == "SUCCEEDED", described
-    assert json.loads(described["output"])["requeued_images"] == 1
+    assert json.loads(described["output"])["requeued_images"] == 2
     stack.check()
+
+
+def test_a_rename_is_one_result_and_a_marker_over_the_first_of_three_uploads_takes_back_that_one(stack: Stack) -> None:
+    old = stack.upload("old-name.png", picture(1))
+    copied = {"Bucket": stack.source, "Key": old.key}
+    version_id = stack.s3.copy_object(Bucket=stack.source, Key="new-name.png", CopySource=copied)["VersionId"]
+    new = Upload("new-name.png", version_id, old.sha256)
+    stack.s3.delete_object(Bucket=stack.source, Key=old.key)
+    first = stack.upload("three.png", picture(2))
+    stack.s3.delete_object(Bucket=stack.source, Key=first.key)
+    later = [stack.upload("three.png", picture(number)) for number in (3, 4)]
+    stack.uploads.append(new)
+    stack.force_status("running")
+    for upload in (first, *later, old, new):
+        assert stack.analyze(upload) == {"batchItemFailures": []}
+    assert set(stack.results()) == {(upload.key, upload.version_id) for upload in (new, *later)}
+    assert stack.read_json("processed/three.png.json")["source"]["version_id"] == later[-1].version_id
+    stack.check_each(left=2)
+    assert stack.environment.model()["detect_calls"] == 3
+
+
+# Objects that can be neither read nor moved ---------------------------------------------------------------------------
+
+
+def test_what_can_be_neither_read_nor_moved_is_given_up_once_with_its_own_remedy(stack: Stack) -> None:
+    """Encrypted by its uploader's own key, and held by a lock; a folder marker is no image at all."""
+    content = picture(1)
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"0" * 32}
+    encrypted = stack.upload("encrypted.png", content, **key)
+    stack.s3.put_object_lock_configuration(
+        Bucket=stack.source, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+    held, folder = stack.upload("held.png", content), stack.upload("folder made in the console/", b"")
+    hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
+    stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
+    stack.force_status("running")
+
+    def written() -> list[str]:
+        pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=stack.final)
+        return [entry["VersionId"] for page in pages for entry in page.get("Versions", [])]
+
+    for receive_count in (1, 2, 1, 5):
+        for upload in (encrypted, held, folder):
+            assert stack.analyze(upload, receive_count=receive_count) == {"batchItemFailures": []}
+        assert len(written()) == 2, "an entry for each of the two, and nothing again at another delivery"
+    entries = {key: entry["error"]["type"] for (key, _), entry in stack.stuck().items()}
+    assert entries == {"encrypted.png": "ImageEncryptedError", "held.png": "ImageLockedError"}
+    assert stack.waiting() == {(upload.key, upload.version_id) for upload in (encrypted, held, folder)}
+    assert stack.environment.model()["detect_calls"] == 0
+
+    stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "OFF"})
+    for entry in stack.keys(stack.final, "stuck/"):
+        stack.s3.delete_object(Bucket=stack.final, Key=entry)
+    assert stack.analyze(held) == {"batchItemFailures": []}
+    assert {key for key, _ in stack.results()} == {"held.png"}
+    stack.uploads.remove(encrypted)
+    stack.s3.delete_object(Bucket=stack.source, Key=encrypted.key, VersionId=encrypted.version_id)
+    stack.check_each(left=1)
+
+
+def test_a_service_that_calls_every_image_invalid_has_none_rejected(stack: Stack) -> None:
+    stack.force_status("running")
+    stack.emulator.inject("DetectCustomLabels", "InvalidParameterException", probability=1)
+    upload = stack.upload("sound.png", picture(1))
+    assert stack.analyze(upload)["batchItemFailures"] == [{"itemIdentifier": "1"}]
+    assert stack.keys(stack.final) == []
+    assert stack.analyze(upload, receive_count=5) == {"batchItemFailures": []}
+    (entry,) = stack.stuck().values()
+    assert entry["error"]["type"] == "UnexplainedRefusalError"
+    stack.check_each(left=1)
+
+
+def test_a_model_that_is_not_running_has_the_message_sent_anew(stack: Stack) -> None:
+    upload = stack.upload("waits.png", picture(1))
+    wait_for_events(stack, 1)
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
+    assert stack.analyze(upload) == {"batchItemFailures": []}
+    assert stack.messages() == {"": 0, "NotVisible": 0, "Delayed": 1}
+    assert stack.stuck() == {}
+    stack.check_each(left=1)
 
 
 # A faulty service -----------------------------------------------------------------------------------------------------

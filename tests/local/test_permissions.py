@@ -9,6 +9,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,14 @@ def scenario(applied: Stack) -> Scenario:
     stop_former_model(stack, former)
     let_the_watchdog_stop(stack, described["executionArn"])
     run_over_everything(stack)
+    give_up_and_send_anew(stack)
     stack.uploads.clear()
 
     recording = Recording.read(permissions.RECORDED_CALLS)
     return Scenario(
         stack,
         permissions.role_names(stack),
-        permissions.demands(f"arn:aws:s3:::{stack.final}"),
+        permissions.demands(f"arn:aws:s3:::{stack.source}", f"arn:aws:s3:::{stack.final}"),
         recording.since(began),
         recording.since(switched),
         plan_policies(stack, kms_key_arn=KMS_KEY_ARN),
@@ -165,7 +167,7 @@ def run_over_everything(stack: Stack) -> None:
     # Delivered before, so that its result is looked for first. Its older upload has a mask, which it replaces.
     send(record("same.png", versionId=newer.version_id, size=1))
     stack.sqs.receive_message(QueueUrl=stack.queue_url, VisibilityTimeout=0)
-    # Deleted after its upload: an empty file is rejected without being read, and then there is nothing to move.
+    # Deleted after its upload: there is nothing to analyze.
     send(record("gone.png", versionId=gone.version_id, size=0))
     # Events of buckets that had no versions: one names an image that is there, the other one that is not.
     send(record("folder.json"), record("never.png"))
@@ -182,6 +184,28 @@ def run_over_everything(stack: Stack) -> None:
     assert stack.wait(started)["status"] == "SUCCEEDED"
     assert stack.keys(stack.source) == []
     assert "processed/same.png.mask.png" not in stack.keys(stack.final)
+
+
+def give_up_and_send_anew(stack: Stack) -> None:
+    """Let an image be given up, and its message come again, with a result that is taken back; let one wait a minute."""
+    stack.s3.put_object_lock_configuration(
+        Bucket=stack.source, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+    held, waiting = stack.upload("held.png", picture(7)), stack.upload("waiting.png", picture(8))
+    hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
+    assert stack.analyze(waiting) == {"batchItemFailures": []}
+    stack.force_status("running")
+    stack.emulator.inject(stack.words.detect, "slow:1500", count=1)
+    asked = stack.environment.model()["detect_calls"]
+    with ThreadPoolExecutor(1) as pool:  # a hold that is placed while the model is asked
+        answer = pool.submit(stack.analyze, held)
+        wait_until(lambda: stack.environment.model()["detect_calls"] > asked, 30, "the model is asked")
+        stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
+        assert answer.result() == {"batchItemFailures": []}
+    assert stack.analyze(held, receive_count=2) == {"batchItemFailures": []}
+    assert {key for key, _ in stack.stuck()} == {"held.png"}
+    stack.force_status("stopped")
+    stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "OFF"})
 
 
 def wait_for_messages(stack: Stack, count: int) -> None:

@@ -18,7 +18,8 @@ from moto.core.botocore_stubber import BotocoreStubber
 from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
 from batch_vision.core.events import SourceImage
 from batch_vision.core.settings import Settings
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
+from batch_vision.images.source import SourceBucket
 from batch_vision.operator import dead_letters, stop
 from local import config
 from local.config import PROJECT_VERSION_ARN, REPOSITORY

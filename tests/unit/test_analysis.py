@@ -18,10 +18,12 @@ from batch_vision.backends.base import Anomaly, Detection
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for
-from batch_vision.images import buckets, results
+from batch_vision.images import final as final_module
+from batch_vision.images import results
 from batch_vision.images.analysis import Outcome, analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW, FakeBackend
 
 SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
@@ -331,7 +333,7 @@ def test_tags_and_metadata_go_with_the_image(world: World, s3: Any) -> None:
 def test_what_one_copy_cannot_take_is_copied_in_parts(
     world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "_COPY_LIMIT_BYTES", 3)
+    monkeypatch.setattr(final_module, "_COPY_LIMIT_BYTES", 3)
     world.backend.detections = [errors.ImageTooLargeError("much")]
     world.analyze(upload("film.mp4", b"12345"))
     assert world.read("rejected/film.mp4") == b"12345"
@@ -457,7 +459,7 @@ def test_a_conflict_of_conditional_writes_is_repeated_at_once(
 
 def test_a_conflict_without_end_leaves_the_image(world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
     image = upload("a.jpg")
-    monkeypatch.setattr(buckets, "_CONFLICT_ATTEMPTS", 2)
+    monkeypatch.setattr(final_module, "_CONFLICT_ATTEMPTS", 2)
     failing(world, monkeypatch, client_error("ConditionalRequestConflict", 409), 99)
     with pytest.raises(errors.ServiceUnavailableError, match="conditional write"):
         world.analyze(image)

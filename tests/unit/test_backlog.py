@@ -20,7 +20,7 @@ from batch_vision.core.models import Model
 from batch_vision.core.settings import Settings
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.images import requeue
-from batch_vision.images.buckets import FinalBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.runs import steps
 from batch_vision.runs.backlog import Drain, Waiting, count_waiting, deferred_because, finished_since
 from batch_vision.runs.backlog import assess as assess_waiting

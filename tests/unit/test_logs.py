@@ -27,7 +27,7 @@ from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.images import batch as analysis
 from batch_vision.images import requeue
-from batch_vision.images.buckets import FinalBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.runs import steps, watchdog
 from batch_vision.runs.closing import Bounds

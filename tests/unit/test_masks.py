@@ -19,8 +19,9 @@ from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for
 from batch_vision.images import analysis
 from batch_vision.images.analysis import analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW
 from tests.unit.test_analysis import World
 

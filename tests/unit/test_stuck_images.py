@@ -16,8 +16,9 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.stuck import stuck_key
 from batch_vision.images.analysis import analyze
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.source import SourceBucket
 from tests.unit.test_analysis import World
 
 Put = Callable[..., SourceImage]
@@ -172,11 +173,12 @@ def test_what_s3_refuses_for_good_when_it_is_filed_leaves_no_result(
     world: World, upload: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world.s3, "copy_object", fail(refusal("InvalidRequest", 400, "no such key may be")))
-    image = upload("a.jpg")
-    assert world.analyze(image).error_type == "StorageRefusedError"
-    assert world.keys("final") == [stuck_key("a.jpg", str(image.version_id))]
-    assert world.versions("final") == 1
-    assert world.keys("source") == ["a.jpg"]
+    for key in ("a.jpg", "a.jpg.json"):
+        image = upload(key)
+        assert world.analyze(image).error_type == "StorageRefusedError"
+        assert stuck_key(key, str(image.version_id)) in world.keys("final")
+    assert world.versions("final") == 2
+    assert world.keys("source") == ["a.jpg", "a.jpg.json"]
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "RequestTimeout", "KMS.ThrottlingException"])

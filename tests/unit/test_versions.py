@@ -16,7 +16,8 @@ from batch_vision.core.events import UNKNOWN_SIZE_BYTES, SourceImage
 from batch_vision.core.names import names_for
 from batch_vision.core.versions import Entry, Standing, Upload, is_newer, standing_of
 from batch_vision.images import analysis
-from batch_vision.images.buckets import FinalBucket, SourceBucket
+from batch_vision.images.final import FinalBucket
+from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW
 from tests.unit.test_analysis import World
 
@@ -127,6 +128,14 @@ def test_a_newer_upload_deleted_before_its_copy_leaves_the_older_picture_with_it
     assert len(world.s3.list_object_versions(Bucket="final", Prefix="processed/a.jpg.json")["Versions"]) == 1
 
 
+def test_an_image_named_like_a_result_that_is_deleted_half_way_leaves_nothing_behind(world: World, upload: Put) -> None:
+    """Its place was reserved by an empty object, which is no image."""
+    image = upload("notes.json", b"{}")
+    delete_while_it_is_asked_about(world, image)
+    assert world.analyze(image).status == "gone"
+    assert world.keys("final") == []
+
+
 def test_the_same_after_a_death_between_claim_and_copy(
     world: World, upload: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,8 +186,9 @@ def test_a_newer_upload_waits_some_seconds_for_the_older_and_asks_the_model_once
             raise
 
     monkeypatch.setattr(world.s3, "put_object", put_object)
+    monkeypatch.setattr(analysis, "_OLDER_WAIT_SECONDS", 60)
     asked = len(world.backend.calls)
-    assert world.analyze(newer).status == "processed"
+    assert world.analyze(newer, retry_seconds=60).status == "processed"
     assert len(world.backend.calls) == asked + 1
     assert world.read("processed/a.jpg") == b"newer"
 
@@ -297,6 +307,7 @@ def test_what_s3_does_not_find_and_lists_is_left_for_redelivery(
             world.analyze(image)
     assert left(world) == [image.version_id]
     assert world.analyze(image, again=True).status == "processed"
+    assert len(world.backend.calls) == 1, "a result that was written is kept"
 
 
 def test_a_backend_that_does_not_find_its_bytes_has_the_listing_asked(world: World, upload: Put) -> None:

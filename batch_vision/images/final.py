@@ -1,4 +1,4 @@
-"""The source bucket, which images leave, and the final bucket, where each gets exactly one place.
+"""The final bucket, where each image gets exactly one place, and the way there.
 
 The order is: write the result, copy the image, delete that version from the source. Each step may be repeated,
 so whoever finds it half done (a redelivery, a duplicate event) finishes it. The result is written on the
@@ -15,26 +15,28 @@ upload of the key had there is current again then.
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from batch_vision.core import errors
-from batch_vision.core.events import UNKNOWN_SIZE_BYTES, SourceImage
+from batch_vision.core.events import SourceImage
 from batch_vision.core.names import MARK, RESULT, names_for
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
-from batch_vision.core.versions import CURRENT, Entry, Standing, Upload, is_newer, standing_of
+from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
+from batch_vision.images.s3_errors import ConflictError, TakenError, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
     from tenacity import RetryCallState
+
+    from batch_vision.images.source import SourceBucket
 
 _CONFLICT_ATTEMPTS = 6
 _GIB_BYTES = 1024**3
@@ -45,217 +47,13 @@ _RESULT_CONTENT_TYPE = "application/json"
 _REPLACED_IMAGE = "replaced-image"
 _NEWER_VERSIONS = "newer-versions"
 _MOST_NEWER_VERSIONS = 20  # user metadata has 2 KB
-_RESERVED_MARK = {MARK: "reserved"}
+_RESERVED = "reserved"
 _MASK_SUFFIX = ".mask.png"
 _RESERVED_SUFFIXES = (".json", _MASK_SUFFIX)  # names that a result or a mask of another image could have
-_NULL_VERSION = "null"  # S3's name for the version of an object that was stored before versioning was enabled
-# Refusals of S3 that another try may not meet: credentials that expire, and requests that arrived cut off.
-_PASSING_CODES = frozenset(
-    {"BadDigest", "ExpiredToken", "IncompleteBody", "InvalidToken", "RequestTimeTooSkewed", "RequestTimeout"}
-)
-
-
-class _TakenError(Exception):
-    """A conditional write found the name taken, or what it was to replace changed or gone."""
-
-
-class _ConflictError(Exception):
-    """Another conditional write to the name is under way: S3 wants this one repeated (409)."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if http_status == 412:
-            raise _TakenError from error
-        if http_status == 409:
-            raise _ConflictError from error
-        if http_status == 404 and code != "NoSuchBucket":
-            raise errors.ImageGoneError(str(error)) from error
-        raise _refusal(code, http_status, str(error)) from error
-    except BotoCoreError as error:
-        raise errors.ServiceUnavailableError(str(error)) from error
-
-
-def _refusal(code: str, http_status: int, message: str) -> errors.BatchVisionError:
-    """Return the error for what S3 answered (API reference, "Error responses").
-
-    S3 has no code of its own for an object that is encrypted with somebody else's key: the message says it.
-    """
-    if http_status == 429 or http_status >= 500 or code in _PASSING_CODES or "Throttling" in code:
-        return errors.ServiceUnavailableError(message)
-    if code == "InvalidObjectState":
-        return errors.ImageArchivedError(message)
-    if code.startswith("KMS.") or (http_status == 403 and "kms:decrypt" in message.lower()):
-        return errors.ImageKeyDeniedError(message)
-    if http_status == 403:
-        return errors.AccessDeniedError(message)
-    if http_status == 400 and "server side encryption" in message.lower():
-        return errors.ImageEncryptedError(message)
-    return errors.StorageRefusedError(message)
 
 
 def _give_up_conflict(_: RetryCallState) -> Any:
     raise errors.ServiceUnavailableError("S3 found another conditional write under way, time and again.")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """One version of an object, readable by reference or by content."""
-
-    s3: S3Client
-    bucket: str
-    key: str
-    version_id: str
-    size_bytes: int
-
-    def read_bytes(self) -> bytes:
-        """Fetch the content; raises `ImageGoneError` when that version is no longer there."""
-        with _translated():
-            answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
-            return answer["Body"].read()
-
-    def read_start(self, most_bytes: int) -> bytes:
-        """Fetch the first bytes of the content; raises as `read_bytes` does."""
-        if self.size_bytes == 0:  # S3 has no range of it
-            return self.read_bytes()
-        with _translated():
-            answer = self.s3.get_object(
-                Bucket=self.bucket, Key=self.key, VersionId=self.version_id, Range=f"bytes=0-{most_bytes - 1}"
-            )
-            return answer["Body"].read()
-
-
-class SourceBucket:
-    """Where images are uploaded."""
-
-    def __init__(self, s3: S3Client) -> None:
-        self._s3 = s3
-
-    def resolve(self, image: SourceImage) -> SourceImage:
-        """Look up what the event did not name, version or size; raises `ImageGoneError` when there is no such image."""
-        if image.version_id and image.size_bytes != UNKNOWN_SIZE_BYTES:
-            return image
-        entry = self._find(image)
-        if entry is None:
-            raise errors.ImageGoneError(f"{image.key!r} is not in {image.bucket}.")
-        return replace(
-            image,
-            version_id=entry.version_id,
-            etag=entry.etag,
-            size_bytes=entry.size_bytes,
-            uploaded_at=image.uploaded_at if image.version_id else entry.last_modified,
-        )
-
-    def look(self, image: SourceImage) -> tuple[SourceImage, Standing]:
-        """Return the image with its size as S3 has it, and where it stands among the versions of its key.
-
-        One HEAD where it is the current version, as it nearly always is.
-
-        Raises
-        ------
-        ImageGoneError
-            S3 does not list it.
-        ImageUnreadableError, StorageRefusedError, AccessDeniedError
-            S3 does not let it be read.
-        ImageLockedError
-            S3 will not let it be deleted.
-        """
-        try:
-            with _translated():
-                head = self._s3.head_object(Bucket=image.bucket, Key=image.key)
-        except (errors.ImageGoneError, errors.StorageRefusedError, errors.AccessDeniedError):
-            pass  # under a delete marker, or of another upload: the listing tells
-        else:
-            if head.get("VersionId", _NULL_VERSION) == image.version_id:
-                _check_unlocked(head)
-                return replace(image, size_bytes=head["ContentLength"]), CURRENT
-        entries = self._entries(image)
-        ours = _entry_of(image, entries)
-        if ours is None:
-            raise errors.ImageGoneError(f"{image.key!r} has no version {image.version_id} in {image.bucket}.")
-        image = replace(image, size_bytes=ours.size_bytes)
-        if ours.is_latest:
-            self.check_readable(image)
-            return image, CURRENT
-        older = {entry.version_id for entry in self._entries(image, after=ours.version_id)}
-        return image, standing_of(ours.version_id, entries, older)
-
-    def check_readable(self, image: SourceImage) -> None:
-        """Read a byte of an image, for S3's own reason why it cannot be read.
-
-        Raises
-        ------
-        ImageGoneError
-            S3 neither reads nor lists it.
-        ImageUnreadableError
-            S3 lists it and does not find it, as it may for 15 minutes after versioning was enabled (S3 user guide,
-            "Enabling versioning on buckets").
-        StorageRefusedError, AccessDeniedError
-            What S3 says.
-        """
-        try:
-            self.stored(image).read_start(1)
-        except errors.ImageGoneError as error:
-            if self.has(image):
-                raise errors.ImageUnreadableError(f"S3 lists {image.key!r} and does not find it: {error}") from error
-            raise
-
-    def has(self, image: SourceImage) -> bool:
-        """Return whether S3 lists an image: a 404 alone is no proof that it is gone, nor a 400 that it is there."""
-        return self._find(image) is not None
-
-    def stored(self, image: SourceImage) -> StoredImage:
-        """Return what a backend reads the image from."""
-        return StoredImage(self._s3, image.bucket, image.key, str(image.version_id), image.size_bytes)
-
-    def _find(self, image: SourceImage) -> Entry | None:
-        return _entry_of(image, self._entries(image))
-
-    def _entries(self, image: SourceImage, after: str | None = None) -> list[Entry]:
-        """List versions and delete markers of a key; with ``after`` those that S3 lists after a version of it."""
-        start: Any = {"KeyMarker": image.key, "VersionIdMarker": after} if after else {}
-        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=image.bucket, Prefix=image.key, **start)
-        found = []
-        with _translated():
-            for page in pages:
-                listed: Any = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-                found += [
-                    Entry(
-                        version_id=entry["VersionId"],
-                        is_marker="Size" not in entry,
-                        is_latest=entry["IsLatest"],
-                        last_modified=entry["LastModified"],
-                        size_bytes=entry.get("Size", 0),
-                        etag=entry.get("ETag", "").strip('"'),
-                    )
-                    for entry in listed
-                    if entry["Key"] == image.key
-                ]
-                if any(entry["Key"] != image.key for entry in listed):  # a key comes before all that begin with it
-                    break
-        return found
-
-
-def _entry_of(image: SourceImage, entries: list[Entry]) -> Entry | None:
-    """Return the entry of an image, of the current version where the image names none."""
-    for entry in entries:
-        is_it = entry.version_id == image.version_id if image.version_id else entry.is_latest
-        if is_it and not entry.is_marker:
-            return entry
-    return None
-
-
-def _check_unlocked(head: Any) -> None:
-    """Check that a version may be deleted, as far as S3 tells the function: it needs permissions for both."""
-    if head.get("ObjectLockLegalHoldStatus") == "ON":
-        raise errors.ImageLockedError("The version is under a legal hold.")
-    if (until := head.get("ObjectLockRetainUntilDate")) and until > utc_now():
-        raise errors.ImageLockedError(f"The version is under retention until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +106,7 @@ class FinalBucket:
         newer: Sequence[str] = (),
         gives_way: bool = False,
     ) -> dict[str, Any]:
-        """Give the result, its mask and its image their place.
+        """Put the result, its mask and its image in their place.
 
         Parameters
         ----------
@@ -371,7 +169,7 @@ class FinalBucket:
         """Write the entry of an upload that is given up, once: the first cause stays."""
         remedy = error.remedy if isinstance(error, errors.BatchVisionError) else errors.BatchVisionError.remedy
         entry = stuck_entry(image, error, remedy, utc_now())
-        with suppress(_TakenError):
+        with suppress(TakenError):
             self._put_on_condition(
                 Key=stuck_key(image.key, str(image.version_id)),
                 Body=json.dumps(entry, ensure_ascii=False, indent=1).encode(),
@@ -382,7 +180,7 @@ class FinalBucket:
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""
         body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        with _translated():
+        with translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
 
     def _move(self, image: SourceImage, filed: _Filed) -> None:
@@ -399,7 +197,7 @@ class FinalBucket:
             self._take_back(filed)
             raise
         try:
-            with _translated():
+            with translated():
                 self._s3.delete_object(Bucket=image.bucket, Key=image.key, VersionId=str(image.version_id))
         except (errors.ServiceUnavailableError, errors.StorageRefusedError, errors.AccessDeniedError) as error:
             if not self._source.has(image):
@@ -413,10 +211,10 @@ class FinalBucket:
         """Copy the image to its place and return the version of the copy."""
         source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
         if image.size_bytes <= _COPY_LIMIT_BYTES:
-            with _translated():
+            with translated():
                 answer = self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
                 return answer.get("VersionId", "")
-        with _translated():
+        with translated():
             self._s3.copy(source, self._name, place, Config=_LARGE_COPY)
         return self._version_of(place)
 
@@ -428,7 +226,7 @@ class FinalBucket:
         upload always is.
         """
         result = _result_of(filed)
-        image_version = self._version_of(result["image_key"])
+        image_version = self._image_version_of(result["image_key"])
         is_of_older = image_version != "" and image_version == filed.replaced_image
         if is_of_older or (filed.is_own and not image_version):
             self._take_back(filed)
@@ -441,6 +239,8 @@ class FinalBucket:
             self._delete(result["image_key"], copied)
         if (mask_key := result.get("mask_key")) and (mask_version := self._mask_version_of(result)):
             self._delete(mask_key, mask_version)
+        if self._mark_of(result["image_key"])[0] == _RESERVED:
+            self._delete(result["image_key"], self._version_of(result["image_key"]))
         self._delete(f"{result['image_key']}.json", filed.version_id)
 
     def _claim(
@@ -454,7 +254,7 @@ class FinalBucket:
         neighbours = {_NEWER_VERSIONS: " ".join(newer[:_MOST_NEWER_VERSIONS])} if newer else {}
         try:
             return self._put_result(f"{place}.json", result, neighbours, IfNoneMatch="*"), None
-        except _TakenError:
+        except TakenError:
             pass
         existing = self._read_result(f"{place}.json")
         if existing.result is None or existing.result["source"]["key"] != image.key:
@@ -471,11 +271,11 @@ class FinalBucket:
             raise errors.OlderUploadInProgressError(
                 f"Upload {older.version_id} of {image.key!r} is older and not moved yet; it goes first."
             )
-        if image_version := self._version_of(place):
+        if image_version := self._image_version_of(place):
             neighbours[_REPLACED_IMAGE] = image_version
         try:
             own = self._put_result(f"{place}.json", result, neighbours, IfMatch=existing.etag)
-        except _TakenError as error:
+        except TakenError as error:
             raise errors.OlderUploadInProgressError(
                 f"Another upload of {image.key!r} was filed this moment; this one is looked at again."
             ) from error
@@ -505,14 +305,14 @@ class FinalBucket:
         try:
             self._put_on_condition(**mask, IfNoneMatch="*")
             return True
-        except _TakenError:
+        except TakenError:
             pass
         mark, etag = self._mark_of(place)
         if mark != "mask" or self._is_claimed_by_image(place):
             return False
         try:
             self._put_on_condition(**mask, IfMatch=etag)
-        except _TakenError as error:
+        except TakenError as error:
             raise errors.ServiceUnavailableError(f"{place!r} changed this moment; it is tried again.") from error
         return True
 
@@ -529,7 +329,7 @@ class FinalBucket:
                 )
                 self._delete(key, existing.version_id)
                 return changed
-        except _TakenError:
+        except TakenError:
             pass
         raise errors.ServiceUnavailableError(f"{key!r} changed this moment; it is tried again.")
 
@@ -544,23 +344,23 @@ class FinalBucket:
         return _Filed(result, answer["ETag"], answer.get("VersionId", ""), *_read_neighbours(neighbours), is_own=True)
 
     @retry(
-        retry=retry_if_exception_type(_ConflictError),
+        retry=retry_if_exception_type(ConflictError),
         stop=stop_after_attempt(_CONFLICT_ATTEMPTS),
         wait=wait_random_exponential(0.05, 1),
         retry_error_callback=_give_up_conflict,
     )
     def _put_on_condition(self, **request: Any) -> Any:
-        """Write an object under a condition and return S3's answer; raises `_TakenError` where the condition fails."""
+        """Write an object under a condition and return S3's answer; raises `TakenError` where the condition fails."""
         try:
-            with _translated():
+            with translated():
                 return self._s3.put_object(Bucket=self._name, **request)
         except errors.ImageGoneError as error:
-            raise _TakenError from error  # what it was to replace is gone
+            raise TakenError from error  # what it was to replace is gone
 
     def _read_result(self, key: str) -> _Filed:
         """Read a result."""
         try:
-            with _translated():
+            with translated():
                 answer = self._s3.get_object(Bucket=self._name, Key=key)
                 metadata = answer["Metadata"]
                 is_result = metadata.get(MARK) == RESULT
@@ -577,8 +377,8 @@ class FinalBucket:
         if not place.endswith(_RESERVED_SUFFIXES):
             return True
         try:
-            self._put_on_condition(Key=place, Body=b"", Metadata=_RESERVED_MARK, IfNoneMatch="*")
-        except _TakenError:
+            self._put_on_condition(Key=place, Body=b"", Metadata={MARK: _RESERVED}, IfNoneMatch="*")
+        except TakenError:
             return self._mark_of(place)[0] not in ("result", "mask") or self._is_claimed_by_image(place)
         return True
 
@@ -587,23 +387,23 @@ class FinalBucket:
         if not place.endswith(_RESERVED_SUFFIXES):
             return
         there = self._read_result(f"{place}.json")
-        if there.result is None and there.etag and self._mark_of(place)[0] == "reserved":
+        if there.result is None and there.etag and self._mark_of(place)[0] == _RESERVED:
             self._delete(place)
 
     def _is_claimed_by_image(self, place: str) -> bool:
-        """Tell whether an image was filed in a place: it may bring a mark of ours along from where it was copied."""
+        """Return whether an image was filed in a place: it may bring a mark of ours along from where it was copied."""
         result = self._read_result(f"{place}.json").result
         return result is not None and result["image_key"] == place
 
     def _mark_of(self, key: str) -> tuple[str | None, str]:
-        """Say what of ours an object is, None for an image, and its ETag."""
+        """Return what of ours an object is, None for an image, and its ETag."""
         head = self._head(key)
         return (head["Metadata"].get(MARK), head["ETag"]) if head else (None, "")
 
     def _head(self, key: str) -> Any:
         """Return what S3 says about an object; empty where there is none."""
         try:
-            with _translated():
+            with translated():
                 return self._s3.head_object(Bucket=self._name, Key=key)
         except errors.ImageGoneError:
             return {}
@@ -611,17 +411,23 @@ class FinalBucket:
     def _version_of(self, key: str) -> str:
         """Return the version of the current object of a key; empty where there is none."""
         head = self._head(key)
-        return str(head.get("VersionId", _NULL_VERSION)) if head else ""
+        return str(head.get("VersionId", NULL_VERSION)) if head else ""
+
+    def _image_version_of(self, place: str) -> str:
+        """Return the version of the image in a place; empty where there is none, or only the place is reserved."""
+        head = self._head(place)
+        is_image = head and head["Metadata"].get(MARK) != _RESERVED
+        return str(head.get("VersionId", NULL_VERSION)) if is_image else ""
 
     def _mask_version_of(self, result: dict[str, Any]) -> str:
         """Return the version of the mask that a result names; empty where another upload's is there, or none."""
         head = self._head(result["mask_key"])
-        return str(head.get("VersionId", _NULL_VERSION)) if head and head["Metadata"] == _mask_mark(result) else ""
+        return str(head.get("VersionId", NULL_VERSION)) if head and head["Metadata"] == _mask_mark(result) else ""
 
     def _delete(self, key: str, version_id: str = "") -> None:
         """Delete a version, or put a delete marker over what is there."""
         version: Any = {"VersionId": version_id} if version_id else {}
-        with _translated():
+        with translated():
             self._s3.delete_object(Bucket=self._name, Key=key, **version)
 
 
