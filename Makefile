@@ -51,7 +51,7 @@ PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup -
 .PHONY: local-test
 local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-test, in a quarter of an hour [PYTEST_ARGS=...]
 	@mkdir -p build; \
-	$(MAKE) check > build/check.log 2>&1 & check=$$!; \
+	make check > build/check.log 2>&1 & check=$$!; \
 	trap 'kill $$check 2>/dev/null || true' EXIT; \
 	status=0; $(PYTEST) -m "not matrix" $(PYTEST_ARGS) || status=$$?; \
 	wait $$check || status=$$?; \

@@ -53,9 +53,10 @@ JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
     for item in items:
-        # Each process has its stack, so the tests of a file with one are shared out one by one.
+        # Each process has its stack, so the tests of a file with one are shared out one by one. Other files stay whole,
+        # and what is planned by Terraform, in a quarter of a minute, is planned by one process.
         if not _needs_stack(item):
-            item.add_marker(pytest.mark.xdist_group(_file(item)))
+            item.add_marker(pytest.mark.xdist_group("planned" if "planned" in _fixtures(item) else _file(item)))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test change anything
