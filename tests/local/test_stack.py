@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,6 @@ def picture(number: int = 0, kind: str = "PNG") -> bytes:
     content = io.BytesIO()
     image.save(content, kind)
     return content.getvalue()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
 
 
 @pytest.mark.fault("Draining: an s3:TestEvent")
@@ -249,9 +241,9 @@ def test_the_model_stops_while_the_mapping_is_disabled(stack: Stack) -> None:
     stack.lambda_faults.slow_mapping(20)
     stack.upload("a.png", picture())
     execution = stack.start()
-    wait_for(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
+    wait_until(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
     assert stack.environment.model()["status"] == stack.words.running
-    wait_for(lambda: stack.environment.model()["stops"] == 1, 120, "the model is asked to stop")
+    wait_until(lambda: stack.environment.model()["stops"] == 1, 120, "the model is asked to stop")
     assert stack.mapping_state() == "Disabling"
     described = stack.wait(execution)
     assert described["status"] == "SUCCEEDED", described
