@@ -42,8 +42,9 @@ from lambdas.summarize_run import handler as summarize_run
 from local.config import REPOSITORY
 from tests.unit.conftest import DETECTION, FakeBackend
 from tests.unit.test_analyze_handler import Context, message
+from tests.unit.test_closing import FakeFunctions
 from tests.unit.test_guard import EVENT as TICK
-from tests.unit.test_guard import MACHINE, FakeFunctions, FakeTopic, FakeWorkflow
+from tests.unit.test_guard import MACHINE, FakeTopic, FakeWorkflow
 from tests.unit.test_summary import EVENT as ENDED
 from tests.unit.test_summary import FAILED
 from tests.unit.test_summary import line as catalog_line
