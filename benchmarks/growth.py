@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -130,11 +131,16 @@ def _calls(now: datetime) -> dict[str, Callable[[], Any]]:
     context = SimpleNamespace(
         function_name="f", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="request"
     )
+    numbers = count()
+
+    def summarize() -> Any:  # each a run of its own, for a summary that is there takes one request more
+        return summarize_run.handler(run | {"run": run["run"] | {"id": f"run-{next(numbers)}"}}, context)
+
     return {
         "check": lambda: check_backlog.handler(check, context),
         "drain": lambda: check_backlog.handler(drain, context),
-        "summarize": lambda: summarize_run.handler(run, context),
-        _LEFT: lambda: summarize_run.handler(run, context),
+        "summarize": summarize,
+        _LEFT: summarize,
     }
 
 
@@ -170,17 +176,18 @@ def _measured(s3: Any, sqs: Any, requests: Counter[str], now: datetime) -> dict[
 def _on_moto(now: datetime) -> dict[str, tuple[int, float]]:
     requests: Counter[str] = Counter()
 
-    def count(request: Any, operation_name: str, **_: Any) -> None:
+    def count_request(request: Any, operation_name: str, **_: Any) -> None:
         requests[operation_name] += 1
 
     with mock_aws():
         s3, sqs = boto3.client("s3", region_name="us-east-1"), boto3.client("sqs", region_name="us-east-1")
+        sqs.create_queue(QueueName="queue")
         for bucket, keys in _keys(_MOTO_SIZE, now).items():
             s3.create_bucket(Bucket=bucket)
             for key in keys:
                 s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(_LINE).encode())
         for client in (s3, sqs):
-            client.meta.events.register("request-created", count)
+            client.meta.events.register("request-created", count_request)
         return _measured(s3, sqs, requests, now)
 
 
