@@ -205,8 +205,10 @@ def printed(
     s3.delete_object(Bucket="source", Key="taken back.png")
     folder = message("folder", upload("folder/", b""))
     call("analyze-images", analyze_images, {"Records": [message("taken back", taken_back), folder]})
-    early = upload("early.png", CONTENT)  # there is no queue of the settings' name to which it could be sent anew
-    call("analyze-images", analyze_images, {"Records": [message("early", early)]})
+    with monkeypatch.context() as broken:
+        broken.setattr(clients, "sqs", refuse)
+        early = upload("early.png", CONTENT)
+        call("analyze-images", analyze_images, {"Records": [message("early", early)]})
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
