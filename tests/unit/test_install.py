@@ -75,8 +75,9 @@ def test_an_environment_is_made_of_its_lock_file_alone(lock_file: Path, tmp_path
     assert list(modules.glob("__pycache__/flange.*.pyc"))
 
 
-def test_a_file_with_another_hash_is_refused(lock_file: Path) -> None:
-    lock_file.write_text("flange==1.0 --hash=sha256:" + "0" * 64)
+@pytest.mark.parametrize("hashes", ["--hash=sha256:" + "0" * 64, ""], ids=["another", "none"])
+def test_a_file_that_is_not_held_to_its_hash_is_refused(lock_file: Path, hashes: str) -> None:
+    lock_file.write_text(f"flange==1.0 {hashes}\n")
     with pytest.raises(install.InstallError, match="flange"):
         install.install_environment(lock_file)
 

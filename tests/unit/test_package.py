@@ -29,6 +29,7 @@ def test_it_holds_the_code_and_the_locked_dependencies_only(made: Path) -> None:
     assert "lambdas/analyze_images/handler.py" in names
     assert "aws_lambda_powertools/__init__.py" in names
     assert not [name for name in names if name.startswith(("boto", "bin/", "tests/", "local/"))]
+    assert not [name for name in names if name.endswith(("RECORD", "INSTALLER", "uv_cache.json", ".lock"))]
     assert "batch_vision/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
     assert not [name for name in names if name.startswith("batch_vision/operator/")]
     assert names == sorted(names, key=lambda name: Path(name).parts)
