@@ -59,20 +59,20 @@ CLIENT_ENVIRONMENT = {
 # What the emulator takes to start and stop a model: the service's minutes, made short.
 EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
 
-# The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
+# The module's own variables, with `timings` that fit these times. Nothing in the module knows of local running.
 MODULE_ARGUMENTS: dict[str, Any] = {
     "model_poll_seconds": 1,
     "start_timeout_seconds": 120,
     "stop_timeout_seconds": 120,
-    "trigger_poll_seconds": 1,
-    "trigger_timeout_seconds": 60,
+    "mapping_poll_seconds": 1,
+    "mapping_timeout_seconds": 60,
     "drain_poll_seconds": 2,
     "drain_timeout_seconds": 1200,
     # Twice what the emulated model does: LocalStack's one poller has to do the work of two, and each has half the pace.
     "images_per_second_per_unit": 10,
     "force_destroy": True,
     # LocalStack cannot save queries of logs.
-    "log_queries_enabled": False,
+    "monitoring": {"log_queries": False},
 }
 
 

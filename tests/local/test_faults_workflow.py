@@ -30,7 +30,7 @@ FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
     "stall_timeout_seconds": STALL_SECONDS,
     "stop_timeout_seconds": STOP_SECONDS,
-    "trigger_timeout_seconds": TRIGGER_SECONDS,
+    "mapping_timeout_seconds": TRIGGER_SECONDS,
     "max_receive_count": 10,
 }
 
