@@ -90,8 +90,10 @@ run "functions_are_those_of_the_package" {
 run "watchdog_looks_after_what_the_module_made" {
   variables {
     guard_schedule_expression = "rate(7 minutes)"
-    model_poll_seconds        = 31
-    analyze_timeout_seconds   = 41
+    timings = {
+      model_poll_seconds      = 31
+      analyze_timeout_seconds = 41
+    }
   }
 
   assert {
@@ -177,10 +179,8 @@ run "environment_carries_the_settings" {
     target_drain_seconds       = 900
     images_per_second_per_unit = 7.5
     account_images_per_second  = 40
-    image_latency_seconds      = 0.5
     max_concurrency            = 30
     batch_size                 = 8
-    requeue_limit_images       = 50
     max_receive_count          = 7
     log_level                  = "DEBUG"
   }
@@ -202,8 +202,8 @@ run "environment_carries_the_settings" {
       ACCOUNT_IMAGES_PER_SECOND    = "40"
       MAX_CONCURRENCY              = "30"
       BATCH_SIZE                   = "8"
-      IMAGE_LATENCY_SECONDS        = "0.5"
-      REQUEUE_LIMIT_IMAGES         = "50"
+      IMAGE_LATENCY_SECONDS        = "1"
+      REQUEUE_LIMIT_IMAGES         = "10000"
       INFERENCE_UNIT_HOUR_DOLLARS  = "4"
       SCHEDULE_PERIOD_SECONDS      = "3600"
       SUCCESS_TOPIC_ARN            = ""
@@ -263,9 +263,9 @@ run "each_function_may_do_what_it_does_and_no_more" {
         "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
         "s3:PutObject",
       ]
-      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"]
     })
-    error_message = "A function has gained or lost a permission."
+    error_message = "A function has gained or lost a permission: ${jsonencode({ for name, statements in merge(local.function_statements, local.mapping_function_statements) : name => sort(distinct(flatten([for statement in values(statements) : statement.actions]))) })}."
   }
 
   # A message may be of an upload from before the prefix was changed.
@@ -427,14 +427,13 @@ run "mapping_follows_its_variables" {
   command = plan
 
   variables {
-    batch_size           = 100
-    batch_window_seconds = 5
+    batch_size = 100
   }
 
   assert {
     condition = (
       aws_lambda_event_source_mapping.this.batch_size == 100
-      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 5
+      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 1
     )
     error_message = "The mapping does not follow its variables."
   }
@@ -444,16 +443,17 @@ run "short_waits_for_local_runs_are_allowed" {
   command = plan
 
   variables {
-    analyze_timeout_seconds    = 5
-    visibility_timeout_seconds = 30
-    stall_timeout_seconds      = 60
-    model_poll_seconds         = 1
-    start_timeout_seconds      = 10
-    stop_timeout_seconds       = 10
-    trigger_poll_seconds       = 1
-    trigger_timeout_seconds    = 60
-    drain_poll_seconds         = 1
-    drain_timeout_seconds      = 300
+    timings = {
+      analyze_timeout_seconds = 5
+      stall_timeout_seconds   = 60
+      model_poll_seconds      = 1
+      start_timeout_seconds   = 10
+      stop_timeout_seconds    = 10
+      mapping_poll_seconds    = 1
+      mapping_timeout_seconds = 60
+      drain_poll_seconds      = 1
+      drain_timeout_seconds   = 300
+    }
   }
 
   assert {

@@ -21,7 +21,7 @@ HCL = """
 # A comment, and values of every type.
 name_prefix = "weld-seams"
 max_inference_units = 2
-alarms_enabled = false
+monitoring = { alarms = false }
 schedule_expression = null
 tags = {
   Project = "weld ${"$"}{seams}"
@@ -33,7 +33,7 @@ owner = "somebody"
 VALUES = {
     "name_prefix": "weld-seams",
     "max_inference_units": 2,
-    "alarms_enabled": False,
+    "monitoring": {"alarms": False},
     "schedule_expression": None,
     "tags": {"Project": "weld ${seams}"},
     "alert_email_addresses": ["a@example.com", "b@example.com"],
