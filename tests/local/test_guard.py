@@ -126,8 +126,8 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
     stack.check_nothing_runs(refused_calls_allowed=True)
 
 
-@pytest.mark.fault("From outside: the execution reaches the bound of all its bounds")
-def test_an_execution_that_reaches_the_bound_of_all_bounds(stack: Stack) -> None:
+@pytest.mark.fault("From outside: the execution reaches its own timeout")
+def test_an_execution_that_reaches_its_own_timeout(stack: Stack) -> None:
     stack.emulator.set(start_seconds=5)
     stack.upload("a.png", picture())
     with stack.definition(lambda machine: machine.update(TimeoutSeconds=3)):

@@ -212,7 +212,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | None, Callable[[dict[str, Any]], None] 
         None,
     ),
     "somebody stops the run": (None, None, "WaitForModel"),
-    "the run reaches the bound of all its bounds": (None, takes_too_long, None),
+    "the run reaches its own timeout": (None, takes_too_long, None),
 }
 
 
