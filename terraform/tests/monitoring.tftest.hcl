@@ -29,6 +29,7 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
       run-aborted       = "AWS/States ExecutionsAborted"
       run-failed        = "AWS/States ExecutionsFailed"
       run-timed-out     = "AWS/States ExecutionsTimedOut"
+      stuck             = "BatchVision ImagesStuck"
       watchdog-failed   = "AWS/Lambda Errors"
     }
     error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
@@ -36,7 +37,7 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
 
   assert {
     condition = (
-      alltrue([for name in ["model-on-long", "model-without-run", "rejected"] : module.monitoring[0].alarms[name].dimensions == tomap({ service = "welds" })])
+      alltrue([for name in ["model-on-long", "model-without-run", "rejected", "stuck"] : module.monitoring[0].alarms[name].dimensions == tomap({ service = "welds" })])
       && local.function_environment.POWERTOOLS_SERVICE_NAME == "welds"
       && local.function_environment.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
     )

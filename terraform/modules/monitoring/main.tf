@@ -113,6 +113,16 @@ locals {
       threshold   = var.rejected_percent
     }
 
+    # Counted where an image is given up, and by the summary of each run that leaves some: not by a tick that does nothing.
+    stuck = {
+      description = "See why images were given up and what mends that, with batch-vision status; then: batch-vision retry. They are still in the source bucket, where they start no model and block no other image."
+      namespace   = "BatchVision"
+      metric_name = "ImagesStuck"
+      statistic   = "Maximum"
+      dimensions  = local.own_metrics
+      threshold   = 0
+    }
+
     no-run = {
       description = "Start a run, batch-vision run --watch, and see that the rule of the schedule is enabled. None began for ${local.missing_seconds} seconds, or none yet since the first apply."
       namespace   = "AWS/States"
