@@ -12,7 +12,7 @@ locals {
   # The first sentence of each description is what to do.
   all_alarms = {
     dead-letters = {
-      description = "Look at what failed in the log of the analyzing function, mend it, then: batch-vision retry (or make redrive). Messages are in the dead-letter queue: their images were tried too often and are still in the source bucket, where no run takes them."
+      description = "Look at what failed in the log of the analyzing function, mend it, then: batch-vision retry (or make redrive). Messages are in the dead-letter queue, because the function died at each of their deliveries. Their images are still in the source bucket; the next run gives them up, and the alarm stuck goes off."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateNumberOfMessagesVisible"
       statistic   = "Maximum"
