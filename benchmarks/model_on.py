@@ -29,7 +29,8 @@ from benchmarks.simulation import (
     terraform_defaults,
 )
 from local import config, environment
-from local.environment import MODELS, MODULE_ARGUMENTS
+from local.emulator.models import MODELS
+from local.environment import MODULE_ARGUMENTS
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -21,9 +21,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from batch_vision.backends.base import Backend, BackendSettings, Detection, ModelState, ModelStatus
+from batch_vision.backends.contracts import Lifecycle, ModelState, ModelStatus
 from batch_vision.core import errors
-from batch_vision.core.settings import Settings
+from batch_vision.core.capacity import CapacitySettings
+from batch_vision.core.settings import read_settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
 from batch_vision.operator.cost import (
@@ -35,6 +36,7 @@ from batch_vision.operator.cost import (
 from batch_vision.runs.backlog import Drain, Waiting, assess, deferred_because, first_answer, is_to_look_at_model
 from batch_vision.runs.closing import Bounds, close
 from batch_vision.runs.enabling import ensure_enabled
+from batch_vision.runs.settings import CheckBacklogSettings
 from batch_vision.runs.start import ensure_running
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
@@ -190,7 +192,7 @@ class SimulatedRun:
         return self.starting_seconds * self.inference_units
 
 
-class _Model(Backend):
+class _Model(Lifecycle):
     """A model whose life is a list of times."""
 
     name = "rekognition_custom_labels"
@@ -204,7 +206,7 @@ class _Model(Backend):
         self.is_on = False
 
     @classmethod
-    def from_settings(cls, settings: BackendSettings) -> _Model:
+    def from_settings(cls, settings: Mapping[str, str]) -> _Model:
         raise NotImplementedError
 
     @property
@@ -234,9 +236,6 @@ class _Model(Backend):
         if self.state() is not ModelState.RUNNING:
             raise errors.ModelBusyError("It is not running.")
         self.stop_asked_at = self._clock.now
-
-    def detect(self, image: Any) -> Detection:
-        raise NotImplementedError
 
 
 class _Mapping:
@@ -294,7 +293,9 @@ class Simulation:
         self._world = world or World()
         self._variables = terraform_defaults() | variables
         self._workflow = _rendered(self._variables)
-        self._settings = Settings.from_environment(function_environment(self._variables))
+        environment = function_environment(self._variables)
+        self._check_settings = read_settings(CheckBacklogSettings, environment)
+        self._capacity = read_settings(CapacitySettings, environment)
         self._arrivals = list(arrivals)
         self._clock = _Clock()
         self._model = _Model(self._clock, self._world)
@@ -440,7 +441,7 @@ class Simulation:
             drain=drain,
         )
         if drain is None:
-            answer = first_answer(answer, deferred_because(waiting, self._settings, self._clock.moment()))
+            answer = first_answer(answer, deferred_because(waiting, self._check_settings, self._clock.moment()))
         return answer
 
     def _oldest_at(self) -> datetime | None:
@@ -451,7 +452,7 @@ class Simulation:
     def _start_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
         return ensure_running(
             self._model,
-            self._settings,
+            self._capacity,
             event["backlog_images"],
             event["previous"],
             event["timeout_seconds"],

@@ -148,8 +148,8 @@ def make_report(
     colours = {name: number % _COLOURS for number, name in enumerate(sorted(_names(pictures)))}
     page = {
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
-        "backend": stack.settings.backend,
-        "ended": ENDED.get(stack.settings.backend, ""),
+        "backend": stack.model.backend,
+        "ended": ENDED.get(stack.model.backend, ""),
         "begin": to_text(begin),
         "end": to_text(end),
         "made_at": to_text(utc_now()),

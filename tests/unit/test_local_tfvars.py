@@ -10,7 +10,8 @@ import pytest
 
 from local import environment
 from local.config import REPOSITORY
-from local.environment import MODELS, MODULE_ARGUMENTS, choose, differences
+from local.emulator.models import MODELS
+from local.environment import MODULE_ARGUMENTS, choose, differences
 from local.errors import LocalError
 from local.tfvars import Tfvars, merged, read_tfvars
 

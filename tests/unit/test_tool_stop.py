@@ -18,7 +18,7 @@ from batch_vision.operator import stop as stop_module
 from batch_vision.operator.stack import Stack
 from batch_vision.operator.stop import Stopped, stop
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
-from tests.unit.tool_stack import FINAL, NAME, Deployed
+from tests.unit.tool_stack import FINAL, FUNCTIONS, NAME, Deployed
 
 MODEL = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
 
@@ -191,11 +191,13 @@ def test_the_model_of_a_run_before_an_apply_is_stopped_too(deployed: Deployed, s
 
 def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) -> None:
     """Its functions are told less, or more, than this version tells them."""
-    name = f"{NAME}-analyze-images"
-    variables = deployed.environment()
+    variables = deployed.environment("analyze-images")
     few = {variable: variables[variable] for variable in ("BACKEND", "BACKEND_SETTINGS")}
     for told in (few, few | {"OF_A_LATER_VERSION": "1", "MIN_INFERENCE_UNITS": "many", "SOURCE_PREFIXES": "{"}):
-        deployed.functions.update_function_configuration(FunctionName=name, Environment={"Variables": told})
+        for function in FUNCTIONS:
+            deployed.functions.update_function_configuration(
+                FunctionName=f"{NAME}-{function}", Environment={"Variables": told}
+            )
         turn_on(deployed)
         result = deployed.call("stop", "--poll-seconds", "0.2")
         assert (result.exit_code, deployed.model_status()) == (0, "STOPPED"), result.output
