@@ -51,6 +51,9 @@ _ENDLESS = 10**9
 _LIST_LIMIT = 1000  # objects that the check counts at the most
 _VARIABLE = re.compile(r'^variable "(\w+)" \{$(.*?)^\}$', re.DOTALL | re.MULTILINE)
 _DEFAULT = re.compile(r'^  default\s*=\s*(?:"([^"\n]*)"|(-?[0-9.]+|true|false|null))$', re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^    (\w+)\s*= optional\(\w+, (-?[0-9.]+|true|false)\)$", re.MULTILINE)
+# What nobody sets: locals of main.tf, and the price in the entry of a backend.
+_FIXED = re.compile(r"^  (?:    )?(\w+)\s*= ([0-9.]+)$", re.MULTILINE)
 
 
 class SimulationError(Exception):
@@ -59,9 +62,15 @@ class SimulationError(Exception):
 
 @cache
 def terraform_defaults() -> dict[str, Any]:
-    """Read the default of every variable of the module that is a number, a text, a truth value or null."""
-    found: dict[str, Any] = {}
-    for name, block in _VARIABLE.findall((REPOSITORY / "terraform" / "variables.tf").read_text()):
+    """Read the numbers, texts and truth values that the module goes by where nobody sets them.
+
+    Those of variables, of the attributes of variables by their own names, and of what has no variable.
+    """
+    module = REPOSITORY / "terraform"
+    fixed = (module / "main.tf").read_text() + (module / "backends.tf").read_text()
+    found: dict[str, Any] = {name: json.loads(number) for name, number in _FIXED.findall(fixed)}
+    for name, block in _VARIABLE.findall((module / "variables.tf").read_text()):
+        found |= {attribute: json.loads(default) for attribute, default in _ATTRIBUTE.findall(block)}
         if default := _DEFAULT.search(block):
             found[name] = json.loads(default[2]) if default[2] else default[1]
     return found
@@ -76,9 +85,8 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        variable = name.replace("mapping_", "trigger_")
-        if variable in variables:
-            return str(variables[variable])
+        if name in variables:
+            return str(variables[name])
         return str(_ENDLESS) if name.endswith(("_seconds", "_checks")) else name
 
     text = re.sub(r"\$\{(\w+)\}", value, (REPOSITORY / "state_machine.asl.json").read_text())

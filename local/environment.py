@@ -61,26 +61,26 @@ CLIENT_ENVIRONMENT = {
 # Times of the emulated model: seconds here, minutes at the service.
 EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
 
-# The module's own variables, with waits that fit these times. Nothing in the module knows of local running.
+# The module's own variables, with `timings` that fit these times. Nothing in the module knows of local running.
 MODULE_ARGUMENTS: dict[str, Any] = {
     "model_poll_seconds": 1,
     "start_timeout_seconds": 120,
     "stop_timeout_seconds": 120,
-    "trigger_poll_seconds": 1,
-    "trigger_timeout_seconds": 60,
+    "mapping_poll_seconds": 1,
+    "mapping_timeout_seconds": 60,
     "drain_poll_seconds": 2,
     "drain_timeout_seconds": 1200,
     # Twice what the emulated model does: LocalStack's one poller has to do the work of two, and each has half the pace.
     "images_per_second_per_unit": 10,
     "force_destroy": True,
     # LocalStack cannot save queries of logs.
-    "log_queries_enabled": False,
+    "monitoring": {"log_queries": False},
 }
 
 # What counts whatever a user's own file of variables says.
 LOCAL_ARGUMENTS: dict[str, Any] = {
     "lambda_package_path": None,
-    "log_queries_enabled": MODULE_ARGUMENTS["log_queries_enabled"],
+    "monitoring": MODULE_ARGUMENTS["monitoring"],
 }
 
 
@@ -234,7 +234,7 @@ def _up(
         with display.step("Checking the values of TFVARS") as step:
             _check(terraform, tfvars, backend)
             step.done(f"{len(tfvars.values)} variables")
-        wanted = merged(MODULE_ARGUMENTS, tfvars.values) | choose(backend) | LOCAL_ARGUMENTS | dict(arguments)
+        wanted = merged(merged(MODULE_ARGUMENTS, tfvars.values) | choose(backend), LOCAL_ARGUMENTS) | dict(arguments)
         for line in differences(tfvars, wanted):
             display.say(f"  {line}")
     if in_docker:
@@ -292,7 +292,7 @@ def differences(tfvars: Tfvars, wanted: Mapping[str, Any]) -> list[str]:
     """Return a line for each variable of a user's file that does not count here, or that the module does not have."""
     own = {
         "lambda_package_path": "the package that was made here",
-        "log_queries_enabled": "false, because LocalStack cannot save queries",
+        "monitoring": "without log_queries, because LocalStack cannot save queries",
         "schedule_enabled": "false, so that there is one run",
         "kms_key_arn": "a key on LocalStack",
         **dict.fromkeys(MODELS, "the model of the emulator"),

@@ -27,6 +27,8 @@ EXAMPLES = config.REPOSITORY / "examples"
 ROOT = config.REPOSITORY / "local" / "terraform"  # provider, outputs and lock file; the module call is generated
 
 _VARIABLE = re.compile(r'^variable "(\w+)"', re.MULTILINE)
+_TIMINGS = re.compile(r'^variable "timings" \{$.*?^\}$', re.DOTALL | re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^    (\w+)\s*= optional\(", re.MULTILINE)
 _PROVIDER = Path("registry.terraform.io") / "hashicorp" / "aws"
 _LEAST_VERSION = (1, 9)
 # Where packages and administrators put an unpacked mirror; Terraform looks into the user's own places by itself.
@@ -63,11 +65,28 @@ class Terraform:
         """Write the root configuration: provider, outputs, and the module with each variable passed through.
 
         The arguments go into a file of variables, so that `-var-file` and `-var` change them as everywhere.
+
+        Parameters
+        ----------
+        arguments
+            The module's, and those of local/terraform. An attribute of `timings` may stand by itself.
+
+        Raises
+        ------
+        LocalError
+            An argument is none of these: Terraform would only warn of it, and go on without it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (*ROOT.glob("*.tf"), ROOT / ".terraform.lock.hcl"):
             shutil.copy2(path, self.directory / path.name)
+        declared = (MODULE / "variables.tf").read_text()
         names = variable_names()
+        arguments = _with_timings(arguments, _ATTRIBUTE.findall(_TIMINGS.findall(declared)[0]))
+        known = {*names, *_VARIABLE.findall((ROOT / "variables.tf").read_text())}
+        if unknown := sorted(set(arguments) - known):
+            raise LocalError(
+                f"The module has no variable {', '.join(unknown)}. Its variables are in {MODULE / 'variables.tf'}."
+            )
         module = {"source": os.path.relpath(MODULE, self.directory)} | {name: f"${{var.{name}}}" for name in names}
         # A null leaves the module its own default.
         variables = {name: {"default": None} for name in names}
@@ -324,6 +343,13 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
             process.wait(_INTERRUPT_SECONDS)
         kill_session(process.pid)
         process.wait()
+
+
+def _with_timings(arguments: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments with those that are attributes of `timings` in that object, where they do not stand yet."""
+    timings = {name: arguments[name] for name in names if name in arguments} | (arguments.get("timings") or {})
+    others = {name: value for name, value in arguments.items() if name not in names}
+    return others | {"timings": timings}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,6 +10,8 @@
 #   stop_former   the permission to describe and stop any model of this service, for the two functions that stop models:
 #                 a run that is under way while an apply changes the model still stops the one that it started, whose
 #                 own permission goes with that apply
+#   inference_unit_hour_dollars
+#                 what a unit of the service costs for an hour, in dollars, for the cost in run summaries
 #   is_ended      true where AWS has ended the service: stop_former is then only for deployments that use it, or used it
 #                 before (former_settings.backends)
 
@@ -41,6 +43,8 @@ locals {
         actions   = ["rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion"]
         resources = ["arn:${local.partition}:rekognition:${local.region}:${local.account_id}:project/*"]
       }
+      # us-east-1, November 2026 (aws.amazon.com/rekognition/pricing); other Regions differ a little.
+      inference_unit_hour_dollars = 4
     }
 
     # AWS ended this service on 2025-10-31: it runs against the local emulator only.
@@ -69,7 +73,9 @@ locals {
         actions   = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
         resources = ["arn:${local.partition}:lookoutvision:${local.region}:${local.account_id}:model/*"]
       }
-      is_ended = true
+      # The price of its last year.
+      inference_unit_hour_dollars = 4
+      is_ended                    = true
     }
   }
 

@@ -16,12 +16,24 @@ locals {
 
   lambda_package_path = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")
 
+  # Lambda wants a window of at least a second for batches of more than 10.
+  batch_window_seconds = var.batch_size > 10 ? 1 : 0
+
   # AWS advises six times the timeout of the function plus the batch window, so that a batch that is throttled and
   # tried again is not handed out a second time meanwhile.
-  visibility_timeout_seconds = coalesce(
-    var.visibility_timeout_seconds,
-    6 * var.analyze_timeout_seconds + var.batch_window_seconds,
-  )
+  visibility_timeout_seconds = 6 * var.timings.analyze_timeout_seconds + local.batch_window_seconds
+
+  # 14 days, the longest that SQS allows.
+  message_retention_seconds = 1209600
+
+  control_memory_mb = 512
+
+  # Bounds a call of the requeueing function, not a run: where there are more, the run calls it again.
+  requeue_limit_images = 10000
+
+  # From the call of the model until an image has its place, about. It matters for small batches: more of them are then
+  # worked on at the same time.
+  image_latency_seconds = 1
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -62,28 +74,22 @@ module "queue" {
   source_bucket_arn          = module.source_bucket.bucket_arn
   source_prefix              = var.source_prefix
   visibility_timeout_seconds = local.visibility_timeout_seconds
-  message_retention_seconds  = var.message_retention_seconds
+  message_retention_seconds  = local.message_retention_seconds
   max_receive_count          = var.max_receive_count
   kms_key_arn                = var.kms_key_arn
   tags                       = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions: one zip, one environment, and a role for each with what that function calls
+# Functions: one zip, and for each an environment with what it is told and a role with what it calls
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
   # Whatever source_prefix says: it may have been another one when an image was uploaded or a message sent.
   source_objects_arn = "${module.source_bucket.bucket_arn}/*"
 
-  # Where images wait, each place once: a prefix under another one of these is a part of it.
-  source_prefixes = [
-    for prefix in setunion([var.source_prefix], var.former_settings.source_prefixes) : prefix
-    if !anytrue([
-      for other in setunion([var.source_prefix], var.former_settings.source_prefixes) :
-      other != prefix && startswith(prefix, other)
-    ])
-  ]
+  # Where images wait: the first is where they are uploaded now.
+  source_prefixes = distinct(concat([var.source_prefix], tolist(var.former_settings.source_prefixes)))
 
   # A customer key is named in the policies only when there is one.
   former_kms_key_arns = setsubtract(var.former_settings.kms_key_arns, var.kms_key_arn[*])
@@ -102,34 +108,34 @@ locals {
     }
   } : {}
 
-  # Null for a cron(...) without var.schedule_period_seconds.
+  # Null for cron(...).
   rate                    = try(regex("^rate\\(([0-9]+) (minute|hour|day)s?\\)$", var.schedule_expression), null)
-  rate_seconds            = local.rate == null ? null : tonumber(local.rate[0]) * { minute = 60, hour = 3600, day = 86400 }[local.rate[1]]
-  schedule_period_seconds = var.schedule_period_seconds == null ? local.rate_seconds : var.schedule_period_seconds
+  schedule_period_seconds = local.rate == null ? null : tonumber(local.rate[0]) * { minute = 60, hour = 3600, day = 86400 }[local.rate[1]]
+  no_run_seconds          = local.rate == null ? var.alarm_thresholds.no_run_seconds : coalesce(var.alarm_thresholds.no_run_seconds, 3 * local.schedule_period_seconds)
 
   functions = {
     analyze_images = {
       description     = "Asks the model about each image of a batch, writes the result and moves the image"
       memory_mb       = var.analyze_memory_mb
-      timeout_seconds = var.analyze_timeout_seconds
+      timeout_seconds = var.timings.analyze_timeout_seconds
     }
 
     check_backlog = {
       description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
-      memory_mb       = var.control_memory_mb
+      memory_mb       = local.control_memory_mb
       timeout_seconds = local.step_timeout_seconds
     }
 
     start_model = {
       description     = "Starts the model, or says how far its start has come"
-      memory_mb       = var.control_memory_mb
+      memory_mb       = local.control_memory_mb
       timeout_seconds = local.step_timeout_seconds
     }
 
     requeue_images = {
       description     = "Puts images that have no message back on the queue, and gives up those of dead letters"
-      memory_mb       = var.control_memory_mb
-      timeout_seconds = var.control_function_timeout_seconds
+      memory_mb       = local.control_memory_mb
+      timeout_seconds = var.timings.control_function_timeout_seconds
     }
 
     summarize_run = {
@@ -287,34 +293,79 @@ locals {
     })
   }
 
-  function_environment = {
-    SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
-    SOURCE_PREFIXES            = jsonencode(local.source_prefixes)
-    FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
-    BACKEND                    = var.backend
-    BACKEND_SETTINGS           = jsonencode(local.backend.settings)
-    MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
-    START_BACKLOG_IMAGES       = tostring(var.start_backlog_images)
-    START_MAX_AGE_SECONDS      = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
-    MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
-    MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
-    TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)
-    IMAGES_PER_SECOND_PER_UNIT = tostring(var.images_per_second_per_unit)
-    ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
-    MAX_CONCURRENCY            = tostring(var.max_concurrency)
-    BATCH_SIZE                 = tostring(var.batch_size)
-    QUEUE_URL                  = module.queue.queue_url
-    MAX_RECEIVE_COUNT          = tostring(var.max_receive_count)
-    IMAGE_LATENCY_SECONDS      = tostring(var.image_latency_seconds)
-    REQUEUE_LIMIT_IMAGES       = tostring(var.requeue_limit_images)
-    # What the summary of a run is made with.
-    INFERENCE_UNIT_HOUR_DOLLARS = tostring(var.inference_unit_hour_dollars)
+  # What functions are told, each thing once.
+  settings = {
+    SOURCE_BUCKET_NAME          = module.source_bucket.bucket_name
+    SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
+    FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
+    QUEUE_URL                   = module.queue.queue_url
+    MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
+    BACKEND                     = var.backend
+    BACKEND_SETTINGS            = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT      = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    START_BACKLOG_IMAGES        = tostring(var.start_backlog_images)
+    START_MAX_AGE_SECONDS       = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
+    MIN_INFERENCE_UNITS         = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS         = tostring(var.max_inference_units)
+    TARGET_DRAIN_SECONDS        = tostring(var.target_drain_seconds)
+    IMAGES_PER_SECOND_PER_UNIT  = tostring(var.images_per_second_per_unit)
+    ACCOUNT_IMAGES_PER_SECOND   = tostring(var.account_images_per_second)
+    MAX_CONCURRENCY             = tostring(var.max_concurrency)
+    BATCH_SIZE                  = tostring(var.batch_size)
+    IMAGE_LATENCY_SECONDS       = tostring(local.image_latency_seconds)
+    REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
+    INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.backend.inference_unit_hour_dollars)
     SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
     SUCCESS_TOPIC_ARN           = var.success_notifications_enabled ? module.alerts.topic_arn : ""
-    # The service tells one deployment from another in logs and metrics.
-    POWERTOOLS_SERVICE_NAME      = var.name_prefix
-    POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
-    POWERTOOLS_LOG_LEVEL         = var.log_level
+  }
+
+  model_settings  = ["BACKEND", "BACKEND_SETTINGS"]
+  bucket_settings = ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES", "FINAL_BUCKET_NAME"]
+
+  # Who is told what: the fields of the function's settings class, to which a test holds it.
+  function_settings = {
+    analyze_images = concat(local.model_settings, [
+      "SOURCE_BUCKET_NAME",
+      "FINAL_BUCKET_NAME",
+      "MIN_CONFIDENCE_PERCENT",
+      "IMAGES_PER_SECOND_PER_UNIT",
+      "QUEUE_URL",
+      "MAX_RECEIVE_COUNT",
+    ])
+    check_backlog = concat(local.model_settings, local.bucket_settings, [
+      "START_BACKLOG_IMAGES",
+      "START_MAX_AGE_SECONDS",
+    ])
+    start_model = concat(local.model_settings, [
+      "FINAL_BUCKET_NAME",
+      "MIN_INFERENCE_UNITS",
+      "MAX_INFERENCE_UNITS",
+      "TARGET_DRAIN_SECONDS",
+      "IMAGES_PER_SECOND_PER_UNIT",
+      "ACCOUNT_IMAGES_PER_SECOND",
+      "MAX_CONCURRENCY",
+      "BATCH_SIZE",
+      "IMAGE_LATENCY_SECONDS",
+    ])
+    enable_mapping = []
+    close_run      = ["FINAL_BUCKET_NAME"]
+    guard_model    = ["FINAL_BUCKET_NAME"]
+    requeue_images = concat(local.bucket_settings, ["REQUEUE_LIMIT_IMAGES"])
+    summarize_run = concat(local.bucket_settings, [
+      "MAX_INFERENCE_UNITS",
+      "INFERENCE_UNIT_HOUR_DOLLARS",
+      "SCHEDULE_PERIOD_SECONDS",
+      "SUCCESS_TOPIC_ARN",
+    ])
+  }
+
+  function_environments = {
+    for function, names in local.function_settings : function => merge({ for name in names : name => local.settings[name] }, {
+      # The service tells one deployment from another in logs and metrics.
+      POWERTOOLS_SERVICE_NAME      = var.name_prefix
+      POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
+      POWERTOOLS_LOG_LEVEL         = var.log_level
+    })
   }
 }
 
@@ -327,10 +378,10 @@ module "function" {
   region             = local.region
   package_path       = local.lambda_package_path
   handler            = "lambdas.${each.key}.handler.handler"
-  architecture       = var.function_architecture
+  architecture       = "arm64"
   memory_mb          = each.value.memory_mb
   timeout_seconds    = each.value.timeout_seconds
-  environment        = local.function_environment
+  environment        = local.function_environments[each.key]
   statements         = local.function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
@@ -346,7 +397,7 @@ resource "aws_lambda_event_source_mapping" "this" {
   function_name                      = module.function["analyze_images"].function_arn
   enabled                            = false
   batch_size                         = var.batch_size
-  maximum_batching_window_in_seconds = var.batch_window_seconds
+  maximum_batching_window_in_seconds = local.batch_window_seconds
   function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
@@ -411,10 +462,10 @@ module "mapping_function" {
   region             = local.region
   package_path       = local.lambda_package_path
   handler            = "lambdas.${each.key}.handler.handler"
-  architecture       = var.function_architecture
-  memory_mb          = var.control_memory_mb
+  architecture       = "arm64"
+  memory_mb          = local.control_memory_mb
   timeout_seconds    = local.step_timeout_seconds
-  environment        = local.function_environment
+  environment        = local.function_environments[each.key]
   statements         = local.mapping_function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
@@ -432,8 +483,8 @@ module "mapping_function" {
 locals {
   # How long a function has for one step. Listing and sending many images takes longer, and reading the catalog of a long
   # run, for which the model is off, as long as Lambda allows.
-  step_timeout_seconds      = min(60, var.control_function_timeout_seconds)
-  long_step_timeout_seconds = var.control_function_timeout_seconds
+  step_timeout_seconds      = min(60, var.timings.control_function_timeout_seconds)
+  long_step_timeout_seconds = var.timings.control_function_timeout_seconds
   summarize_timeout_seconds = 900
 
   # A task waits a little longer than its function may take.
@@ -488,25 +539,14 @@ locals {
     },
   ]
 
-  # How many events a run can write to its history outside of the drain loop, at most: 9 for a round of any loop (a task,
-  # a choice and a wait), rounded up for retries. 60 rounds of the drain may come after a shorter wait, as those of a
-  # start that takes long do; and there may be two starts.
-  # (max(1, …): a poll of 0 seconds is to be refused by its own message, not by a division.)
-  other_history_events = sum([
-    60 * 10,
-    2 * ceil(var.start_timeout_seconds / max(1, ceil(var.model_poll_seconds / 3))) * 10,
-    ceil(var.stop_timeout_seconds / max(1, var.model_poll_seconds)) * 10,
-    ceil((3 * var.trigger_timeout_seconds + var.analyze_timeout_seconds) / max(1, var.trigger_poll_seconds)) * 10,
-  ])
-
   # The sum of all bounds, and for every phase a call that hangs twice plus retries with back-off. Reaching it means that
   # the workflow itself is at fault, for each wait inside has its own earlier bound.
   execution_timeout_seconds = sum([
-    2 * var.start_timeout_seconds,
-    var.drain_timeout_seconds,
-    3 * var.trigger_timeout_seconds,
-    var.analyze_timeout_seconds,
-    var.stop_timeout_seconds,
+    2 * var.timings.start_timeout_seconds,
+    var.timings.drain_timeout_seconds,
+    3 * var.timings.mapping_timeout_seconds,
+    var.timings.analyze_timeout_seconds,
+    var.timings.stop_timeout_seconds,
     7 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
     2 * (local.summarize_timeout_seconds + local.task_margin_seconds) + 300,
   ])
@@ -527,15 +567,15 @@ locals {
     step_timeout_seconds        = local.step_timeout_seconds + local.task_margin_seconds
     long_step_timeout_seconds   = local.long_step_timeout_seconds + local.task_margin_seconds
     summarize_timeout_seconds   = local.summarize_timeout_seconds + local.task_margin_seconds
-    model_poll_seconds          = var.model_poll_seconds
-    start_timeout_seconds       = var.start_timeout_seconds
-    stop_timeout_seconds        = var.stop_timeout_seconds
-    mapping_poll_seconds        = var.trigger_poll_seconds
-    mapping_timeout_seconds     = var.trigger_timeout_seconds
-    analyze_timeout_seconds     = var.analyze_timeout_seconds
-    drain_poll_seconds          = var.drain_poll_seconds
-    drain_timeout_seconds       = var.drain_timeout_seconds
-    stall_timeout_seconds       = var.stall_timeout_seconds
+    model_poll_seconds          = var.timings.model_poll_seconds
+    start_timeout_seconds       = var.timings.start_timeout_seconds
+    stop_timeout_seconds        = var.timings.stop_timeout_seconds
+    mapping_poll_seconds        = var.timings.mapping_poll_seconds
+    mapping_timeout_seconds     = var.timings.mapping_timeout_seconds
+    analyze_timeout_seconds     = var.timings.analyze_timeout_seconds
+    drain_poll_seconds          = var.timings.drain_poll_seconds
+    drain_timeout_seconds       = var.timings.drain_timeout_seconds
+    stall_timeout_seconds       = var.timings.stall_timeout_seconds
     execution_timeout_seconds   = local.execution_timeout_seconds
   })
 
@@ -561,7 +601,7 @@ module "workflow" {
     [for name, function in module.function : function.function_arn if name != "analyze_images"],
     values(module.mapping_function)[*].function_arn,
   )
-  log_level                = var.state_machine_log_level
+  log_level                = "ERROR"
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn
   role_path                = var.role_path
@@ -631,10 +671,10 @@ module "guard_function" {
   region             = local.region
   package_path       = local.lambda_package_path
   handler            = "lambdas.guard_model.handler.handler"
-  architecture       = var.function_architecture
-  memory_mb          = var.control_memory_mb
-  timeout_seconds    = var.guard_timeout_seconds
-  environment        = local.function_environment
+  architecture       = "arm64"
+  memory_mb          = local.control_memory_mb
+  timeout_seconds    = var.timings.guard_timeout_seconds
+  environment        = local.function_environments.guard_model
   statements         = local.guard_statements
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
@@ -655,8 +695,8 @@ module "guard" {
   backend                   = var.backend
   backend_settings          = local.backend.settings
   schedule_expression       = var.guard_schedule_expression
-  poll_seconds              = var.model_poll_seconds
-  analyze_timeout_seconds   = var.analyze_timeout_seconds
+  poll_seconds              = var.timings.model_poll_seconds
+  analyze_timeout_seconds   = var.timings.analyze_timeout_seconds
   alert_topic_arn           = module.alerts.topic_arn
   tags                      = var.tags
 
@@ -676,7 +716,7 @@ module "guard" {
 
 module "monitoring" {
   source = "./modules/monitoring"
-  count  = var.alarms_enabled ? 1 : 0
+  count  = anytrue(values(var.monitoring)) ? 1 : 0
 
   name                      = var.name_prefix
   region                    = local.region
@@ -687,18 +727,17 @@ module "monitoring" {
   analyze_function_name     = module.function["analyze_images"].function_name
   summarize_function_name   = module.function["summarize_run"].function_name
   function_names            = [for function in concat(values(module.function), values(module.mapping_function), [module.guard_function]) : function.function_name]
-  log_queries_enabled       = var.log_queries_enabled
-  message_retention_seconds = var.message_retention_seconds
+  parts                     = var.monitoring
+  message_retention_seconds = local.message_retention_seconds
+  model_on_seconds          = coalesce(var.alarm_thresholds.model_on_seconds, min(604800, local.execution_timeout_seconds))
   # A schedule that is off starts nothing.
-  schedule_period_seconds        = var.schedule_enabled ? local.schedule_period_seconds : null
-  missing_runs_alarm_count       = var.missing_runs_alarm_count
-  model_on_alarm_seconds         = coalesce(var.model_on_alarm_seconds, min(604800, local.execution_timeout_seconds))
-  function_errors_alarm_count    = var.function_errors_alarm_count
-  function_throttles_alarm_count = var.function_throttles_alarm_count
-  rejected_alarm_percent         = var.rejected_alarm_percent
-  oldest_message_alarm_percent   = var.oldest_message_alarm_percent
-  alert_topic_arn                = module.alerts.topic_arn
-  tags                           = var.tags
+  no_run_seconds         = var.schedule_enabled ? local.no_run_seconds : null
+  function_errors        = var.alarm_thresholds.function_errors
+  function_throttles     = var.alarm_thresholds.function_throttles
+  rejected_percent       = var.alarm_thresholds.rejected_percent
+  oldest_message_percent = var.alarm_thresholds.oldest_message_percent
+  alert_topic_arn        = module.alerts.topic_arn
+  tags                   = var.tags
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

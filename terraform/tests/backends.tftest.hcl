@@ -18,28 +18,29 @@ variables {
 run "lookout_settings_reach_the_functions" {
   assert {
     condition = (
-      local.function_environment.BACKEND == "lookout_for_vision"
-      && jsondecode(local.function_environment.BACKEND_SETTINGS) == { project_name = "weld-seams", model_version = "3" }
+      local.settings.BACKEND == "lookout_for_vision"
+      && jsondecode(local.settings.BACKEND_SETTINGS) == { project_name = "weld-seams", model_version = "3" }
     )
-    error_message = "The functions get ${local.function_environment.BACKEND} with ${local.function_environment.BACKEND_SETTINGS}."
+    error_message = "The functions get ${local.settings.BACKEND} with ${local.settings.BACKEND_SETTINGS}."
   }
 }
 
 run "lookout_permissions_name_the_model_and_no_other_service" {
   assert {
     condition = jsonencode({
-      for name, statements in merge(local.function_statements, { guard_model = local.guard_statements }) :
+      for name, statements in merge(local.function_statements, local.mapping_function_statements, { guard_model = local.guard_statements }) :
       name => sort([
         for action in distinct(flatten([for sid, statement in statements : statement.actions if sid != "StopFormerModels"])) :
         action if !contains(["lambda", "s3", "sns", "sqs", "states"], split(":", action)[0])
       ])
       }) == jsonencode({
       analyze_images = ["lookoutvision:DetectAnomalies"]
-      check_backlog  = []
+      check_backlog  = ["lookoutvision:DescribeModel"]
+      close_run      = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
+      enable_mapping = []
       guard_model    = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
       requeue_images = []
       start_model    = ["lookoutvision:DescribeModel", "lookoutvision:StartModel"]
-      stop_model     = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
       summarize_run  = []
     })
     error_message = "A function may ask more of a model service than it does."

@@ -90,8 +90,10 @@ run "functions_are_those_of_the_package" {
 run "watchdog_looks_after_what_the_module_made" {
   variables {
     guard_schedule_expression = "rate(7 minutes)"
-    model_poll_seconds        = 31
-    analyze_timeout_seconds   = 41
+    timings = {
+      model_poll_seconds      = 31
+      analyze_timeout_seconds = 41
+    }
   }
 
   assert {
@@ -177,19 +179,19 @@ run "environment_carries_the_settings" {
     target_drain_seconds       = 900
     images_per_second_per_unit = 7.5
     account_images_per_second  = 40
-    image_latency_seconds      = 0.5
     max_concurrency            = 30
     batch_size                 = 8
-    requeue_limit_images       = 50
     max_receive_count          = 7
     log_level                  = "DEBUG"
   }
 
   assert {
-    condition = local.function_environment == {
+    condition = merge(values(local.function_environments)...) == {
       SOURCE_BUCKET_NAME           = output.source_bucket_name
       SOURCE_PREFIXES              = jsonencode(["incoming/"])
       FINAL_BUCKET_NAME            = output.final_bucket_name
+      QUEUE_URL                    = output.queue_url
+      MAX_RECEIVE_COUNT            = "7"
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
       MIN_CONFIDENCE_PERCENT       = "72.5"
@@ -202,8 +204,8 @@ run "environment_carries_the_settings" {
       ACCOUNT_IMAGES_PER_SECOND    = "40"
       MAX_CONCURRENCY              = "30"
       BATCH_SIZE                   = "8"
-      IMAGE_LATENCY_SECONDS        = "0.5"
-      REQUEUE_LIMIT_IMAGES         = "50"
+      IMAGE_LATENCY_SECONDS        = "1"
+      REQUEUE_LIMIT_IMAGES         = "10000"
       INFERENCE_UNIT_HOUR_DOLLARS  = "4"
       SCHEDULE_PERIOD_SECONDS      = "3600"
       SUCCESS_TOPIC_ARN            = ""
@@ -211,7 +213,7 @@ run "environment_carries_the_settings" {
       POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
       POWERTOOLS_LOG_LEVEL         = "DEBUG"
     }
-    error_message = "The environment is ${jsonencode(local.function_environment)}."
+    error_message = "The functions are told ${jsonencode(local.function_environments)}."
   }
 }
 
@@ -219,14 +221,14 @@ run "no_confidence_means_the_trained_thresholds" {
   command = plan
 
   assert {
-    condition     = local.function_environment.MIN_CONFIDENCE_PERCENT == ""
-    error_message = "MIN_CONFIDENCE_PERCENT is \"${local.function_environment.MIN_CONFIDENCE_PERCENT}\"."
+    condition     = local.settings.MIN_CONFIDENCE_PERCENT == ""
+    error_message = "MIN_CONFIDENCE_PERCENT is \"${local.settings.MIN_CONFIDENCE_PERCENT}\"."
   }
 
   # And one image that waits is enough for a start.
   assert {
-    condition     = local.function_environment.START_BACKLOG_IMAGES == "1" && local.function_environment.START_MAX_AGE_SECONDS == ""
-    error_message = "A run waits for ${local.function_environment.START_BACKLOG_IMAGES} images or ${local.function_environment.START_MAX_AGE_SECONDS} seconds."
+    condition     = local.settings.START_BACKLOG_IMAGES == "1" && local.settings.START_MAX_AGE_SECONDS == ""
+    error_message = "A run waits for ${local.settings.START_BACKLOG_IMAGES} images or ${local.settings.START_MAX_AGE_SECONDS} seconds."
   }
 }
 
@@ -242,9 +244,10 @@ run "each_function_may_do_what_it_does_and_no_more" {
       }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels",
-        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging",
-        "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
-        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectLegalHold",
+        "s3:GetObjectRetention", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       check_backlog = [
         "rekognition:DescribeProjectVersions", "s3:ListBucket", "s3:ListBucketVersions", "sqs:GetQueueAttributes",
@@ -263,9 +266,9 @@ run "each_function_may_do_what_it_does_and_no_more" {
         "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
         "s3:PutObject",
       ]
-      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"]
     })
-    error_message = "A function has gained or lost a permission."
+    error_message = "A function has gained or lost a permission: ${jsonencode({ for name, statements in merge(local.function_statements, local.mapping_function_statements) : name => sort(distinct(flatten([for statement in values(statements) : statement.actions]))) })}."
   }
 
   # A message may be of an upload from before the prefix was changed.
@@ -358,10 +361,10 @@ run "former_prefixes_and_keys_are_still_read" {
     }
   }
 
-  # A prefix that is a part of another one would have its images counted twice.
+  # The first is where images are uploaded now.
   assert {
-    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == ["line-1/", "line-10/", "line-2/"]
-    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+    condition     = jsondecode(local.settings.SOURCE_PREFIXES) == ["line-2/", "line-1/", "line-10/", "line-2/camera/"]
+    error_message = "Images are looked for under ${local.settings.SOURCE_PREFIXES}."
   }
 
   assert {
@@ -391,8 +394,8 @@ run "a_deployment_that_was_for_all_objects_still_is" {
   }
 
   assert {
-    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == [""]
-    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+    condition     = jsondecode(local.settings.SOURCE_PREFIXES) == ["line-2/", ""]
+    error_message = "Images are looked for under ${local.settings.SOURCE_PREFIXES}."
   }
 }
 
@@ -427,14 +430,13 @@ run "mapping_follows_its_variables" {
   command = plan
 
   variables {
-    batch_size           = 100
-    batch_window_seconds = 5
+    batch_size = 100
   }
 
   assert {
     condition = (
       aws_lambda_event_source_mapping.this.batch_size == 100
-      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 5
+      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 1
     )
     error_message = "The mapping does not follow its variables."
   }
@@ -444,16 +446,17 @@ run "short_waits_for_local_runs_are_allowed" {
   command = plan
 
   variables {
-    analyze_timeout_seconds    = 5
-    visibility_timeout_seconds = 30
-    stall_timeout_seconds      = 60
-    model_poll_seconds         = 1
-    start_timeout_seconds      = 10
-    stop_timeout_seconds       = 10
-    trigger_poll_seconds       = 1
-    trigger_timeout_seconds    = 60
-    drain_poll_seconds         = 1
-    drain_timeout_seconds      = 300
+    timings = {
+      analyze_timeout_seconds = 5
+      stall_timeout_seconds   = 60
+      model_poll_seconds      = 1
+      start_timeout_seconds   = 10
+      stop_timeout_seconds    = 10
+      mapping_poll_seconds    = 1
+      mapping_timeout_seconds = 60
+      drain_poll_seconds      = 1
+      drain_timeout_seconds   = 300
+    }
   }
 
   assert {

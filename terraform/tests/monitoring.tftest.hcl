@@ -37,8 +37,8 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   assert {
     condition = (
       alltrue([for name in ["model-on-long", "model-without-run", "rejected"] : module.monitoring[0].alarms[name].dimensions == tomap({ service = "welds" })])
-      && local.function_environment.POWERTOOLS_SERVICE_NAME == "welds"
-      && local.function_environment.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
+      && local.function_environments.analyze_images.POWERTOOLS_SERVICE_NAME == "welds"
+      && local.function_environments.analyze_images.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
     )
     error_message = "An alarm looks at metrics that no function writes."
   }
@@ -86,21 +86,21 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
 
 run "the_oldest_message_is_told_of_long_before_it_is_deleted" {
   variables {
-    message_retention_seconds    = 345600
-    oldest_message_alarm_percent = 50
+    alarm_thresholds = {
+      oldest_message_percent = 50
+    }
   }
 
   assert {
-    condition     = module.monitoring[0].alarms["oldest-message"].threshold == 172800
+    condition     = module.monitoring[0].alarms["oldest-message"].threshold == 604800
     error_message = "The alarm is at ${module.monitoring[0].alarms["oldest-message"].threshold} seconds."
   }
 }
 
-run "missing_runs_are_told_of_where_the_period_is_known" {
+run "missing_runs_are_told_of_where_the_time_is_known" {
   variables {
-    schedule_expression      = "cron(0 18 ? * MON-FRI *)"
-    schedule_period_seconds  = 259200
-    missing_runs_alarm_count = 2
+    schedule_expression = "cron(0 18 ? * MON-FRI *)"
+    alarm_thresholds    = { no_run_seconds = 518400 }
   }
 
   assert {
@@ -133,8 +133,10 @@ run "missing_runs_are_not_told_of_while_the_schedule_is_off" {
 
 run "the_dashboard_draws_the_thresholds_of_the_alarms" {
   variables {
-    rejected_alarm_percent      = 7
-    function_errors_alarm_count = 5
+    alarm_thresholds = {
+      rejected_percent = 7
+      function_errors  = 5
+    }
   }
 
   assert {
@@ -176,7 +178,7 @@ run "queries_are_of_logs_that_the_functions_write" {
 
 run "queries_can_be_left_out" {
   variables {
-    log_queries_enabled = false
+    monitoring = { log_queries = false }
   }
 
   assert {
@@ -185,9 +187,20 @@ run "queries_can_be_left_out" {
   }
 }
 
-run "alarms_can_be_left_out" {
+run "each_part_can_be_had_alone" {
   variables {
-    alarms_enabled = false
+    monitoring = { alarms = false, log_queries = false }
+  }
+
+  assert {
+    condition     = length(module.monitoring[0].queries) == 0 && length(module.monitoring[0].alarms) == 0 && module.monitoring[0].dashboard != null
+    error_message = "There is something else than the dashboard, or no dashboard."
+  }
+}
+
+run "all_can_be_left_out" {
+  variables {
+    monitoring = { alarms = false, dashboard = false, log_queries = false }
   }
 
   assert {
@@ -200,10 +213,12 @@ run "refuses_an_alarm_that_comes_when_the_message_is_gone" {
   command = plan
 
   variables {
-    oldest_message_alarm_percent = 100
+    alarm_thresholds = {
+      oldest_message_percent = 100
+    }
   }
 
-  expect_failures = [var.oldest_message_alarm_percent]
+  expect_failures = [var.alarm_thresholds]
 }
 
 run "alarms_of_this_account_may_publish" {

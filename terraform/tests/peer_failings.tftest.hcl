@@ -88,12 +88,12 @@ run "peer_failing_queue_timeout_is_that_of_the_function" {
   command = plan
 
   variables {
-    analyze_timeout_seconds = 40
-    batch_window_seconds    = 3
+    timings    = { analyze_timeout_seconds = 40 }
+    batch_size = 11
   }
 
   assert {
-    condition     = module.queue.settings.visibility_timeout_seconds == 243
+    condition     = module.queue.settings.visibility_timeout_seconds == 241
     error_message = "The visibility timeout is ${module.queue.settings.visibility_timeout_seconds} seconds."
   }
 
@@ -103,17 +103,6 @@ run "peer_failing_queue_timeout_is_that_of_the_function" {
   }
 }
 
-run "peer_failing_queue_timeout_like_that_of_the_function_is_refused" {
-  command = plan
-
-  variables {
-    analyze_timeout_seconds    = 60
-    visibility_timeout_seconds = 60
-  }
-
-  expect_failures = [var.visibility_timeout_seconds]
-}
-
 # Three seconds is what Lambda does when it is not told.
 run "peer_failing_control_functions_end_after_three_seconds" {
   command = plan
@@ -121,7 +110,7 @@ run "peer_failing_control_functions_end_after_three_seconds" {
   assert {
     condition = alltrue([
       for name, function in merge(module.function, module.mapping_function) :
-      name == "analyze_images" || function.settings.timeout_seconds == (contains(["requeue_images", "summarize_run"], name) ? 300 : 60)
+      name == "analyze_images" || function.settings.timeout_seconds == lookup({ requeue_images = 300, summarize_run = 900 }, name, 60)
     ])
     error_message = "The timeouts are ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })}."
   }
@@ -136,10 +125,10 @@ run "peer_failing_control_functions_of_three_seconds_are_refused" {
   command = plan
 
   variables {
-    control_function_timeout_seconds = 3
+    timings = { control_function_timeout_seconds = 3 }
   }
 
-  expect_failures = [var.control_function_timeout_seconds]
+  expect_failures = [var.timings]
 }
 
 run "peer_failing_reserved_concurrency" {

@@ -22,26 +22,26 @@ run "defaults" {
 
   assert {
     condition = (
-      local.function_environment.MIN_INFERENCE_UNITS == "1"
-      && local.function_environment.MAX_INFERENCE_UNITS == "5"
-      && local.function_environment.TARGET_DRAIN_SECONDS == "3600"
-      && local.function_environment.IMAGES_PER_SECOND_PER_UNIT == "5"
-      && local.function_environment.ACCOUNT_IMAGES_PER_SECOND == "50"
-      && local.function_environment.MAX_CONCURRENCY == "20"
-      && local.function_environment.BATCH_SIZE == "10"
-      && local.function_environment.IMAGE_LATENCY_SECONDS == "1"
-      && local.function_environment.REQUEUE_LIMIT_IMAGES == "10000"
-      && local.function_environment.SOURCE_PREFIXES == jsonencode([""])
-      && local.function_environment.POWERTOOLS_LOG_LEVEL == "INFO"
+      local.settings.MIN_INFERENCE_UNITS == "1"
+      && local.settings.MAX_INFERENCE_UNITS == "5"
+      && local.settings.TARGET_DRAIN_SECONDS == "3600"
+      && local.settings.IMAGES_PER_SECOND_PER_UNIT == "5"
+      && local.settings.ACCOUNT_IMAGES_PER_SECOND == "50"
+      && local.settings.MAX_CONCURRENCY == "20"
+      && local.settings.BATCH_SIZE == "10"
+      && local.settings.IMAGE_LATENCY_SECONDS == "1"
+      && local.settings.REQUEUE_LIMIT_IMAGES == "10000"
+      && local.settings.SOURCE_PREFIXES == jsonencode([""])
+      && local.function_environments.analyze_images.POWERTOOLS_LOG_LEVEL == "INFO"
     )
-    error_message = "The environment is ${jsonencode(local.function_environment)}."
+    error_message = "The environment is ${jsonencode(local.settings)}."
   }
 
   assert {
     condition = alltrue([
-      for name, function in module.function :
-      function.settings.memory_mb == 512
-      && function.settings.timeout_seconds == (name == "analyze_images" ? 60 : 300)
+      for name, function in merge(module.function, module.mapping_function) :
+      function.settings.memory_mb == lookup({ summarize_run = 1769 }, name, 512)
+      && function.settings.timeout_seconds == lookup({ requeue_images = 300, summarize_run = 900 }, name, 60)
       && function.settings.architectures == tolist(["arm64"])
       && function.settings.log_retention_days == 365
       && function.settings.kms_key_arn == null
@@ -103,14 +103,14 @@ run "defaults" {
   # That these reach the workflow is shown in workflow.tftest.hcl.
   assert {
     condition = (
-      var.model_poll_seconds == 30
-      && var.start_timeout_seconds == 2700
-      && var.stop_timeout_seconds == 3600
-      && var.trigger_poll_seconds == 5
-      && var.trigger_timeout_seconds == 300
-      && var.drain_poll_seconds == 30
-      && var.drain_timeout_seconds == 21600
-      && var.stall_timeout_seconds == 900
+      var.timings.model_poll_seconds == 30
+      && var.timings.start_timeout_seconds == 2700
+      && var.timings.stop_timeout_seconds == 3600
+      && var.timings.mapping_poll_seconds == 5
+      && var.timings.mapping_timeout_seconds == 300
+      && var.timings.drain_poll_seconds == 30
+      && var.timings.drain_timeout_seconds == 21600
+      && var.timings.stall_timeout_seconds == 900
     )
     error_message = "A wait or a bound of the workflow has another default."
   }
@@ -120,34 +120,29 @@ run "settings_reach_their_resources" {
   command = plan
 
   variables {
-    schedule_expression              = "rate(2 hours)"
-    schedule_enabled                 = false
-    kms_key_arn                      = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
-    role_path                        = "/apps/vision/"
-    permissions_boundary_arn         = "arn:aws:iam::111122223333:policy/boundaries/developers"
-    tags                             = { Project = "welds" }
-    log_retention_days               = 30
-    force_destroy                    = true
-    function_architecture            = "x86_64"
-    analyze_memory_mb                = 1024
-    analyze_timeout_seconds          = 45
-    control_memory_mb                = 256
-    control_function_timeout_seconds = 120
-    visibility_timeout_seconds       = 400
-    message_retention_seconds        = 86400
-    max_receive_count                = 7
-    state_machine_log_level          = "ALL"
-    guard_schedule_expression        = "rate(30 minutes)"
-    guard_timeout_seconds            = 600
-    alert_email_addresses            = ["a@example.com", "b@example.com"]
+    schedule_expression       = "rate(2 hours)"
+    schedule_enabled          = false
+    kms_key_arn               = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    role_path                 = "/apps/vision/"
+    permissions_boundary_arn  = "arn:aws:iam::111122223333:policy/boundaries/developers"
+    tags                      = { Project = "welds" }
+    log_retention_days        = 30
+    force_destroy             = true
+    analyze_memory_mb         = 1024
+    max_receive_count         = 7
+    guard_schedule_expression = "rate(30 minutes)"
+    alert_email_addresses     = ["a@example.com", "b@example.com"]
+    timings = {
+      analyze_timeout_seconds          = 45
+      control_function_timeout_seconds = 120
+      guard_timeout_seconds            = 600
+    }
   }
 
   assert {
     condition = (
       module.guard.settings.expression == "rate(30 minutes)"
       && module.guard_function.settings.timeout_seconds == 600
-      && module.guard_function.settings.memory_mb == 256
-      && module.guard_function.settings.architectures == tolist(["x86_64"])
       && module.guard_function.settings.log_retention_days == 30
       && toset(module.alerts.settings.email_addresses) == toset(["a@example.com", "b@example.com"])
     )
@@ -212,30 +207,25 @@ run "settings_reach_their_resources" {
   assert {
     condition = alltrue([
       for name, function in module.function :
-      function.settings.memory_mb == (name == "analyze_images" ? 1024 : 256)
-      && function.settings.timeout_seconds == (name == "analyze_images" ? 45 : 120)
-      && function.settings.architectures == tolist(["x86_64"])
+      function.settings.memory_mb == { analyze_images = 1024, summarize_run = 1769 }[name]
+      && function.settings.timeout_seconds == { analyze_images = 45, summarize_run = 900 }[name]
+      if contains(["analyze_images", "summarize_run"], name)
     ])
     error_message = "The functions are ${jsonencode({ for name, function in module.function : name => function.settings })}."
   }
 
   assert {
     condition = (
-      module.queue.settings.visibility_timeout_seconds == 400
-      && module.queue.settings.message_retention_seconds == 86400
+      module.queue.settings.visibility_timeout_seconds == 270
+      && module.queue.settings.message_retention_seconds == 1209600
       && module.queue.settings.max_receive_count == 7
     )
     error_message = "The queue is ${jsonencode(module.queue.settings)}."
   }
 
+  # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one, the summary.
   assert {
-    condition     = module.workflow.settings.log_level == "ALL"
-    error_message = "The workflow logs ${module.workflow.settings.log_level}."
-  }
-
-  # 10 seconds more than the functions have, so that a task sees their own end.
-  assert {
-    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["130", tostring(local.execution_timeout_seconds)])
+    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["70", "130", "910", tostring(local.execution_timeout_seconds)])
     error_message = "The timeouts of tasks are ${jsonencode(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition))}."
   }
 }

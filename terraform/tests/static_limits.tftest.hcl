@@ -22,46 +22,44 @@ run "largest" {
       project_version_arn = "arn:aws-iso-f:rekognition:us-isof-south-1:111122223333:project/${format("%0255d", 1)}/version/${format("%0255d", 2)}/1732190000000"
     }
 
-    min_inference_units              = 1000000
-    max_inference_units              = 1000000
-    target_drain_seconds             = 1000000000
-    images_per_second_per_unit       = 333.33333333333331
-    account_images_per_second        = 1000000000
-    image_latency_seconds            = 33.333333333333336
-    min_confidence_percent           = 33.333333333333336
-    source_prefix                    = format("%0512d", 3)
-    former_settings                  = { source_prefixes = ["f${format("%0511d", 6)}"], kms_key_arns = ["arn:aws-iso-f:kms:us-isof-south-1:111122223333:key/former"], backends = ["lookout_for_vision"] }
-    schedule_expression              = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
-    batch_size                       = 100
-    batch_window_seconds             = 300
-    max_concurrency                  = 1000
-    max_receive_count                = 1000
-    requeue_limit_images             = 50000
-    analyze_memory_mb                = 10240
-    control_memory_mb                = 10240
-    analyze_timeout_seconds          = 900
-    control_function_timeout_seconds = 900
-    log_level                        = "CRITICAL"
-    log_retention_days               = 3653
-    model_poll_seconds               = 300
-    start_timeout_seconds            = 21600
-    stop_timeout_seconds             = 21600
-    trigger_poll_seconds             = 300
-    trigger_timeout_seconds          = 3600
-    drain_poll_seconds               = 300
-    drain_timeout_seconds            = 250000
-    stall_timeout_seconds            = 1000000000
-    # Every alarm, and everything that is told: with cron(...), the one for missing runs needs a period.
-    schedule_period_seconds        = 604800
-    missing_runs_alarm_count       = 1
-    model_on_alarm_seconds         = 604800
-    oldest_message_alarm_percent   = 33.333333333333336
-    rejected_alarm_percent         = 33.333333333333336
-    function_errors_alarm_count    = 1000000000
-    function_throttles_alarm_count = 1000000000
-    inference_unit_hour_dollars    = 333.33333333333331
-    success_notifications_enabled  = true
-    alert_email_addresses          = ["${format("%064d", 4)}@${format("%060d", 5)}.example"]
+    min_inference_units        = 1000000
+    max_inference_units        = 1000000
+    target_drain_seconds       = 1000000000
+    images_per_second_per_unit = 333.33333333333331
+    account_images_per_second  = 1000000000
+    min_confidence_percent     = 33.333333333333336
+    source_prefix              = format("%0512d", 3)
+    former_settings            = { source_prefixes = ["f${format("%0511d", 6)}"], kms_key_arns = ["arn:aws-iso-f:kms:us-isof-south-1:111122223333:key/former"], backends = ["lookout_for_vision"] }
+    schedule_expression        = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
+    batch_size                 = 100
+    max_concurrency            = 1000
+    max_receive_count          = 1000
+    analyze_memory_mb          = 10240
+    log_level                  = "CRITICAL"
+    log_retention_days         = 3653
+    # Every alarm, and everything that is told: with cron(...), the one for missing runs needs its time.
+    success_notifications_enabled = true
+    alert_email_addresses         = ["${format("%064d", 4)}@${format("%060d", 5)}.example"]
+    timings = {
+      analyze_timeout_seconds          = 900
+      control_function_timeout_seconds = 900
+      model_poll_seconds               = 300
+      start_timeout_seconds            = 21600
+      stop_timeout_seconds             = 21600
+      mapping_poll_seconds             = 300
+      mapping_timeout_seconds          = 3600
+      drain_poll_seconds               = 300
+      drain_timeout_seconds            = 250000
+      stall_timeout_seconds            = 604800
+    }
+    alarm_thresholds = {
+      no_run_seconds         = 604800
+      model_on_seconds       = 604800
+      oldest_message_percent = 33.333333333333336
+      rejected_percent       = 33.333333333333336
+      function_errors        = 1000000000
+      function_throttles     = 1000000000
+    }
   }
 
   override_data {
@@ -90,8 +88,8 @@ run "largest" {
   }
 
   assert {
-    condition     = length(jsonencode(local.function_environment)) < 4096
-    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
   }
 }
 
@@ -108,8 +106,8 @@ run "largest_for_lookout" {
   }
 
   assert {
-    condition     = length(jsonencode(local.function_environment)) < 4096
-    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
   }
 }
 
@@ -122,7 +120,7 @@ run "defaults" {
   }
 
   assert {
-    condition     = local.visibility_timeout_seconds >= 6 * var.analyze_timeout_seconds
+    condition     = local.visibility_timeout_seconds >= 6 * var.timings.analyze_timeout_seconds
     error_message = "Messages come back before six times the timeout of the function."
   }
 }

@@ -16,14 +16,16 @@ variables {
 
 run "workflow_is_rendered" {
   variables {
-    model_poll_seconds      = 31
-    start_timeout_seconds   = 2701
-    stop_timeout_seconds    = 901
-    trigger_poll_seconds    = 7
-    trigger_timeout_seconds = 301
-    drain_poll_seconds      = 37
-    drain_timeout_seconds   = 20001
-    stall_timeout_seconds   = 907
+    timings = {
+      model_poll_seconds      = 31
+      start_timeout_seconds   = 2701
+      stop_timeout_seconds    = 901
+      mapping_poll_seconds    = 7
+      mapping_timeout_seconds = 301
+      drain_poll_seconds      = 37
+      drain_timeout_seconds   = 20001
+      stall_timeout_seconds   = 907
+    }
   }
 
   override_module {

@@ -31,7 +31,6 @@ HALF_A_DAY_AWAY = f"cron(0 {(datetime.now(UTC).hour + 12) % 24} * * ? *)"
 ARGUMENTS = MODULE_ARGUMENTS | {
     "name_prefix": "e2e",
     "schedule_expression": HALF_A_DAY_AWAY,
-    "schedule_period_seconds": 86400,
     "guard_schedule_expression": HALF_A_DAY_AWAY,
     "analyze_timeout_seconds": 10,
     "start_timeout_seconds": 20,

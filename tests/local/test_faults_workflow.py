@@ -35,7 +35,7 @@ TRIGGER_SECONDS = 5
 FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
     "stop_timeout_seconds": STOP_SECONDS,
-    "trigger_timeout_seconds": TRIGGER_SECONDS,
+    "mapping_timeout_seconds": TRIGGER_SECONDS,
     "max_receive_count": 10,
 }
 

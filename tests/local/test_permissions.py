@@ -377,7 +377,7 @@ def tagged(scenario: Scenario) -> Stack:
         source_prefix="before/",
         permissions_boundary_arn=f"arn:aws:iam::{config.ACCOUNT_ID}:policy/developers",
         alert_email_addresses=["team@example.com"],
-        alarms_enabled=False,
+        monitoring={"alarms": False, "log_queries": False},
     )
     return stack
 

@@ -21,6 +21,7 @@ from batch_vision.runs.settings import (
     StartModelSettings,
     SummarizeRunSettings,
 )
+from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
 
 SETTINGS: dict[str, Any] = {
@@ -37,6 +38,21 @@ SETTINGS: dict[str, Any] = {
 
 def variables(cls: Any) -> set[str]:
     return {field.name.upper() for field in dataclasses.fields(cls)} if cls else set()
+
+
+def test_every_function_is_told_its_settings_and_nothing_else(planned: list[dict[str, Any]]) -> None:
+    """As Terraform plans it; what it plans can be read."""
+    told = {
+        resource["values"]["handler"].split(".")[1]: resource["values"]["environment"][0]["variables"]
+        for resource in planned
+        if resource["type"] == "aws_lambda_function"
+    }
+    assert set(told) == set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
+    for function, cls in SETTINGS.items():
+        own = {name: text for name, text in told[function].items() if not name.startswith("POWERTOOLS_")}
+        assert set(own) == variables(cls), function
+        if cls:
+            read_settings(cls, own)
 
 
 def test_reads_every_kind_of_variable() -> None:

@@ -25,7 +25,12 @@ from local.config import REPOSITORY
 def test_the_defaults_are_those_of_the_module() -> None:
     defaults = terraform_defaults()
     text = (REPOSITORY / "terraform" / "variables.tf").read_text()
-    assert f"default     = {defaults['model_poll_seconds']}\n" in text
+    assert f"model_poll_seconds               = optional(number, {defaults['model_poll_seconds']})\n" in text
+    assert (defaults["max_concurrency"], defaults["control_memory_mb"], defaults["inference_unit_hour_dollars"]) == (
+        20,
+        512,
+        4,
+    )
     assert defaults["name_prefix"] == "batch-vision"
     assert defaults["kms_key_arn"] is None
 

@@ -46,7 +46,7 @@ locals {
       title   = "What went wrong: share of rejected images in a run, percent"
       stat    = "Maximum"
       metrics = [local.own["RejectedPercent"]]
-      lines   = [{ label = "rejected", value = var.rejected_alarm_percent }]
+      lines   = [{ label = "rejected", value = var.rejected_percent }]
     },
     {
       title   = "What went wrong: age of the oldest message, seconds"
@@ -62,8 +62,8 @@ locals {
         ["AWS/Lambda", "Throttles", "FunctionName", var.analyze_function_name],
       ]
       lines = [
-        { label = "analyze-errors", value = var.function_errors_alarm_count },
-        { label = "analyze-throttles", value = var.function_throttles_alarm_count },
+        { label = "analyze-errors", value = var.function_errors },
+        { label = "analyze-throttles", value = var.function_throttles },
       ]
     },
     {
@@ -76,6 +76,8 @@ locals {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count = var.parts.dashboard ? 1 : 0
+
   # Dashboards belong to an account and to no Region: without it, deployments in two Regions would share one.
   dashboard_name = "${var.name}-${var.region}"
   dashboard_body = jsonencode({

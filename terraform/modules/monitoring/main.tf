@@ -2,12 +2,12 @@ locals {
   own_metrics = { service = var.name }
 
   # CloudWatch looks back for up to a day, or for seven in periods of an hour or more.
-  model_on_hours   = ceil(var.model_on_alarm_seconds / 3600)
-  missing_seconds  = var.schedule_period_seconds == null ? 0 : ceil(var.schedule_period_seconds * var.missing_runs_alarm_count / 60) * 60
+  model_on_hours   = ceil(var.model_on_seconds / 3600)
+  missing_seconds  = var.no_run_seconds == null ? 0 : ceil(var.no_run_seconds / 60) * 60
   missing_days     = ceil(local.missing_seconds / 86400)
   looks_for_no_run = local.missing_seconds > 0 && local.missing_days <= 7
 
-  oldest_message_alarm_seconds = floor(var.message_retention_seconds * var.oldest_message_alarm_percent / 100)
+  oldest_message_alarm_seconds = floor(var.message_retention_seconds * var.oldest_message_percent / 100)
 
   # The first sentence of each description is what to do.
   all_alarms = {
@@ -21,7 +21,7 @@ locals {
     }
 
     oldest-message = {
-      description = "Start a run: batch-vision run --watch. If it fails, its error says what to mend. The oldest message has waited for more than ${var.oldest_message_alarm_percent}% of the time after which SQS deletes it; its image would then wait for a run that finds it in the bucket."
+      description = "Start a run: batch-vision run --watch. If it fails, its error says what to mend. The oldest message has waited for more than ${var.oldest_message_percent}% of the time after which SQS deletes it; its image would then wait for a run that finds it in the bucket."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateAgeOfOldestMessage"
       statistic   = "Maximum"
@@ -66,21 +66,21 @@ locals {
     }
 
     analyze-errors = {
-      description = "Look at what failed in the log of the analyzing function, then see how the run stands: batch-vision status. It ended without an answer (crashed, out of time or memory) more than ${var.function_errors_alarm_count} times in five minutes; its images are tried again."
+      description = "Look at what failed in the log of the analyzing function, then see how the run stands: batch-vision status. It ended without an answer (crashed, out of time or memory) more than ${var.function_errors} times in five minutes; its images are tried again."
       namespace   = "AWS/Lambda"
       metric_name = "Errors"
       statistic   = "Sum"
       dimensions  = { FunctionName = var.analyze_function_name }
-      threshold   = var.function_errors_alarm_count
+      threshold   = var.function_errors
     }
 
     analyze-throttles = {
-      description = "Give the account more concurrent executions of Lambda, or lower max_concurrency; then: batch-vision status. Lambda refused to run the analyzing function more than ${var.function_throttles_alarm_count} times in five minutes."
+      description = "Give the account more concurrent executions of Lambda, or lower max_concurrency; then: batch-vision status. Lambda refused to run the analyzing function more than ${var.function_throttles} times in five minutes."
       namespace   = "AWS/Lambda"
       metric_name = "Throttles"
       statistic   = "Sum"
       dimensions  = { FunctionName = var.analyze_function_name }
-      threshold   = var.function_throttles_alarm_count
+      threshold   = var.function_throttles
     }
 
     model-on-long = {
@@ -105,16 +105,16 @@ locals {
     }
 
     rejected = {
-      description = "Look at why images are rejected: batch-vision results --status rejected. More than ${var.rejected_alarm_percent}% of the images of a run were; when it was not their fault: batch-vision retry --rejected."
+      description = "Look at why images are rejected: batch-vision results --status rejected. More than ${var.rejected_percent}% of the images of a run were; when it was not their fault: batch-vision retry --rejected."
       namespace   = "BatchVision"
       metric_name = "RejectedPercent"
       statistic   = "Maximum"
       dimensions  = local.own_metrics
-      threshold   = var.rejected_alarm_percent
+      threshold   = var.rejected_percent
     }
 
     no-run = {
-      description = "Start a run, batch-vision run --watch, and see that the rule of the schedule is enabled. None began for ${var.missing_runs_alarm_count} periods of the schedule, or none yet since the first apply."
+      description = "Start a run, batch-vision run --watch, and see that the rule of the schedule is enabled. None began for ${local.missing_seconds} seconds, or none yet since the first apply."
       namespace   = "AWS/States"
       metric_name = "ExecutionsStarted"
       statistic   = "Sum"
@@ -127,7 +127,7 @@ locals {
     }
   }
 
-  alarms = { for name, alarm in local.all_alarms : name => alarm if name != "no-run" || local.looks_for_no_run }
+  alarms = { for name, alarm in local.all_alarms : name => alarm if var.parts.alarms && (name != "no-run" || local.looks_for_no_run) }
 
   # The watchdog tells of these itself, with more than an alarm knows: one bad end is one mail.
   told_by_watchdog = ["run-failed", "run-timed-out", "run-aborted"]

@@ -15,8 +15,8 @@ output "alarms" {
 }
 
 output "dashboard" {
-  description = "The body of the dashboard, for the tests of the whole module"
-  value       = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body)
+  description = "The body of the dashboard, null without one, for the tests of the whole module"
+  value       = one([for dashboard in aws_cloudwatch_dashboard.this : jsondecode(dashboard.dashboard_body)])
 }
 
 output "queries" {

@@ -86,7 +86,7 @@ locals {
 }
 
 resource "aws_cloudwatch_query_definition" "this" {
-  for_each = var.log_queries_enabled ? local.queries : {}
+  for_each = var.parts.log_queries ? local.queries : {}
 
   name            = "${var.name}/${each.key}"
   log_group_names = each.value.logs

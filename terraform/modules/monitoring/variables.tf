@@ -52,55 +52,49 @@ variable "function_names" {
   nullable    = false
 }
 
-variable "log_queries_enabled" {
-  description = "Whether queries of the logs are saved"
-  type        = bool
+variable "parts" {
+  description = "What there is of alarms, dashboard and saved queries of the logs"
+  type        = object({ alarms = bool, dashboard = bool, log_queries = bool })
   nullable    = false
 }
 
-variable "schedule_period_seconds" {
-  description = "Longest time between two ticks of the schedule; null when it is not known or the schedule is off"
+variable "no_run_seconds" {
+  description = "Seconds without a run after which there is an alarm; null for no such alarm"
   type        = number
 }
 
-variable "missing_runs_alarm_count" {
-  description = "Periods of the schedule without a run after which there is an alarm"
-  type        = number
-  nullable    = false
-}
-
-variable "model_on_alarm_seconds" {
-  description = "How long the model may be on, in seconds; taken as whole hours"
+variable "model_on_seconds" {
+  description = "Seconds that the model may be on; taken as whole hours"
   type        = number
   nullable    = false
 }
 
-variable "function_errors_alarm_count" {
+variable "function_errors" {
   description = "Errors of the analyzing function in five minutes that are no reason for an alarm"
   type        = number
   nullable    = false
 }
 
-variable "function_throttles_alarm_count" {
+variable "function_throttles" {
   description = "Throttles of the analyzing function in five minutes that are no reason for an alarm"
   type        = number
   nullable    = false
 }
 
-variable "rejected_alarm_percent" {
+variable "rejected_percent" {
   description = "Share of the images of a run that may be rejected, in percent"
+  type        = number
+  nullable    = false
+}
+
+variable "oldest_message_percent" {
+  description = "Share of the retention that the oldest message may have waited, in percent"
   type        = number
   nullable    = false
 }
 
 variable "message_retention_seconds" {
   description = "Seconds for which a message waits on the queue"
-  type        = number
-  nullable    = false
-}
-
-variable "oldest_message_alarm_percent" {
-  description = "Share of the retention that the oldest message may have waited, in percent"
   type        = number
   nullable    = false
 }
