@@ -143,6 +143,9 @@ class Batch:
                     deadline=self._deadline,
                     is_last_delivery=deliveries >= self._settings.max_receive_count,
                 )
+            except ModelNotReadyError as error:
+                logger.info("image waits for the model", extra=self._about(image) | {"error": _told(error)})
+                raise
             except BatchVisionError as error:
                 logger.warning("image left for redelivery", extra=self._about(image) | {"error": _told(error)})
                 raise
@@ -166,11 +169,15 @@ class Batch:
 
     def _send_anew(self, images: list[SourceImage]) -> None:
         """Send a message for images anew, before their own is acknowledged: at worst there are two."""
-        clients.sqs().send_message(
-            QueueUrl=self._settings.queue_url,
-            MessageBody=message_for(images),
-            DelaySeconds=_SENT_ANEW_DELAY_SECONDS,
-        )
+        try:
+            clients.sqs().send_message(
+                QueueUrl=self._settings.queue_url,
+                MessageBody=message_for(images),
+                DelaySeconds=_SENT_ANEW_DELAY_SECONDS,
+            )
+        except Exception:
+            logger.exception("message not sent anew", extra=self._about() | {"images": len(images)})
+            raise
         self._messages_sent_anew += 1
 
     def _about(self, image: SourceImage | None = None) -> dict[str, Any]:

@@ -342,6 +342,43 @@ def test_an_apply_in_the_middle_of_a_run_and_uploads_that_never_end(stack: Stack
     check_recovers(stack)
 
 
+@pytest.mark.fault("Finishing: images in flight while disabling")
+def test_a_run_that_ends_by_its_bound_uses_up_no_delivery(stack: Stack) -> None:
+    """Hundreds of messages are visible while the mapping is disabled and the model stops already."""
+
+    def soon(machine: dict[str, Any]) -> None:
+        process = machine["States"]["ProcessBacklog"]["Branches"][0]["States"]
+        process["CheckProgress"]["Parameters"]["drain_timeout_seconds"] = 4
+
+    stack.emulator.set(latency_ms=300, transactions_per_second_per_unit=3, stop_seconds=0)
+    stack.lambda_faults.slow_mapping(4)
+    for number in range(300):
+        stack.upload(f"{number}.png", picture(number))
+    with stack.definition(soon):
+        described = stack.run()
+    assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
+    wait_until(lambda: is_off(stack), REACTION_SECONDS, "mapping disabled")
+    left = len(stack.keys(stack.source))
+    assert left > 200
+    stack.check_each(left=left)
+    deliveries: dict[str, int] = {}
+
+    def all_received() -> bool:
+        answer = stack.sqs.receive_message(
+            QueueUrl=stack.queue_url, MaxNumberOfMessages=10, VisibilityTimeout=600, AttributeNames=["All"]
+        )
+        for message in answer.get("Messages", []):
+            deliveries[message["MessageId"]] = int(message["Attributes"]["ApproximateReceiveCount"])
+        return len(deliveries) >= left
+
+    wait_until(all_received, 120, "those that were sent anew come after a minute")
+    assert set(deliveries.values()) == {1}
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)  # what was received here is hidden; the run finds it by the listing
+    stack.lambda_faults.clear()
+    stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=100)
+    check_recovers(stack, refused_calls_allowed=True)
+
+
 @pytest.mark.fault("Mapping: deleted by hand")
 def test_a_mapping_that_somebody_deleted(stack: Stack) -> None:
     """Nothing waits for it to come back while the model costs money; an apply makes it again."""

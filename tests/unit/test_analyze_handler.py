@@ -30,7 +30,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        return 3000
+        return 10_000
 
 
 class Queue:

@@ -39,8 +39,9 @@ from lambdas.summarize_run import handler as summarize_run
 from local.config import REPOSITORY
 from tests.unit.conftest import DETECTION, FakeBackend
 from tests.unit.test_analyze_handler import Context, message
+from tests.unit.test_closing import FakeFunctions
 from tests.unit.test_guard import EVENT as TICK
-from tests.unit.test_guard import MACHINE, FakeFunctions, FakeTopic, FakeWorkflow
+from tests.unit.test_guard import MACHINE, FakeTopic, FakeWorkflow
 from tests.unit.test_summary import EVENT as ENDED
 from tests.unit.test_summary import FAILED
 from tests.unit.test_summary import line as catalog_line
@@ -68,6 +69,8 @@ FIELDS: dict[tuple[str, str], set[str]] = {
     ("analyze-images", "image"): ABOUT | {"outcome", "error_type", "attempts", "throttles", "duration_ms"},
     ("analyze-images", "image left for redelivery"): ABOUT | {"error"} | EXCEPTION,
     ("analyze-images", "image given up"): ABOUT | {"error"},
+    ("analyze-images", "image waits for the model"): ABOUT | {"error"},
+    ("analyze-images", "message not sent anew"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "unreadable message"): {"run_id", "message_id", "problem"},
     ("analyze-images", "catalog not written"): {"run_id", "images"} | EXCEPTION,
     ("analyze-images", "current run not read"): {"error"},
@@ -178,6 +181,8 @@ def printed(
     def answer(image: Any) -> Any:
         if image.key == "denied.png":
             raise errors.AccessDeniedError("not authorized")
+        if image.key == "early.png":
+            raise errors.ModelNotReadyError("off")
         if image.key == "odd.png":
             raise RuntimeError("odd")
         if image.key == "corrupt.png":
@@ -195,6 +200,8 @@ def printed(
     s3.delete_object(Bucket="source", Key="taken back.png")
     folder = message("folder", upload("folder/", b""))
     call("analyze-images", analyze_images, {"Records": [message("taken back", taken_back), folder]})
+    early = upload("early.png", CONTENT)  # there is no queue of the settings' name to which it could be sent anew
+    call("analyze-images", analyze_images, {"Records": [message("early", early)]})
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
