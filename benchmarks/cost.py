@@ -58,7 +58,7 @@ class Context:
 
 
 def count_requests(batches: int = 3) -> dict[str, float]:
-    """Give the requests of the real handler for an image, by operation, at full batches.
+    """Return the requests of the real handler for an image, by operation, at full batches.
 
     S3 is moto's, the model is the emulator's with more throughput than is asked for. Runs in a process of its own.
     """

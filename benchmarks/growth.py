@@ -139,7 +139,7 @@ def _calls(now: datetime) -> dict[str, Callable[[], Any]]:
 
 
 def _measured(s3: Any, sqs: Any, requests: Counter[str], now: datetime) -> dict[str, tuple[int, float]]:
-    """Give the requests of each call, and the least CPU time of some."""
+    """Return the requests of each call, and the least CPU time of some."""
     environment = function_environment(terraform_defaults())
     clients = SimpleNamespace(s3=lambda: s3, sqs=lambda: sqs)
     found = {}

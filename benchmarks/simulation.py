@@ -95,7 +95,7 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
-    """Give what Terraform tells the functions: each variable under its name in capitals, and what is given besides."""
+    """Return what functions are told: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
     names = {
         "SOURCE_BUCKET_NAME": "source",
@@ -377,7 +377,7 @@ class Simulation:
     # The world.
 
     def images_per_second(self) -> float:
-        """Give how fast images are analyzed while the model runs and the mapping is enabled."""
+        """Return how fast images are analyzed while the model runs and the mapping is enabled."""
         world = self._world
         allowed = self._model.units * world.images_per_second_per_unit * world.throughput_used
         invocations = min(self._mapping.concurrency, world.most_invocations or self._mapping.concurrency)
@@ -537,13 +537,13 @@ def bill(runs: Sequence[SimulatedRun], **variables: Any) -> Bill:
 
 
 def ideal_seconds(images: int, world: World, inference_units: int = 1) -> float:
-    """Give the least that the model can be on: its start, its stop, and the work at full throughput."""
+    """Return the least that the model can be on: its start, its stop, and the work at full throughput."""
     work = images / (world.images_per_second_per_unit * inference_units)
     return world.start_seconds + world.stop_seconds + work
 
 
 def public_sample(images: int, world: World, inference_units: int = 1) -> SimulatedRun:
-    """Give what the policy of AWS's public batch sample does with a batch, as read from its workflow.
+    """Return what the policy of AWS's public batch sample does with a batch, as read from its workflow.
 
     The start is looked at every 900 s; then the model is held in steps of 3,540 s for as long as messages are
     visible; images are analyzed one at a time.
@@ -581,5 +581,5 @@ def one_batch(images: int, world: World | None = None, **variables: Any) -> Simu
 
 
 def with_units(world: World, inference_units: int) -> World:
-    """Give the same world with a fixed number of inference units."""
+    """Return the same world with a fixed number of inference units."""
     return replace(world, inference_units=inference_units)

@@ -217,7 +217,7 @@ def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
 
 
 def display() -> Display:
-    """Give what shows progress."""
+    """Return what shows progress."""
     return Display(Console(stderr=True, soft_wrap=True))
 
 

@@ -166,5 +166,5 @@ def _has_newer_result(stack: Stack, source: Any) -> bool:
 
 
 def _whole_second(text: str) -> datetime:
-    """Give a time as S3 tells that of an object: without what is less than a second."""
+    """Return a time as S3 tells that of an object: without what is less than a second."""
     return from_text(text).replace(microsecond=0)

@@ -128,7 +128,7 @@ class Status:
         return []
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as ``--json`` shows it."""
+        """Return it as ``--json`` shows it."""
         if isinstance(self.model, BatchVisionError):
             model: dict[str, Any] = {"error": {"type": type(self.model).__name__, "message": str(self.model)}}
         else:

@@ -119,7 +119,7 @@ class Watcher:
         return (done - done_then) / seconds if done > done_then and began < now else None
 
     def _model(self) -> tuple[str, int]:
-        """Give the service's word for the model's state, and its inference units."""
+        """Return the service's word for the model's state, and its inference units."""
         units = ((self._position and self._position.model) or {}).get("inference_units") or 0
         try:
             status = self._stack.lifecycle.describe()

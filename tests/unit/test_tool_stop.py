@@ -205,6 +205,16 @@ def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) 
         assert (status.exit_code, "all is well" in status.stdout) == (0, True), status.output
 
 
+def test_it_needs_no_more_than_the_environment_of_the_analyzing_function(deployed: Deployed) -> None:
+    for function in set(FUNCTIONS) - {"analyze-images"}:
+        deployed.functions.delete_function(FunctionName=f"{NAME}-{function}")
+    turn_on(deployed)
+    result = deployed.call("stop", "--poll-seconds", "0.2")
+    assert (result.exit_code, deployed.model_status()) == (0, "STOPPED"), result.output
+    status = deployed.call("status")
+    assert (status.exit_code, f"{NAME}-check-backlog" in status.stderr) == (3, True), status.output
+
+
 @pytest.mark.parametrize("change", [{"BACKEND": "of_a_later_version"}, {"BACKEND_SETTINGS": "{}"}])
 def test_a_model_that_this_version_does_not_know_is_told_and_the_rest_stopped(
     deployed: Deployed, change: dict[str, str]
@@ -215,6 +225,9 @@ def test_a_model_that_this_version_does_not_know_is_told_and_the_rest_stopped(
     result = deployed.call("stop", "--poll-seconds", "0.2")
     assert (result.exit_code, "in the console of its service" in result.stdout) == (1, True), result.output
     assert (deployed.mapping_state(), runs.running(deployed.stack())) == ("Disabled", [])
+    status = deployed.call("status")
+    assert (status.exit_code, "all is well" in status.stdout) == (1, False), status.output
+    assert "Disabled" in status.stdout
     status = deployed.json("status")
     assert status["model"]["error"]["type"] == "SettingsError"
     assert status["mapping"]["state"] == "Disabled"
