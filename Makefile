@@ -92,7 +92,8 @@ check: $(DEV) $(SCAN) ## format, lint, types, terraform fmt, validate and test, 
 	@$(VENVS)/dev/bin/ruff format --check --quiet .
 	@$(VENVS)/dev/bin/ruff check --quiet .
 	@$(VENVS)/dev/bin/mypy --no-error-summary
-	@echo "python: format, lint and types are good"
+	@found=$$($(VENVS)/dev/bin/lint-imports --no-cache --no-logo 2>&1) || { echo "$$found"; exit 1; }
+	@echo "python: format, lint, types and the direction of imports are good"
 # The scan beside Terraform's tests: each keeps one core busy for a while.
 	@mkdir -p build; \
 	$(VENVS)/policy-scan/bin/checkov --config-file .checkov.yaml > build/policy-scan.log 2>&1 & scan=$$!; \

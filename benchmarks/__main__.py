@@ -24,7 +24,7 @@ END_MARK = "<!-- end of figures -->"
 
 
 def parts() -> dict[str, Callable[[bool], Result]]:
-    """Give the parts by name, in the order in which they run."""
+    """Return the parts by name, in the order in which they run."""
     from benchmarks import cold_start, cost, growth, model_on, saturation, summary
 
     return {

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from batch_vision.operator.cost import (
@@ -33,6 +33,9 @@ from benchmarks.simulation import (
     terraform_defaults,
 )
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BATCHES = (1_000, 100_000, 1_000_000)
 _SAMPLES = REPOSITORY / "local" / "samples"
@@ -55,7 +58,7 @@ class Context:
 
 
 def count_requests(batches: int = 3) -> dict[str, float]:
-    """Give the requests of the real handler for an image, by operation, at full batches.
+    """Return the requests of the real handler for an image, by operation, at full batches.
 
     S3 is moto's, the model is the emulator's with more throughput than is asked for. Runs in a process of its own.
     """
@@ -110,7 +113,7 @@ def _count(batches: int) -> dict[str, float]:
             events = [_event(s3, size, content, batch) for batch in range(batches)]
             with contextlib.redirect_stdout(io.StringIO()):
                 handler(events[0], Context())  # makes the clients
-                _count_of(module.clients.s3(), module.backend(), requests)
+                _count_of((module.clients.s3(), module.detector()._client), requests)
                 for event in events[1:]:
                     failed = handler(event, Context())["batchItemFailures"]
                     if failed:
@@ -119,11 +122,11 @@ def _count(batches: int) -> dict[str, float]:
     return {name: count / images for name, count in sorted(requests.items())}
 
 
-def _count_of(s3: Any, backend: Any, requests: Counter[str]) -> None:
+def _count_of(clients: Iterable[Any], requests: Counter[str]) -> None:
     def count(request: Any, operation_name: str, **_: Any) -> None:
         requests[operation_name] += 1
 
-    for client in (s3, backend._control, backend._detector):
+    for client in clients:
         client.meta.events.register("request-created", count)
 
 

@@ -17,9 +17,9 @@ import boto3
 from moto import mock_aws
 
 from batch_vision.aws.catalog import catalog_key
-from batch_vision.core.settings import Settings
+from batch_vision.core.settings import read_settings
 from batch_vision.core.times import to_text, utc_now
-from batch_vision.runs import steps
+from batch_vision.runs import reporting, steps
 from benchmarks.report import Result
 from benchmarks.simulation import function_environment, terraform_defaults
 from lambdas.check_backlog import handler as check_backlog
@@ -145,17 +145,15 @@ def _calls(now: datetime) -> dict[str, Callable[[], Any]]:
 
 
 def _measured(s3: Any, sqs: Any, requests: Counter[str], now: datetime) -> dict[str, tuple[int, float]]:
-    """Give the requests of each call, and the least CPU time of some."""
+    """Return the requests of each call, and the least CPU time of some."""
     environment = function_environment(terraform_defaults())
-    settings = Settings.from_environment(environment)
-    drained = Settings.from_environment(environment | {"SOURCE_PREFIXES": '["drained/"]'})
     clients = SimpleNamespace(s3=lambda: s3, sqs=lambda: sqs)
     found = {}
     with (
         patch.object(steps, "clients", clients),
-        patch.object(steps, "settings", lambda: settings),
-        patch.object(steps, "check_unchanged", lambda _: None),
-        patch.object(summarize_run, "clients", clients),
+        patch.object(steps, "settings_of", lambda cls: read_settings(cls, environment)),
+        patch.object(steps, "check_unchanged", lambda *_: None),
+        patch.object(reporting, "clients", clients),
         patch.object(check_backlog.logger, "info"),
         patch.object(summarize_run.logger, "info"),
         patch("sys.stdout", io.StringIO()),  # the metrics
@@ -163,9 +161,9 @@ def _measured(s3: Any, sqs: Any, requests: Counter[str], now: datetime) -> dict[
         for name, call in _calls(now).items():
             times = []
             requests.clear()
-            left = drained if name == "summarize" else settings
+            left = environment | ({"SOURCE_PREFIXES": '["drained/"]'} if name == "summarize" else {})
             for _ in range(_REPEATS):
-                with patch.object(summarize_run, "settings", lambda left=left: left):
+                with patch.object(reporting, "settings_of", lambda cls, left=left: read_settings(cls, left)):
                     began = time.process_time()
                     call()
                     times.append(time.process_time() - began)

@@ -29,7 +29,8 @@ from benchmarks.simulation import (
     terraform_defaults,
 )
 from local import config, environment
-from local.environment import MODELS, MODULE_ARGUMENTS
+from local.emulator.models import MODELS
+from local.environment import MODULE_ARGUMENTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,7 +46,7 @@ _ENOUGH_IMAGES = 50  # for a throughput
 
 
 def default_waits() -> dict[str, Any]:
-    """Give the module's own defaults for what local runs shorten."""
+    """Return the module's own defaults for what local runs shorten."""
     defaults = terraform_defaults()
     return {name: defaults[name] for name in MODULE_ARGUMENTS if name.endswith("_seconds") and name in defaults}
 
@@ -127,7 +128,7 @@ def _measured(running: environment.Environment, images: int, arguments: dict[str
 
 
 def _throughput(s3: Any, bucket: str, since: datetime) -> float | None:
-    """Give the images a second between the first and the last that were finished; None for few images."""
+    """Return the images a second between the first and the last that were finished; None for few images."""
     finished = sorted(from_text(line["finished_at"]) for line in read_catalog(s3, bucket, since.astimezone(UTC)))
     if len(finished) < _ENOUGH_IMAGES:
         return None
@@ -260,7 +261,7 @@ def _ideal(runs: list[SimulatedRun], world: World) -> float:
 
 
 def saturated_share() -> float:
-    """Give the share of one unit's throughput that the last run of the part `saturation` found used; 1 without one."""
+    """Return the share of a unit's throughput that the last run of the part `saturation` found used; 1 without one."""
     file = config.BUILD / "bench" / "saturation.json"
     if not file.exists():
         return 1.0
@@ -269,5 +270,5 @@ def saturated_share() -> float:
 
 
 def world_units(runs: list[Any]) -> int:
-    """Give the most units that any of the runs had."""
+    """Return the most units that any of the runs had."""
     return max(run.inference_units for run in runs)

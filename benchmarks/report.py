@@ -53,7 +53,7 @@ class Result:
         console.print()
 
     def to_markdown(self) -> str:
-        """Give the same as a section of Markdown."""
+        """Return the same as a section of Markdown."""
         names = list(self.rows[0])
         lines = [f"### {self.title}", "", "| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
         lines += ["| " + " | ".join(_shown(value) for value in row.values()) + " |" for row in self.rows]

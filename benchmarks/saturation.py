@@ -14,8 +14,8 @@ from urllib.parse import quote_plus
 import boto3
 from botocore.config import Config
 
-from batch_vision.core.capacity import concurrency_for
-from batch_vision.core.settings import Settings as FunctionSettings
+from batch_vision.core.capacity import CapacitySettings, concurrency_for
+from batch_vision.core.settings import read_settings
 from benchmarks.poller import Poller
 from benchmarks.report import Result
 from benchmarks.simulation import function_environment, terraform_defaults
@@ -52,7 +52,7 @@ def measure(units: int, localstack_url: str, seconds: float = SECONDS) -> dict[s
     visibility = {"VisibilityTimeout": str(6 * timeout_seconds)}
     queue_url = sqs.create_queue(QueueName=f"images-{units}", Attributes=visibility)["QueueUrl"]
     # As the workflow sets it for that many units.
-    concurrency = concurrency_for(units, FunctionSettings.from_environment(_environment(source, final, units)))
+    concurrency = concurrency_for(units, read_settings(CapacitySettings, _environment(source, final, units)))
     batch_size = int(defaults["batch_size"])
     images = int(units * IMAGES_PER_SECOND_PER_UNIT * (seconds + _WARM_SECONDS)) + concurrency * batch_size
     content = (_SAMPLES / "pile" / "part-01.jpg").read_bytes()

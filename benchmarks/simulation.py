@@ -21,9 +21,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from batch_vision.backends.base import Backend, BackendSettings, Detection, ModelState, ModelStatus
+from batch_vision.backends.contracts import Lifecycle, ModelState, ModelStatus
 from batch_vision.core import errors
-from batch_vision.core.settings import Settings
+from batch_vision.core.capacity import CapacitySettings
+from batch_vision.core.settings import read_settings
 from batch_vision.core.times import from_text
 from batch_vision.operator import prices
 from batch_vision.operator.cost import (
@@ -35,6 +36,7 @@ from batch_vision.operator.cost import (
 from batch_vision.runs.backlog import Drain, Waiting, assess, deferred_because, first_answer, is_to_look_at_model
 from batch_vision.runs.closing import Bounds, close
 from batch_vision.runs.enabling import ensure_enabled
+from batch_vision.runs.settings import CheckBacklogSettings
 from batch_vision.runs.start import ensure_running
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
@@ -93,7 +95,7 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
-    """Give what Terraform tells the functions: each variable under its name in capitals, and what is given besides."""
+    """Return what functions are told: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
     names = {
         "SOURCE_BUCKET_NAME": "source",
@@ -198,7 +200,7 @@ class SimulatedRun:
         return self.starting_seconds * self.inference_units
 
 
-class _Model(Backend):
+class _Model(Lifecycle):
     """A model whose life is a list of times."""
 
     name = "rekognition_custom_labels"
@@ -212,7 +214,7 @@ class _Model(Backend):
         self.is_on = False
 
     @classmethod
-    def from_settings(cls, settings: BackendSettings) -> _Model:
+    def from_settings(cls, settings: Mapping[str, str]) -> _Model:
         raise NotImplementedError
 
     @property
@@ -242,9 +244,6 @@ class _Model(Backend):
         if self.state() is not ModelState.RUNNING:
             raise errors.ModelBusyError("It is not running.")
         self.stop_asked_at = self._clock.now
-
-    def detect(self, image: Any) -> Detection:
-        raise NotImplementedError
 
 
 class _Mapping:
@@ -302,7 +301,9 @@ class Simulation:
         self._world = world or World()
         self._variables = terraform_defaults() | variables
         self._workflow = _rendered(self._variables)
-        self._settings = Settings.from_environment(function_environment(self._variables))
+        environment = function_environment(self._variables)
+        self._check_settings = read_settings(CheckBacklogSettings, environment)
+        self._capacity = read_settings(CapacitySettings, environment)
         self._arrivals = list(arrivals)
         self._clock = _Clock()
         self._model = _Model(self._clock, self._world)
@@ -376,7 +377,7 @@ class Simulation:
     # The world.
 
     def images_per_second(self) -> float:
-        """Give how fast images are analyzed while the model runs and the mapping is enabled."""
+        """Return how fast images are analyzed while the model runs and the mapping is enabled."""
         world = self._world
         allowed = self._model.units * world.images_per_second_per_unit * world.throughput_used
         invocations = min(self._mapping.concurrency, world.most_invocations or self._mapping.concurrency)
@@ -448,7 +449,7 @@ class Simulation:
             drain=drain,
         )
         if drain is None:
-            answer = first_answer(answer, deferred_because(waiting, self._settings, self._clock.moment()))
+            answer = first_answer(answer, deferred_because(waiting, self._check_settings, self._clock.moment()))
         return answer
 
     def _oldest_at(self) -> datetime | None:
@@ -459,7 +460,7 @@ class Simulation:
     def _start_model(self, event: Mapping[str, Any]) -> dict[str, Any]:
         return ensure_running(
             self._model,
-            self._settings,
+            self._capacity,
             event["backlog_images"],
             event["previous"],
             event["timeout_seconds"],
@@ -536,13 +537,13 @@ def bill(runs: Sequence[SimulatedRun], **variables: Any) -> Bill:
 
 
 def ideal_seconds(images: int, world: World, inference_units: int = 1) -> float:
-    """Give the least that the model can be on: its start, its stop, and the work at full throughput."""
+    """Return the least that the model can be on: its start, its stop, and the work at full throughput."""
     work = images / (world.images_per_second_per_unit * inference_units)
     return world.start_seconds + world.stop_seconds + work
 
 
 def public_sample(images: int, world: World, inference_units: int = 1) -> SimulatedRun:
-    """Give what the policy of AWS's public batch sample does with a batch, as read from its workflow.
+    """Return what the policy of AWS's public batch sample does with a batch, as read from its workflow.
 
     The start is looked at every 900 s; then the model is held in steps of 3,540 s for as long as messages are
     visible; images are analyzed one at a time.
@@ -580,5 +581,5 @@ def one_batch(images: int, world: World | None = None, **variables: Any) -> Simu
 
 
 def with_units(world: World, inference_units: int) -> World:
-    """Give the same world with a fixed number of inference units."""
+    """Return the same world with a fixed number of inference units."""
     return replace(world, inference_units=inference_units)

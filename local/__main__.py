@@ -20,6 +20,7 @@ from batch_vision.operator.text import prepare_streams, visible
 from local import config, environment, run
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder
+from local.emulator.models import MODELS
 from local.errors import LocalError
 from local.images import check_out, clear_out, download, upload
 from local.terraform import check_module
@@ -172,12 +173,12 @@ def draw_workflow_command() -> None:
 
 def _backend_and_values(chosen: str | None, tfvars: Path | None) -> tuple[str, Tfvars | None]:
     """Return the model service to use, and the user's own values of the module's variables if there are any."""
-    if chosen is not None and chosen not in environment.MODELS:
-        raise LocalError(f"BACKEND={chosen} is not known. Use one of: {', '.join(environment.MODELS)}.")
+    if chosen is not None and chosen not in MODELS:
+        raise LocalError(f"BACKEND={chosen} is not known. Use one of: {', '.join(MODELS)}.")
     if tfvars is None:
         return chosen or DEFAULT_BACKEND, None
     values = read_tfvars(tfvars)
-    return values.backend(chosen, environment.MODELS, DEFAULT_BACKEND), values
+    return values.backend(chosen, MODELS, DEFAULT_BACKEND), values
 
 
 def _is_docker(localstack: str) -> bool:

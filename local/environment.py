@@ -18,6 +18,7 @@ from botocore.config import Config
 from local import config
 from local.docker import are_containers_up, check_docker, start_containers, stop_containers
 from local.emulator.client import EmulatorClient
+from local.emulator.models import MODELS
 from local.errors import LocalError
 from local.localstack import check_port, find_localstack, start_localstack
 from local.package import PACKAGE, PackageError, make_package
@@ -44,10 +45,7 @@ _EMULATOR_POLL_SECONDS = 0.1
 _EMULATOR_STOP_SECONDS = 5.0
 
 # Where clients find the services that the emulator stands for.
-EMULATED_ENDPOINTS = {
-    "AWS_ENDPOINT_URL_REKOGNITION": config.EMULATOR_URL,
-    "AWS_ENDPOINT_URL_LOOKOUTVISION": config.EMULATOR_URL,
-}
+EMULATED_ENDPOINTS = {model.endpoint: config.EMULATOR_URL for model in MODELS.values()}
 
 CLIENT_ENVIRONMENT = {
     "AWS_ENDPOINT_URL": config.LOCALSTACK_URL,
@@ -86,28 +84,8 @@ LOCAL_ARGUMENTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EmulatedModel:
-    """A model of the emulator, and the argument of the module that names it."""
-
-    arn: str
-    argument: dict[str, str]
-
-
-# Statuses of both services in which a model costs nothing.
-OFF_STATUSES = ("TRAINING_COMPLETED", "STOPPED", "FAILED", "TRAINED", "HOSTING_FAILED")
-
-# The model of each backend, by the name that the variable `backend` takes.
-MODELS = {
-    "rekognition_custom_labels": EmulatedModel(
-        config.PROJECT_VERSION_ARN,
-        {"project_arn": config.PROJECT_ARN, "project_version_arn": config.PROJECT_VERSION_ARN},
-    ),
-    "lookout_for_vision": EmulatedModel(
-        config.LOOKOUT_MODEL_ARN,
-        {"project_name": config.LOOKOUT_PROJECT_NAME, "model_version": config.LOOKOUT_MODEL_VERSION},
-    ),
-}
+# Statuses in which a model costs nothing, of every service.
+OFF_STATUSES = tuple(status for model in MODELS.values() for status in model.off_statuses)
 
 
 def choose(backend: str) -> dict[str, Any]:
@@ -256,7 +234,7 @@ def _up(
         with display.step("Checking the values of TFVARS") as step:
             _check(terraform, tfvars, backend)
             step.done(f"{len(tfvars.values)} variables")
-        wanted = merged(merged(MODULE_ARGUMENTS, tfvars.values), LOCAL_ARGUMENTS) | choose(backend) | dict(arguments)
+        wanted = merged(merged(MODULE_ARGUMENTS, tfvars.values) | choose(backend), LOCAL_ARGUMENTS) | dict(arguments)
         for line in differences(tfvars, wanted):
             display.say(f"  {line}")
     if in_docker:

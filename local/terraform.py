@@ -79,8 +79,8 @@ class Terraform:
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (*ROOT.glob("*.tf"), ROOT / ".terraform.lock.hcl"):
             shutil.copy2(path, self.directory / path.name)
-        names = variable_names()
         declared = (MODULE / "variables.tf").read_text()
+        names = variable_names()
         arguments = _with_timings(arguments, _ATTRIBUTE.findall(_TIMINGS.findall(declared)[0]))
         known = {*names, *_VARIABLE.findall((ROOT / "variables.tf").read_text())}
         if unknown := sorted(set(arguments) - known):

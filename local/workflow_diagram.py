@@ -29,7 +29,7 @@ _TYPED = re.compile(r"(?:Numeric|String|Timestamp|Boolean)(.*?)(?:Path)?")
 
 
 def draw(definition: dict[str, Any]) -> str:
-    """Give the section: the flowchart, and what each state says of itself."""
+    """Return the section: the flowchart, and what each state says of itself."""
     lines = ["```mermaid", "flowchart TD", *_states(definition), "```", "", "| state | is | |", "| --- | --- | --- |"]
     lines += [
         f"| {name} | {_does(state)} | {state['Comment']} |" for name, state in _all(definition) if "Comment" in state

@@ -1,8 +1,9 @@
 # The model services that this module can drive: one entry each. Nothing else in Terraform knows which there are.
 #
 # An entry says
-#   settings      what the Python backend of that name reads: texts, handed to every function as BACKEND_SETTINGS. Null
-#                 until the variable of the same name is set, and then no permission but the last has a resource.
+#   settings      what the Python backend of that name reads: texts, handed as BACKEND_SETTINGS to the functions that
+#                 need it. Null until the variable of the same name is set, and then no permission but the last has a
+#                 resource.
 #   detect        the permission to ask the model about an image
 #   describe      the permission to read the state of the model
 #   start         the permission to start it

@@ -81,21 +81,15 @@ module "queue" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions: one zip, one environment, and a role for each with what that function calls
+# Functions: one zip, and for each an environment with what it is told and a role with what it calls
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
   # Whatever source_prefix says: it may have been another one when an image was uploaded or a message sent.
   source_objects_arn = "${module.source_bucket.bucket_arn}/*"
 
-  # Where images wait, each place once: a prefix under another one of these is a part of it.
-  source_prefixes = [
-    for prefix in setunion([var.source_prefix], var.former_settings.source_prefixes) : prefix
-    if !anytrue([
-      for other in setunion([var.source_prefix], var.former_settings.source_prefixes) :
-      other != prefix && startswith(prefix, other)
-    ])
-  ]
+  # Where images wait: the first is where they are uploaded now.
+  source_prefixes = distinct(concat([var.source_prefix], tolist(var.former_settings.source_prefixes)))
 
   # A customer key is named in the policies only when there is one.
   former_kms_key_arns = setsubtract(var.former_settings.kms_key_arns, var.kms_key_arn[*])
@@ -299,34 +293,79 @@ locals {
     })
   }
 
-  function_environment = {
-    SOURCE_BUCKET_NAME         = module.source_bucket.bucket_name
-    SOURCE_PREFIXES            = jsonencode(local.source_prefixes)
-    FINAL_BUCKET_NAME          = module.final_bucket.bucket_name
-    BACKEND                    = var.backend
-    BACKEND_SETTINGS           = jsonencode(local.backend.settings)
-    MIN_CONFIDENCE_PERCENT     = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
-    START_BACKLOG_IMAGES       = tostring(var.start_backlog_images)
-    START_MAX_AGE_SECONDS      = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
-    MIN_INFERENCE_UNITS        = tostring(var.min_inference_units)
-    MAX_INFERENCE_UNITS        = tostring(var.max_inference_units)
-    TARGET_DRAIN_SECONDS       = tostring(var.target_drain_seconds)
-    IMAGES_PER_SECOND_PER_UNIT = tostring(var.images_per_second_per_unit)
-    ACCOUNT_IMAGES_PER_SECOND  = tostring(var.account_images_per_second)
-    MAX_CONCURRENCY            = tostring(var.max_concurrency)
-    BATCH_SIZE                 = tostring(var.batch_size)
-    QUEUE_URL                  = module.queue.queue_url
-    MAX_RECEIVE_COUNT          = tostring(var.max_receive_count)
-    IMAGE_LATENCY_SECONDS      = tostring(local.image_latency_seconds)
-    REQUEUE_LIMIT_IMAGES       = tostring(local.requeue_limit_images)
-    # What the summary of a run is made with.
+  # What functions are told, each thing once.
+  settings = {
+    SOURCE_BUCKET_NAME          = module.source_bucket.bucket_name
+    SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
+    FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
+    QUEUE_URL                   = module.queue.queue_url
+    MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
+    BACKEND                     = var.backend
+    BACKEND_SETTINGS            = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT      = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    START_BACKLOG_IMAGES        = tostring(var.start_backlog_images)
+    START_MAX_AGE_SECONDS       = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
+    MIN_INFERENCE_UNITS         = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS         = tostring(var.max_inference_units)
+    TARGET_DRAIN_SECONDS        = tostring(var.target_drain_seconds)
+    IMAGES_PER_SECOND_PER_UNIT  = tostring(var.images_per_second_per_unit)
+    ACCOUNT_IMAGES_PER_SECOND   = tostring(var.account_images_per_second)
+    MAX_CONCURRENCY             = tostring(var.max_concurrency)
+    BATCH_SIZE                  = tostring(var.batch_size)
+    IMAGE_LATENCY_SECONDS       = tostring(local.image_latency_seconds)
+    REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.backend.inference_unit_hour_dollars)
     SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
     SUCCESS_TOPIC_ARN           = var.success_notifications_enabled ? module.alerts.topic_arn : ""
-    # The service tells one deployment from another in logs and metrics.
-    POWERTOOLS_SERVICE_NAME      = var.name_prefix
-    POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
-    POWERTOOLS_LOG_LEVEL         = var.log_level
+  }
+
+  model_settings  = ["BACKEND", "BACKEND_SETTINGS"]
+  bucket_settings = ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES", "FINAL_BUCKET_NAME"]
+
+  # Who is told what: the fields of the function's settings class, to which a test holds it.
+  function_settings = {
+    analyze_images = concat(local.model_settings, [
+      "SOURCE_BUCKET_NAME",
+      "FINAL_BUCKET_NAME",
+      "MIN_CONFIDENCE_PERCENT",
+      "IMAGES_PER_SECOND_PER_UNIT",
+      "QUEUE_URL",
+      "MAX_RECEIVE_COUNT",
+    ])
+    check_backlog = concat(local.model_settings, local.bucket_settings, [
+      "START_BACKLOG_IMAGES",
+      "START_MAX_AGE_SECONDS",
+    ])
+    start_model = concat(local.model_settings, [
+      "FINAL_BUCKET_NAME",
+      "MIN_INFERENCE_UNITS",
+      "MAX_INFERENCE_UNITS",
+      "TARGET_DRAIN_SECONDS",
+      "IMAGES_PER_SECOND_PER_UNIT",
+      "ACCOUNT_IMAGES_PER_SECOND",
+      "MAX_CONCURRENCY",
+      "BATCH_SIZE",
+      "IMAGE_LATENCY_SECONDS",
+    ])
+    enable_mapping = []
+    close_run      = ["FINAL_BUCKET_NAME"]
+    guard_model    = ["FINAL_BUCKET_NAME"]
+    requeue_images = concat(local.bucket_settings, ["REQUEUE_LIMIT_IMAGES"])
+    summarize_run = concat(local.bucket_settings, [
+      "MAX_INFERENCE_UNITS",
+      "INFERENCE_UNIT_HOUR_DOLLARS",
+      "SCHEDULE_PERIOD_SECONDS",
+      "SUCCESS_TOPIC_ARN",
+    ])
+  }
+
+  function_environments = {
+    for function, names in local.function_settings : function => merge({ for name in names : name => local.settings[name] }, {
+      # The service tells one deployment from another in logs and metrics.
+      POWERTOOLS_SERVICE_NAME      = var.name_prefix
+      POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
+      POWERTOOLS_LOG_LEVEL         = var.log_level
+    })
   }
 }
 
@@ -342,7 +381,7 @@ module "function" {
   architecture       = "arm64"
   memory_mb          = each.value.memory_mb
   timeout_seconds    = each.value.timeout_seconds
-  environment        = local.function_environment
+  environment        = local.function_environments[each.key]
   statements         = local.function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
@@ -426,7 +465,7 @@ module "mapping_function" {
   architecture       = "arm64"
   memory_mb          = local.control_memory_mb
   timeout_seconds    = local.step_timeout_seconds
-  environment        = local.function_environment
+  environment        = local.function_environments[each.key]
   statements         = local.mapping_function_statements[each.key]
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn
@@ -635,7 +674,7 @@ module "guard_function" {
   architecture       = "arm64"
   memory_mb          = local.control_memory_mb
   timeout_seconds    = var.timings.guard_timeout_seconds
-  environment        = local.function_environment
+  environment        = local.function_environments.guard_model
   statements         = local.guard_statements
   log_retention_days = var.log_retention_days
   kms_key_arn        = var.kms_key_arn

@@ -33,29 +33,29 @@ NOT_RETRYING = RETRYING.merge(
 
 @cache
 def s3() -> S3Client:
-    """Give the S3 client of this process."""
+    """Return the S3 client of this process."""
     return boto3.client("s3", config=RETRYING)
 
 
 @cache
 def sqs() -> SQSClient:
-    """Give the SQS client of this process."""
+    """Return the SQS client of this process."""
     return boto3.client("sqs", config=RETRYING)
 
 
 @cache
 def stepfunctions() -> SFNClient:
-    """Give the Step Functions client of this process."""
+    """Return the Step Functions client of this process."""
     return boto3.client("stepfunctions", config=RETRYING)
 
 
 @cache
 def functions() -> LambdaClient:
-    """Give the Lambda client of this process."""
+    """Return the Lambda client of this process."""
     return boto3.client("lambda", config=RETRYING)
 
 
 @cache
 def sns() -> SNSClient:
-    """Give the SNS client of this process."""
+    """Return the SNS client of this process."""
     return boto3.client("sns", config=RETRYING)

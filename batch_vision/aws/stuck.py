@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.core.stuck import PREFIX, stuck_key
+from batch_vision.core.stuck import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from mypy_boto3_s3 import S3Client
-
-    from batch_vision.core.events import SourceImage
 
 
 def list_stuck(s3: S3Client, bucket: str) -> set[str]:
     """Return the keys of all entries; one request for each thousand."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
     return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
-
-
-def without_stuck(uploads: Iterable[SourceImage], stuck: set[str]) -> Iterator[SourceImage]:
-    """Leave out the uploads that have an entry."""
-    return (image for image in uploads if stuck_key(image.key, image.version_id or "") not in stuck)
 
 
 def write_stuck(s3: S3Client, bucket: str, key: str, entry: Mapping[str, Any]) -> None:

@@ -17,14 +17,26 @@ import botocore.session
 
 from batch_vision.aws.clients import NOT_RETRYING, RETRYING
 from batch_vision.aws.translation import translated
-from batch_vision.backends.base import Anomaly, Backend, Detection, ModelState, ModelStatus, Prediction
+from batch_vision.backends.contracts import (
+    Anomaly,
+    Detection,
+    Detector,
+    Lifecycle,
+    ModelState,
+    ModelStatus,
+    Prediction,
+    required,
+)
 from batch_vision.core import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from botocore.config import Config
 
-    from batch_vision.backends.base import BackendSettings, ReadableImage
+    from batch_vision.backends.contracts import ReadableImage
 
+NAME = "lookout_for_vision"
 SERVICE_MODELS = Path(__file__).parent / "service_models"
 MAX_IMAGE_BYTES = 8 * 1024 * 1024
 
@@ -70,7 +82,7 @@ _DETECT_ERRORS = _ERRORS | {
 
 @cache
 def session() -> boto3.Session:
-    """Give the session that knows the service; region, credentials and endpoint come from the environment as ever."""
+    """Return the session that knows the service; region, credentials and endpoint come from the environment as ever."""
     core = botocore.session.get_session()
     core.get_component("data_loader").search_paths.append(str(SERVICE_MODELS))
     return boto3.Session(botocore_session=core)
@@ -81,81 +93,35 @@ def make_client(config: Config) -> Any:
     return session().client("lookoutvision", config=config)  # type: ignore[call-overload]
 
 
-class LookoutForVision(Backend):
-    """A model version of Lookout for Vision.
+class LookoutDetector(Detector):
+    """A model version of Lookout for Vision, asked about images.
 
     Parameters
     ----------
-    control
-        Client for describing, starting and stopping, with botocore's retries.
-    detector
-        Client for detecting, without retries: the caller knows how much time there is.
-    project_name, model_version
-        The project, and the number of its model.
+    client
+        Without retries: the caller knows how much time there is.
+    model
+        Project and number of the model, as the service's requests have them.
     min_confidence_percent
-        Predictions below it are left out; the verdict itself is always given.
+        Predictions below it are left out; the verdict itself is always returned.
     """
 
-    name = "lookout_for_vision"
+    name = NAME
 
-    def __init__(
-        self,
-        control: Any,
-        detector: Any,
-        project_name: str,
-        model_version: str,
-        min_confidence_percent: float | None,
-    ) -> None:
-        self._control = control
-        self._detector = detector
-        self._model = {"ProjectName": project_name, "ModelVersion": model_version}
+    def __init__(self, client: Any, model: dict[str, str], min_confidence_percent: float | None) -> None:
+        self._client = client
+        self._model = model
         self._min_confidence_percent = min_confidence_percent or 0.0
 
     @classmethod
-    def from_settings(cls, settings: BackendSettings) -> Self:
-        """Make the backend; needs the settings ``project_name`` and ``model_version``."""
-        try:
-            project_name = settings.backend_settings["project_name"]
-            model_version = settings.backend_settings["model_version"]
-        except KeyError as missing:
-            raise errors.SettingsError(
-                f"Environment variable BACKEND_SETTINGS lacks {missing}, which the backend {cls.name} needs."
-            ) from None
-        return cls(
-            make_client(RETRYING),
-            make_client(NOT_RETRYING),
-            project_name,
-            model_version,
-            settings.min_confidence_percent,
-        )
+    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
+        """Make the detector; needs the settings ``project_name`` and ``model_version``."""
+        return cls(make_client(NOT_RETRYING), _model(settings), min_confidence_percent)
 
     @property
     def model_id(self) -> str:
         """Project and version, as the service's ARNs write them: ``<project>/<version>``."""
-        return f"{self._model['ProjectName']}/{self._model['ModelVersion']}"
-
-    def describe(self) -> ModelStatus:
-        """Ask for the model version."""
-        with translated(_ERRORS):
-            model = self._control.describe_model(**self._model).get("ModelDescription", {})
-        status = model.get("Status", "")
-        return ModelStatus(
-            # A status that is new to us says nothing good: neither start nor trust it.
-            state=_STATES.get(status, ModelState.UNKNOWN),
-            service_status=status,
-            message=model.get("StatusMessage", ""),
-            inference_units=model.get("MinInferenceUnits"),
-        )
-
-    def start(self, inference_units: int) -> None:
-        """Ask for the model to be hosted with a fixed number of inference units."""
-        with translated(_START_ERRORS):
-            self._control.start_model(**self._model, MinInferenceUnits=inference_units, ClientToken=_fresh_token())
-
-    def stop(self) -> None:
-        """Ask for the hosting of the model to be ended."""
-        with translated(_ERRORS):
-            self._control.stop_model(**self._model, ClientToken=_fresh_token())
+        return _model_id(self._model)
 
     def detect(self, image: ReadableImage) -> Detection:
         """Send the image's bytes to the service.
@@ -171,7 +137,7 @@ class LookoutForVision(Backend):
         content = image.read_bytes()
         content_type = _content_type(content)
         with translated(_DETECT_ERRORS):
-            answer = self._detector.detect_anomalies(**self._model, ContentType=content_type, Body=content)
+            answer = self._client.detect_anomalies(**self._model, ContentType=content_type, Body=content)
         result = dict(answer["DetectAnomalyResult"])
         mask_png = result.pop("AnomalyMask", None)
         anomaly = Anomaly(result["IsAnomalous"], round(result["Confidence"] * 100, 4))
@@ -188,8 +154,68 @@ class LookoutForVision(Backend):
         )
 
 
+class LookoutLifecycle(Lifecycle):
+    """A model version of Lookout for Vision, started and stopped.
+
+    Parameters
+    ----------
+    client
+        With botocore's retries.
+    model
+        Project and number of the model, as the service's requests have them.
+    """
+
+    name = NAME
+
+    def __init__(self, client: Any, model: dict[str, str]) -> None:
+        self._client = client
+        self._model = model
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """Make the lifecycle; needs the settings ``project_name`` and ``model_version``."""
+        return cls(make_client(RETRYING), _model(settings))
+
+    @property
+    def model_id(self) -> str:
+        """Project and version, as the service's ARNs write them: ``<project>/<version>``."""
+        return _model_id(self._model)
+
+    def describe(self) -> ModelStatus:
+        """Ask for the model version."""
+        with translated(_ERRORS):
+            model = self._client.describe_model(**self._model).get("ModelDescription", {})
+        status = model.get("Status", "")
+        return ModelStatus(
+            # A status that is new to us says nothing good: neither start nor trust it.
+            state=_STATES.get(status, ModelState.UNKNOWN),
+            service_status=status,
+            message=model.get("StatusMessage", ""),
+            inference_units=model.get("MinInferenceUnits"),
+        )
+
+    def start(self, inference_units: int) -> None:
+        """Ask for the model to be hosted, with a fixed number of inference units."""
+        with translated(_START_ERRORS):
+            self._client.start_model(**self._model, MinInferenceUnits=inference_units, ClientToken=_fresh_token())
+
+    def stop(self) -> None:
+        """Ask for the hosting of the model to be ended."""
+        with translated(_ERRORS):
+            self._client.stop_model(**self._model, ClientToken=_fresh_token())
+
+
+def _model(settings: Mapping[str, str]) -> dict[str, str]:
+    project_name, model_version = required(NAME, settings, "project_name", "model_version")
+    return {"ProjectName": project_name, "ModelVersion": model_version}
+
+
+def _model_id(model: Mapping[str, str]) -> str:
+    return f"{model['ProjectName']}/{model['ModelVersion']}"
+
+
 def _fresh_token() -> str:
-    """Give a token for one intent; botocore repeats it when it retries, and the service then answers as before.
+    """Return a token for one intent; botocore repeats it when it retries, and the service then answers as before.
 
     A token that lived longer would make the next start or stop within eight hours a repetition of this one.
     """

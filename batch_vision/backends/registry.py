@@ -1,65 +1,75 @@
-"""The backends there are, by the name that Terraform's variable `backend` takes."""
+"""The backends there are, by the name that Terraform's variable `backend` takes, and what each is capable of."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from batch_vision.backends.lookout_for_vision import LookoutForVision
-from batch_vision.backends.rekognition_custom_labels import RekognitionCustomLabels
-from batch_vision.core.errors import BackendChangedError, SettingsError
-from batch_vision.core.models import Model
-from batch_vision.core.settings import settings
+from batch_vision.backends.lookout_for_vision import LookoutDetector, LookoutLifecycle
+from batch_vision.backends.rekognition_custom_labels import CustomLabelsDetector, CustomLabelsLifecycle
+from batch_vision.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from batch_vision.backends.base import Backend, BackendSettings
+    from batch_vision.backends.contracts import Detector, Lifecycle
+    from batch_vision.core.models import Model
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (RekognitionCustomLabels, LookoutForVision)}
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The classes of a backend, one for each capability.
+
+    Attributes
+    ----------
+    lifecycle
+        None for a managed model, which is always there.
+    """
+
+    detector: type[Detector]
+    lifecycle: type[Lifecycle] | None = None
 
 
-def make_backend(chosen: BackendSettings) -> Backend:
-    """Make the backend that the settings name.
+BACKENDS = {
+    "rekognition_custom_labels": Backend(CustomLabelsDetector, CustomLabelsLifecycle),
+    "lookout_for_vision": Backend(LookoutDetector, LookoutLifecycle),
+}
+
+
+def make_detector(model: Model, min_confidence_percent: float | None) -> Detector:
+    """Make the detector of a model.
 
     Raises
     ------
     SettingsError
         No backend has that name, or one of its settings is missing.
     """
-    try:
-        cls = BACKENDS[chosen.backend]
-    except KeyError:
-        raise SettingsError(
-            f"Environment variable BACKEND is {chosen.backend!r}; it must be one of {', '.join(sorted(BACKENDS))}."
-        ) from None
-    return cls.from_settings(chosen)
+    return _backend(model).detector.from_settings(json.loads(model.settings), min_confidence_percent)
 
 
-@cache
-def backend() -> Backend:
-    """Give the backend of this deployment, made on first use."""
-    return make_backend(settings())
-
-
-@cache
-def backend_of(model: Model) -> Backend:
-    """Return the backend of a run's model, which need not be that of the deployment any more."""
-    return make_backend(replace(settings(), backend=model.backend, backend_settings=json.loads(model.settings)))
-
-
-def check_unchanged(model: Model) -> None:
-    """Check that the deployment still has the model that a run was begun with.
+def make_lifecycle(model: Model) -> Lifecycle:
+    """Make the lifecycle of a model, which need not be that of the deployment any more.
 
     Raises
     ------
-    BackendChangedError
-        It has another one: this run cannot go on, because images are sent to the new one.
+    SettingsError
+        No backend has that name, one of its settings is missing, or its models are never started.
     """
-    now = Model.named(settings().backend, settings().backend_settings)
-    if now != model:
-        raise BackendChangedError(
-            f"The deployment was changed from {model.backend} {model.settings} to {now.backend} {now.settings} during"
-            " the run. Its own model is stopped; the images that are left wait for the next run, which uses the new"
-            " one."
+    if not (cls := _backend(model).lifecycle):
+        raise SettingsError(
+            f"BACKEND is {model.backend!r}, whose models are always there: nothing starts or stops one."
         )
+    return cls.from_settings(json.loads(model.settings))
+
+
+# One for each model, for a function that is called again and again.
+lifecycle_of = cache(make_lifecycle)
+
+
+def _backend(model: Model) -> Backend:
+    try:
+        return BACKENDS[model.backend]
+    except KeyError:
+        raise SettingsError(
+            f"Environment variable BACKEND is {model.backend!r}; it must be one of {', '.join(sorted(BACKENDS))}."
+        ) from None

@@ -12,15 +12,28 @@ import boto3
 
 from batch_vision.aws.clients import NOT_RETRYING, RETRYING
 from batch_vision.aws.translation import translated
-from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from batch_vision.backends.contracts import (
+    BoundingBox,
+    Detection,
+    Detector,
+    Lifecycle,
+    ModelState,
+    ModelStatus,
+    Prediction,
+    required,
+)
 from batch_vision.core import errors
 from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
 from batch_vision.core.versions import NULL_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_rekognition import RekognitionClient
 
-    from batch_vision.backends.base import BackendSettings, ReadableImage
+    from batch_vision.backends.contracts import ReadableImage
+
+NAME = "rekognition_custom_labels"
 
 _STATES = {
     "TRAINING_IN_PROGRESS": ModelState.NOT_TRAINED,
@@ -65,55 +78,88 @@ _DETECT_ERRORS = _ERRORS | {
 _LIMITS = ImageLimits(max_bytes=15 * 1024**2, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
 
 
-class RekognitionCustomLabels(Backend):
-    """A model version of Rekognition Custom Labels.
+class CustomLabelsDetector(Detector):
+    """A model version of Rekognition Custom Labels, asked about images.
 
     Parameters
     ----------
-    control
-        Client for describing, starting and stopping, with botocore's retries.
-    detector
-        Client for detecting, without retries: the caller knows how much time there is.
-    project_arn, project_version_arn
-        The model version and the project it belongs to.
+    client
+        Without retries: the caller knows how much time there is.
     min_confidence_percent
-        None uses the thresholds the model was trained with.
+        None uses the thresholds that the model was trained with.
     """
 
-    name = "rekognition_custom_labels"
+    name = NAME
 
     def __init__(
-        self,
-        control: RekognitionClient,
-        detector: RekognitionClient,
-        project_arn: str,
-        project_version_arn: str,
-        min_confidence_percent: float | None,
+        self, client: RekognitionClient, project_version_arn: str, min_confidence_percent: float | None
     ) -> None:
-        self._control = control
-        self._detector = detector
-        self._project_arn = project_arn
+        self._client = client
         self._project_version_arn = project_version_arn
         self._options: dict[str, Any] = (
             {} if min_confidence_percent is None else {"MinConfidence": min_confidence_percent}
         )
 
     @classmethod
-    def from_settings(cls, settings: BackendSettings) -> Self:
-        """Make the backend; needs the settings ``project_arn`` and ``project_version_arn``."""
+    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
+        """Make the detector; needs the setting ``project_version_arn``."""
+        (project_version_arn,) = required(NAME, settings, "project_version_arn")
+        return cls(boto3.client("rekognition", config=NOT_RETRYING), project_version_arn, min_confidence_percent)
+
+    @property
+    def model_id(self) -> str:
+        """The ARN of the model version."""
+        return self._project_version_arn
+
+    def detect(self, image: ReadableImage) -> Detection:
+        """Have the service read the image version from S3 and label it.
+
+        What the service calls an invalid parameter is the image's fault only where its header breaks a documented
+        limit. Else the request may be at fault, and a fault in every request must not reject every image.
+        """
+        stored: Any = {"Bucket": image.bucket, "Name": image.key}
+        if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
+            stored["Version"] = image.version_id
         try:
-            project_arn = settings.backend_settings["project_arn"]
-            project_version_arn = settings.backend_settings["project_version_arn"]
-        except KeyError as missing:
-            raise errors.SettingsError(
-                f"Environment variable BACKEND_SETTINGS lacks {missing}, which the backend {cls.name} needs."
-            ) from None
+            with translated(_DETECT_ERRORS):
+                answer = self._client.detect_custom_labels(
+                    ProjectVersionArn=self._project_version_arn, Image={"S3Object": stored}, **self._options
+                )
+        except errors.UnexplainedRefusalError as refusal:
+            if reason := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, _LIMITS):
+                raise errors.InvalidImageError(f"{reason} ({refusal})") from refusal
+            raise
+        labels = answer.get("CustomLabels", [])
+        return Detection(
+            predictions=[Prediction(label["Name"], label["Confidence"], _bounding_box(label)) for label in labels],
+            raw={"CustomLabels": labels},
+        )
+
+
+class CustomLabelsLifecycle(Lifecycle):
+    """A model version of Rekognition Custom Labels, started and stopped.
+
+    Parameters
+    ----------
+    client
+        With botocore's retries.
+    project_arn, project_version_arn
+        The model version and the project it belongs to.
+    """
+
+    name = NAME
+
+    def __init__(self, client: RekognitionClient, project_arn: str, project_version_arn: str) -> None:
+        self._client = client
+        self._project_arn = project_arn
+        self._project_version_arn = project_version_arn
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """Make the lifecycle; needs the settings ``project_arn`` and ``project_version_arn``."""
         return cls(
             boto3.client("rekognition", config=RETRYING),
-            boto3.client("rekognition", config=NOT_RETRYING),
-            project_arn,
-            project_version_arn,
-            settings.min_confidence_percent,
+            *required(NAME, settings, "project_arn", "project_version_arn"),
         )
 
     @property
@@ -125,7 +171,7 @@ class RekognitionCustomLabels(Backend):
         """Find the model version among those of its project that have its name."""
         version_name = self._project_version_arn.split("/")[3]
         with translated(_ERRORS):
-            answer = self._control.describe_project_versions(ProjectArn=self._project_arn, VersionNames=[version_name])
+            answer = self._client.describe_project_versions(ProjectArn=self._project_arn, VersionNames=[version_name])
         for version in answer["ProjectVersionDescriptions"]:
             if version.get("ProjectVersionArn") == self._project_version_arn:
                 status = version.get("Status", "")
@@ -140,40 +186,16 @@ class RekognitionCustomLabels(Backend):
         )
 
     def start(self, inference_units: int) -> None:
-        """Ask for the model to be started with a fixed number of inference units."""
+        """Ask for the model to be started, with a fixed number of inference units."""
         with translated(_START_ERRORS):
-            self._control.start_project_version(
+            self._client.start_project_version(
                 ProjectVersionArn=self._project_version_arn, MinInferenceUnits=inference_units
             )
 
     def stop(self) -> None:
         """Ask for the model to be stopped."""
         with translated(_ERRORS):
-            self._control.stop_project_version(ProjectVersionArn=self._project_version_arn)
-
-    def detect(self, image: ReadableImage) -> Detection:
-        """Have the service read the image version from S3 and label it.
-
-        What the service calls an invalid parameter is the image's fault only where its header breaks a documented
-        limit. Else the request may be at fault, and a fault in every request must not reject every image.
-        """
-        stored: Any = {"Bucket": image.bucket, "Name": image.key}
-        if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
-            stored["Version"] = image.version_id
-        try:
-            with translated(_DETECT_ERRORS):
-                answer = self._detector.detect_custom_labels(
-                    ProjectVersionArn=self._project_version_arn, Image={"S3Object": stored}, **self._options
-                )
-        except errors.UnexplainedRefusalError as refusal:
-            if reason := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, _LIMITS):
-                raise errors.InvalidImageError(f"{reason} ({refusal})") from refusal
-            raise
-        labels = answer.get("CustomLabels", [])
-        return Detection(
-            predictions=[Prediction(label["Name"], label["Confidence"], _bounding_box(label)) for label in labels],
-            raw={"CustomLabels": labels},
-        )
+            self._client.stop_project_version(ProjectVersionArn=self._project_version_arn)
 
 
 def _bounding_box(label: Any) -> BoundingBox | None:

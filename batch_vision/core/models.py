@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from batch_vision.core.errors import BackendChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,15 +26,31 @@ class Model:
     settings: str
 
     @classmethod
-    def named(cls, backend: str, settings: Mapping[str, str]) -> Model:
+    def named(cls, backend: str, settings: Mapping[str, str]) -> Self:
         """Return the model of a backend with these settings."""
         return cls(backend, json.dumps(dict(settings), sort_keys=True))
 
     @classmethod
-    def from_json(cls, named: Mapping[str, Any]) -> Model:
+    def from_json(cls, named: Mapping[str, Any]) -> Self:
         """Read it from what holds ``backend`` and ``backend_settings``: an event, a run, `current-run.json`."""
         return cls.named(named["backend"], named["backend_settings"])
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {"backend": self.backend, "backend_settings": json.loads(self.settings)}
+
+
+def check_unchanged(deployed: Model, model: Model) -> None:
+    """Check that the deployment still has the model that a run was begun with.
+
+    Raises
+    ------
+    BackendChangedError
+        It has another one: this run cannot go on, because images are sent to the new one.
+    """
+    if deployed != model:
+        raise BackendChangedError(
+            f"The deployment was changed from {model.backend} {model.settings} to {deployed.backend}"
+            f" {deployed.settings} during the run. Its own model is stopped; the images that are left wait for the next"
+            " run, which uses the new one."
+        )

@@ -6,5 +6,5 @@ PREFIX = "runs/"
 
 
 def summary_key(run_id: str) -> str:
-    """Give the key of a run's summary in the final bucket."""
+    """Return the key of a run's summary in the final bucket."""
     return f"{PREFIX}{run_id}.json"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from batch_vision.backends.base import Backend, Detection
+    from batch_vision.backends.contracts import Detection, Detector
     from batch_vision.core.events import SourceImage
     from batch_vision.images.final import FinalBucket
     from batch_vision.images.pace import Pace
@@ -118,7 +118,7 @@ def _wait_seconds(state: RetryCallState) -> float:
 
 def analyze(
     image: SourceImage,
-    backend: Backend,
+    detector: Detector,
     source: SourceBucket,
     final: FinalBucket,
     pace: Pace,
@@ -163,7 +163,7 @@ def analyze(
             raise late from throttled
         attempts += 1
         try:
-            detection = backend.detect(source.stored(image))
+            detection = detector.detect(source.stored(image))
         except errors.ThrottledError as error:
             pace.throttled()
             throttles += 1
@@ -185,7 +185,7 @@ def analyze(
             reraise=True,
         )
         detection = retrying(detect)
-        return results.processed(image, backend, detection, utc_now()), detection.mask_png
+        return results.processed(image, detector, detection, utc_now()), detection.mask_png
 
     def take() -> Outcome:
         nonlocal image
@@ -216,7 +216,7 @@ def analyze(
         try:
             result, mask_png = ask()
         except errors.PermanentImageError as error:
-            result = results.rejected(image, backend, error, utc_now())
+            result = results.rejected(image, detector, error, utc_now())
 
         def file(*, gives_way: bool) -> dict[str, Any]:
             return final.file(image, earlier or result, mask_png, newer=newer, gives_way=gives_way)

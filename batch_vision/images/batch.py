@@ -15,17 +15,18 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.aws.current_run import read_current_run
-from batch_vision.backends.registry import backend
-from batch_vision.core.capacity import calls_per_second_of_one
+from batch_vision.backends.registry import make_detector
+from batch_vision.core.capacity import calls_per_second_per_invocation
 from batch_vision.core.errors import BatchVisionError, ModelNotReadyError
 from batch_vision.core.events import message_for, parse_message
 from batch_vision.core.names import same_names_lock
 from batch_vision.core.observability import logger, metrics
-from batch_vision.core.settings import settings
+from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.images.source import SourceBucket
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from batch_vision.backends.contracts import Detector
     from batch_vision.core.events import SourceImage
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
@@ -44,9 +46,16 @@ _SENT_ANEW_DELAY_SECONDS = 60
 
 
 @cache
+def detector() -> Detector:
+    """Return the detector of this deployment, made on first use."""
+    settings = settings_of(AnalyzeImagesSettings)
+    return make_detector(settings.model, settings.min_confidence_percent)
+
+
+@cache
 def pace() -> Pace:
     """Return the pace of this process, which it keeps from batch to batch."""
-    return Pace(calls_per_second_of_one(settings()))
+    return Pace(calls_per_second_per_invocation(settings_of(AnalyzeImagesSettings).images_per_second_per_unit))
 
 
 def analyze_batch(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
@@ -77,8 +86,8 @@ class Batch:
 
     def __init__(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         self._pool = pool
-        self._settings = settings()
-        self._backend = backend()  # here, for the threads must not make one each
+        self._settings = settings_of(AnalyzeImagesSettings)
+        self._detector = detector()  # here, for the threads must not make one each
         self._source = SourceBucket(clients.s3())
         self._final = FinalBucket(clients.s3(), self._settings.final_bucket_name, self._source)
         self._pace = pace()
@@ -126,7 +135,7 @@ class Batch:
             try:
                 outcome = analyze(
                     image,
-                    self._backend,
+                    self._detector,
                     self._source,
                     self._final,
                     self._pace,

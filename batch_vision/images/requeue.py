@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws import clients
 from batch_vision.aws.queues import delete_messages, receive_messages, send_images
-from batch_vision.aws.stuck import list_stuck, without_stuck, write_stuck
-from batch_vision.aws.uploads import is_there, list_uploads
+from batch_vision.aws.stuck import list_stuck, write_stuck
+from batch_vision.aws.uploads import is_there
+from batch_vision.aws.waiting import list_waiting_uploads
 from batch_vision.core.errors import FunctionDiedError
 from batch_vision.core.events import parse_message
 from batch_vision.core.observability import logger
-from batch_vision.core.settings import settings
+from batch_vision.core.settings import settings_of
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import utc_now
+from batch_vision.images.settings import RequeueImagesSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
-
-    from batch_vision.core.settings import Settings
 
 _MOST_DEAD_LETTERS = 1000
 _HIDDEN_SECONDS = 300  # the timeout of the function
@@ -50,19 +50,21 @@ def requeue_images(event: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``requeued_images`` of the run, ``given_up_images`` of this call, and ``is_done``: not done means that
-        `Settings.requeue_limit_images` was reached, and more may wait.
+        `RequeueImagesSettings.requeue_limit_images` was reached, and more may wait.
     """
-    chosen, s3, sqs = settings(), clients.s3(), clients.sqs()
-    given_up = give_up_dead_letters(s3, sqs, event["dead_letter_queue_url"], chosen, utc_now())
-    sent = requeue(s3, sqs, event["queue_url"], chosen)
+    settings, s3, sqs = settings_of(RequeueImagesSettings), clients.s3(), clients.sqs()
+    given_up = give_up_dead_letters(s3, sqs, event["dead_letter_queue_url"], settings, utc_now())
+    sent = requeue(s3, sqs, event["queue_url"], settings)
     return {
         "requeued_images": event["requeued_before"] + sent,
         "given_up_images": given_up,
-        "is_done": sent < chosen.requeue_limit_images,
+        "is_done": sent < settings.requeue_limit_images,
     }
 
 
-def give_up_dead_letters(s3: S3Client, sqs: SQSClient, queue_url: str, settings: Settings, now: datetime) -> int:
+def give_up_dead_letters(
+    s3: S3Client, sqs: SQSClient, queue_url: str, settings: RequeueImagesSettings, now: datetime
+) -> int:
     """Write a stuck entry for each image of a dead letter, delete the letters, and return how many images those are.
 
     Up to 1,000 letters are read. The analyzing function acknowledges what it can name a reason for, so these are of
@@ -88,13 +90,12 @@ def give_up_dead_letters(s3: S3Client, sqs: SQSClient, queue_url: str, settings:
     return len(given_up)
 
 
-def requeue(s3: S3Client, sqs: SQSClient, queue_url: str, settings: Settings) -> int:
-    """Send a message for each image that waits, up to `Settings.requeue_limit_images`, and return how many were sent.
+def requeue(s3: S3Client, sqs: SQSClient, queue_url: str, settings: RequeueImagesSettings) -> int:
+    """Send a message for each image that waits, and return how many were sent.
 
-    Images that have a message already get another one, which does no harm.
+    It sends up to `RequeueImagesSettings.requeue_limit_images`. An image that has a message already gets another one,
+    which does no harm.
     """
     stuck = list_stuck(s3, settings.final_bucket_name)
-    uploads = chain.from_iterable(
-        list_uploads(s3, settings.source_bucket_name, prefix) for prefix in settings.source_prefixes
-    )
-    return send_images(sqs, queue_url, islice(without_stuck(uploads, stuck), settings.requeue_limit_images))
+    uploads = list_waiting_uploads(s3, settings, stuck)
+    return send_images(sqs, queue_url, islice(uploads, settings.requeue_limit_images))

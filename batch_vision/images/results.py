@@ -12,17 +12,17 @@ from batch_vision.core.times import to_text
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from batch_vision.backends.base import Backend, BoundingBox, Detection
+    from batch_vision.backends.contracts import BoundingBox, Detection, Detector
     from batch_vision.core.errors import PermanentImageError
     from batch_vision.core.events import SourceImage
 
 SCHEMA_VERSION = 1
 
 
-def processed(image: SourceImage, backend: Backend, detection: Detection, now: datetime) -> dict[str, Any]:
+def processed(image: SourceImage, detector: Detector, detection: Detection, now: datetime) -> dict[str, Any]:
     """Write down what the model said."""
     anomaly = detection.anomaly
-    return _result("processed", image, backend, now) | {
+    return _result("processed", image, detector, now) | {
         "predictions": [
             {
                 "name": prediction.name,
@@ -36,12 +36,12 @@ def processed(image: SourceImage, backend: Backend, detection: Detection, now: d
     }
 
 
-def rejected(image: SourceImage, backend: Backend, error: PermanentImageError, now: datetime) -> dict[str, Any]:
+def rejected(image: SourceImage, detector: Detector, error: PermanentImageError, now: datetime) -> dict[str, Any]:
     """Write down why the model can never take the image."""
-    return _result("rejected", image, backend, now) | {"error": {"type": type(error).__name__, "message": str(error)}}
+    return _result("rejected", image, detector, now) | {"error": {"type": type(error).__name__, "message": str(error)}}
 
 
-def _result(status: str, image: SourceImage, backend: Backend, now: datetime) -> dict[str, Any]:
+def _result(status: str, image: SourceImage, detector: Detector, now: datetime) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "status": status,
@@ -53,7 +53,7 @@ def _result(status: str, image: SourceImage, backend: Backend, now: datetime) ->
             "size_bytes": image.size_bytes,
             "uploaded_at": to_text(image.uploaded_at),
         },
-        "model": {"backend": backend.name, "id": backend.model_id},
+        "model": {"backend": detector.name, "id": detector.model_id},
         "analyzed_at": to_text(now),
         "predictions": [],
         "anomaly": None,

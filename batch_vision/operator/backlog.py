@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from batch_vision.aws.stuck import list_stuck, without_stuck
-from batch_vision.aws.uploads import list_objects, list_uploads
+from batch_vision.aws.stuck import list_stuck
+from batch_vision.aws.waiting import list_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from batch_vision.operator.stack import Stack
 
 _MOST = 10_000  # in ten requests, or some more
@@ -38,12 +36,5 @@ class Waiting:
 def count_waiting(stack: Stack) -> Waiting:
     """Count the images that wait, up to 10,000; as `runs.backlog.count_waiting` does, which counts to 1,000."""
     stuck = list_stuck(stack.s3, stack.final_bucket_name)
-    number = sum(1 for _ in islice(_waiting(stack, stuck), _MOST + 1))
+    number = sum(1 for _ in islice(list_waiting(stack.s3, stack.places, stuck), _MOST + 1))
     return Waiting(min(number, _MOST), is_at_least=number > _MOST, stuck=len(stuck))
-
-
-def _waiting(stack: Stack, stuck: set[str]) -> Iterator[object]:
-    s3, bucket, prefixes = stack.s3, stack.source_bucket_name, stack.settings.source_prefixes
-    if stuck:  # only versions can be told from those that are stuck
-        return without_stuck(chain.from_iterable(list_uploads(s3, bucket, prefix) for prefix in prefixes), stuck)
-    return chain.from_iterable(list_objects(s3, bucket, prefix) for prefix in prefixes)

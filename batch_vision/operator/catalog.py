@@ -22,7 +22,7 @@ _LATE = timedelta(seconds=60)
 
 
 def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
-    """Give the catalog lines of the images that were finished in a span of time, each upload once, the oldest first."""
+    """Return the catalog lines of the images finished in a span of time, each upload once, the oldest first."""
     seen = set()
     end = catalog_key(until + _LONGEST_BATCH)
     for line in read_lines(s3, bucket, takewhile(lambda key: key <= end, keys_since(s3, bucket, since))):

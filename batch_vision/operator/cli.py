@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from batch_vision.backends.base import ModelStatus
+    from batch_vision.backends.contracts import ModelStatus
     from batch_vision.operator.backlog import Waiting
     from batch_vision.operator.folders import Found
     from batch_vision.operator.runs import Run
@@ -217,7 +217,7 @@ def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
 
 
 def display() -> Display:
-    """Give what shows progress."""
+    """Return what shows progress."""
     return Display(Console(stderr=True, soft_wrap=True))
 
 
@@ -258,7 +258,7 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
         print_lines(
             {
                 "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
-                "model": f"{_model_words(found.model)}  ({stack.backend.model_id})",
+                "model": f"{_model_words(found.model)}  ({found.model_id})",
                 "event source": found.mapping_state,
                 "schedule": f"{found.schedule_expression}{'' if found.is_schedule_enabled else ' (disabled)'}",
                 "waiting": f"{found.waiting} in {stack.source_bucket_name}",
@@ -448,9 +448,9 @@ def _print_ended(stack: Stack, ended: Run, waiting: Waiting) -> None:
             "images rejected": f"{summary['images_rejected']}{_counted(summary.get('rejected_by_reason') or {})}",
         }
         if (seconds := summary.get("model_on_seconds")) is not None:
-            units = summary.get("inference_units") or stack.settings.min_inference_units
+            units = summary.get("inference_units") or stack.min_inference_units
             lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
-            lines["cost"] = f"up to {in_words(seconds * units, stack.settings.backend)}"
+            lines["cost"] = f"up to {in_words(seconds * units, stack.model.backend)}"
         print_lines(lines)
     if remedy := ended.remedy(stack):
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
@@ -496,7 +496,7 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, takes
     meanwhile. What was uploaded is written down in ~/.local/state/batch-vision, or in the folder that XDG_STATE_HOME
     names. It ends with 1 if a file could not be uploaded; the others are.
     """
-    source_prefix = stack.settings.source_prefix
+    source_prefix = stack.places.source_prefixes[0]
     prefix = source_prefix if prefix is None else prefix
     if not prefix.startswith(source_prefix):
         raise WrongInputError(

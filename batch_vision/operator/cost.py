@@ -17,7 +17,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from batch_vision.core.capacity import concurrency_for, images_per_second, units_for
+from batch_vision.core.capacity import CapacitySettings, concurrency_for, images_per_second, units_for
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.prices import (
     INFERENCE_UNIT_HOUR_DOLLARS,
@@ -53,8 +53,8 @@ _RATE = re.compile(r"rate\((?:(1) (minute|hour|day)|([2-9]|[1-9][0-9]{1,8}) (min
 _UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": _DAY_SECONDS}
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+@dataclass(frozen=True)
+class Deployment(CapacitySettings):
     """The variables of the module that decide what a run costs, at their defaults."""
 
     min_inference_units: int = 1

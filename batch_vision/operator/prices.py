@@ -20,7 +20,7 @@ ENDED = {"lookout_for_vision": "AWS ended Lookout for Vision on 2025-10-31"}
 
 
 def model_dollars(unit_seconds: float) -> float:
-    """Give the price of inference-unit seconds of Rekognition Custom Labels, in dollars."""
+    """Return the price of inference-unit seconds of Rekognition Custom Labels, in dollars."""
     return unit_seconds / 3600 * INFERENCE_UNIT_HOUR_DOLLARS
 
 

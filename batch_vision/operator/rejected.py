@@ -110,7 +110,7 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
         return "misplaced", result_key
     if reason and result["error"]["type"] != reason:
         return "other_reason", key
-    if source["bucket"] != stack.source_bucket_name or not key.startswith(stack.settings.source_prefixes):
+    if source["bucket"] != stack.source_bucket_name or not key.startswith(stack.places.source_prefixes):
         return "foreign", key
     if found(s3.head_object, Bucket=stack.source_bucket_name, Key=key, VersionId=version_id):
         return "unfinished", key
@@ -166,5 +166,5 @@ def _has_newer_result(stack: Stack, source: Any) -> bool:
 
 
 def _whole_second(text: str) -> datetime:
-    """Give a time as S3 tells that of an object: without what is less than a second."""
+    """Return a time as S3 tells that of an object: without what is less than a second."""
     return from_text(text).replace(microsecond=0)

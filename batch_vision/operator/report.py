@@ -148,8 +148,8 @@ def make_report(
     colours = {name: number % _COLOURS for number, name in enumerate(sorted(_names(pictures)))}
     page = {
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
-        "backend": stack.settings.backend,
-        "ended": ENDED.get(stack.settings.backend, ""),
+        "backend": stack.model.backend,
+        "ended": ENDED.get(stack.model.backend, ""),
         "begin": to_text(begin),
         "end": to_text(end),
         "made_at": to_text(utc_now()),
@@ -317,7 +317,7 @@ def _data_uri(image: Image.Image, **options: Any) -> str:
 
 
 def _dollars(summary: dict[str, Any]) -> float | None:
-    """Give what the model cost at most; None when it was not on, or the stop was not confirmed."""
+    """Return what the model cost at most; None when it was not on, or the stop was not confirmed."""
     if (told := summary.get("cost_dollars")) is not None:
         return float(told)
     seconds = summary.get("model_on_seconds")
@@ -332,7 +332,7 @@ def _run(summary: dict[str, Any]) -> dict[str, Any]:
 def _chart(
     finished: array[float], span: tuple[datetime, datetime] | None, summaries: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """Give the shapes of the plots, in units of 1000 x 100: progress as a line, throughput as bars."""
+    """Return the shapes of the plots, in units of 1000 x 100: progress as a line, throughput as bars."""
     if not finished:
         return None
     begin, end = (moment.timestamp() for moment in span) if span else (finished[0], finished[-1])
@@ -362,7 +362,7 @@ def _chart(
 
 
 def _bands(summary: dict[str, Any], begin: float, seconds: float) -> list[dict[str, Any]]:
-    """Give when the model was starting, and when it was on, as parts of the chart's width."""
+    """Return when the model was starting, and when it was on, as parts of the chart's width."""
     at = [summary.get(f"model_{name}_at") for name in ("requested", "running", "stopped")]
     answer = []
     for name, since, until in (("starting", at[0], at[1]), ("on", at[1], at[2])):

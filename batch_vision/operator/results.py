@@ -76,7 +76,7 @@ class Filter:
 
 
 def confidence_of(line: dict[str, Any]) -> float | None:
-    """Give the confidence of a line's prediction, or of its verdict, in percent."""
+    """Return the confidence of a line's prediction, or of its verdict, in percent."""
     said = line["prediction"] or line["anomaly"]
     return float(said["confidence"]) if said else None
 
@@ -102,7 +102,7 @@ def read_time(text: str, option: str, now: datetime) -> datetime:
 
 
 def summary_of_run(stack: Stack, run_id: str) -> dict[str, Any]:
-    """Give the summary of a run.
+    """Return the summary of a run.
 
     Raises
     ------
@@ -125,12 +125,12 @@ def summary_of_run(stack: Stack, run_id: str) -> dict[str, Any]:
 
 
 def span_of_run(summary: dict[str, Any]) -> tuple[datetime, datetime]:
-    """Give when a run began and ended."""
+    """Return when a run began and ended."""
     return from_text(summary["started_at"]), from_text(summary["ended_at"])
 
 
 def select(stack: Stack, since: datetime, until: datetime, wanted: Filter) -> Iterator[dict[str, Any]]:
-    """Give the catalog lines of the wanted images, the oldest first."""
+    """Return the catalog lines of the wanted images, the oldest first."""
     lines = images_between(stack.s3, stack.final_bucket_name, since, until)
     return (line for line in lines if wanted.matches(line))
 

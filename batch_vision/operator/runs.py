@@ -89,7 +89,7 @@ class Run:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as ``--json`` shows it."""
+        """Return it as ``--json`` shows it."""
         return {
             "id": self.id,
             "execution_arn": self.execution_arn,

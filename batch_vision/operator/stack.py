@@ -14,12 +14,13 @@ import boto3
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.clients import RETRYING
-from batch_vision.backends.registry import make_backend
+from batch_vision.backends.registry import make_lifecycle
 from batch_vision.core.models import Model
+from batch_vision.core.settings import BucketSettings
 from batch_vision.operator.errors import UnreachableError, WrongInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mypy_boto3_events import EventBridgeClient
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
-    from batch_vision.backends.base import Backend
+    from batch_vision.backends.contracts import Lifecycle
 
 OUTPUT_NAMES = (
     "source_bucket_name",
@@ -46,51 +47,17 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 27
 
 
-@dataclass(frozen=True, slots=True)
-class DeployedSettings:
-    """What the tool needs of a deployed function's environment, and no more: a stack may be older or newer than it.
-
-    Attributes
-    ----------
-    backend, backend_settings
-        The model service, and what its backend needs to know; a backend says itself what it misses.
-    source_prefix
-        New images go under it.
-    source_prefixes
-        Images are looked for under these, none of which begins with another.
-    min_inference_units
-        What a run starts at the least; 1 where the stack does not say.
-    """
-
-    backend: str
-    backend_settings: Mapping[str, str]
-    source_prefix: str = ""
-    source_prefixes: tuple[str, ...] = ("",)
-    min_inference_units: int = 1
-    min_confidence_percent: float | None = None  # the tool asks about no image
-
-    @classmethod
-    def read(cls, variables: Mapping[str, str]) -> DeployedSettings:
-        """Read the variables; what is missing or unknown hinders only what needs it."""
-        prefixes = _json(variables.get("SOURCE_PREFIXES"), list) or [variables.get("SOURCE_PREFIX", "")]
-        units = variables.get("MIN_INFERENCE_UNITS", "")
-        return cls(
-            backend=variables["BACKEND"],
-            backend_settings=_json(variables.get("BACKEND_SETTINGS"), dict) or {},
-            source_prefix=str(prefixes[0]),
-            source_prefixes=_apart([str(prefix) for prefix in prefixes]),
-            min_inference_units=max(1, int(units)) if units.isascii() and units.isdigit() else 1,
-        )
-
-
 @dataclass(frozen=True)
 class Stack:
-    """Where everything of a stack is, and what its functions were told.
+    """Where everything of a stack is, and what its functions are told.
+
+    The stack may be older or newer than this tool: of a function's environment is read what is needed, when it is
+    needed, and what is missing or unknown hinders nothing else.
 
     Attributes
     ----------
-    settings
-        Of the deployed functions: the backend, its model, the prefixes of the source bucket.
+    model
+        The one that images are sent to.
     analyze_timeout_seconds
         No batch of images is worked on for longer than this.
     """
@@ -105,7 +72,7 @@ class Stack:
     schedule_rule_name: str
     event_source_mapping_uuid: str
     analyze_images_function_name: str
-    settings: DeployedSettings
+    model: Model
     analyze_timeout_seconds: int
 
     @property
@@ -114,22 +81,42 @@ class Stack:
         return self.state_machine_arn.rpartition(":")[2]
 
     @cached_property
-    def backend(self) -> Backend:
-        """The model that the stack uses.
+    def lifecycle(self) -> Lifecycle:
+        """The lifecycle of the stack's model.
 
         Raises
         ------
         SettingsError
             This tool does not know the backend, or the stack does not say what that needs.
         """
-        return self.backend_of(Model.named(self.settings.backend, self.settings.backend_settings))
+        return self.lifecycle_of(self.model)
 
-    def backend_of(self, model: Model) -> Backend:
-        """Return the backend of a model, which need not be that of the deployment any more; raises as `backend`."""
-        named = model.to_json()
+    def lifecycle_of(self, model: Model) -> Lifecycle:
+        """Return the lifecycle of a model, which need not be that of the stack any more; raises as `lifecycle`."""
         # The backends make their clients from the environment, and botocore reads this variable only.
         with _environment(AWS_DEFAULT_REGION=self.region):
-            return make_backend(DeployedSettings(named["backend"], named["backend_settings"]))
+            return make_lifecycle(model)
+
+    @cached_property
+    def places(self) -> BucketSettings:
+        """Where images wait; new ones go under the first prefix."""
+        variables = self._variables_of("check-backlog")
+        prefixes = _json(variables.get("SOURCE_PREFIXES"), list) or [variables.get("SOURCE_PREFIX", "")]
+        return BucketSettings(
+            source_bucket_name=self.source_bucket_name,
+            source_prefixes=tuple(str(prefix) for prefix in prefixes),
+            final_bucket_name=self.final_bucket_name,
+        )
+
+    @cached_property
+    def min_inference_units(self) -> int:
+        """What a run starts at the least; 1 where the stack does not say."""
+        units = self._variables_of("start-model").get("MIN_INFERENCE_UNITS", "")
+        return max(1, int(units)) if units.isascii() and units.isdigit() else 1
+
+    def _variables_of(self, function: str) -> dict[str, str]:
+        name = f"{self.name}-{function}"
+        return _variables(name, _function_configuration(name, self.account_id, self.region, self.name))
 
     @cached_property
     def s3(self) -> S3Client:
@@ -253,15 +240,6 @@ def _read_outputs(path: Path) -> dict[str, str]:
     return {name: found[name] for name in OUTPUT_NAMES}
 
 
-def _apart(prefixes: list[str]) -> tuple[str, ...]:
-    """Leave out a prefix whose keys are all under another one too."""
-    return tuple(
-        one
-        for at, one in enumerate(prefixes)
-        if not any(one.startswith(other) and (other != one or before < at) for before, other in enumerate(prefixes))
-    )
-
-
 def _json[T](text: str | None, kind: type[T]) -> T | None:
     """Read a variable that holds JSON; None where it holds nothing of that kind."""
     try:
@@ -312,13 +290,7 @@ def _deployed(
 ) -> Stack:
     name = outputs["analyze_images_function_name"]
     configuration = configuration or _function_configuration(name, account_id, region, told_by)
-    environment = configuration.get("Environment", {})
-    if problem := environment.get("Error"):
-        raise UnreachableError(
-            f"The environment of function {name} cannot be read ({problem.get('Message')}). You need kms:Decrypt on the"
-            " key of the stack (kms_key_arn)."
-        )
-    variables = environment.get("Variables", {})
+    variables = _variables(name, configuration)
     if not variables.get("BACKEND"):
         raise UnreachableError(
             f"Function {name} is none of a batch-vision stack: its environment has no BACKEND. Look at the name, the"
@@ -327,7 +299,18 @@ def _deployed(
     return Stack(
         account_id=account_id,
         region=region,
-        settings=DeployedSettings.read(variables),
+        model=Model.named(variables["BACKEND"], _json(variables.get("BACKEND_SETTINGS"), dict) or {}),
         analyze_timeout_seconds=configuration.get("Timeout", 900),
         **outputs,
     )
+
+
+def _variables(function_name: str, configuration: Any) -> dict[str, str]:
+    environment = configuration.get("Environment", {})
+    if problem := environment.get("Error"):
+        raise UnreachableError(
+            f"The environment of function {function_name} cannot be read ({problem.get('Message')}). You need"
+            " kms:Decrypt on the key of the stack (kms_key_arn)."
+        )
+    variables: dict[str, str] = environment.get("Variables", {})
+    return variables

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.queues import count_messages
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.operator import runs, stuck
 from batch_vision.operator.backlog import Waiting, count_waiting
 
 if TYPE_CHECKING:
-    from batch_vision.backends.base import ModelStatus
+    from batch_vision.backends.contracts import ModelStatus
     from batch_vision.operator.runs import Run
     from batch_vision.operator.stack import Stack
 
@@ -128,7 +128,7 @@ class Status:
         return []
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as ``--json`` shows it."""
+        """Return it as ``--json`` shows it."""
         if isinstance(self.model, BatchVisionError):
             model: dict[str, Any] = {"error": {"type": type(self.model).__name__, "message": str(self.model)}}
         else:
@@ -140,7 +140,7 @@ class Status:
             }
         return {
             "stack": {"name": self.stack.name, "account_id": self.stack.account_id, "region": self.stack.region},
-            "model": {"backend": self.stack.settings.backend, "id": self.model_id, **model},
+            "model": {"backend": self.stack.model.backend, "id": self.model_id, **model},
             "mapping": {"uuid": self.stack.event_source_mapping_uuid, "state": self.mapping_state},
             "schedule": {
                 "rule": self.stack.schedule_rule_name,
@@ -161,8 +161,8 @@ def look(stack: Stack, number_of_runs: int) -> Status:
     model: ModelStatus | BatchVisionError
     model_id = ""
     try:
-        model_id = stack.backend.model_id
-        model = stack.backend.describe()
+        model_id = stack.lifecycle.model_id
+        model = stack.lifecycle.describe()
     except BatchVisionError as error:
         model = error  # the rest is worth seeing all the same
     rule = stack.events.describe_rule(Name=stack.schedule_rule_name)

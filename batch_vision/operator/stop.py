@@ -11,7 +11,6 @@ from batch_vision.aws.mappings import DISABLED, EventSourceMapping
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.translation import control_calls
 from batch_vision.core.errors import BatchVisionError, MappingNotDisabledError, SettingsError
-from batch_vision.core.models import Model
 from batch_vision.core.times import utc_now
 from batch_vision.operator import runs
 from batch_vision.runs.closing import Bounds, close
@@ -19,7 +18,7 @@ from batch_vision.runs.closing import Bounds, close
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch_vision.backends.base import Backend
+    from batch_vision.backends.contracts import Lifecycle
     from batch_vision.operator.stack import Stack
 
 _MAPPING_SECONDS = 300
@@ -94,9 +93,9 @@ def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, show: Callable
     return stopped
 
 
-def _models(stack: Stack, stopped: Stopped) -> list[Backend]:
+def _models(stack: Stack, stopped: Stopped) -> list[Lifecycle]:
     """Return the models that may be on: that of the stack, and those of runs before an apply changed it."""
-    named = [Model.named(stack.settings.backend, stack.settings.backend_settings)]
+    named = [stack.model]
     try:
         if current := load_current_run(stack.s3, stack.final_bucket_name):
             named += current.models
@@ -108,7 +107,7 @@ def _models(stack: Stack, stopped: Stopped) -> list[Backend]:
     models = []
     for model in dict.fromkeys(named):
         try:
-            models.append(stack.backend_of(model))
+            models.append(stack.lifecycle_of(model))
         except SettingsError as error:
             stopped.problems.append(
                 f"The model of the stack cannot be stopped by this version of batch-vision ({error}). Use the version"
@@ -131,7 +130,7 @@ def _stop_runs(stack: Stack, stopped: Stopped, show: Callable[[str], None]) -> N
 
 def _close(
     stack: Stack,
-    models: list[Backend],
+    models: list[Lifecycle],
     bounds: Bounds,
     stopped: Stopped,
     poll_seconds: float,

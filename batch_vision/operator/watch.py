@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.operator import runs
@@ -119,10 +119,10 @@ class Watcher:
         return (done - done_then) / seconds if done > done_then and began < now else None
 
     def _model(self) -> tuple[str, int]:
-        """Give the service's word for the model's state, and its inference units."""
+        """Return the service's word for the model's state, and its inference units."""
         units = ((self._position and self._position.model) or {}).get("inference_units") or 0
         try:
-            status = self._stack.backend.describe()
+            status = self._stack.lifecycle.describe()
         except BatchVisionError as error:
             return f"unknown ({type(error).__name__})", units
         is_off = status.state in (ModelState.STOPPED, ModelState.FAILED)
@@ -130,7 +130,7 @@ class Watcher:
             self._off_at = self._off_at or utc_now()
         elif not is_off:
             self._off_at = None
-        return status.service_status, units or status.inference_units or self._stack.settings.min_inference_units
+        return status.service_status, units or status.inference_units or self._stack.min_inference_units
 
     def _on_since(self) -> datetime | None:
         requested_at = self._position and self._position.requested_at

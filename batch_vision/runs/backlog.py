@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import PREFIX, catalog_key
-from batch_vision.aws.stuck import list_stuck, without_stuck
-from batch_vision.aws.uploads import list_objects, list_uploads
-from batch_vision.backends.base import ModelState
+from batch_vision.aws.stuck import list_stuck
+from batch_vision.aws.waiting import list_waiting
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.times import from_text, to_text
 
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from batch_vision.backends.base import ModelStatus
-    from batch_vision.core.settings import Settings
+    from batch_vision.backends.contracts import ModelStatus
+    from batch_vision.core.settings import BucketSettings
+    from batch_vision.runs.settings import CheckBacklogSettings
 
 # How far the clocks of two functions may differ, and how long a catalog object may take to be written.
 _CLOCK_MARGIN = timedelta(seconds=5)
@@ -101,22 +101,9 @@ class Waiting:
     oldest_at: datetime | None = None
 
 
-def count_waiting(s3: S3Client, settings: Settings) -> Waiting:
+def count_waiting(s3: S3Client, settings: BucketSettings) -> Waiting:
     """Count the images that wait: two requests, as long as nothing is stuck."""
     return _count(list_waiting(s3, settings, list_stuck(s3, settings.final_bucket_name)))
-
-
-def list_waiting(s3: S3Client, settings: Settings, stuck: set[str]) -> Iterable[tuple[int, datetime]]:
-    """List size in bytes and time of upload of the images that wait, without those that are stuck.
-
-    Only versions can be told from those that are stuck, so where any is, versions are listed.
-    """
-    bucket, prefixes = settings.source_bucket_name, settings.source_prefixes
-    if stuck:
-        uploads = chain.from_iterable(list_uploads(s3, bucket, prefix) for prefix in prefixes)
-        return ((image.size_bytes, image.uploaded_at) for image in without_stuck(uploads, stuck))
-    objects = chain.from_iterable(list_objects(s3, bucket, prefix) for prefix in prefixes)
-    return ((entry["Size"], entry["LastModified"]) for entry in objects)
 
 
 def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:
@@ -132,7 +119,7 @@ def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:
     return Waiting(images, with_content, oldest_at)
 
 
-def deferred_because(waiting: Waiting, settings: Settings, now: datetime) -> str | None:
+def deferred_because(waiting: Waiting, settings: CheckBacklogSettings, now: datetime) -> str | None:
     """Say why the images that wait do not pay for a start yet; None when they do, or when none waits."""
     images, least, most_seconds = waiting.with_content, settings.start_backlog_images, settings.start_max_age_seconds
     if waiting.oldest_at is None or images >= min(least, _MOST_COUNTED):

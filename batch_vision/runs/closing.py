@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.mappings import DISABLED, DISABLING
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.times import from_text, to_text
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from batch_vision.aws.mappings import EventSourceMapping
-    from batch_vision.backends.base import Backend
+    from batch_vision.backends.contracts import Lifecycle
 
 # What is not known to be off may be costing money.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.STOPPING, ModelState.UNKNOWN)
@@ -113,7 +113,7 @@ class Bounds:
         return cls(**{field.name: event[field.name] for field in fields(cls)})
 
 
-def ask(mapping: EventSourceMapping, models: Sequence[Backend], *, only_look: bool = False) -> Look:
+def ask(mapping: EventSourceMapping, models: Sequence[Lifecycle], *, only_look: bool = False) -> Look:
     """Look at the mapping and the models, and ask for what is not off to be disabled or stopped; never raises ours.
 
     Parameters
@@ -139,7 +139,7 @@ def disable(mapping: EventSourceMapping, *, only_look: bool = False) -> Part:
     return Part(name, state, is_off=state == DISABLED, is_asked=is_asked)
 
 
-def stop(model: Backend, *, only_look: bool = False) -> Part:
+def stop(model: Lifecycle, *, only_look: bool = False) -> Part:
     """Ask for a model to be stopped unless it is, or is about to be; see `ask`.
 
     A model that is starting may refuse to stop until it runs. Rekognition documents two errors for that and does not
@@ -169,7 +169,7 @@ def stop(model: Backend, *, only_look: bool = False) -> Part:
 
 def close(
     mapping: EventSourceMapping,
-    models: Sequence[Backend],
+    models: Sequence[Lifecycle],
     count_in_flight: Callable[[], int],
     previous: Mapping[str, Any] | None,
     bounds: Bounds,

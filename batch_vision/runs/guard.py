@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batch_vision.aws.current_run import CurrentRun
     from batch_vision.aws.mappings import EventSourceMapping
-    from batch_vision.backends.base import Backend
+    from batch_vision.backends.contracts import Lifecycle
 
 # What is left to an invocation when it gives up waiting: time for one look and its alert.
 _MARGIN_SECONDS = 30
@@ -153,14 +153,14 @@ class Guard:
         duty: Duty,
         workflow: SFNClient,
         mapping: EventSourceMapping,
-        backend_of: Callable[[Model], Backend],
+        lifecycle_of: Callable[[Model], Lifecycle],
         load_current_run: Callable[[], CurrentRun | None],
         close_current_run: Callable[[str], None],
     ) -> None:
         self._duty = duty
         self._workflow = workflow
         self._mapping = mapping
-        self._backend_of = backend_of
+        self._lifecycle_of = lifecycle_of
         self._load_current_run = load_current_run
         self._close_current_run = close_current_run
         self._models = {duty.model}
@@ -240,16 +240,16 @@ class Guard:
     def _look_at_model(self, model: Model, problems: list[str], *, is_owned: bool, acts: bool) -> None:
         if is_owned and not (self._duty.task is Task.TICK and model == self._duty.model):
             return  # what a live execution has is its own affair
-        backend = self._backend_of(model)
-        part = closing.stop(backend, only_look=is_owned or not acts)
+        lifecycle = self._lifecycle_of(model)
+        part = closing.stop(lifecycle, only_look=is_owned or not acts)
         is_on = part.was_seen and not part.is_off
         self.report.is_model_on |= is_on
         if is_owned:
             return  # looked at for the metric only
         self.report.is_model_unowned |= is_on
         self._note(part, problems)
-        if part.is_asked and backend.model_id not in self.report.stopped_models:
-            self.report.stopped_models.append(backend.model_id)
+        if part.is_asked and lifecycle.model_id not in self.report.stopped_models:
+            self.report.stopped_models.append(lifecycle.model_id)
 
     def _note(self, part: closing.Part, problems: list[str]) -> None:
         """Put down what a part is, and what came of asking it."""

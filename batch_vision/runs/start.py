@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.capacity import concurrency_for, images_per_second, units_for
 from batch_vision.core.times import from_text, to_text
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from batch_vision.backends.base import Backend, ModelStatus
-    from batch_vision.core.settings import Settings
+    from batch_vision.backends.contracts import Lifecycle, ModelStatus
+    from batch_vision.core.capacity import CapacitySettings
 
 # AWS says that a start takes 10 to 30 minutes: before that, looks are rarer.
 _LEAST_START_SECONDS = 600
 
 
 def ensure_running(
-    backend: Backend,
-    settings: Settings,
+    model: Lifecycle,
+    settings: CapacitySettings,
     backlog_images: int,
     previous: Mapping[str, Any] | None,
     timeout_seconds: int,
@@ -72,7 +72,7 @@ def ensure_running(
         "running_at": previous["running_at"] if previous else None,
         "restarts": restarts,
     }
-    status = backend.describe()
+    status = model.describe()
     if status.state is ModelState.RUNNING:
         units = status.inference_units or units or settings.min_inference_units
         return (
@@ -85,22 +85,22 @@ def ensure_running(
         )
     if status.state is ModelState.NOT_TRAINED:
         raise errors.ModelNotTrainedError(
-            f"{_named(backend, status)} Train the model, or set the variable of a model that is trained."
+            f"{_named(model, status)} Train the model, or set the variable of a model that is trained."
         )
     if status.state in (ModelState.UNAVAILABLE, ModelState.UNKNOWN):
-        raise errors.ModelUnavailableError(f"{_named(backend, status)} Choose another model in your tfvars.")
+        raise errors.ModelUnavailableError(f"{_named(model, status)} Choose another model in your tfvars.")
     # A failure from before this run is no reason not to try; one since our own start is.
     if status.state is ModelState.FAILED and units:
-        raise errors.ModelFailedError(f"{_named(backend, status)} It failed while it was starting.")
+        raise errors.ModelFailedError(f"{_named(model, status)} It failed while it was starting.")
     if now - asked_at > timedelta(seconds=timeout_seconds):
         raise errors.ModelStartTimeoutError(
-            f"{_named(backend, status)} It was asked to start at {to_text(asked_at)} and did not run within"
+            f"{_named(model, status)} It was asked to start at {to_text(asked_at)} and did not run within"
             f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
         )
     if status.state in (ModelState.STOPPED, ModelState.FAILED):
         # Where it was started or is stopping since the description, the next step will see which.
         with suppress(errors.ModelBusyError):
-            units = _start(backend, units_for(backlog_images, settings), settings.min_inference_units)
+            units = _start(model, units_for(backlog_images, settings), settings.min_inference_units)
     elif status.state is ModelState.STARTING:
         units = status.inference_units or units
     is_soon = now - asked_at >= timedelta(seconds=_LEAST_START_SECONDS)
@@ -108,11 +108,11 @@ def ensure_running(
     return _answer(status, units, settings, is_running=False) | times | {"wait_seconds": wait_seconds}
 
 
-def _start(backend: Backend, wanted: int, least: int) -> int:
+def _start(model: Lifecycle, wanted: int, least: int) -> int:
     """Start with the units that are wanted, or with as many as the account's quota allows; return their number."""
     while True:
         try:
-            backend.start(wanted)
+            model.start(wanted)
         except errors.ModelQuotaError:
             if wanted <= least:
                 raise
@@ -121,7 +121,7 @@ def _start(backend: Backend, wanted: int, least: int) -> int:
             return wanted
 
 
-def _answer(status: ModelStatus, units: int, settings: Settings, *, is_running: bool) -> dict[str, Any]:
+def _answer(status: ModelStatus, units: int, settings: CapacitySettings, *, is_running: bool) -> dict[str, Any]:
     return {
         "status": status.service_status,
         "is_running": is_running,
@@ -131,6 +131,6 @@ def _answer(status: ModelStatus, units: int, settings: Settings, *, is_running: 
     }
 
 
-def _named(backend: Backend, status: ModelStatus) -> str:
+def _named(model: Lifecycle, status: ModelStatus) -> str:
     said = f" ({status.message})" if status.message else ""
-    return f"Model {backend.model_id} is {status.service_status}{said}."
+    return f"Model {model.model_id} is {status.service_status}{said}."

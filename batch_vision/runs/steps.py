@@ -14,10 +14,10 @@ from batch_vision.aws.current_run import close_current_run, write_current_run
 from batch_vision.aws.mappings import EventSourceMapping
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.translation import control_calls
-from batch_vision.backends.registry import backend_of, check_unchanged
+from batch_vision.backends.registry import lifecycle_of
 from batch_vision.core.errors import TransientError
-from batch_vision.core.models import Model
-from batch_vision.core.settings import settings
+from batch_vision.core.models import Model, check_unchanged
+from batch_vision.core.settings import settings_of
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.runs.backlog import (
     Drain,
@@ -30,12 +30,13 @@ from batch_vision.runs.backlog import (
 )
 from batch_vision.runs.closing import Bounds, close
 from batch_vision.runs.enabling import ensure_enabled
+from batch_vision.runs.settings import CheckBacklogSettings, CloseRunSettings, StartModelSettings
 from batch_vision.runs.start import ensure_running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batch_vision.backends.base import ModelStatus
+    from batch_vision.backends.contracts import ModelStatus
 
 
 def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,13 +45,15 @@ def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
     The first check of a run that the schedule started (its ``execution_input`` is EventBridge's event) also answers as
     ``held`` why the images do not pay for a start yet; ``images`` is then 0.
     """
-    s3, chosen, now = clients.s3(), settings(), utc_now()
+    s3, settings, now = clients.s3(), settings_of(CheckBacklogSettings), utc_now()
     model = Model.from_json(event["run"])
     previous, drain = event.get("previous"), Drain.from_event(event)
     if drain:
-        check_unchanged(model)
-    waiting = count_waiting(s3, chosen)
-    is_moving = previous is not None and finished_since(s3, chosen.final_bucket_name, from_text(previous["checked_at"]))
+        check_unchanged(settings.model, model)
+    waiting = count_waiting(s3, settings)
+    is_moving = previous is not None and finished_since(
+        s3, settings.final_bucket_name, from_text(previous["checked_at"])
+    )
     is_to_look = drain is not None and is_to_look_at_model(waiting, previous, is_moving=is_moving)
     backlog = assess(
         waiting,
@@ -64,7 +67,7 @@ def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
     )
     if drain:
         return backlog
-    return first_answer(backlog, deferred_because(waiting, chosen, now) if _is_scheduled(event) else None)
+    return first_answer(backlog, deferred_because(waiting, settings, now) if _is_scheduled(event) else None)
 
 
 def start_model(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,14 +76,13 @@ def start_model(event: Mapping[str, Any]) -> dict[str, Any]:
     Which model that is, is written down before it is asked to start: see `current_run`.
     """
     run, previous, drain = event["run"], event["previous"], event["drain"]
-    model = Model.from_json(run)
-    check_unchanged(model)
+    settings, model = settings_of(StartModelSettings), Model.from_json(run)
+    check_unchanged(settings.model, model)
     if previous is None:
-        bucket = settings().final_bucket_name
-        write_current_run(clients.s3(), bucket, run["id"], run["execution_arn"], model)
+        write_current_run(clients.s3(), settings.final_bucket_name, run["id"], run["execution_arn"], model)
     return ensure_running(
-        backend_of(model),
-        settings(),
+        lifecycle_of(model),
+        settings,
         drain["images"] if drain else event["backlog_images"],
         previous,
         event["timeout_seconds"],
@@ -112,20 +114,20 @@ def close_run(event: Mapping[str, Any]) -> dict[str, Any]:
     now = utc_now()
     answer = close(
         EventSourceMapping(clients.functions(), event["event_source_mapping_uuid"]),
-        [backend_of(Model.from_json(event["run"]))],
+        [lifecycle_of(Model.from_json(event["run"]))],
         count_in_flight,
         event["previous"] if event["previous"]["requested_at"] else None,
         Bounds.from_event(event),
         now,
     )
     if answer["is_closed"]:
-        close_current_run(clients.s3(), settings().final_bucket_name, event["run"]["id"], now)
+        close_current_run(clients.s3(), settings_of(CloseRunSettings).final_bucket_name, event["run"]["id"], now)
     return answer
 
 
 def _describe(model: Model) -> ModelStatus | None:
     with suppress(TransientError):  # asked again at the next check
-        return backend_of(model).describe()
+        return lifecycle_of(model).describe()
     return None
 
 

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.stuck import list_stuck
+from batch_vision.aws.waiting import list_waiting
 from batch_vision.core.times import from_text, to_text
-from batch_vision.runs.backlog import list_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from batch_vision.core.settings import Settings
+    from batch_vision.core.settings import BucketSettings
+    from batch_vision.runs.settings import SummarizeRunSettings
 
 SCHEMA_VERSION = 1
 
 _MOST_COUNTED = 100_000
 
 
-def count_left(s3: S3Client, settings: Settings) -> tuple[int, int]:
+def count_left(s3: S3Client, places: BucketSettings) -> tuple[int, int]:
     """Count what a run leaves: a listing of what waits, and one of what is stuck.
 
     Returns
@@ -34,8 +35,8 @@ def count_left(s3: S3Client, settings: Settings) -> tuple[int, int]:
     images_left, images_stuck
         Images that wait, up to 100,000, without those that are stuck; and those.
     """
-    stuck = list_stuck(s3, settings.final_bucket_name)
-    waiting = list_waiting(s3, settings, stuck)
+    stuck = list_stuck(s3, places.final_bucket_name)
+    waiting = list_waiting(s3, places, stuck)
     return sum(1 for _ in islice(waiting, _MOST_COUNTED)), len(stuck)
 
 
@@ -98,7 +99,7 @@ def summarize(
     event: Mapping[str, Any],
     lines: Iterable[Mapping[str, Any]],
     left: tuple[int, int],
-    settings: Settings,
+    settings: SummarizeRunSettings,
     now: datetime,
 ) -> dict[str, Any]:
     """Sum up a run.

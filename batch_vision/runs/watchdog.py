@@ -13,14 +13,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from batch_vision.aws import clients
 from batch_vision.aws.current_run import close_current_run, load_current_run
 from batch_vision.aws.mappings import EventSourceMapping
-from batch_vision.backends.registry import backend_of
+from batch_vision.backends.registry import lifecycle_of
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.run_summaries import summary_key
-from batch_vision.core.settings import settings
+from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.runs.alert import alert_of
 from batch_vision.runs.guard import Duty, Guard, Task
+from batch_vision.runs.settings import GuardModelSettings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -38,12 +39,12 @@ def look_after(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         Something could not be stopped; it has been told and counted.
     """
     duty = Duty.from_event(event)
-    bucket = settings().final_bucket_name
+    bucket = settings_of(GuardModelSettings).final_bucket_name
     guard = Guard(
         duty,
         clients.stepfunctions(),
         EventSourceMapping(clients.functions(), duty.mapping_uuid),
-        backend_of,
+        lifecycle_of,
         partial(load_current_run, clients.s3(), bucket),
         lambda run_id: close_current_run(clients.s3(), bucket, run_id, utc_now()),
     )
@@ -84,7 +85,7 @@ def _summary_of(duty: Duty) -> dict[str, Any] | None:
         return None
     key = summary_key(run_id)
     try:
-        answer = clients.s3().get_object(Bucket=settings().final_bucket_name, Key=key)
+        answer = clients.s3().get_object(Bucket=settings_of(GuardModelSettings).final_bucket_name, Key=key)
         summary: dict[str, Any] = json.loads(answer["Body"].read())
     except (BotoCoreError, ClientError) as error:
         logger.info("no summary", extra={"key": key, "error": repr(error)})

@@ -1,9 +1,9 @@
-"""What a protocol module gives back to the server."""
+"""What a protocol module hands back to the server."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,3 +21,12 @@ class Answer:
     def lost(self) -> Answer:
         """Return the answer as one that never arrives."""
         return dataclasses.replace(self, dropped=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What a request asks for, as the record of calls has it; `operation` is empty where there is no such operation."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]

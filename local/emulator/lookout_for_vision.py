@@ -22,7 +22,7 @@ from botocore.model import OperationModel, ServiceModel
 from PIL import Image
 
 from local.config import REPOSITORY
-from local.emulator.answers import Answer
+from local.emulator.answers import Answer, Call
 from local.emulator.errors import (
     ConfigurationError,
     ImageDimensionsError,
@@ -209,6 +209,13 @@ class LookoutForVision:
         except Exception as error:  # whatever breaks, the caller gets the service's own words
             answer = _error_answer(ServiceError("InternalServerException", f"The emulator failed: {error!r}"), names)
         return answer.lost() if fault == DROP_ANSWER else answer
+
+    def call(self, method: str, path: str) -> Call:
+        """Return what a request asks for; see `answer`."""
+        operation, names = self._route(method, path) or (None, {})
+        # The labels of the path are the parameters' names in lower camel case.
+        parameters = {name[0].upper() + name[1:]: value for name, value in names.items()}
+        return Call("lookoutvision", operation.name if operation else "", parameters)
 
     def _route(self, method: str, path: str) -> tuple[OperationModel, dict[str, str]] | None:
         for operation in self._operations:

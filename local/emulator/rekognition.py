@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 
-from local.emulator.answers import Answer
+from local.emulator.answers import Answer, Call
 from local.emulator.errors import (
     ConfigurationError,
     ImageDimensionsError,
@@ -152,6 +152,10 @@ class Rekognition:
             "DescribeProjectVersions": self._describe,
             "DetectCustomLabels": self._detect,
         }
+
+    def call(self, target: str, body: bytes) -> Call:
+        """Return what a request asks for; see `answer`."""
+        return Call("rekognition", target.rpartition(".")[2], json.loads(body or b"{}"))
 
     def answer(self, target: str, body: bytes) -> Answer:
         """Answer one request.

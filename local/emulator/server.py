@@ -6,6 +6,7 @@ import dataclasses
 import json
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -110,11 +111,14 @@ class Emulator:
         path = str(environ["RAW_URI"]).partition("?")[0]
         if request.path.startswith(lookout_for_vision.PATH_PREFIX):
             headers = {name.lower(): value for name, value in request.headers.items()}
+            call = partial(self._lookout.call, request.method, path)
             answer = self._lookout.answer(request.method, path, headers, body)
         else:
-            answer = self._rekognition.answer(request.headers.get("X-Amz-Target", ""), body)
+            target = request.headers.get("X-Amz-Target", "")
+            call = partial(self._rekognition.call, target, body)
+            answer = self._rekognition.answer(target, body)
         if self._recorder:
-            self._recorder.record(request, path, body, answer.status)
+            self._recorder.record(request, call(), answer.status)
         if answer.dropped:
             connection: socket.socket = environ["werkzeug.socket"]
             connection.shutdown(socket.SHUT_RDWR)

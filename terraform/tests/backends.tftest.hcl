@@ -18,10 +18,10 @@ variables {
 run "lookout_settings_reach_the_functions" {
   assert {
     condition = (
-      local.function_environment.BACKEND == "lookout_for_vision"
-      && jsondecode(local.function_environment.BACKEND_SETTINGS) == { project_name = "weld-seams", model_version = "3" }
+      local.settings.BACKEND == "lookout_for_vision"
+      && jsondecode(local.settings.BACKEND_SETTINGS) == { project_name = "weld-seams", model_version = "3" }
     )
-    error_message = "The functions get ${local.function_environment.BACKEND} with ${local.function_environment.BACKEND_SETTINGS}."
+    error_message = "The functions get ${local.settings.BACKEND} with ${local.settings.BACKEND_SETTINGS}."
   }
 }
 

@@ -76,9 +76,9 @@ run "takes_a_boundary_of_aws_and_the_key_of_another_account" {
 run "no_secret_in_any_environment" {
   assert {
     condition = [
-      for name, value in local.function_environment : name
+      for name, value in merge(values(local.function_environments)...) : name
       if can(regex("(?i)secret|password|token|credential|access_key|private", "${name} ${value}"))
     ] == []
-    error_message = "The environment of the functions is no place for a secret: ${join(", ", keys(local.function_environment))}."
+    error_message = "The environment of the functions is no place for a secret: ${join(", ", keys(merge(values(local.function_environments)...)))}."
   }
 }

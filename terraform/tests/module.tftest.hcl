@@ -186,10 +186,12 @@ run "environment_carries_the_settings" {
   }
 
   assert {
-    condition = local.function_environment == {
+    condition = merge(values(local.function_environments)...) == {
       SOURCE_BUCKET_NAME           = output.source_bucket_name
       SOURCE_PREFIXES              = jsonencode(["incoming/"])
       FINAL_BUCKET_NAME            = output.final_bucket_name
+      QUEUE_URL                    = output.queue_url
+      MAX_RECEIVE_COUNT            = "7"
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
       MIN_CONFIDENCE_PERCENT       = "72.5"
@@ -211,7 +213,7 @@ run "environment_carries_the_settings" {
       POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
       POWERTOOLS_LOG_LEVEL         = "DEBUG"
     }
-    error_message = "The environment is ${jsonencode(local.function_environment)}."
+    error_message = "The functions are told ${jsonencode(local.function_environments)}."
   }
 }
 
@@ -219,14 +221,14 @@ run "no_confidence_means_the_trained_thresholds" {
   command = plan
 
   assert {
-    condition     = local.function_environment.MIN_CONFIDENCE_PERCENT == ""
-    error_message = "MIN_CONFIDENCE_PERCENT is \"${local.function_environment.MIN_CONFIDENCE_PERCENT}\"."
+    condition     = local.settings.MIN_CONFIDENCE_PERCENT == ""
+    error_message = "MIN_CONFIDENCE_PERCENT is \"${local.settings.MIN_CONFIDENCE_PERCENT}\"."
   }
 
   # And one image that waits is enough for a start.
   assert {
-    condition     = local.function_environment.START_BACKLOG_IMAGES == "1" && local.function_environment.START_MAX_AGE_SECONDS == ""
-    error_message = "A run waits for ${local.function_environment.START_BACKLOG_IMAGES} images or ${local.function_environment.START_MAX_AGE_SECONDS} seconds."
+    condition     = local.settings.START_BACKLOG_IMAGES == "1" && local.settings.START_MAX_AGE_SECONDS == ""
+    error_message = "A run waits for ${local.settings.START_BACKLOG_IMAGES} images or ${local.settings.START_MAX_AGE_SECONDS} seconds."
   }
 }
 
@@ -242,9 +244,10 @@ run "each_function_may_do_what_it_does_and_no_more" {
       }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels",
-        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectTagging",
-        "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
-        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectLegalHold",
+        "s3:GetObjectRetention", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       check_backlog = [
         "rekognition:DescribeProjectVersions", "s3:ListBucket", "s3:ListBucketVersions", "sqs:GetQueueAttributes",
@@ -358,10 +361,10 @@ run "former_prefixes_and_keys_are_still_read" {
     }
   }
 
-  # A prefix that is a part of another one would have its images counted twice.
+  # The first is where images are uploaded now.
   assert {
-    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == ["line-1/", "line-10/", "line-2/"]
-    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+    condition     = jsondecode(local.settings.SOURCE_PREFIXES) == ["line-2/", "line-1/", "line-10/", "line-2/camera/"]
+    error_message = "Images are looked for under ${local.settings.SOURCE_PREFIXES}."
   }
 
   assert {
@@ -391,8 +394,8 @@ run "a_deployment_that_was_for_all_objects_still_is" {
   }
 
   assert {
-    condition     = jsondecode(local.function_environment.SOURCE_PREFIXES) == [""]
-    error_message = "Images are looked for under ${local.function_environment.SOURCE_PREFIXES}."
+    condition     = jsondecode(local.settings.SOURCE_PREFIXES) == ["line-2/", ""]
+    error_message = "Images are looked for under ${local.settings.SOURCE_PREFIXES}."
   }
 }
 

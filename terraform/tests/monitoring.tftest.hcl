@@ -38,8 +38,8 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   assert {
     condition = (
       alltrue([for name in ["model-on-long", "model-without-run", "rejected", "stuck"] : module.monitoring[0].alarms[name].dimensions == tomap({ service = "welds" })])
-      && local.function_environment.POWERTOOLS_SERVICE_NAME == "welds"
-      && local.function_environment.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
+      && local.function_environments.analyze_images.POWERTOOLS_SERVICE_NAME == "welds"
+      && local.function_environments.analyze_images.POWERTOOLS_METRICS_NAMESPACE == "BatchVision"
     )
     error_message = "An alarm looks at metrics that no function writes."
   }

@@ -22,19 +22,19 @@ run "defaults" {
 
   assert {
     condition = (
-      local.function_environment.MIN_INFERENCE_UNITS == "1"
-      && local.function_environment.MAX_INFERENCE_UNITS == "5"
-      && local.function_environment.TARGET_DRAIN_SECONDS == "3600"
-      && local.function_environment.IMAGES_PER_SECOND_PER_UNIT == "5"
-      && local.function_environment.ACCOUNT_IMAGES_PER_SECOND == "50"
-      && local.function_environment.MAX_CONCURRENCY == "20"
-      && local.function_environment.BATCH_SIZE == "10"
-      && local.function_environment.IMAGE_LATENCY_SECONDS == "1"
-      && local.function_environment.REQUEUE_LIMIT_IMAGES == "10000"
-      && local.function_environment.SOURCE_PREFIXES == jsonencode([""])
-      && local.function_environment.POWERTOOLS_LOG_LEVEL == "INFO"
+      local.settings.MIN_INFERENCE_UNITS == "1"
+      && local.settings.MAX_INFERENCE_UNITS == "5"
+      && local.settings.TARGET_DRAIN_SECONDS == "3600"
+      && local.settings.IMAGES_PER_SECOND_PER_UNIT == "5"
+      && local.settings.ACCOUNT_IMAGES_PER_SECOND == "50"
+      && local.settings.MAX_CONCURRENCY == "20"
+      && local.settings.BATCH_SIZE == "10"
+      && local.settings.IMAGE_LATENCY_SECONDS == "1"
+      && local.settings.REQUEUE_LIMIT_IMAGES == "10000"
+      && local.settings.SOURCE_PREFIXES == jsonencode([""])
+      && local.function_environments.analyze_images.POWERTOOLS_LOG_LEVEL == "INFO"
     )
-    error_message = "The environment is ${jsonencode(local.function_environment)}."
+    error_message = "The environment is ${jsonencode(local.settings)}."
   }
 
   assert {

@@ -88,8 +88,8 @@ run "largest" {
   }
 
   assert {
-    condition     = length(jsonencode(local.function_environment)) < 4096
-    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
   }
 }
 
@@ -106,8 +106,8 @@ run "largest_for_lookout" {
   }
 
   assert {
-    condition     = length(jsonencode(local.function_environment)) < 4096
-    error_message = "Lambda takes an environment of up to 4 KB; this one has ${length(jsonencode(local.function_environment))} bytes."
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
   }
 }
 

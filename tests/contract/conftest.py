@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -13,12 +14,14 @@ from moto import mock_aws
 from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
+from local.emulator.models import MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings
+from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_rekognition import RekognitionClient
     from mypy_boto3_s3 import S3Client
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 
 LABELLED = REPOSITORY / "local" / "samples" / "labelled"
 PILE = REPOSITORY / "local" / "samples" / "pile"
-BUCKET = "images-to-analyse"
 # A second version of the same project, so that listing and mixing up can be seen.
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
 SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
@@ -121,6 +123,19 @@ def s3(borrowed_reader: BorrowedReader) -> Iterator[S3Client]:
         borrowed_reader.reader = S3ObjectReader(client)
         yield client
         borrowed_reader.reader = None
+
+
+@pytest.fixture
+def make_world(emulator: EmulatorClient, s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], World]:
+    """Makes the world of a backend, whose clients find the emulator."""
+
+    def make(name: str) -> World:
+        monkeypatch.setenv(MODELS[name].endpoint, emulator.url)
+        # botocore's pauses between attempts are not what is tested here.
+        monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
+        return World(name, emulator, s3)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,10 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batch_vision.backends import registry
-from batch_vision.backends.base import Backend, ModelState
+from batch_vision.backends.contracts import Detector, Lifecycle, ModelState
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
-from batch_vision.core.settings import Settings
+from batch_vision.core.models import Model
 from batch_vision.images.analysis import analyze
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
@@ -31,13 +29,15 @@ from batch_vision.runs import closing
 from batch_vision.runs.start import ensure_running
 from local.config import REPOSITORY
 from local.terraform import Terraform
-from tests.contract.test_backends import BUCKET, CASES, FINAL_BUCKET, NOW, VALIDATOR
-from tests.unit.tool_stack import ENVIRONMENT
+from tests.contract.cases import CASES
+from tests.contract.test_detectors import FINAL_BUCKET, VALIDATOR
+from tests.contract.world import BUCKET, CAPACITY, NOW
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NAME = "lambda_model"
+MODEL = Model.named(NAME, {"function_name": "inspect-welds", "alias": "live"})
 EXAMPLE = "lambda-model.tfvars.example"
 TEXT = (REPOSITORY / "docs" / "adding-a-backend.md").read_text()
 BLOCKS = {
@@ -95,33 +95,33 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeLambda:
 
 
 @pytest.fixture
-def backend_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Backend]]:
+def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType(f"batch_vision.backends.{NAME}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     code = compile(BLOCKS["python", f"batch_vision/backends/{NAME}.py"], "docs/adding-a-backend.md", "exec")
     exec(code, module.__dict__)
-    return module.LambdaModel
+    return module
 
 
 @pytest.fixture
-def settings() -> Settings:
-    chosen = {"function_name": "inspect-welds", "alias": "live"}
-    usual = Settings.from_environment(ENVIRONMENT)
-    return replace(
-        usual, source_bucket_name=BUCKET, final_bucket_name=FINAL_BUCKET, backend=NAME, backend_settings=chosen
-    )
-
-
-@pytest.fixture
-def backend(
-    backend_class: type[Backend], service: FakeLambda, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Backend:
-    """The example, registered by the document's own lines."""
-    names = vars(registry) | {"LambdaModel": backend_class}
-    exec(BLOCKS["python", "batch_vision/backends/registry.py"], names)
+def registered(example: ModuleType, service: FakeLambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example, registered by the document's own line."""
+    text = Path(registry.__file__).read_text()
+    (line,) = BLOCKS["python", "batch_vision/backends/registry.py"].splitlines()
+    names = vars(registry) | vars(example)
+    exec(text[text.index("BACKENDS = {") :].replace("BACKENDS = {", f"BACKENDS = {{\n{line}", 1), names)
     assert set(names["BACKENDS"]) == {*registry.BACKENDS, NAME}
     monkeypatch.setattr(registry, "BACKENDS", names["BACKENDS"])
-    return registry.make_backend(settings)
+
+
+@pytest.fixture
+def detector(registered: None) -> Detector:
+    return registry.make_detector(MODEL, None)
+
+
+@pytest.fixture
+def lifecycle(registered: None) -> Lifecycle:
+    return registry.make_lifecycle(MODEL)
 
 
 def test_the_document_names_the_files_that_there_are() -> None:
@@ -139,14 +139,14 @@ def test_the_document_names_the_files_that_there_are() -> None:
 
 
 def test_it_goes_through_the_workflow_unchanged(
-    backend: Backend, service: FakeLambda, settings: Settings, s3: S3Client
+    detector: Detector, lifecycle: Lifecycle, service: FakeLambda, s3: S3Client
 ) -> None:
     service.ready = False
-    step = ensure_running(backend, settings, 250, None, 600, NOW)
-    step = ensure_running(backend, settings, 250, step, 600, NOW)
+    step = ensure_running(lifecycle, CAPACITY, 250, None, 600, NOW)
+    step = ensure_running(lifecycle, CAPACITY, 250, step, 600, NOW)
     assert not step["is_running"]
     service.ready = True
-    step = ensure_running(backend, settings, 250, step, 600, NOW)
+    step = ensure_running(lifecycle, CAPACITY, 250, step, 600, NOW)
     assert (step["is_running"], step["inference_units"], service.starts) == (True, 3, 1)
 
     s3.create_bucket(Bucket=FINAL_BUCKET)
@@ -154,16 +154,16 @@ def test_it_goes_through_the_workflow_unchanged(
     final = FinalBucket(s3, FINAL_BUCKET, source)
     answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
     image = SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW)
-    outcome = analyze(image, backend, source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(image, detector, source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1)
     VALIDATOR.validate(outcome.result)
     assert outcome.result is not None
     assert outcome.result["model"] == {"backend": NAME, "id": "inspect-welds:live"}
     assert outcome.result["predictions"] == [{"name": "crack", "confidence": 75.0, "bounding_box": None}]
     assert service.asked == [{"bucket": BUCKET, "key": "a.jpg", "version_id": answer["VersionId"]}]
 
-    closing.stop(backend)
-    assert closing.stop(backend).is_off
-    assert backend.describe().state is ModelState.STOPPED
+    closing.stop(lifecycle)
+    assert closing.stop(lifecycle).is_off
+    assert lifecycle.describe().state is ModelState.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_it_goes_through_the_workflow_unchanged(
         ("Newfangled", errors.ModelError),
     ],
 )
-def test_it_translates_errors(backend: Backend, service: FakeLambda, code: str, error: type[Exception]) -> None:
+def test_it_translates_errors(lifecycle: Lifecycle, service: FakeLambda, code: str, error: type[Exception]) -> None:
     service.failure = code
-    for call in (backend.describe, backend.stop, lambda: backend.start(1)):
+    for call in (lifecycle.describe, lifecycle.stop, lambda: lifecycle.start(1)):
         with pytest.raises(error, match="words"):
             call()
 
@@ -188,19 +188,20 @@ def test_it_translates_errors(backend: Backend, service: FakeLambda, code: str, 
     ("kind", "error"), [("BadImage", errors.InvalidImageError), ("MemoryError", errors.ServiceUnavailableError)]
 )
 def test_only_one_error_blames_the_image(
-    backend: Backend, service: FakeLambda, s3: S3Client, kind: str, error: type[Exception]
+    detector: Detector, service: FakeLambda, s3: S3Client, kind: str, error: type[Exception]
 ) -> None:
     service.answer = {"errorType": kind, "errorMessage": "words"}
     answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
     image = SourceBucket(s3).stored(SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW))
     with pytest.raises(error, match="words"):
-        backend.detect(image)
+        detector.detect(image)
 
 
-def test_a_missing_setting_is_named(backend_class: type[Backend], service: FakeLambda, settings: Settings) -> None:
-    less = replace(settings, backend_settings={"function_name": "f"})
-    with pytest.raises(errors.SettingsError, match="alias"):
-        backend_class.from_settings(less)
+def test_a_missing_setting_is_named(registered: None) -> None:
+    less = Model.named(NAME, {"function_name": "f"})
+    for make in (registry.make_lifecycle, lambda model: registry.make_detector(model, None)):
+        with pytest.raises(errors.SettingsError, match="alias"):
+            make(less)
 
 
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
@@ -255,7 +256,7 @@ run "chosen" {
   assert {
     condition = (
       local.backend.settings == tomap({ function_name = "inspect-welds", alias = "live" })
-      && local.function_statements.stop_model.StopModel.resources
+      && local.mapping_function_statements.close_run.StopModel.resources
       == ["arn:aws:lambda:us-east-1:111122223333:function:inspect-welds:live"]
       && contains(local.stop_former_models.actions, "lambda:DeleteProvisionedConcurrencyConfig")
       && contains(local.stop_former_models.resources, "arn:aws:lambda:us-east-1:111122223333:function:*")

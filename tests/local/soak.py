@@ -24,7 +24,8 @@ from rich.table import Table
 
 from batch_vision.operator.display import Display
 from local import config, environment
-from local.environment import EMULATOR_SETTINGS, MODELS, MODULE_ARGUMENTS, OFF_STATUSES
+from local.emulator.models import MODELS
+from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS, OFF_STATUSES
 from local.errors import LocalError
 from tests.local.faults import LambdaFaults
 from tests.local.stack import Stack

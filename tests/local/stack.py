@@ -19,10 +19,14 @@ import jsonschema
 from botocore.config import Config
 
 import batch_vision.images
+from batch_vision.backends.contracts import ModelState
+from batch_vision.core import errors
 from batch_vision.core.stuck import stuck_key
 from local import config
-from local.environment import MODELS, OFF_STATUSES, Environment, choose
+from local.emulator.models import MODELS
+from local.environment import OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
+from tests.contract.cases import CASES
 from tests.local.faults import LambdaFaults
 from tests.local.waits import LOAD_SECONDS
 
@@ -54,42 +58,28 @@ class Words:
     training: str
 
 
-WORDS = {
-    "rekognition_custom_labels": Words(
-        describe="DescribeProjectVersions",
-        start="StartProjectVersion",
-        stop="StopProjectVersion",
-        detect="DetectCustomLabels",
-        throttled="ProvisionedThroughputExceededException",
-        busy="ResourceInUseException",
-        quota="LimitExceededException",
-        not_found="ResourceNotFoundException",
-        internal_error="InternalServerError",
-        failed="FAILED",
-        starting="STARTING",
-        running="RUNNING",
-        stopping="STOPPING",
-        stopped="STOPPED",
-        training="TRAINING_IN_PROGRESS",
-    ),
-    "lookout_for_vision": Words(
-        describe="DescribeModel",
-        start="StartModel",
-        stop="StopModel",
-        detect="DetectAnomalies",
-        throttled="ThrottlingException",
-        busy="ConflictException",
-        quota="ServiceQuotaExceededException",
-        not_found="ResourceNotFoundException",
-        internal_error="InternalServerException",
-        failed="HOSTING_FAILED",
-        starting="STARTING_HOSTING",
-        running="HOSTED",
-        stopping="STOPPING_HOSTING",
-        stopped="TRAINED",
-        training="TRAINING",
-    ),
-}
+def words_of(backend: str) -> Words:
+    """What the service of a backend calls things, by its contract case."""
+    case = CASES[backend]
+    hosting = case.lifecycle
+    assert hosting is not None
+    return Words(
+        describe=hosting.describe,
+        start=hosting.start,
+        stop=hosting.stop,
+        detect=case.detector.detect,
+        throttled=case.code(hosting.describe, errors.ThrottledError),
+        busy=case.code(hosting.start, errors.ModelBusyError),
+        quota=case.code(hosting.start, errors.ModelQuotaError),
+        not_found=case.code(hosting.describe, errors.ModelNotFoundError),
+        internal_error=case.code(hosting.describe, errors.ServiceUnavailableError),
+        failed=hosting.status(ModelState.FAILED),
+        starting=hosting.status(ModelState.STARTING),
+        running=hosting.status(ModelState.RUNNING),
+        stopping=hosting.status(ModelState.STOPPING),
+        stopped=hosting.stopped,
+        training=hosting.status(ModelState.NOT_TRAINED),
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ class Stack:
     @property
     def words(self) -> Words:
         """The words of the service in use."""
-        return WORDS[self.environment.backend]
+        return words_of(self.environment.backend)
 
     # What a test does.
 

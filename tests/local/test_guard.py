@@ -14,7 +14,8 @@ import pytest
 
 import batch_vision.runs
 from local import config
-from local.environment import MODELS, OFF_STATUSES
+from local.emulator.models import MODELS
+from local.environment import OFF_STATUSES
 from local.errors import LocalError
 from local.terraform import Terraform
 from tests.local.failed_runs import check_failed

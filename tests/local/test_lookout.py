@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from PIL import Image
 
-from local.environment import MODELS
+from local.emulator.models import MODELS
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import LABELLED, NAMES, picture

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from local import config
-from local.environment import MODELS, choose
+from local.emulator.models import MODELS
+from local.environment import choose
 from local.package import PACKAGE
 from local.terraform import Terraform
 from tests.local import deployer, permissions
 from tests.local.permissions import Grant, Policies, Recording
-from tests.local.stack import WORDS, Stack
+from tests.local.stack import Stack, words_of
 from tests.local.test_guard import call_guard, is_off, target_input
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
@@ -111,7 +112,7 @@ def close_payload(stack: Stack) -> dict[str, Any]:
 def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
     """Do what a run does that was begun before a change of the backend: stop the model that was in use then."""
     name = payload["run"]["backend"]
-    stops = stack.emulator.force_status(WORDS[name].running, MODELS[name].arn)["stops"]
+    stops = stack.emulator.force_status(words_of(name).running, MODELS[name].arn)["stops"]
     function_name = f"{stack.arguments['name_prefix']}-close-run"
     answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(payload))
     assert "FunctionError" not in answer, answer["Payload"].read()
@@ -123,7 +124,7 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     tick = target_input(stack, "schedule")
     ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
     former = next(name for name in MODELS if name != stack.environment.backend)
-    stack.emulator.force_status(WORDS[former].running, MODELS[former].arn)
+    stack.emulator.force_status(words_of(former).running, MODELS[former].arn)
     call_guard(stack, ended | {"execution_arn": former_execution})
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.force_status("running")

@@ -15,9 +15,17 @@ import pytest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
-from batch_vision.backends.base import Backend, BoundingBox, Detection, ModelState, ModelStatus, Prediction
+from batch_vision.backends.contracts import (
+    BoundingBox,
+    Detection,
+    Detector,
+    Lifecycle,
+    ModelState,
+    ModelStatus,
+    Prediction,
+)
+from batch_vision.core import settings
 from batch_vision.core.events import SourceImage
-from batch_vision.core.settings import Settings
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.source import SourceBucket
 from batch_vision.operator import dead_letters, stop
@@ -40,7 +48,7 @@ DETECTION = Detection(
 
 
 @dataclass
-class FakeBackend(Backend):
+class FakeBackend(Detector, Lifecycle):
     """Answers from lists: an exception is raised, a callable is called, the last answer stays."""
 
     states: list[ModelState] = field(default_factory=lambda: [ModelState.RUNNING])
@@ -53,7 +61,7 @@ class FakeBackend(Backend):
     name = "fake"
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> FakeBackend:
+    def from_settings(cls, *_: Any) -> FakeBackend:
         return cls()
 
     @property
@@ -95,8 +103,16 @@ def one_request_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings.from_environment(ENVIRONMENT)
+def tell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Tell the functions of this process `ENVIRONMENT`, with changes."""
+
+    def told(**changes: str) -> None:
+        for name, value in (ENVIRONMENT | changes).items():
+            monkeypatch.setenv(name, value)
+        settings._of_this_process.cache_clear()
+
+    yield told
+    settings._of_this_process.cache_clear()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import batch_vision.images
-from batch_vision.backends.base import Anomaly, Detection
+from batch_vision.backends.contracts import Anomaly, Detection
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for

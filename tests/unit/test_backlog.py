@@ -13,22 +13,28 @@ from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, read_catalog
 from batch_vision.aws.queues import send_images
 from batch_vision.aws.uploads import is_there, list_uploads
-from batch_vision.backends.base import ModelState, ModelStatus
+from batch_vision.backends.contracts import ModelState, ModelStatus
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_for, parse_message
-from batch_vision.core.models import Model
-from batch_vision.core.settings import Settings
+from batch_vision.core.settings import read_settings, settings_of
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.images import requeue
 from batch_vision.images.final import FinalBucket
 from batch_vision.runs import steps
 from batch_vision.runs.backlog import Drain, Waiting, count_waiting, deferred_because, finished_since
 from batch_vision.runs.backlog import assess as assess_waiting
+from batch_vision.runs.settings import CheckBacklogSettings
 from batch_vision.runs.summary import read_error
 from tests.unit.conftest import NOW, FakeBackend
+from tests.unit.tool_stack import ENVIRONMENT
 
 S = ModelState
 DRAIN = Drain(stall_timeout_seconds=60, drain_timeout_seconds=600, poll_seconds=30, images_per_second=5)
+
+
+@pytest.fixture
+def settings() -> CheckBacklogSettings:
+    return read_settings(CheckBacklogSettings, ENVIRONMENT)
 
 
 def counts(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, int]:
@@ -73,13 +79,15 @@ def waiting(images: int, age_seconds: float) -> Waiting:
         (waiting(1000, 0), False),
     ],
 )
-def test_few_young_images_do_not_pay_for_a_start(settings: Settings, found: Waiting, *, is_deferred: bool) -> None:
+def test_few_young_images_do_not_pay_for_a_start(
+    settings: CheckBacklogSettings, found: Waiting, *, is_deferred: bool
+) -> None:
     gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
     assert (deferred_because(found, gate, NOW) is not None) == is_deferred
     assert deferred_because(found, settings, NOW) is None
 
 
-def test_it_is_said_why_a_start_is_deferred(settings: Settings) -> None:
+def test_it_is_said_why_a_start_is_deferred(settings: CheckBacklogSettings) -> None:
     gate = replace(settings, start_backlog_images=50, start_max_age_seconds=3600)
     said = deferred_because(waiting(7, 60), gate, NOW)
     assert said
@@ -92,13 +100,12 @@ class Deployment:
     """Buckets, queues and a model, with the steps that look at them."""
 
     s3: Any
-    settings: Settings
     model: FakeBackend = field(default_factory=FakeBackend)
 
     def __post_init__(self) -> None:
         self.sqs = boto3.client("sqs")
         self.queue_url, self.dead_url = (self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("q", "dead"))
-        self.run = {"id": "r1", **Model.named(self.settings.backend, self.settings.backend_settings).to_json()}
+        self.run = {"id": "r1", **settings_of(CheckBacklogSettings).model.to_json()}
 
     def check(self, **event: Any) -> dict[str, Any]:
         return steps.check_backlog({"run": self.run, "queue_url": self.queue_url, **event})
@@ -125,15 +132,13 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    settings = replace(settings, source_prefixes=("in/", "old/"))
-    made = Deployment(s3, settings)
-    for module in (steps, requeue):
-        monkeypatch.setattr(module, "settings", lambda: made.settings)
+def deployment(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    tell(SOURCE_PREFIXES='["in/", "old/"]')
+    made = Deployment(s3)
     monkeypatch.setattr(clients, "s3", lambda: s3)
     monkeypatch.setattr(clients, "sqs", lambda: made.sqs)
-    monkeypatch.setattr(steps, "check_unchanged", lambda _model: None)
-    monkeypatch.setattr(steps, "backend_of", lambda _model: made.model)
+    monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
+    monkeypatch.setattr(steps, "lifecycle_of", lambda _model: made.model)
     return made
 
 
@@ -142,9 +147,9 @@ def deployment(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     [({"source": "aws.events", "detail": {}}, 0, True), ({}, 2, False), ([], 2, False)],
 )
 def test_a_run_that_is_started_by_hand_does_not_wait(
-    deployment: Deployment, execution_input: Any, images: int, *, is_deferred: bool
+    deployment: Deployment, tell: Callable[..., None], execution_input: Any, images: int, *, is_deferred: bool
 ) -> None:
-    deployment.settings = replace(deployment.settings, start_backlog_images=50, start_max_age_seconds=3600)
+    tell(SOURCE_PREFIXES='["in/"]', START_BACKLOG_IMAGES="50", START_MAX_AGE_SECONDS="3600")
     for key in "ab":
         deployment.s3.put_object(Bucket="source", Key=f"in/{key}", Body=b"x")
     answer = deployment.check(execution_input=execution_input)
@@ -158,7 +163,7 @@ def count_requests(s3: Any) -> list[str]:
     return requests
 
 
-def test_the_oldest_is_found_in_one_request_of_each_bucket(s3: Any, settings: Settings) -> None:
+def test_the_oldest_is_found_in_one_request_of_each_bucket(s3: Any, settings: CheckBacklogSettings) -> None:
     for number in range(1003):
         s3.put_object(Bucket="source", Key=f"{number:04d}.jpg", Body=b"x" if number else b"")
     requests = count_requests(s3)
@@ -175,7 +180,7 @@ def test_what_waits_is_under_any_prefix_and_no_folder_marker_and_not_taken_back(
     for key in ("in/", "in/folder/", "old/b/"):
         deployment.s3.put_object(Bucket="source", Key=key, Body=b"")
     deployment.s3.delete_object(Bucket="source", Key="in/withdrawn.jpg")
-    found = count_waiting(deployment.s3, deployment.settings)
+    found = count_waiting(deployment.s3, settings_of(CheckBacklogSettings))
     assert (found.images, found.with_content) == (2, 2)
 
 

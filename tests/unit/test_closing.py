@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.mappings import EventSourceMapping
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.runs import closing, enabling
 from batch_vision.runs.closing import Bounds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +15,9 @@ from botocore.exceptions import ClientError
 from batch_vision.aws import clients
 from batch_vision.aws.current_run import KEY, CurrentRun, close_current_run, load_current_run, write_current_run
 from batch_vision.aws.mappings import EventSourceMapping
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.models import Model
-from batch_vision.core.settings import Settings
 from batch_vision.runs import steps, watchdog
 from batch_vision.runs.alert import alert_of
 from batch_vision.runs.guard import Duty, Guard, Report, Task
@@ -423,13 +422,13 @@ def test_what_names_no_model_is_no_current_run(s3: Any, text: str) -> None:
 
 
 def test_a_model_that_cannot_be_named_is_not_started(
-    s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody would know which one to stop."""
     model = FakeBackend([S.STOPPED])
-    monkeypatch.setattr(steps, "settings", lambda: settings)
-    monkeypatch.setattr(steps, "check_unchanged", lambda _model: None)
-    monkeypatch.setattr(steps, "backend_of", lambda _model: model)
+    tell()
+    monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
+    monkeypatch.setattr(steps, "lifecycle_of", lambda _model: model)
     monkeypatch.setattr(clients, "s3", lambda: s3)
 
     def refuse(**_: Any) -> None:
@@ -474,7 +473,7 @@ class FakeTopic:
 
 
 @pytest.fixture
-def around(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def around(tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the handler reaches: a workflow without executions, a mapping, a model and a topic."""
     reached = SimpleNamespace(
         workflow=FakeWorkflow(), functions=FakeFunctions(), model=FakeBackend([S.STOPPED]), topic=FakeTopic()
@@ -482,8 +481,8 @@ def around(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(clients, "stepfunctions", lambda: reached.workflow)
     monkeypatch.setattr(clients, "functions", lambda: reached.functions)
     monkeypatch.setattr(clients, "sns", lambda: reached.topic)
-    monkeypatch.setattr(watchdog, "backend_of", lambda _model: reached.model)
-    monkeypatch.setattr(watchdog, "settings", lambda: SimpleNamespace(final_bucket_name="final"))
+    monkeypatch.setattr(watchdog, "lifecycle_of", lambda _model: reached.model)
+    tell()
     monkeypatch.setattr(watchdog, "load_current_run", lambda _s3, _bucket: None)
     monkeypatch.setattr(handler_module.metrics, "service", "welds")
     return reached
@@ -635,10 +634,9 @@ def test_what_could_not_be_stopped_comes_first() -> None:
 
 
 def test_the_summary_of_a_failed_run_is_read_by_its_name(
-    around: SimpleNamespace, s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    around: SimpleNamespace, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "s3", lambda: s3)
-    monkeypatch.setattr(watchdog, "settings", lambda: settings)
     event = EVENT | {"task": "execution_ended", "execution_arn": f"{MACHINE}:r1", "execution_status": "FAILED"}
     handler_module.handler(dict(event), CONTEXT)
     s3.put_object(Bucket="final", Key="runs/r1.json", Body=json.dumps(SUMMARY))

@@ -10,7 +10,8 @@ import pytest
 
 from local import environment
 from local.config import REPOSITORY
-from local.environment import MODELS, MODULE_ARGUMENTS, choose, differences
+from local.emulator.models import MODELS
+from local.environment import MODULE_ARGUMENTS, choose, differences
 from local.errors import LocalError
 from local.tfvars import Tfvars, merged, read_tfvars
 
@@ -21,7 +22,7 @@ HCL = """
 # A comment, and values of every type.
 name_prefix = "weld-seams"
 max_inference_units = 2
-monitoring = { alarms = false }
+schedule_enabled = false
 schedule_expression = null
 tags = {
   Project = "weld ${"$"}{seams}"
@@ -33,7 +34,7 @@ owner = "somebody"
 VALUES = {
     "name_prefix": "weld-seams",
     "max_inference_units": 2,
-    "monitoring": {"alarms": False},
+    "schedule_enabled": False,
     "schedule_expression": None,
     "tags": {"Project": "weld ${seams}"},
     "alert_email_addresses": ["a@example.com", "b@example.com"],
@@ -135,18 +136,21 @@ def test_what_has_another_value_here_is_said_and_nothing_else() -> None:
             "schedule_enabled": True,
             "lambda_package_path": "ci/lambdas.zip",
             "kms_key_arn": "arn:k",
+            "monitoring": {"alarms": False, "log_queries": True},
         },
         ("owner",),
     )
-    wanted = MODULE_ARGUMENTS | given.values | choose(DEFAULT) | environment.LOCAL_ARGUMENTS
+    wanted = merged(merged(MODULE_ARGUMENTS, given.values) | choose(DEFAULT), environment.LOCAL_ARGUMENTS)
     said = differences(given, wanted | {"schedule_enabled": False})
     assert [line.partition(":")[0] for line in said] == [
         DEFAULT,
         "schedule_enabled",
         "lambda_package_path",
         "kms_key_arn",
+        "monitoring",
         "owner",
     ]
+    assert wanted["monitoring"] == {"alarms": False, "log_queries": False}
     # `make local-up` leaves the schedule to the user.
     assert "schedule_enabled" not in " ".join(differences(given, wanted))
     assert differences(tfvars(kms_key_arn=None, schedule_enabled=False), {"schedule_enabled": False}) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import dataclasses
 import io
 import json
 import re
@@ -19,14 +18,12 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key
-from batch_vision.backends.base import ModelState
+from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.observability import logger, metrics
-from batch_vision.core.settings import Settings
 from batch_vision.core.times import from_text
 from batch_vision.images import batch as analysis
-from batch_vision.images import requeue
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.runs import steps, watchdog
@@ -141,7 +138,7 @@ class Printed:
 def printed(
     s3: Any,
     upload: Callable[..., SourceImage],
-    settings: Settings,
+    tell: Callable[..., None],
     planned: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -150,17 +147,15 @@ def printed(
     topic, workflow, functions = FakeTopic(), FakeWorkflow(), FakeFunctions()
     backend = FakeBackend()
     model = FakeBackend([ModelState.RUNNING])
-    told = dataclasses.replace(settings, success_topic_arn="arn:topic")
+    tell(SUCCESS_TOPIC_ARN="arn:topic")
     sqs = boto3.client("sqs")
     queue_url, dead_url = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("images", "dead"))
     for name, client in {"s3": s3, "sqs": sqs, "sns": topic, "stepfunctions": workflow, "functions": functions}.items():
         monkeypatch.setattr(clients, name, lambda client=client: client)
-    for module in (analysis, requeue, steps, summarize_run, watchdog):
-        monkeypatch.setattr(module, "settings", lambda: told)
     for module in (steps, watchdog):
-        monkeypatch.setattr(module, "backend_of", lambda _: model)
-    monkeypatch.setattr(steps, "check_unchanged", lambda _: None)
-    monkeypatch.setattr(analysis, "backend", lambda: backend)
+        monkeypatch.setattr(module, "lifecycle_of", lambda _: model)
+    monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
+    monkeypatch.setattr(analysis, "detector", lambda: backend)
     monkeypatch.setattr(analysis, "pace", lambda: Pace(1000))
     environment = variables(planned)
     monkeypatch.setattr(metrics, "service", environment["POWERTOOLS_SERVICE_NAME"])
@@ -217,11 +212,8 @@ def printed(
     drain |= {"model": {"requested_at": at, "running_at": at, "images_per_second": 5}}
     backlog = RUN | {"execution_input": {}, "queue_url": queue_url}
     call("check-backlog", check_backlog, backlog)
-    with monkeypatch.context() as gated:
-        gated.setattr(
-            steps, "settings", lambda: dataclasses.replace(told, start_backlog_images=9, start_max_age_seconds=9e9)
-        )
-        call("check-backlog", check_backlog, backlog | {"execution_input": {"source": "aws.events"}})
+    tell(SUCCESS_TOPIC_ARN="arn:topic", START_BACKLOG_IMAGES="9", START_MAX_AGE_SECONDS="9000000000")
+    call("check-backlog", check_backlog, backlog | {"execution_input": {"source": "aws.events"}})
     call("check-backlog", check_backlog, backlog | drain)
     mapping = RUN | {"event_source_mapping_uuid": "uuid", "max_concurrency": 2, "previous": None}
     call("enable-mapping", enable_mapping, mapping | {"timeout_seconds": 60, "poll_seconds": 5})
@@ -260,11 +252,15 @@ def printed(
 
 
 def variables(planned: list[dict[str, Any]]) -> dict[str, str]:
-    """The environment that Terraform gives the functions."""
+    """The variables of powertools that Terraform gives every function."""
     functions = [resource["values"] for resource in planned if resource["type"] == "aws_lambda_function"]
-    (first, *others) = [function["environment"][0]["variables"] for function in functions]
+    (first, *others) = [
+        {name: text for name, text in function["environment"][0]["variables"].items() if name.startswith("POWERTOOLS_")}
+        for function in functions
+    ]
+    assert first
     assert all(other == first for other in others)
-    return dict(first)
+    return first
 
 
 def refuse(**_: Any) -> None:

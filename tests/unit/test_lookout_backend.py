@@ -11,12 +11,17 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import ANY, Stubber
 
 from batch_vision.aws.clients import NOT_RETRYING
-from batch_vision.backends.base import Anomaly, ModelState, Prediction
-from batch_vision.backends.lookout_for_vision import _STATES, MAX_IMAGE_BYTES, LookoutForVision, make_client
-from batch_vision.backends.registry import make_backend
+from batch_vision.backends.contracts import Anomaly, ModelState, Prediction
+from batch_vision.backends.lookout_for_vision import (
+    _STATES,
+    MAX_IMAGE_BYTES,
+    LookoutDetector,
+    LookoutLifecycle,
+    make_client,
+)
+from batch_vision.backends.registry import make_detector, make_lifecycle
 from batch_vision.core import errors
-from batch_vision.core.settings import Settings
-from tests.unit.tool_stack import ENVIRONMENT
+from batch_vision.core.models import Model
 
 NAMES = {"ProjectName": "weld-seams", "ModelVersion": "3"}
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
@@ -35,16 +40,21 @@ class Image:
         return self.content
 
 
-def make(min_confidence_percent: float | None = None) -> tuple[LookoutForVision, Stubber]:
+def detector(min_confidence_percent: float | None = None) -> tuple[LookoutDetector, Stubber]:
     client = make_client(NOT_RETRYING)
-    return LookoutForVision(client, client, "weld-seams", "3", min_confidence_percent), Stubber(client)
+    return LookoutDetector(client, NAMES, min_confidence_percent), Stubber(client)
+
+
+def lifecycle() -> tuple[LookoutLifecycle, Stubber]:
+    client = make_client(NOT_RETRYING)
+    return LookoutLifecycle(client, NAMES), Stubber(client)
 
 
 def detect(result: dict[str, Any], min_confidence_percent: float | None = None) -> Any:
-    backend, stub = make(min_confidence_percent)
+    the_detector, stub = detector(min_confidence_percent)
     stub.add_response("detect_anomalies", {"DetectAnomalyResult": result})
     with stub:
-        return backend.detect(Image())
+        return the_detector.detect(Image())
 
 
 def anomalies(*names: str) -> list[dict[str, Any]]:
@@ -57,11 +67,11 @@ def test_every_status_of_the_service_is_known() -> None:
 
 @pytest.mark.parametrize(("status", "state"), _STATES.items())
 def test_describe(status: str, state: ModelState) -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     description = {"Status": status, "StatusMessage": "so", "MinInferenceUnits": 2}
     stub.add_response("describe_model", {"ModelDescription": description}, NAMES)
     with stub:
-        described = backend.describe()
+        described = the_lifecycle.describe()
     assert (described.state, described.service_status) == (state, status)
     assert (described.message, described.inference_units) == ("so", 2)
 
@@ -73,14 +83,14 @@ def test_what_costs_money_is_never_called_stopped() -> None:
 
 
 def test_an_unknown_status_is_not_trusted() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     stub.add_response("describe_model", {"ModelDescription": {"Status": "NEWFANGLED"}})
     with stub:
-        assert backend.describe().state not in (ModelState.STOPPED, ModelState.RUNNING)
+        assert the_lifecycle.describe().state not in (ModelState.STOPPED, ModelState.RUNNING)
 
 
 def test_each_start_and_stop_has_a_token_of_its_own() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     tokens = []
 
     def note(params: Any, **_: Any) -> None:
@@ -93,27 +103,27 @@ def test_each_start_and_stop_has_a_token_of_its_own() -> None:
         stub.add_response("stop_model", {"Status": "STOPPING_HOSTING"}, NAMES | {"ClientToken": ANY})
     with stub:
         for _ in range(2):
-            backend.start(3)
-            backend.stop()
+            the_lifecycle.start(3)
+            the_lifecycle.stop()
     stub.assert_no_pending_responses()
     assert len({str(uuid.UUID(token)) for token in tokens}) == 4
 
 
 @pytest.mark.parametrize(("content", "content_type"), [(PNG, "image/png"), (JPEG, "image/jpeg")])
 def test_detect_sends_the_bytes_under_the_type_that_they_are_of(content: bytes, content_type: str) -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     expected = NAMES | {"ContentType": content_type, "Body": content}
     stub.add_response("detect_anomalies", {"DetectAnomalyResult": NORMAL}, expected)
     with stub:
-        backend.detect(Image(content))
+        the_detector.detect(Image(content))
     stub.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"text", b"\x89PNG", b"\xff\xd8", b"RIFF\0\0\0\0WEBP"])
 def test_other_formats_are_refused_without_a_call(content: bytes) -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     with stub, pytest.raises(errors.InvalidImageFormatError):
-        backend.detect(Image(content))
+        the_detector.detect(Image(content))
 
 
 def test_what_is_too_large_is_refused_without_reading_it_or_a_call() -> None:
@@ -125,16 +135,16 @@ def test_what_is_too_large_is_refused_without_reading_it_or_a_call() -> None:
         def read_bytes(self) -> bytes:
             raise AssertionError("it would not fit into the function's memory")
 
-    backend, stub = make()
+    the_detector, stub = detector()
     with stub, pytest.raises(errors.ImageTooLargeError, match="8,388,609 bytes"):
-        backend.detect(Film())
+        the_detector.detect(Film())
 
 
 def test_the_largest_is_sent() -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     stub.add_response("detect_anomalies", {"DetectAnomalyResult": NORMAL})
     with stub:
-        backend.detect(Image(PNG.ljust(MAX_IMAGE_BYTES, b"\0")))
+        the_detector.detect(Image(PNG.ljust(MAX_IMAGE_BYTES, b"\0")))
     stub.assert_no_pending_responses()
 
 
@@ -143,9 +153,9 @@ def test_an_image_that_is_gone_is_not_sent() -> None:
         def read_bytes(self) -> bytes:
             raise errors.ImageGoneError("gone")
 
-    backend, stub = make()
+    the_detector, stub = detector()
     with stub, pytest.raises(errors.ImageGoneError):
-        backend.detect(Gone())
+        the_detector.detect(Gone())
 
 
 def test_kinds_of_anomaly_are_the_predictions_and_the_mask_is_apart() -> None:
@@ -209,10 +219,10 @@ CALLS = {
     [(method, code, error) for method, (_, table) in CALLS.items() for code, error in table.items()],
 )
 def test_errors(method: str, code: str, error: type[Exception]) -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     stub.add_client_error(method, code, "words", 500 if code == "InternalServerException" else 400)
     with stub, pytest.raises(error, match="words") as caught:
-        CALLS[method][0](backend)
+        CALLS[method][0](the_lifecycle)
     assert type(caught.value) is error
 
 
@@ -224,44 +234,44 @@ def test_every_declared_error_has_a_translation() -> None:
 
 
 def test_an_unknown_error_of_the_service_itself_may_pass() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     stub.add_client_error("describe_model", "Newfangled", "words", 503)
     with stub, pytest.raises(errors.ServiceUnavailableError):
-        backend.describe()
+        the_lifecycle.describe()
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerException"])
 @pytest.mark.parametrize("seconds", [None, 4])
 def test_how_long_the_service_asks_to_be_left_alone(code: str, seconds: int | None) -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     modeled = {"Message": "words"} | ({} if seconds is None else {"RetryAfterSeconds": seconds})
     stub.add_client_error("detect_anomalies", code, "words", 429, modeled_fields=modeled)
     with stub, pytest.raises(errors.TransientError) as caught:
-        backend.detect(Image())
+        the_detector.detect(Image())
     assert caught.value.retry_after_seconds == seconds
 
 
 def test_the_network_is_a_service_that_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, _ = make()
+    the_detector, _ = detector()
 
     def refuse(**_: Any) -> None:
         raise EndpointConnectionError(endpoint_url="http://nowhere")
 
-    monkeypatch.setattr(backend._detector, "detect_anomalies", refuse)
+    monkeypatch.setattr(the_detector._client, "detect_anomalies", refuse)
     with pytest.raises(errors.ServiceUnavailableError):
-        backend.detect(Image())
+        the_detector.detect(Image())
 
 
 def test_it_is_made_from_the_settings() -> None:
-    chosen = {"BACKEND": "lookout_for_vision", "BACKEND_SETTINGS": '{"project_name": "p", "model_version": "7"}'}
-    backend = make_backend(Settings.from_environment(ENVIRONMENT | chosen))
-    assert (backend.name, backend.model_id) == ("lookout_for_vision", "p/7")
+    model = Model.named("lookout_for_vision", {"project_name": "p", "model_version": "7"})
+    for made in (make_detector(model, None), make_lifecycle(model)):
+        assert (made.name, made.model_id) == ("lookout_for_vision", "p/7")
 
 
 @pytest.mark.parametrize("missing", ["project_name", "model_version"])
 def test_a_missing_setting_is_named(missing: str) -> None:
     given = {"project_name": "p", "model_version": "7"}
     del given[missing]
-    chosen = {"BACKEND": "lookout_for_vision", "BACKEND_SETTINGS": json.dumps(given)}
-    with pytest.raises(errors.SettingsError, match=missing):
-        make_backend(Settings.from_environment(ENVIRONMENT | chosen))
+    for make in (lambda model: make_detector(model, None), make_lifecycle):
+        with pytest.raises(errors.SettingsError, match=missing):
+            make(Model.named("lookout_for_vision", given))

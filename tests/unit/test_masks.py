@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batch_vision.backends.base import Anomaly, Detection, Prediction
+from batch_vision.backends.contracts import Anomaly, Detection, Prediction
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for

@@ -9,13 +9,25 @@ import random
 
 import pytest
 
-from batch_vision.core.capacity import calls_per_second_of_one, concurrency_for, images_per_second, units_for
+from batch_vision.core.capacity import (
+    CapacitySettings,
+    calls_per_second_per_invocation,
+    concurrency_for,
+    images_per_second,
+    units_for,
+)
 from batch_vision.core.errors import NoTimeLeftError
-from batch_vision.core.settings import Settings
+from batch_vision.core.settings import read_settings
 from batch_vision.images.pace import Pace
 from local.emulator.throttle import TokenBucket
+from tests.unit.tool_stack import ENVIRONMENT
 
 FAR = 1e9
+
+
+@pytest.fixture
+def settings() -> CapacitySettings:
+    return read_settings(CapacitySettings, ENVIRONMENT)
 
 
 @dataclasses.dataclass
@@ -30,13 +42,13 @@ class Clock:
     ("images", "units"), [(1, 1), (100, 1), (101, 2), (200, 2), (201, 3), (300, 3), (1_000_000, 3)]
 )
 def test_units_finish_the_backlog_in_the_target_time_between_the_bounds(
-    settings: Settings, images: int, units: int
+    settings: CapacitySettings, images: int, units: int
 ) -> None:
     """5 images a second for 20 seconds are 100 for each unit."""
     assert units_for(images, settings) == units
 
 
-def test_no_more_units_than_the_account_may_use(settings: Settings) -> None:
+def test_no_more_units_than_the_account_may_use(settings: CapacitySettings) -> None:
     wide = dataclasses.replace(settings, max_inference_units=100)
     assert units_for(1_000_000, wide) == 10  # 50 a second, 5 for each
     assert units_for(1_000_000, dataclasses.replace(wide, images_per_second_per_unit=20)) == 2
@@ -58,7 +70,7 @@ def test_no_more_units_than_the_account_may_use(settings: Settings) -> None:
     ],
 )
 def test_concurrency_is_what_keeps_the_units_busy(
-    settings: Settings, changes: dict[str, float], units: int, concurrency: int
+    settings: CapacitySettings, changes: dict[str, float], units: int, concurrency: int
 ) -> None:
     assert concurrency_for(units, dataclasses.replace(settings, **changes)) == concurrency  # type: ignore[arg-type]
 
@@ -98,7 +110,7 @@ def test_however_many_answers_in_a_row_the_pace_is_a_number() -> None:
 
 
 def simulate(
-    settings: Settings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
+    settings: CapacitySettings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
 ) -> tuple[float, float]:
     """Let as many Lambdas as the workflow allows work without end; give the used share, and the throttled one.
 
@@ -122,7 +134,7 @@ def simulate(
             heapq.heappush(agenda, (clock.now + pace.reserve(FAR), next(order), pace, left, attempt, True))
 
     for _ in range(concurrency_for(units, settings)):
-        begin(Pace(calls_per_second_of_one(settings), clock=clock))
+        begin(Pace(calls_per_second_per_invocation(settings.images_per_second_per_unit), clock=clock))
     while agenda and agenda[0][0] < seconds:
         clock.now, _, pace, left, attempt, is_turn = heapq.heappop(agenda)
         if left[0] < 0:  # the pause between two batches is over
@@ -146,7 +158,7 @@ def simulate(
 @pytest.mark.parametrize("units", [1, 2, 5])
 @pytest.mark.parametrize("better", [1.0, 0.8, 1.3])
 def test_the_allowed_throughput_is_used_and_hardly_a_call_throttled(
-    settings: Settings, units: int, better: float
+    settings: CapacitySettings, units: int, better: float
 ) -> None:
     """An hour, also with a model that does less or more than it was said to."""
     true_per_second = images_per_second(units, settings) * better

@@ -125,15 +125,15 @@ def test_the_compiled_modules_are_those_of_the_sources(made: Path) -> None:
 CLIENTS_ALONE = """
 import boto3
 from botocore.config import Config
-for service in ("s3", "rekognition", "rekognition"):
+for service in ("s3", "rekognition"):
     boto3.client(service, config=Config(max_pool_connections=32))
 """
 FUNCTION = """
 sys.path.insert(0, ".")
 from lambdas.analyze_images.handler import handler
-from batch_vision.images.batch import backend, clients
+from batch_vision.images.batch import clients, detector
 clients.s3()
-backend()
+detector()
 """
 
 

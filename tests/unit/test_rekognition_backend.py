@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
-from batch_vision.backends.base import BoundingBox, ModelState, Prediction
-from batch_vision.backends.rekognition_custom_labels import _STATES, RekognitionCustomLabels
+from batch_vision.backends.contracts import BoundingBox, ModelState, Prediction
+from batch_vision.backends.rekognition_custom_labels import _STATES, CustomLabelsDetector, CustomLabelsLifecycle
 from batch_vision.core import errors
 
 PROJECT = "arn:aws:rekognition:us-east-1:123456789012:project/p/1"
@@ -37,9 +37,18 @@ class Image:
         raise AssertionError("Rekognition reads the image itself")
 
 
-def make(min_confidence_percent: float | None = None) -> tuple[RekognitionCustomLabels, Stubber]:
-    client = boto3.client("rekognition", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    return RekognitionCustomLabels(client, client, PROJECT, VERSION, min_confidence_percent), Stubber(client)
+def make_client() -> Any:
+    return boto3.client("rekognition", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+
+
+def detector(min_confidence_percent: float | None = None) -> tuple[CustomLabelsDetector, Stubber]:
+    client = make_client()
+    return CustomLabelsDetector(client, VERSION, min_confidence_percent), Stubber(client)
+
+
+def lifecycle() -> tuple[CustomLabelsLifecycle, Stubber]:
+    client = make_client()
+    return CustomLabelsLifecycle(client, PROJECT, VERSION), Stubber(client)
 
 
 def test_every_status_of_the_service_is_known() -> None:
@@ -49,7 +58,7 @@ def test_every_status_of_the_service_is_known() -> None:
 
 @pytest.mark.parametrize(("status", "state"), _STATES.items())
 def test_describe(status: str, state: ModelState) -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     versions = [
         {"ProjectVersionArn": VERSION.replace("/2", "/3"), "Status": "FAILED"},
         {"ProjectVersionArn": VERSION, "Status": status, "StatusMessage": "so", "MinInferenceUnits": 2},
@@ -60,39 +69,39 @@ def test_describe(status: str, state: ModelState) -> None:
         {"ProjectArn": PROJECT, "VersionNames": ["v.1"]},
     )
     with stub:
-        described = backend.describe()
+        described = the_lifecycle.describe()
     assert (described.state, described.service_status, described.inference_units) == (state, status, 2)
 
 
 def test_an_unknown_status_is_told_as_such() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     answer = {"ProjectVersionDescriptions": [{"ProjectVersionArn": VERSION, "Status": "NEWFANGLED"}]}
     stub.add_response("describe_project_versions", answer)
     with stub:
-        assert backend.describe().state is ModelState.UNKNOWN
+        assert the_lifecycle.describe().state is ModelState.UNKNOWN
 
 
 def test_a_version_the_project_does_not_have_is_named() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     stub.add_response("describe_project_versions", {"ProjectVersionDescriptions": []})
     with stub, pytest.raises(errors.ModelNotFoundError, match=r"project/p/version/v\.1/2"):
-        backend.describe()
+        the_lifecycle.describe()
 
 
 def test_start_and_stop_name_the_version() -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     start = {"ProjectVersionArn": VERSION, "MinInferenceUnits": 3}
     stub.add_response("start_project_version", {"Status": "STARTING"}, start)
     stub.add_response("stop_project_version", {"Status": "STOPPING"}, {"ProjectVersionArn": VERSION})
     with stub:
-        backend.start(3)
-        backend.stop()
+        the_lifecycle.start(3)
+        the_lifecycle.stop()
     stub.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize("min_confidence_percent", [None, 55.0])
 def test_detect_refers_to_the_version_in_s3(min_confidence_percent: float | None) -> None:
-    backend, stub = make(min_confidence_percent)
+    the_detector, stub = detector(min_confidence_percent)
     box = {"Left": 0.1, "Top": 0.2, "Width": 0.3, "Height": 0.4}
     labels = [
         {"Name": "crack", "Confidence": 90.0, "Geometry": {"BoundingBox": box}},
@@ -106,7 +115,7 @@ def test_detect_refers_to_the_version_in_s3(min_confidence_percent: float | None
         expected["MinConfidence"] = min_confidence_percent
     stub.add_response("detect_custom_labels", {"CustomLabels": labels}, expected)
     with stub:
-        detection = backend.detect(Image())
+        detection = the_detector.detect(Image())
     assert detection.predictions == [
         Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)),
         Prediction("bad", 60.0, None),
@@ -136,13 +145,13 @@ def test_every_declared_error_of_detection_has_a_translation() -> None:
 
 @pytest.mark.parametrize(("code", "error"), DETECT_ERRORS.items())
 def test_detection_errors(code: str, error: type[Exception]) -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     stub.add_client_error("detect_custom_labels", code, "words", 500 if code == "InternalServerError" else 400)
     # The client of the test retries as botocore does by default: give it as many answers as it may ask for.
     for _ in range(10):
         stub.add_client_error("detect_custom_labels", code, "words", 400)
     with stub, pytest.raises(error, match="words"):
-        backend.detect(Image(start=png_header(640, 480)))
+        the_detector.detect(Image(start=png_header(640, 480)))
 
 
 @pytest.mark.parametrize(
@@ -159,18 +168,18 @@ def test_an_invalid_parameter_is_the_images_fault_only_where_its_header_shows_it
     start: bytes, error: type[Exception]
 ) -> None:
     """A service that calls every image invalid has no image rejected."""
-    backend, stub = make()
+    the_detector, stub = detector()
     stub.add_client_error("detect_custom_labels", "InvalidParameterException", "words", 400)
     with stub, pytest.raises(error, match="words"):
-        backend.detect(Image(start=start))
+        the_detector.detect(Image(start=start))
 
 
 def test_an_object_from_before_versioning_is_named_without_a_version() -> None:
-    backend, stub = make()
+    the_detector, stub = detector()
     image = {"S3Object": {"Bucket": "source", "Name": "a b/é.jpg"}}
     stub.add_response("detect_custom_labels", {}, {"ProjectVersionArn": VERSION, "Image": image})
     with stub:
-        backend.detect(Image(version_id="null"))
+        the_detector.detect(Image(version_id="null"))
 
 
 @pytest.mark.parametrize(
@@ -185,18 +194,18 @@ def test_an_object_from_before_versioning_is_named_without_a_version() -> None:
     ],
 )
 def test_start_errors(code: str, http_status: int, error: type[Exception]) -> None:
-    backend, stub = make()
+    the_lifecycle, stub = lifecycle()
     stub.add_client_error("start_project_version", code, "words", http_status)
     with stub, pytest.raises(error, match="words"):
-        backend.start(1)
+        the_lifecycle.start(1)
 
 
 def test_the_network_is_a_service_that_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, _ = make()
+    the_detector, _ = detector()
 
     def refuse(**_: Any) -> None:
         raise EndpointConnectionError(endpoint_url="http://nowhere")
 
-    monkeypatch.setattr(backend._detector, "detect_custom_labels", refuse)
+    monkeypatch.setattr(the_detector._client, "detect_custom_labels", refuse)
     with pytest.raises(errors.ServiceUnavailableError):
-        backend.detect(Image())
+        the_detector.detect(Image())

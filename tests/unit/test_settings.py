@@ -1,31 +1,75 @@
+"""What each function is told: its own settings, and nothing else."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
 from batch_vision.backends import registry
-from batch_vision.backends.registry import backend_of, check_unchanged, make_backend
+from batch_vision.backends.registry import lifecycle_of, make_detector, make_lifecycle
 from batch_vision.core.errors import BackendChangedError, SettingsError
-from batch_vision.core.models import Model
-from batch_vision.core.settings import Settings
+from batch_vision.core.models import Model, check_unchanged
+from batch_vision.core.settings import read_settings
+from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings
+from batch_vision.runs.settings import (
+    CheckBacklogSettings,
+    CloseRunSettings,
+    GuardModelSettings,
+    StartModelSettings,
+    SummarizeRunSettings,
+)
+from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
 
+SETTINGS: dict[str, Any] = {
+    "analyze_images": AnalyzeImagesSettings,
+    "check_backlog": CheckBacklogSettings,
+    "close_run": CloseRunSettings,
+    "enable_mapping": None,
+    "guard_model": GuardModelSettings,
+    "requeue_images": RequeueImagesSettings,
+    "start_model": StartModelSettings,
+    "summarize_run": SummarizeRunSettings,
+}
 
-def test_reads_every_variable() -> None:
-    settings = Settings.from_environment(
-        ENVIRONMENT | {"MIN_CONFIDENCE_PERCENT": "62.5", "SOURCE_PREFIXES": '["in/", "old/"]'}
-    )
-    assert settings.min_confidence_percent == 62.5
-    assert (settings.source_prefix, settings.source_prefixes) == ("in/", ("in/", "old/"))
-    assert settings.max_inference_units == 3
-    assert settings.backend_settings["project_arn"].endswith("project/p/1")
+
+def variables(cls: Any) -> set[str]:
+    return {field.name.upper() for field in dataclasses.fields(cls)} if cls else set()
 
 
-def test_is_frozen(settings: Settings) -> None:
+def test_every_function_is_told_its_settings_and_nothing_else(planned: list[dict[str, Any]]) -> None:
+    """As Terraform plans it; what it plans can be read."""
+    told = {
+        resource["values"]["handler"].split(".")[1]: resource["values"]["environment"][0]["variables"]
+        for resource in planned
+        if resource["type"] == "aws_lambda_function"
+    }
+    assert set(told) == set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
+    for function, cls in SETTINGS.items():
+        own = {name: text for name, text in told[function].items() if not name.startswith("POWERTOOLS_")}
+        assert set(own) == variables(cls), function
+        if cls:
+            read_settings(cls, own)
+
+
+def test_reads_every_kind_of_variable() -> None:
+    changes = {"MIN_CONFIDENCE_PERCENT": "62.5", "SOURCE_PREFIXES": '["in/", "old/"]', "SUCCESS_TOPIC_ARN": ""}
+    analyzing = read_settings(AnalyzeImagesSettings, ENVIRONMENT | changes)
+    assert (analyzing.min_confidence_percent, analyzing.max_receive_count) == (62.5, 5)
+    assert analyzing.model == NOW
+    summarizing = read_settings(SummarizeRunSettings, ENVIRONMENT | changes)
+    assert (summarizing.source_prefixes, summarizing.success_topic_arn) == (("in/", "old/"), None)
+    assert summarizing.inference_unit_hour_dollars == 4.0
+    assert read_settings(AnalyzeImagesSettings, ENVIRONMENT).min_confidence_percent is None
+
+
+@pytest.mark.parametrize("cls", [cls for cls in SETTINGS.values() if cls])
+def test_is_frozen(cls: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.backend = "other"  # type: ignore[misc]
+        read_settings(cls, ENVIRONMENT).final_bucket_name = "other"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +95,9 @@ def test_is_frozen(settings: Settings) -> None:
         ("MIN_CONFIDENCE_PERCENT", "101"),
         ("MIN_CONFIDENCE_PERCENT", "nan"),
         ("MIN_CONFIDENCE_PERCENT", "half"),
+        ("SOURCE_PREFIXES", "[]"),
         ("BACKEND_SETTINGS", "{"),
+        ("BACKEND_SETTINGS", "[" * 100_000),
         ("BACKEND_SETTINGS", "[]"),
         ("BACKEND_SETTINGS", '{"project_arn": 1}'),
     ],
@@ -60,39 +106,50 @@ def test_names_the_variable_its_value_and_the_remedy(name: str, value: str | Non
     environment = {key: text for key, text in ENVIRONMENT.items() if key != name}
     if value is not None:
         environment[name] = value
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_environment(environment)
-    message = str(caught.value)
-    assert name in message
-    assert "is not set" in message if value is None else repr(value) in message
-    assert "must be" in message
-
-
-def test_an_unknown_backend_is_named_with_those_there_are(settings: Settings) -> None:
-    with pytest.raises(SettingsError, match=r"BACKEND is 'abacus'.*rekognition_custom_labels"):
-        make_backend(dataclasses.replace(settings, backend="abacus"))
-
-
-def test_a_missing_backend_setting_is_named(settings: Settings) -> None:
-    with pytest.raises(SettingsError, match=r"BACKEND_SETTINGS lacks 'project_version_arn'"):
-        make_backend(dataclasses.replace(settings, backend_settings={"project_arn": "a"}))
+    readers = [cls for cls in SETTINGS.values() if name in variables(cls)]
+    assert readers
+    for cls in readers:
+        with pytest.raises(SettingsError) as caught:
+            read_settings(cls, environment)
+        message = str(caught.value)
+        assert name in message
+        assert "is not set" in message if value is None else repr(value) in message
+        assert "must be" in message
 
 
 OLD = Model.named("lookout_for_vision", {"project_name": "p", "model_version": "1"})
 NOW = Model.named("rekognition_custom_labels", json.loads(ENVIRONMENT["BACKEND_SETTINGS"]))
 
 
-def test_a_run_keeps_the_model_that_it_was_begun_with(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "settings", lambda: settings)
-    assert backend_of(OLD).name == "lookout_for_vision"
-    assert backend_of(NOW).model_id.endswith("version/v/2")
+@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detector(model, None)])
+def test_an_unknown_backend_is_named_with_those_there_are(make: Any) -> None:
+    with pytest.raises(SettingsError, match=r"BACKEND is 'abacus'.*rekognition_custom_labels"):
+        make(Model.named("abacus", {}))
 
 
-def test_a_run_notices_that_the_deployment_has_another_model(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "settings", lambda: settings)
-    check_unchanged(NOW)
+@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detector(model, None)])
+def test_a_missing_backend_setting_is_named(make: Any) -> None:
+    with pytest.raises(SettingsError, match=r"BACKEND_SETTINGS lacks 'project_version_arn'"):
+        make(Model.named("rekognition_custom_labels", {"project_arn": "a"}))
+
+
+def test_a_model_that_is_always_there_has_no_lifecycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    managed = registry.Backend(registry.BACKENDS[NOW.backend].detector)
+    monkeypatch.setitem(registry.BACKENDS, "managed", managed)
+    model = Model("managed", NOW.settings)
+    assert make_detector(model, None).model_id.endswith("version/v/2")
+    with pytest.raises(SettingsError, match="managed"):
+        make_lifecycle(model)
+
+
+def test_a_run_keeps_the_model_that_it_was_begun_with() -> None:
+    assert lifecycle_of(OLD).name == "lookout_for_vision"
+    assert lifecycle_of(NOW).model_id.endswith("version/v/2")
+    assert lifecycle_of(NOW) is lifecycle_of(NOW)
+
+
+def test_a_run_notices_that_the_deployment_has_another_model() -> None:
+    check_unchanged(NOW, NOW)
     for model in (OLD, Model(NOW.backend, NOW.settings.replace("version/v/2", "version/w/3"))):
         with pytest.raises(BackendChangedError, match=r"was changed from .* during the run"):
-            check_unchanged(model)
+            check_unchanged(NOW, model)

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +21,14 @@ import batch_vision.runs
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, read_lines
 from batch_vision.core.errors import AccessDeniedError, ServiceUnavailableError, ThrottledError
-from batch_vision.core.settings import Settings
+from batch_vision.core.settings import read_settings
 from batch_vision.core.stuck import stuck_key
 from batch_vision.core.times import from_text
 from batch_vision.runs.notices import facts, subject
+from batch_vision.runs.settings import SummarizeRunSettings
 from batch_vision.runs.summary import count_left, summarize
 from lambdas.summarize_run import handler as module
+from tests.unit.tool_stack import ENVIRONMENT
 
 SCHEMA = json.loads((Path(batch_vision.runs.__file__).parent / "summary.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
@@ -55,6 +58,11 @@ EVENT: dict[str, Any] = {
 FAILED = EVENT | {"processed": None, "error": {"Error": "NoProgressError", "Cause": '{"errorMessage": "stuck"}'}}
 
 
+@pytest.fixture
+def settings() -> SummarizeRunSettings:
+    return read_settings(SummarizeRunSettings, ENVIRONMENT)
+
+
 def line(key: str, status: str = "processed", **other: Any) -> dict[str, Any]:
     return {
         "key": key,
@@ -76,13 +84,13 @@ LINES = [
 ]
 
 
-def summed_up(event: dict[str, Any], settings: Settings, **changes: Any) -> dict[str, Any]:
+def summed_up(event: dict[str, Any], settings: SummarizeRunSettings, **changes: Any) -> dict[str, Any]:
     summary = summarize(event, LINES, (3, 2), replace(settings, **changes), ENDED)
     VALIDATOR.validate(summary)
     return summary
 
 
-def test_what_a_unit_did_is_between_the_first_and_the_last_image(settings: Settings) -> None:
+def test_what_a_unit_did_is_between_the_first_and_the_last_image(settings: SummarizeRunSettings) -> None:
     """Rejected files that the model was not asked about do not count."""
     times = [f"2026-11-20T08:16:{second:02d}.000Z" for second in range(0, 50, 10)]
     lines = [line(f"{at}.png", finished_at=at) for at in times]
@@ -92,7 +100,7 @@ def test_what_a_unit_did_is_between_the_first_and_the_last_image(settings: Setti
     assert summarize(EVENT, lines[:1], (0, 0), settings, ENDED)["images_per_second_per_unit"] is None
 
 
-def test_counts_are_of_uploads_and_efforts_are_of_all_tries(settings: Settings) -> None:
+def test_counts_are_of_uploads_and_efforts_are_of_all_tries(settings: SummarizeRunSettings) -> None:
     summary = summed_up(EVENT, settings)
     assert (summary["images_processed"], summary["images_rejected"]) == (2, 1)
     assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
@@ -102,7 +110,7 @@ def test_counts_are_of_uploads_and_efforts_are_of_all_tries(settings: Settings) 
     assert (summary["outcome"], summary["end_reason"], summary["error"]) == ("succeeded", "drained", None)
 
 
-def test_times_and_cost(settings: Settings) -> None:
+def test_times_and_cost(settings: SummarizeRunSettings) -> None:
     summary = summed_up(EVENT, settings, schedule_period_seconds=7200, inference_unit_hour_dollars=4.0)
     seconds = {name: summary[f"{name}_seconds"] for name in ("start", "drain", "stop", "model_on")}
     assert seconds == {"start": 900, "drain": 300, "stop": 290, "model_on": 1500}
@@ -111,11 +119,13 @@ def test_times_and_cost(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("period", [None, 60])
-def test_the_period_of_the_comparison_is_no_shorter_than_the_run(settings: Settings, period: int | None) -> None:
+def test_the_period_of_the_comparison_is_no_shorter_than_the_run(
+    settings: SummarizeRunSettings, period: int | None
+) -> None:
     assert summed_up(EVENT, settings, schedule_period_seconds=period)["always_on_seconds"] == 1800
 
 
-def test_a_run_that_failed_costs_no_more_than_is_said(settings: Settings) -> None:
+def test_a_run_that_failed_costs_no_more_than_is_said(settings: SummarizeRunSettings) -> None:
     summary = summed_up(FAILED, settings)
     assert (summary["outcome"], summary["end_reason"]) == ("failed", "NoProgressError")
     assert summary["error"] == {"type": "NoProgressError", "message": "stuck"}
@@ -125,19 +135,19 @@ def test_a_run_that_failed_costs_no_more_than_is_said(settings: Settings) -> Non
     assert summary["cost_dollars"] == pytest.approx(3 * 1505 / 3600 * 4)
 
 
-def test_a_model_that_was_not_seen_to_stop_has_no_known_cost(settings: Settings) -> None:
+def test_a_model_that_was_not_seen_to_stop_has_no_known_cost(settings: SummarizeRunSettings) -> None:
     summary = summed_up(FAILED | {"stop": None}, settings)
     assert (summary["cost_dollars"], summary["model_on_seconds"], summary["stop_seconds"]) == (None, None, None)
     assert "Cost:      not known: the model was not seen to stop" in facts(summary)
 
 
-def test_a_run_that_never_tried_to_start_costs_nothing(settings: Settings) -> None:
+def test_a_run_that_never_tried_to_start_costs_nothing(settings: SummarizeRunSettings) -> None:
     summary = summed_up(FAILED | {"started": {"at": None}}, settings)
     assert (summary["cost_dollars"], summary["model_on_seconds"]) == (0, None)
     assert "Model on:  not started" in facts(summary)
 
 
-def test_images_that_are_left_are_counted_to_a_bound(settings: Settings) -> None:
+def test_images_that_are_left_are_counted_to_a_bound(settings: SummarizeRunSettings) -> None:
     asked = 0
 
     class Endless:
@@ -157,7 +167,7 @@ def test_images_that_are_left_are_counted_to_a_bound(settings: Settings) -> None
     assert asked <= 101
 
 
-def test_what_is_stuck_is_counted_apart_and_a_folder_is_no_image(s3: Any, settings: Settings) -> None:
+def test_what_is_stuck_is_counted_apart_and_a_folder_is_no_image(s3: Any, settings: SummarizeRunSettings) -> None:
     for key in ("folder/", "waits.png", "deleted.png"):
         s3.put_object(Bucket="source", Key=key, Body=b"")
     s3.delete_object(Bucket="source", Key="deleted.png")
@@ -168,7 +178,7 @@ def test_what_is_stuck_is_counted_apart_and_a_folder_is_no_image(s3: Any, settin
     assert count_left(s3, settings) == (1, 1)
 
 
-def test_stuck_images_are_in_the_notice_and_an_older_summary_has_none(settings: Settings) -> None:
+def test_stuck_images_are_in_the_notice_and_an_older_summary_has_none(settings: SummarizeRunSettings) -> None:
     summary = summed_up(EVENT, settings)
     (told,) = [fact for fact in facts(summary) if fact.startswith("Stuck:")]
     assert "2" in told
@@ -177,7 +187,7 @@ def test_stuck_images_are_in_the_notice_and_an_older_summary_has_none(settings: 
     assert not [fact for fact in facts(summary) if fact.startswith("Stuck:")]
 
 
-def test_a_run_of_a_million_images_is_summed_up_in_little_memory(settings: Settings) -> None:
+def test_a_run_of_a_million_images_is_summed_up_in_little_memory(settings: SummarizeRunSettings) -> None:
     """A lean digest for each upload, measured on 50,000 images: less than 200 bytes each."""
     lines = (
         line(f"line-3/{number}/{'x' * 100}.png", version_id="v" * 32, throttles=number % 2) for number in range(50_000)
@@ -207,7 +217,7 @@ def test_no_more_than_a_window_of_the_catalog_is_read_ahead() -> None:
     assert sorted(asked) == keys
 
 
-def test_the_last_line_of_an_upload_says_how_it_ended(settings: Settings) -> None:
+def test_the_last_line_of_an_upload_says_how_it_ended(settings: SummarizeRunSettings) -> None:
     lines = [line("a.png", "rejected", error_type="InvalidImageError"), line("a.png"), line("a.png", version_id="w")]
     summary = summarize(EVENT, lines, (0, 0), settings, ENDED)
     assert (summary["images_processed"], summary["images_rejected"]) == (2, 0)
@@ -249,12 +259,11 @@ def test_what_s3_refuses_has_a_name(
 
 
 @pytest.fixture
-def topic(s3: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+def topic(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     published: list[dict[str, str]] = []
-    told = replace(settings, success_topic_arn="arn:topic")
+    tell(SUCCESS_TOPIC_ARN="arn:topic")
     monkeypatch.setattr(clients, "s3", lambda: s3)
     monkeypatch.setattr(clients, "sns", lambda: SimpleNamespace(publish=lambda **request: published.append(request)))
-    monkeypatch.setattr(module, "settings", lambda: told)
     monkeypatch.setattr(module.metrics, "service", "welds")
     return published
 

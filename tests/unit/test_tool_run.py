@@ -293,7 +293,7 @@ def test_progress(deployed: Deployed, clock: Callable[[float], None], monkeypatc
     clock(300)
     assert watcher.look().images_per_second is None, "nothing moves: no rate, and no time left"
 
-    boto3.client("rekognition").stop_project_version(ProjectVersionArn=stack.backend.model_id)
+    boto3.client("rekognition").stop_project_version(ProjectVersionArn=stack.lifecycle.model_id)
     stopped = watcher.look()
     clock(3600)
     assert watcher.look().cost_dollars == stopped.cost_dollars, "a model that is stopped costs nothing more"

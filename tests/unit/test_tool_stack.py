@@ -36,7 +36,7 @@ def test_a_stack_is_the_same_by_outputs_and_by_name(deployed: Deployed) -> None:
     by_outputs = find_by_outputs(deployed.outputs_file)
     assert by_outputs == find_by_name(NAME)
     assert (by_outputs.name, by_outputs.region, by_outputs.analyze_timeout_seconds) == (NAME, REGION, 2)
-    assert by_outputs.settings.backend == "rekognition_custom_labels"
+    assert by_outputs.model.backend == "rekognition_custom_labels"
 
 
 def test_other_outputs_of_a_root_configuration_do_not_matter(deployed: Deployed) -> None:

@@ -18,7 +18,7 @@ from batch_vision.operator import stop as stop_module
 from batch_vision.operator.stack import Stack
 from batch_vision.operator.stop import Stopped, stop
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
-from tests.unit.tool_stack import FINAL, NAME, Deployed
+from tests.unit.tool_stack import FINAL, FUNCTIONS, NAME, Deployed
 
 MODEL = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
 
@@ -191,16 +191,28 @@ def test_the_model_of_a_run_before_an_apply_is_stopped_too(deployed: Deployed, s
 
 def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) -> None:
     """Its functions are told less, or more, than this version tells them."""
-    name = f"{NAME}-analyze-images"
-    variables = deployed.environment()
+    variables = deployed.environment("analyze-images")
     few = {variable: variables[variable] for variable in ("BACKEND", "BACKEND_SETTINGS")}
     for told in (few, few | {"OF_A_LATER_VERSION": "1", "MIN_INFERENCE_UNITS": "many", "SOURCE_PREFIXES": "{"}):
-        deployed.functions.update_function_configuration(FunctionName=name, Environment={"Variables": told})
+        for function in FUNCTIONS:
+            deployed.functions.update_function_configuration(
+                FunctionName=f"{NAME}-{function}", Environment={"Variables": told}
+            )
         turn_on(deployed)
         result = deployed.call("stop", "--poll-seconds", "0.2")
         assert (result.exit_code, deployed.model_status()) == (0, "STOPPED"), result.output
         status = deployed.call("status")
         assert (status.exit_code, "all is well" in status.stdout) == (0, True), status.output
+
+
+def test_it_needs_no_more_than_the_environment_of_the_analyzing_function(deployed: Deployed) -> None:
+    for function in set(FUNCTIONS) - {"analyze-images"}:
+        deployed.functions.delete_function(FunctionName=f"{NAME}-{function}")
+    turn_on(deployed)
+    result = deployed.call("stop", "--poll-seconds", "0.2")
+    assert (result.exit_code, deployed.model_status()) == (0, "STOPPED"), result.output
+    status = deployed.call("status")
+    assert (status.exit_code, f"{NAME}-check-backlog" in status.stderr) == (3, True), status.output
 
 
 @pytest.mark.parametrize("change", [{"BACKEND": "of_a_later_version"}, {"BACKEND_SETTINGS": "{}"}])
@@ -213,6 +225,9 @@ def test_a_model_that_this_version_does_not_know_is_told_and_the_rest_stopped(
     result = deployed.call("stop", "--poll-seconds", "0.2")
     assert (result.exit_code, "in the console of its service" in result.stdout) == (1, True), result.output
     assert (deployed.mapping_state(), runs.running(deployed.stack())) == ("Disabled", [])
+    status = deployed.call("status")
+    assert (status.exit_code, "all is well" in status.stdout) == (1, False), status.output
+    assert "Disabled" in status.stdout
     status = deployed.json("status")
     assert status["model"]["error"]["type"] == "SettingsError"
     assert status["mapping"]["state"] == "Disabled"

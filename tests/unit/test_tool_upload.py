@@ -138,7 +138,7 @@ def test_a_torn_line_of_the_journal_is_no_hindrance(deployed: Deployed, folder: 
 
 
 def test_a_stack_that_looks_at_a_prefix_gets_it(deployed: Deployed, folder: Path) -> None:
-    deployed.configure(SOURCE_PREFIXES='["in/"]')
+    deployed.configure(SOURCE_PREFIXES='["in/", "before/"]')
     assert count(deployed, folder) == (20, 0)
     assert all(key.startswith("in/") for key in deployed.keys(SOURCE))
     result = deployed.call("upload", str(folder), "--prefix", "out/")

@@ -6,7 +6,7 @@ import io
 import json
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from moto.stepfunctions.models import stepfunctions_backends
 
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.operator.cli import main
 from batch_vision.operator.stack import Stack, find_by_name
+from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator.client import EmulatorClient
 
@@ -46,6 +48,13 @@ ENVIRONMENT = {
     "INFERENCE_UNIT_HOUR_DOLLARS": "4",
 }
 
+# Those whose environment the tool reads.
+FUNCTIONS = {
+    "analyze-images": AnalyzeImagesSettings,
+    "check-backlog": CheckBacklogSettings,
+    "start-model": StartModelSettings,
+}
+
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 NAME = "pile"
@@ -69,15 +78,16 @@ class Deployed:
         self.queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images")["QueueUrl"]
         self.dead_letter_queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images-dead-letter")["QueueUrl"]
         role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        self.functions.create_function(
-            FunctionName=f"{NAME}-analyze-images",
-            Runtime="python3.13",
-            Role=role,
-            Handler="a.b",
-            Timeout=2,
-            Code={"ZipFile": _package()},
-            Environment={"Variables": self.environment()},
-        )
+        for function in FUNCTIONS:
+            self.functions.create_function(
+                FunctionName=f"{NAME}-{function}",
+                Runtime="python3.13",
+                Role=role,
+                Handler="a.b",
+                Timeout=2,
+                Code={"ZipFile": _package()},
+                Environment={"Variables": self.environment(function)},
+            )
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])["Attributes"]
         self.mapping_uuid = self.functions.create_event_source_mapping(
             EventSourceArn=attributes["QueueArn"], FunctionName=f"{NAME}-analyze-images", Enabled=False
@@ -99,19 +109,23 @@ class Deployed:
         }
         self.write_outputs(self.outputs)
 
-    def environment(self, **changes: str) -> dict[str, str]:
+    def environment(self, function: str, **changes: str) -> dict[str, str]:
+        """Return the variables of a function: as Terraform gives them, those of its settings and no others."""
         settings = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
-        return (
+        names = {field.name.upper() for field in fields(FUNCTIONS[function])}
+        variables = (
             ENVIRONMENT
             | {"SOURCE_BUCKET_NAME": SOURCE, "FINAL_BUCKET_NAME": FINAL, "BACKEND_SETTINGS": json.dumps(settings)}
             | changes
         )
+        return {name: text for name, text in variables.items() if name in names}
 
     def configure(self, **changes: str) -> None:
         """Change the environment of the deployed functions."""
-        self.functions.update_function_configuration(
-            FunctionName=f"{NAME}-analyze-images", Environment={"Variables": self.environment(**changes)}
-        )
+        for function in FUNCTIONS:
+            self.functions.update_function_configuration(
+                FunctionName=f"{NAME}-{function}", Environment={"Variables": self.environment(function, **changes)}
+            )
 
     def write_outputs(self, outputs: dict[str, Any]) -> None:
         self.outputs_file.write_text(json.dumps({name: {"value": value} for name, value in outputs.items()}))

@@ -1,7 +1,8 @@
-"""The contract between batch-vision and a model service.
+"""The contracts between batch-vision and a model service, one for each capability.
 
-A backend is one file with one subclass of `Backend`. It translates: each status string and each
-exception of its service is known inside its file only.
+A backend is one file with a class for each capability that the service has: a `Detector` asks the model about an
+image, and a `Lifecycle` starts and stops a model that is paid for while it runs. The file translates: each status
+string and each exception of its service is known inside it only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from batch_vision.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,24 +126,8 @@ class ReadableImage(Protocol):
         """Fetch the first bytes of the content, or all of it where it has fewer; raises as `read_bytes` does."""
 
 
-class BackendSettings(Protocol):
-    """What a backend is made from: the settings of a function, or what the operator's tool reads of them."""
-
-    @property
-    def backend(self) -> str:
-        """The name of the backend."""
-
-    @property
-    def backend_settings(self) -> Mapping[str, str]:
-        """What it needs to know of its model."""
-
-    @property
-    def min_confidence_percent(self) -> float | None:
-        """Predictions below it are left out; None uses the thresholds the model was trained with."""
-
-
-class Backend(ABC):
-    """One model of one model service.
+class Detector(ABC):
+    """A model that is asked about images.
 
     Every method raises, besides what it names, `ThrottledError` and `ServiceUnavailableError` for what may
     succeed later, and `AccessDeniedError` for a missing permission.
@@ -150,8 +137,15 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def from_settings(cls, settings: BackendSettings) -> Self:
-        """Make the backend from `settings.backend_settings`.
+    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
+        """Make the detector.
+
+        Parameters
+        ----------
+        settings
+            What names the model; `required` reads them.
+        min_confidence_percent
+            Predictions below it are left out; None uses the thresholds that the model was trained with.
 
         Raises
         ------
@@ -165,8 +159,51 @@ class Backend(ABC):
         """What identifies the model in results."""
 
     @abstractmethod
+    def detect(self, image: ReadableImage) -> Detection:
+        """Analyze one image, once: whether to try again is the caller's to say.
+
+        Raises
+        ------
+        PermanentImageError
+            The model can never take this image.
+        ImageGoneError
+            The image version no longer exists (only from a backend that reads it itself).
+        ImageUnreadableError
+            The service could not read the image from S3.
+        UnexplainedRefusalError
+            The service calls the image invalid, and nothing that it documents says why.
+        ModelNotReadyError
+            The model is not running.
+        """
+
+
+class Lifecycle(ABC):
+    """A hosted model: it must be started before it is asked, and is paid for until it is stopped.
+
+    Every method raises, besides what it names, as those of `Detector`.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """Make the lifecycle of the model that the settings name; `required` reads them.
+
+        Raises
+        ------
+        SettingsError
+            A setting of this backend is missing.
+        """
+
+    @property
+    @abstractmethod
+    def model_id(self) -> str:
+        """What identifies the model in messages: the same as in results."""
+
+    @abstractmethod
     def describe(self) -> ModelStatus:
-        """Say what state the model is in.
+        """Return the state of the model.
 
         Raises
         ------
@@ -200,20 +237,18 @@ class Backend(ABC):
             The service does not know the model.
         """
 
-    @abstractmethod
-    def detect(self, image: ReadableImage) -> Detection:
-        """Analyze one image, once: whether to try again is the caller's to say.
 
-        Raises
-        ------
-        PermanentImageError
-            The model can never take this image.
-        ImageGoneError
-            The image version no longer exists (only from a backend that reads it itself).
-        ImageUnreadableError
-            The service could not read the image from S3.
-        UnexplainedRefusalError
-            The service calls the image invalid, and nothing that it documents says why.
-        ModelNotReadyError
-            The model is not running.
-        """
+def required(backend: str, settings: Mapping[str, str], *names: str) -> tuple[str, ...]:
+    """Return the settings of these names.
+
+    Raises
+    ------
+    SettingsError
+        One is missing.
+    """
+    if missing := [name for name in names if name not in settings]:
+        raise SettingsError(
+            f"Environment variable BACKEND_SETTINGS lacks {', '.join(map(repr, missing))}, which the backend {backend}"
+            " needs. Terraform sets it: apply the module again."
+        )
+    return tuple(settings[name] for name in names)

@@ -1,0 +1,45 @@
+"""The model that the emulator has for each backend, by the name that the module's variable `backend` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local import config
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedModel:
+    """A model of the emulator.
+
+    Attributes
+    ----------
+    arn
+        Its name in the control interface.
+    argument
+        The argument of the module that names it, whose own name is that of the backend.
+    endpoint
+        The environment variable by which clients of its service find the emulator.
+    off_statuses
+        The statuses of the service in which it costs nothing.
+    """
+
+    arn: str
+    argument: dict[str, str]
+    endpoint: str
+    off_statuses: tuple[str, ...]
+
+
+MODELS = {
+    "rekognition_custom_labels": EmulatedModel(
+        config.PROJECT_VERSION_ARN,
+        {"project_arn": config.PROJECT_ARN, "project_version_arn": config.PROJECT_VERSION_ARN},
+        "AWS_ENDPOINT_URL_REKOGNITION",
+        ("TRAINING_COMPLETED", "STOPPED", "FAILED"),
+    ),
+    "lookout_for_vision": EmulatedModel(
+        config.LOOKOUT_MODEL_ARN,
+        {"project_name": config.LOOKOUT_PROJECT_NAME, "model_version": config.LOOKOUT_MODEL_VERSION},
+        "AWS_ENDPOINT_URL_LOOKOUTVISION",
+        ("TRAINED", "HOSTING_FAILED"),
+    ),
+}
