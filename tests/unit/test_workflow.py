@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from statelint.linter import Linter
 
 from batch_vision.core import errors
 from local.config import REPOSITORY
@@ -134,11 +135,10 @@ def test_the_names_of_the_sdk_integrations_are_those_that_step_functions_takes()
 
 def test_an_independent_validator_takes_it(planned_definition: str) -> None:
     """statelint knows the specification: fields, types, and that each state can be reached and has a way out."""
-    linter = pytest.importorskip("statelint.linter").Linter
     # It wants a Float where the specification says a number.
     rendered = re.sub(r'("BackoffRate": ?\d+)(?=[,}\s])', r"\1.0", planned_definition)
-    assert linter.validate(rendered) == []
-    assert linter.validate(rendered.replace('"BooleanEquals"', '"IsTrue"')) != []
+    assert Linter.validate(rendered) == []
+    assert Linter.validate(rendered.replace('"BooleanEquals"', '"IsTrue"')) != []
 
 
 @pytest.fixture
