@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from batch_vision.aws.current_run import write_current_run
+from batch_vision.core.models import Model
 from local import config
 from local.emulator.models import MODELS
 from local.environment import choose
@@ -125,6 +127,7 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
     former = next(name for name in MODELS if name != stack.environment.backend)
     stack.emulator.force_status(words_of(former).running, MODELS[former].arn)
+    write_current_run(stack.s3, stack.final, "before", former_execution, Model.named(former, MODELS[former].argument))
     call_guard(stack, ended | {"execution_arn": former_execution})
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.force_status("running")
