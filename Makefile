@@ -45,7 +45,7 @@ local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=
 local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
-PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder --durations 10
+PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder --durations 10
 
 # The checks beside the tests: the end-to-end ones leave a core free now and then.
 .PHONY: local-test

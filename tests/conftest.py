@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
 WITHOUT_STACK = ["commands", "lambda_executor", "life_cycle"]
 WITH_STACK = ["soak", "faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {f"local/test_{name}": place for place, name in enumerate([*WITHOUT_STACK, "", *WITH_STACK])}
+
+ONE_BY_ONE = {"local/test_stack", "local/test_tool", "local/test_guard", "local/test_faults_images"}
+# Terraform plans something for all of them in a quarter of a minute: once is enough.
+PLANNED = {"unit/test_alarms", "unit/test_examples", "unit/test_logs"}
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -49,14 +54,21 @@ def _load_once(loader: JSONFileLoader, path: str) -> Any:
 JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+class Scheduling(LoadScopeScheduling):
+    """Processes take files, but of those whose tests all run on the stack as it is, each test by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        name = path.removeprefix("tests/").removesuffix(".py")
+        return "planned" if name in PLANNED else nodeid if name in ONE_BY_ONE else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
-    for item in items:
-        # Each process has its stack, so the tests of a file with one are shared out one by one. Other files stay whole,
-        # and what is planned by Terraform, in a quarter of a minute, is planned by one process.
-        if not _needs_stack(item):
-            item.add_marker(pytest.mark.xdist_group("planned" if "planned" in _fixtures(item) else _file(item)))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test change anything

@@ -15,7 +15,7 @@ from tests.local.stack import Stack
 from tests.local.test_stack import LABELLED, NAMES, picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1200), pytest.mark.xdist_group("lookout")]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 BACKEND = "lookout_for_vision"
 

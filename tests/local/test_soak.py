@@ -10,7 +10,7 @@ from tests.local import soak
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 
-pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(900), pytest.mark.xdist_group("soak")]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(900)]
 
 BACKEND = soak.BACKEND
 FILE_ARGUMENTS = soak.ARGUMENTS
