@@ -96,7 +96,7 @@ def test_it_is_said_why_a_start_is_deferred(settings: CheckBacklogSettings) -> N
 
 
 @dataclass
-class Deployment:
+class World:
     """Buckets, queues and a model, with the steps that look at them."""
 
     s3: Any
@@ -132,9 +132,9 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Deployment:
+def world(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> World:
     tell(SOURCE_PREFIXES='["in/", "old/"]')
-    made = Deployment(s3)
+    made = World(s3)
     monkeypatch.setattr(clients, "s3", lambda: s3)
     monkeypatch.setattr(clients, "sqs", lambda: made.sqs)
     monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
@@ -147,12 +147,12 @@ def deployment(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPat
     [({"source": "aws.events", "detail": {}}, 0, True), ({}, 2, False), ([], 2, False)],
 )
 def test_a_run_that_is_started_by_hand_does_not_wait(
-    deployment: Deployment, tell: Callable[..., None], execution_input: Any, images: int, *, is_deferred: bool
+    world: World, tell: Callable[..., None], execution_input: Any, images: int, *, is_deferred: bool
 ) -> None:
     tell(SOURCE_PREFIXES='["in/"]', START_BACKLOG_IMAGES="50", START_MAX_AGE_SECONDS="3600")
     for key in "ab":
-        deployment.s3.put_object(Bucket="source", Key=f"in/{key}", Body=b"x")
-    answer = deployment.check(execution_input=execution_input)
+        world.s3.put_object(Bucket="source", Key=f"in/{key}", Body=b"x")
+    answer = world.check(execution_input=execution_input)
     assert (answer["images"], answer["held"] is not None) == (images, is_deferred)
     assert (answer["model_wanted_at"] is None) == is_deferred
 
@@ -174,76 +174,76 @@ def test_the_oldest_is_found_in_one_request_of_each_bucket(s3: Any, settings: Ch
     assert (found.images, found.oldest_at) == (10, first)
 
 
-def test_what_waits_is_under_any_prefix_and_no_folder_marker_and_not_taken_back(deployment: Deployment) -> None:
+def test_what_waits_is_under_any_prefix_and_no_folder_marker_and_not_taken_back(world: World) -> None:
     for key in ("in/a.jpg", "old/b/c.jpg", "other/d.jpg", "in/withdrawn.jpg"):
-        deployment.s3.put_object(Bucket="source", Key=key, Body=b"x")
+        world.s3.put_object(Bucket="source", Key=key, Body=b"x")
     for key in ("in/", "in/folder/", "old/b/"):
-        deployment.s3.put_object(Bucket="source", Key=key, Body=b"")
-    deployment.s3.delete_object(Bucket="source", Key="in/withdrawn.jpg")
-    found = count_waiting(deployment.s3, settings_of(CheckBacklogSettings))
+        world.s3.put_object(Bucket="source", Key=key, Body=b"")
+    world.s3.delete_object(Bucket="source", Key="in/withdrawn.jpg")
+    found = count_waiting(world.s3, settings_of(CheckBacklogSettings))
     assert (found.images, found.with_content) == (2, 2)
 
 
-def test_folder_markers_alone_are_drained(deployment: Deployment) -> None:
-    deployment.s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
-    assert deployment.check()["state"] == "drained"
+def test_folder_markers_alone_are_drained(world: World) -> None:
+    world.s3.put_object(Bucket="source", Key="in/folder/", Body=b"")
+    assert world.check()["state"] == "drained"
     # Empty, but named like an image: it is rejected when it is looked at.
-    deployment.s3.put_object(Bucket="source", Key="in/empty.png", Body=b"")
-    assert (deployment.check()["images"], deployment.check()["state"]) == (0, "waiting")
+    world.s3.put_object(Bucket="source", Key="in/empty.png", Body=b"")
+    assert (world.check()["images"], world.check()["state"]) == (0, "waiting")
 
 
 def test_an_image_that_is_stuck_waits_no_more_and_another_version_of_it_does(
-    deployment: Deployment, upload: Callable[..., SourceImage]
+    world: World, upload: Callable[..., SourceImage]
 ) -> None:
     older = upload("in/a.jpg")
-    deployment.stick(older)
-    assert deployment.check()["state"] == "drained"
+    world.stick(older)
+    assert world.check()["state"] == "drained"
     newer = upload("in/a.jpg")
-    assert (deployment.check()["images"], deployment.check()["state"]) == (1, "waiting")
-    deployment.stick(newer)
-    assert deployment.check()["state"] == "drained"
+    assert (world.check()["images"], world.check()["state"]) == (1, "waiting")
+    world.stick(newer)
+    assert world.check()["state"] == "drained"
     upload("in/b.jpg")
-    deployment.s3.delete_object(Bucket="source", Key="in/b.jpg")
-    assert deployment.check()["state"] == "drained"
+    world.s3.delete_object(Bucket="source", Key="in/b.jpg")
+    assert world.check()["state"] == "drained"
 
 
-def test_dead_letters_of_other_images_block_nothing(deployment: Deployment, upload: Callable[..., SourceImage]) -> None:
+def test_dead_letters_of_other_images_block_nothing(world: World, upload: Callable[..., SourceImage]) -> None:
     """Five dead letters of images that are long gone, and three uploads whose events were lost."""
     for number in range(5):
         gone = upload(f"in/gone {number}.jpg")
-        deployment.s3.delete_object(Bucket="source", Key=gone.key, VersionId=gone.version_id)
-        deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody=message_for([gone]))
+        world.s3.delete_object(Bucket="source", Key=gone.key, VersionId=gone.version_id)
+        world.sqs.send_message(QueueUrl=world.dead_url, MessageBody=message_for([gone]))
     images = [upload(f"in/{number}.jpg") for number in range(3)]
-    assert deployment.check()["images"] == 3
-    first = deployment.drain()
-    assert deployment.drain(first)["state"] == "lost_events"
-    assert deployment.requeue() == {"requeued_images": 3, "given_up_images": 0, "is_done": True}
-    sent = [image for body in deployment.bodies(deployment.queue_url) for image in parse_message(body, "source")[0]]
+    assert world.check()["images"] == 3
+    first = world.drain()
+    assert world.drain(first)["state"] == "lost_events"
+    assert world.requeue() == {"requeued_images": 3, "given_up_images": 0, "is_done": True}
+    sent = [image for body in world.bodies(world.queue_url) for image in parse_message(body, "source")[0]]
     assert {image.key for image in sent} == {image.key for image in images}
-    assert deployment.bodies(deployment.dead_url) == []
+    assert world.bodies(world.dead_url) == []
 
 
 def test_an_image_whose_function_died_is_given_up_and_lets_the_run_end(
-    deployment: Deployment, upload: Callable[..., SourceImage]
+    world: World, upload: Callable[..., SourceImage]
 ) -> None:
     died, lost = upload("in/died é.jpg"), upload("in/lost.jpg")
-    deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody=message_for([died]))
-    deployment.sqs.send_message(QueueUrl=deployment.dead_url, MessageBody="no JSON")
-    assert deployment.requeue() == {"requeued_images": 1, "given_up_images": 1, "is_done": True}
+    world.sqs.send_message(QueueUrl=world.dead_url, MessageBody=message_for([died]))
+    world.sqs.send_message(QueueUrl=world.dead_url, MessageBody="no JSON")
+    assert world.requeue() == {"requeued_images": 1, "given_up_images": 1, "is_done": True}
     entry = json.loads(
-        deployment.s3.get_object(Bucket="final", Key=stuck_key(died.key, died.version_id or ""))["Body"].read()
+        world.s3.get_object(Bucket="final", Key=stuck_key(died.key, died.version_id or ""))["Body"].read()
     )
     assert (entry["source"]["key"], entry["source"]["version_id"]) == (died.key, died.version_id)
     assert entry["error"]["type"] == "FunctionDiedError"
     assert "batch-vision retry" in entry["remedy"]
-    (body,) = deployment.bodies(deployment.queue_url)
+    (body,) = world.bodies(world.queue_url)
     assert parse_message(body, "source")[0] == [
         replace(lost, uploaded_at=parse_message(body, "source")[0][0].uploaded_at)
     ]
-    deployment.s3.delete_object(Bucket="source", Key=lost.key, VersionId=lost.version_id)
-    assert deployment.check()["state"] == "drained"
+    world.s3.delete_object(Bucket="source", Key=lost.key, VersionId=lost.version_id)
+    assert world.check()["state"] == "drained"
     # A tick with nothing but stuck images starts nothing.
-    assert (deployment.check()["images"], deployment.check()["model_wanted_at"]) == (0, None)
+    assert (world.check()["images"], world.check()["model_wanted_at"]) == (0, None)
 
 
 def test_peer_failing_the_test_event_buys_a_batch() -> None:
@@ -312,20 +312,20 @@ def test_empty_files_alone_buy_no_start_but_are_cleared_away_with_others() -> No
 
 
 def test_the_second_check_without_progress_asks_how_the_model_is(
-    deployment: Deployment, upload: Callable[..., SourceImage]
+    world: World, upload: Callable[..., SourceImage]
 ) -> None:
     upload("in/a.jpg")
-    deployment.model.states = [S.FAILED]
-    first = deployment.drain()
-    second = deployment.drain(first)
+    world.model.states = [S.FAILED]
+    first = world.drain()
+    second = world.drain(first)
     assert (first["stalled_checks"], second["stalled_checks"]) == (0, 1)
-    third = deployment.drain(second)
+    third = world.drain(second)
     assert (third["state"], third["restarts"]) == ("model_failed", 1)
-    deployment.model.states = [S.STOPPED]
+    world.model.states = [S.STOPPED]
     with pytest.raises(errors.ModelStoppedError):
-        deployment.drain(second)
-    deployment.model.states = [S.RUNNING]
-    assert deployment.drain(second)["state"] == "lost_events"
+        world.drain(second)
+    world.model.states = [S.RUNNING]
+    assert world.drain(second)["state"] == "lost_events"
 
 
 def status(state: ModelState) -> ModelStatus:
