@@ -200,13 +200,13 @@ def printed(
     s3.delete_object(Bucket="source", Key="taken back.png")
     folder = message("folder", upload("folder/", b""))
     call("analyze-images", analyze_images, {"Records": [message("taken back", taken_back), folder]})
-    with monkeypatch.context() as broken:
-        broken.setattr(clients, "sqs", refuse)
-        early = upload("early.png", CONTENT)
-        call("analyze-images", analyze_images, {"Records": [message("early", early)]})
+    early = upload("early.png", CONTENT)
+    tell(QUEUE_URL="https://sqs.us-east-1.amazonaws.com/123456789012/gone")  # it cannot be sent anew
+    call("analyze-images", analyze_images, {"Records": [message("early", early)]})
     with monkeypatch.context() as broken:
         broken.setattr(FinalBucket, "write_catalog", refuse_catalog)
         call("analyze-images", analyze_images, {"Records": [message("again", upload("other.png", CONTENT))]})
+    tell(SUCCESS_TOPIC_ARN="arn:topic")
     at = "2026-11-20T08:00:00.000Z"
     drain = {"drain_timeout_seconds": 600, "stall_timeout_seconds": 60, "poll_seconds": 30, "previous": None}
     drain |= {"model": {"requested_at": at, "running_at": at, "images_per_second": 5}}
@@ -240,7 +240,8 @@ def printed(
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED | {"run": ENDED["run"] | {"id": "r2"}})
     call("summarize-run", summarize_run, FAILED)
-    model.states = [ModelState.RUNNING, ModelState.RUNNING, ModelState.STOPPED]
+    # Twice for each look: the deployment's model and that of the run are one here.
+    model.states = [*[ModelState.RUNNING] * 4, ModelState.STOPPED]
     call("guard-model", guard_model, TICK, Patient)  # stops it
     ended = TICK | {"task": "execution_ended", "execution_arn": f"{MACHINE}:gone", "execution_status": "FAILED"}
     call("guard-model", guard_model, ended, Patient)
