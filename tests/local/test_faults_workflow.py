@@ -31,11 +31,10 @@ BACKEND = "rekognition_custom_labels"
 # For the runs alone that are to stall: no other run is to end because a redelivery or a slow start took longer.
 STALL_SECONDS = 22
 STOP_SECONDS = 15
-TRIGGER_SECONDS = 5
+MAPPING_SECONDS = 5
 FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
     "stop_timeout_seconds": STOP_SECONDS,
-    "mapping_timeout_seconds": TRIGGER_SECONDS,
     "max_receive_count": 10,
 }
 
@@ -133,22 +132,26 @@ def test_a_mapping_and_a_stop_that_are_refused(stack: Stack) -> None:
 @pytest.mark.fault("Mapping: still Enabled when disabled")
 def test_a_mapping_whose_change_takes_longer_than_its_time(stack: Stack) -> None:
     """Two runs: it is not enabled in time, and it is not disabled in time. Each stops the model."""
-    words = (f"mapping_timeout_seconds = {TRIGGER_SECONDS}", "LastProcessingResult")
+    words = (f"mapping_timeout_seconds = {MAPPING_SECONDS}", "LastProcessingResult")
     stack.upload("a.png", picture())
-    stack.lambda_faults.slow_mapping(TRIGGER_SECONDS + 4)
-    execution = stack.start()
+    stack.lambda_faults.slow_mapping(MAPPING_SECONDS + 4)
+    with stack.bounds(mapping_timeout_seconds=MAPPING_SECONDS):
+        execution = stack.start()
     wait_until(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
     stack.lambda_faults.slow_mapping(0)  # counts from the next change on
     described, step = stack.wait(execution), "EnableMapping"
-    check_failed(stack, described, "MappingNotEnabledError", *words, step=step, within_seconds=TRIGGER_SECONDS)
-    stack.check(left=1)
+    check_failed(stack, described, "MappingNotEnabledError", *words, step=step, within_seconds=MAPPING_SECONDS)
+    # It was enabled in the end, for as long as it took to disable it, while the model stopped.
+    stack.check_each(left=1)
+    stack.check_nothing_runs(refused_calls_allowed=True)
 
     stack.emulator.set(latency_ms=2000)
-    execution = stack.start()
+    with stack.bounds(mapping_timeout_seconds=MAPPING_SECONDS):
+        execution = stack.start()
     wait_until(lambda: "CheckProgress" in stack.states(execution), 60, "draining")
-    stack.lambda_faults.slow_mapping(TRIGGER_SECONDS + 20)
+    stack.lambda_faults.slow_mapping(MAPPING_SECONDS + 20)
     described, step = stack.wait(execution), "Close"
-    check_failed(stack, described, "MappingNotDisabledError", words[0], step=step, within_seconds=TRIGGER_SECONDS)
+    check_failed(stack, described, "MappingNotDisabledError", words[0], step=step, within_seconds=MAPPING_SECONDS)
     assert stack.environment.model()["status"] == stack.words.stopped
     stack.lambda_faults.slow_mapping(0)
     wait_until(lambda: is_off(stack), 30 + REACTION_SECONDS, "mapping disabled")

@@ -100,14 +100,22 @@ def scenario(applied: Stack) -> Scenario:
 
 def close_payload(stack: Stack) -> dict[str, Any]:
     """What a run of the deployed workflow gives to close_run: it names the model that the run began with."""
-    machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
-    states = json.loads(machine["definition"])["States"]
+    states = definition(stack)["States"]
     known = {key: value for key, value in states["Close"]["Parameters"].items() if not key.endswith(".$")}
+    return known | {"run": run_of(states), "previous": states["Initialize"]["Parameters"]["close"]}
+
+
+def definition(stack: Stack) -> dict[str, Any]:
+    machine = stack.workflow.describe_state_machine(stateMachineArn=stack.state_machine_arn)
+    found: dict[str, Any] = json.loads(machine["definition"])
+    return found
+
+
+def run_of(states: dict[str, Any]) -> dict[str, Any]:
+    """A run as the steps of the workflow are given it."""
     run = states["Initialize"]["Parameters"]["run"]
-    return known | {
-        "run": {"id": "before", "execution_arn": "", "started_at": now()}
-        | {k: run[k] for k in ("backend", "backend_settings")},
-        "previous": states["Initialize"]["Parameters"]["close"],
+    return {"id": "before", "execution_arn": "", "started_at": now()} | {
+        key: run[key] for key in ("backend", "backend_settings")
     }
 
 
@@ -136,6 +144,7 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     upload = stack.upload("stopped.png", picture(6))
     execution = stack.start()
     wait_until(lambda: "WaitForModel" in stack.states(execution), 60, "the model starts")
+    check_without_progress(stack)
     call_guard(stack, tick | {"task": "shut_down"})
     assert stack.wait(execution)["status"] == "ABORTED"
     stack.s3.delete_object(Bucket=stack.source, Key=upload.key, VersionId=upload.version_id)
@@ -195,21 +204,47 @@ def give_up_and_send_anew(stack: Stack) -> None:
     stack.s3.put_object_lock_configuration(
         Bucket=stack.source, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
     )
-    held, waiting = stack.upload("held.png", picture(7)), stack.upload("waiting.png", picture(8))
-    hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
+    waiting, died = stack.upload("waiting.png", picture(8)), stack.upload("died.png", picture(9))
+    odd = stack.upload("odd.json", b"no picture")
     assert stack.analyze(waiting) == {"batchItemFailures": []}
     stack.force_status("running")
-    stack.emulator.inject(stack.words.detect, "slow:1500", count=1)
-    asked = stack.environment.model()["detect_calls"]
-    with ThreadPoolExecutor(1) as pool:  # a hold that is placed while the model is asked
-        answer = pool.submit(stack.analyze, held)
-        wait_until(lambda: stack.environment.model()["detect_calls"] > asked, 30, "the model is asked")
-        stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
-        assert answer.result() == {"batchItemFailures": []}
-    assert stack.analyze(held, receive_count=2) == {"batchItemFailures": []}
-    assert {key for key, _ in stack.stuck()} == {"held.png"}
+    # Something foreign is where its result would be: the place that was reserved for it is given back.
+    stack.s3.put_object(Bucket=stack.final, Key="rejected/odd.json.json", Body=b"foreign")
+    assert stack.analyze(odd) == {"batchItemFailures": []}
+    for key, content in (("held.png", picture(7)), ("held.jpg", b"no picture")):
+        held = stack.upload(key, content)
+        hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
+        stack.emulator.inject(stack.words.detect, "slow:1500", count=1)
+        asked = stack.environment.model()["detect_calls"]
+        with ThreadPoolExecutor(1) as pool:  # a hold that is placed while the model is asked
+            answer = pool.submit(stack.analyze, held)
+            wait_until(lambda asked=asked: stack.environment.model()["detect_calls"] > asked, 30, "the model is asked")
+            stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
+            assert answer.result() == {"batchItemFailures": []}
+        assert stack.analyze(held, receive_count=2) == {"batchItemFailures": []}
+        stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "OFF"})
+    assert {key for key, _ in stack.stuck()} == {"held.png", "held.jpg"}
     stack.force_status("stopped")
-    stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "OFF"})
+    # A run beside what is stuck, with a dead letter, and without a run before it that is known.
+    wait_for_messages(stack, 5)
+    stack.sqs.purge_queue(QueueUrl=stack.queue_url)
+    stack.sqs.send_message(QueueUrl=stack.dead_letter_queue_url, MessageBody=stack.event_of(died))
+    stack.s3.delete_object(Bucket=stack.final, Key="current-run.json")
+    assert stack.run()["status"] == "SUCCEEDED"
+    assert {key for key, _ in stack.stuck()} == {"held.png", "held.jpg", "died.png"}
+
+
+def check_without_progress(stack: Stack) -> None:
+    """Do what a run does whose images do not move: its second check looks at the model."""
+    states = definition(stack)["States"]
+    check = states["ProcessBacklog"]["Branches"][0]["States"]["CheckProgress"]["Parameters"]
+    moments = dict.fromkeys(("started_at", "progressed_at", "checked_at"), now())
+    payload = {key: value for key, value in check.items() if not key.endswith(".$")} | {
+        "run": run_of(states),
+        "model": {"images_per_second": 5},
+        "previous": moments | {"images": 1, "idle_checks": 0, "stalled_checks": 9, "restarts": 0, "short_waits": 0},
+    }
+    stack.functions.invoke(FunctionName=f"{stack.arguments['name_prefix']}-check-backlog", Payload=json.dumps(payload))
 
 
 def wait_for_messages(stack: Stack, count: int) -> None:

@@ -207,10 +207,10 @@ CONTROL_ERRORS = DETECT_ERRORS | {
 }
 START_ERRORS = CONTROL_ERRORS | {"ServiceQuotaExceededException": errors.ModelQuotaError}
 CALLS = {
-    "detect_anomalies": (lambda backend: backend.detect(Image()), DETECT_ERRORS),
-    "describe_model": (lambda backend: backend.describe(), CONTROL_ERRORS),
-    "stop_model": (lambda backend: backend.stop(), CONTROL_ERRORS),
-    "start_model": (lambda backend: backend.start(1), START_ERRORS),
+    "detect_anomalies": (lambda asked: asked.detect(Image()), DETECT_ERRORS),
+    "describe_model": (lambda asked: asked.describe(), CONTROL_ERRORS),
+    "stop_model": (lambda asked: asked.stop(), CONTROL_ERRORS),
+    "start_model": (lambda asked: asked.start(1), START_ERRORS),
 }
 
 
@@ -219,10 +219,10 @@ CALLS = {
     [(method, code, error) for method, (_, table) in CALLS.items() for code, error in table.items()],
 )
 def test_errors(method: str, code: str, error: type[Exception]) -> None:
-    the_lifecycle, stub = lifecycle()
+    asked, stub = detector() if method == "detect_anomalies" else lifecycle()
     stub.add_client_error(method, code, "words", 500 if code == "InternalServerException" else 400)
     with stub, pytest.raises(error, match="words") as caught:
-        CALLS[method][0](the_lifecycle)
+        CALLS[method][0](asked)
     assert type(caught.value) is error
 
 
