@@ -115,9 +115,9 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
 def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -> None:
     """The run that is under way stops the model that it started; the next one goes on with the new backend."""
     old, new = stack.environment.backend, next(name for name in MODELS if name != stack.environment.backend)
-    stack.emulator.set(start_seconds=3, latency_ms=1500, transactions_per_second_per_unit=4)
-    # More than is done before Terraform comes to the functions.
-    for number in range(120):
+    stack.emulator.set(start_seconds=3, latency_ms=1500, transactions_per_second_per_unit=1)
+    # More than is done before Terraform comes to the functions, on a busy machine too.
+    for number in range(200):
         stack.upload(f"{number}.png", picture(number))
     execution = stack.start()
     wait_until(lambda: "WaitForProgress" in stack.states(execution), 10, "the run is at work")

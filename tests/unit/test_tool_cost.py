@@ -146,7 +146,7 @@ def test_the_command() -> None:
         (["--images-per-day", "5", "--runs-per-day", "1e-300"], 2, "--runs-per-day"),
         (["--images-per-day", str(10**400)], 2, "--images-per-day"),
         (["--images-per-day", "5", "--inference-units", str(10**400)], 2, "--inference-units"),
-        (["--images-per-day", "5", "--schedule", "", "--runs-per-day", "1"], 2, "Leave one of them out"),
+        (["--images-per-day", "5", "--schedule", "", "--runs-per-day", "1"], 2, "--schedule"),
         (["--images-per-day", "5", "--schedule", "rate(1 day)", "--runs-per-day", "1"], 2, "Leave one of them out"),
         (["--images-per-day", "1000000", "--inference-units", "1"], 1, "Give at least --inference-units 3"),
     ],
