@@ -127,7 +127,7 @@ def test_the_command() -> None:
         (["--images-per-day", "many"], 2, "'many' is not a valid integer"),
         (["--images-per-day", "5", "--schedule", "cron(0 1 * * ? *)"], 2, "give --runs-per-day instead"),
         *(
-            (["--images-per-day", "5", "--schedule", rate], 2, f"--schedule is '{rate}'")
+            (["--images-per-day", "5", "--schedule", rate], 2, f"--schedule is '{rate}'" if rate else "it is empty")
             for rate in (
                 "",
                 "rate(0 hours)",
