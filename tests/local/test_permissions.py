@@ -241,8 +241,9 @@ def check_without_progress(stack: Stack) -> None:
     moments = dict.fromkeys(("started_at", "progressed_at", "checked_at"), now())
     payload = {key: value for key, value in check.items() if not key.endswith(".$")} | {
         "run": run_of(states),
-        "model": {"images_per_second": 5, "running_at": now()},
-        "previous": moments | {"images": 1, "idle_checks": 0, "stalled_checks": 9, "restarts": 0, "short_waits": 0},
+        "model": {"images_per_second": 5, "requested_at": now(), "running_at": now()},
+        "previous": moments
+        | {"state": "waiting", "images": 1, "idle_checks": 0, "stalled_checks": 9, "restarts": 0, "short_waits": 0},
     }
     name = f"{stack.arguments['name_prefix']}-check-backlog"
     answer = stack.functions.invoke(FunctionName=name, Payload=json.dumps(payload))
