@@ -177,7 +177,7 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
 
 def never_moves(machine: dict[str, Any]) -> None:
     states = machine["States"]["ProcessBacklog"]["Branches"][0]["States"]
-    states["CheckProgress"]["Parameters"]["Payload"]["stall_timeout_seconds"] = 5
+    states["CheckProgress"]["Parameters"]["stall_timeout_seconds"] = 5
 
 
 def takes_too_long(machine: dict[str, Any]) -> None:
