@@ -214,7 +214,7 @@ def give_up_and_send_anew(stack: Stack) -> None:
     for key, content in (("held.png", picture(7)), ("held.jpg", b"no picture")):
         held = stack.upload(key, content)
         hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
-        stack.emulator.inject(stack.words.detect, "slow:1500", count=1)
+        stack.emulator.inject(stack.words.detect, "slow:4000", count=1)
         asked = stack.environment.model()["detect_calls"]
         with ThreadPoolExecutor(1) as pool:  # a hold that is placed while the model is asked
             answer = pool.submit(stack.analyze, held)
