@@ -182,7 +182,9 @@ def test_a_run_that_succeeded_is_told_of_once_and_summed_up_as_it_was(stack: Sta
     model = stack.environment.model()
     assert model["billed_unit_seconds"] <= summary["model_on_seconds"] < model["billed_unit_seconds"] + LOAD_SECONDS
     assert summary["cost_dollars"] == pytest.approx(summary["model_on_seconds"] / 3600 * 4, abs=1e-5)
-    assert (summary["always_on_seconds"], summary["always_on_cost_dollars"]) == (86400, 96)
+    # The schedule is a cron(...) one, whose period is not known: the comparison is with the time of the run.
+    assert summary["always_on_seconds"] > summary["model_on_seconds"]
+    assert summary["always_on_cost_dollars"] == pytest.approx(summary["always_on_seconds"] / 3600 * 4, abs=1e-5)
     assert summary["slowest_image"]["key"] in {upload.key for upload in stack.uploads}
     assert notice["Subject"] == "e2e: 5 images processed"
     assert "Rejected:  2 (InvalidImageFormatError 2)" in notice["Message"].splitlines()
