@@ -292,7 +292,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
 def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack) -> None:
     """No execution owns the old model and it cannot be stopped: the apply changes nothing, and the next one does it."""
     stack.emulator.force_status("RUNNING")
-    stack.emulator.inject("StopProjectVersion", "AccessDeniedException", count=1)
+    stack.emulator.inject("StopProjectVersion", "AccessDeniedException", probability=1)
     with pytest.raises(
         LocalError, match=f"{MODELS[BACKEND].arn} is RUNNING. Nothing has been changed yet: apply again"
     ):
@@ -301,6 +301,7 @@ def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack
     configured = stack.functions.get_function_configuration(FunctionName=function)
     assert configured["Environment"]["Variables"]["BACKEND"] == BACKEND
     assert stack.emulator.model(MODELS[BACKEND].arn)["status"] == "RUNNING"
+    stack.emulator.clear_faults()
     stack.switch(OTHER)
     assert stack.emulator.model(MODELS[BACKEND].arn)["stops"] == 1
     assert is_off(stack)
