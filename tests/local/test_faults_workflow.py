@@ -132,10 +132,16 @@ def test_a_mapping_and_a_stop_that_are_refused(stack: Stack) -> None:
 @pytest.mark.fault("Mapping: still Enabled when disabled")
 def test_a_mapping_whose_change_takes_longer_than_its_time(stack: Stack) -> None:
     """Two runs: it is not enabled in time, and it is not disabled in time. Each stops the model."""
+
+    def soon(machine: dict[str, Any]) -> None:
+        process = machine["States"]["ProcessBacklog"]["Branches"][0]["States"]
+        process["EnableMapping"]["Parameters"]["timeout_seconds"] = MAPPING_SECONDS
+        machine["States"]["Close"]["Parameters"]["mapping_timeout_seconds"] = MAPPING_SECONDS
+
     words = (f"mapping_timeout_seconds = {MAPPING_SECONDS}", "LastProcessingResult")
     stack.upload("a.png", picture())
     stack.lambda_faults.slow_mapping(MAPPING_SECONDS + 4)
-    with stack.bounds(mapping_timeout_seconds=MAPPING_SECONDS):
+    with stack.definition(soon):
         execution = stack.start()
     wait_until(lambda: stack.mapping_state() == "Enabling", 60, "the mapping is being enabled")
     stack.lambda_faults.slow_mapping(0)  # counts from the next change on
@@ -146,7 +152,7 @@ def test_a_mapping_whose_change_takes_longer_than_its_time(stack: Stack) -> None
     stack.check_nothing_runs(refused_calls_allowed=True)
 
     stack.emulator.set(latency_ms=2000)
-    with stack.bounds(mapping_timeout_seconds=MAPPING_SECONDS):
+    with stack.definition(soon):
         execution = stack.start()
     wait_until(lambda: "CheckProgress" in stack.states(execution), 60, "draining")
     stack.lambda_faults.slow_mapping(MAPPING_SECONDS + 20)
