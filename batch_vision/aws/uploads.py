@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.events import SourceImage
+from batch_vision.core.names import is_folder_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
-
-
-def is_folder_marker(key: str, size_bytes: int) -> bool:
-    """Tell whether an object is what a console makes of a new folder: no image, and not to be touched."""
-    return size_bytes == 0 and key.endswith("/")
 
 
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -75,10 +71,14 @@ def is_taken_back(version: Mapping[str, Any], newest_marker_at: datetime | None)
 
 def is_there(s3: S3Client, image: SourceImage) -> bool:
     """Tell whether the version is still in its bucket, be it taken back or not."""
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=image.bucket, Prefix=image.key):
-        for version in page.get("Versions", []):
-            if version["Key"] != image.key:
-                return False  # keys come in order, and this one is the first that has itself as a prefix
-            if image.version_id in (None, version["VersionId"]):
-                return True
-    return False
+    versions = versions_of(s3, image.bucket, image.key)
+    return any(image.version_id in (None, version["VersionId"]) for version in versions)
+
+
+def versions_of(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
+    """List the versions of an object, the newest first."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        for entry in page.get("Versions", []):
+            if entry["Key"] != key:
+                return  # keys come in order, the prefix itself first
+            yield dict(entry)

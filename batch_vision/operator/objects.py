@@ -11,7 +11,7 @@ from batch_vision.core.names import MARK, RESULT
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from mypy_boto3_s3 import S3Client
 
@@ -54,12 +54,3 @@ def as_result(answer: Any) -> dict[str, Any] | None:
         return None
     is_result = isinstance(result, dict) and isinstance(result.get("source"), dict) and result.get("image_key")
     return result if is_result else None
-
-
-def versions_of(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
-    """List the versions of an object, the newest first."""
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-        for entry in page.get("Versions", []):
-            if entry["Key"] != key:
-                return  # keys come in order, the prefix itself first
-            yield dict(entry)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from batch_vision.aws.uploads import versions_of
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
 from batch_vision.operator.catalog import images_between
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import as_result, found, is_not_found, read_summary, versions_of
+from batch_vision.operator.objects import as_result, found, is_not_found, read_summary
 from batch_vision.operator.paths import Places, other_path
 
 if TYPE_CHECKING:
