@@ -129,6 +129,7 @@ def main() -> None:
     permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
     permissions.RECORDED_CALLS.unlink(missing_ok=True)
     try:
+        environment.down()  # a process that a test before has killed may still be ending
         environment.up(
             Display(),
             LABELLED,
