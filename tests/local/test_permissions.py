@@ -215,10 +215,9 @@ def give_up_and_send_anew(stack: Stack) -> None:
         held = stack.upload(key, content)
         hold = {"Bucket": stack.source, "Key": held.key, "VersionId": held.version_id}
         stack.emulator.inject(stack.words.detect, "slow:4000", count=1)
-        asked = stack.environment.model()["detect_calls"]
         with ThreadPoolExecutor(1) as pool:  # a hold that is placed while the model is asked
             answer = pool.submit(stack.analyze, held)
-            wait_until(lambda asked=asked: stack.environment.model()["detect_calls"] > asked, 30, "the model is asked")
+            wait_until(lambda: not stack.emulator.state()["faults"]["planned"], 30, "the model is asked")
             stack.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
             assert answer.result() == {"batchItemFailures": []}
         assert stack.analyze(held, receive_count=2) == {"batchItemFailures": []}
