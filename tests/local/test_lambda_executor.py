@@ -41,7 +41,7 @@ CODE = """
 
 
 @pytest.fixture(scope="module")
-def localstack():
+def localstack(alone):
     """One that looks for faults, as that of the stack's tests does."""
     faults = {"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())}
     running = localstack_process.start_localstack(dies_with_parent=True, settings=faults)

@@ -417,7 +417,7 @@ def tagged(scenario: Scenario) -> Stack:
         source_prefix="before/",
         permissions_boundary_arn=f"arn:aws:iam::{config.ACCOUNT_ID}:policy/developers",
         alert_email_addresses=["team@example.com"],
-        monitoring={"alarms": False, "log_queries": False},
+        monitoring={"log_queries": False},
     )
     return stack
 
@@ -454,7 +454,8 @@ def test_what_waits_under_a_former_prefix_or_key_is_analyzed(scenario: Scenario,
     package.write_bytes(PACKAGE.read_bytes())
     with zipfile.ZipFile(package, "a") as archive:
         archive.writestr("lambdas/new.py", "")
-    changed = {"source_prefix": "after/", "former_settings": {"source_prefixes": ["before/"]}}
+    changed = {"source_prefix": "after/", "former_settings": {"source_prefixes": ["before/"]}, "batch_size": 9}
+    changed["max_receive_count"] = 7
     stack.apply(**changed, lambda_package_path=str(package))
     stack.upload("after/b.png", picture(3))
     wait_for_messages(stack, 2)
