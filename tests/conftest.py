@@ -13,9 +13,9 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
-WITHOUT_STACK = ["commands", "lambda_executor", "life_cycle"]
+WITHOUT_STACK = [f"local/test_{name}" for name in ("commands", "lambda_executor", "life_cycle")]
 WITH_STACK = ["soak", "faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
-ORDER = {f"local/test_{name}": place for place, name in enumerate([*WITHOUT_STACK, "", *WITH_STACK])}
+ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}
 
 ONE_BY_ONE = {"local/test_stack", "local/test_tool", "local/test_guard", "local/test_faults_images"}
 # Terraform plans something for all of them in a quarter of a minute: once is enough.
@@ -73,7 +73,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test change anything
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "alone" not in _fixtures(item) and _needs_stack(item.session.items[-1]):
+    # Not beside a test of a file that uses the environment of this process itself.
+    if _file(item) not in WITHOUT_STACK and _needs_stack(item.session.items[-1]):
         from tests.local.deployment import DEPLOYMENT
 
         DEPLOYMENT.begin()
@@ -88,7 +89,7 @@ def _place(item: pytest.Item) -> tuple[int, int]:
     fixtures = _fixtures(item)
     # Of those with a stack, the first is the one that needs a new one, and the last the one that leaves none.
     turn = 2 if "last_stack" in fixtures else 0 if "fresh_stack" in fixtures or not _needs_stack(item) else 1
-    return turn, ORDER.get(_file(item), ORDER["local/test_"])
+    return turn, ORDER.get(_file(item), ORDER[""])
 
 
 def _file(item: pytest.Item) -> str:
