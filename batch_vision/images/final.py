@@ -24,10 +24,11 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
-from batch_vision.core.names import MARK, RESULT, names_for
+from batch_vision.core.names import MARK, RESULT, names_for, partial_key
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
+from batch_vision.images.detectors import KeptAnswers
 from batch_vision.images.s3_errors import ConflictError, TakenError, translated
 
 if TYPE_CHECKING:
@@ -160,6 +161,11 @@ class FinalBucket:
         if filed.result is None or not _is_of(filed.result, image):
             raise errors.ServiceUnavailableError(f"The result of {image.key!r} changed this moment.")
         self._move(image, filed)
+
+    def kept_answers(self, image: SourceImage, fingerprint: str) -> KeptAnswers:
+        """Return where the answers about an upload are kept until all are there."""
+        key = partial_key(image.bucket, image.key, str(image.version_id), fingerprint)
+        return KeptAnswers(self._s3, self._name, key)
 
     def is_stuck(self, key: str, version_id: str) -> bool:
         """Return whether an upload was given up until somebody looks."""
