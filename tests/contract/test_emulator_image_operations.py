@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from local.config import ADAPTER_ARN, PROJECT_VERSION_ARN
+from local.config import ADAPTER_ARN, PROJECT_VERSION_ARN, REPOSITORY
 from local.emulator.annotations import KEYWORD, write_annotation
 from local.emulator.image_operations import IMAGE_OPERATIONS
 from tests.contract.world import BUCKET, encoded
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from local.emulator.client import EmulatorClient
 
 PPE = "DetectProtectiveEquipment"
+SCENES = REPOSITORY / "local" / "samples" / "scenes"
 MIB_BYTES = 1024 * 1024
 UNKNOWN_ADAPTER_ARN = ADAPTER_ARN.replace("moderation.1", "moderation.9")
 
@@ -390,6 +391,37 @@ def test_a_picture_without_an_annotation_shows_nobody(rekognition: RekognitionCl
     celebrities = ask(rekognition, "RecognizeCelebrities", content)
     assert (celebrities["CelebrityFaces"], celebrities["UnrecognizedFaces"]) == ([], [])
     assert ask(rekognition, PPE, content)["Persons"] == []
+
+
+def test_scenes_of_the_samples(rekognition: RekognitionClient) -> None:
+    """What is drawn in them is found, and what the pixels say."""
+
+    def scene(name: str) -> bytes:
+        return (SCENES / name).read_bytes()
+
+    def lines(name: str) -> list[str]:
+        found = ask(rekognition, "DetectText", scene(name))["TextDetections"]
+        return [text["DetectedText"] for text in found if text["Type"] == "LINE"]
+
+    assert lines("keep-clear.jpg") == ["KEEP CLEAR", "Fire door 12"]
+    assert lines("lot 4711.jpg") == ["LOT 4711"]
+    assert "crack" in names(ask(rekognition, "DetectLabels", scene("lot 4711.jpg"))["Labels"])
+
+    sign = ask(rekognition, "DetectLabels", scene("keep-clear.jpg"), Features=["IMAGE_PROPERTIES"])
+    assert "gold" in {colour["CSSColor"] for colour in sign["ImageProperties"]["DominantColors"]}
+
+    faces = ask(rekognition, "DetectFaces", scene("portrait.jpg"), Attributes=["ALL"])["FaceDetails"]
+    assert [(one["Smile"]["Value"], one["Eyeglasses"]["Value"]) for one in faces] == [(True, True), (False, False)]
+    celebrities = ask(rekognition, "RecognizeCelebrities", scene("portrait.jpg"))
+    assert names(celebrities["CelebrityFaces"]) == ["Ada Example"]
+    assert len(celebrities["UnrecognizedFaces"]) == 1
+
+    wanted = {"MinConfidence": 80, "RequiredEquipmentTypes": ["HEAD_COVER"]}
+    summary = ask(rekognition, PPE, scene("workers-one-without-helmet.png"), SummarizationAttributes=wanted)["Summary"]
+    assert (summary["PersonsWithRequiredEquipment"], summary["PersonsWithoutRequiredEquipment"]) == ([0], [1])
+    wanted = {"MinConfidence": 80, "RequiredEquipmentTypes": ["HEAD_COVER", "FACE_COVER", "HAND_COVER"]}
+    summary = ask(rekognition, PPE, scene("worker-equipped.jpg"), SummarizationAttributes=wanted)["Summary"]
+    assert summary["PersonsWithRequiredEquipment"] == [0]
 
 
 LIMITS = [
