@@ -17,7 +17,7 @@ from local.emulator.lookout_for_vision import SERVICE_MODELS
 from local.emulator.models import MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
-from local.emulator.settings import Settings
+from local.emulator.settings import CALLS_PER_SECOND, Settings
 from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ PILE = REPOSITORY / "local" / "samples" / "pile"
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
 SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
 # Nothing takes time and nothing is throttled, unless a test asks for it.
-FAST = Settings(start_seconds=0, stop_seconds=0, transactions_per_second_per_unit=1000, latency_ms=0)
+FAST = Settings(
+    start_seconds=0,
+    stop_seconds=0,
+    transactions_per_second_per_unit=1000,
+    latency_ms=0,
+    calls_per_second=dict.fromkeys(CALLS_PER_SECOND, 1000.0),
+)
 
 
 class BorrowedReader:
