@@ -42,3 +42,16 @@ class RequeueImagesSettings(BucketSettings):
     """
 
     requeue_limit_images: Positive
+
+
+@dataclass(frozen=True)
+class SendChunksSettings:
+    """What `send_chunks` is told.
+
+    Attributes
+    ----------
+    final_bucket_name
+        Where the chunks are.
+    """
+
+    final_bucket_name: Text
