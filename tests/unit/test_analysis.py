@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from botocore.exceptions import ClientError
+from tenacity import stop_after_attempt
 
 import batch_vision.images
 from batch_vision.backends.contracts import Anomaly, Detection
@@ -21,6 +22,7 @@ from batch_vision.core.names import names_for
 from batch_vision.images import final as final_module
 from batch_vision.images import results
 from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
@@ -459,7 +461,7 @@ def test_a_conflict_of_conditional_writes_is_repeated_at_once(
 
 def test_a_conflict_without_end_leaves_the_image(world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
     image = upload("a.jpg")
-    monkeypatch.setattr(final_module, "_CONFLICT_ATTEMPTS", 2)
+    monkeypatch.setattr(put_on_condition.retry, "stop", stop_after_attempt(2))  # type: ignore[attr-defined]
     failing(world, monkeypatch, client_error("ConditionalRequestConflict", 409), 99)
     with pytest.raises(errors.ServiceUnavailableError, match="conditional write"):
         world.analyze(image)
