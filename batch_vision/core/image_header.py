@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -24,15 +25,15 @@ class ImageLimits:
     max_bytes
         Largest size of the encoded image.
     min_side_px, max_side_px
-        Shortest and longest side.
+        Shortest and longest side; infinite where none is documented.
     max_aspect_ratio
-        Most that the longer side may be of the shorter.
+        Most that the longer side may be of the shorter; infinite where none is documented.
     """
 
     max_bytes: int
     min_side_px: int
-    max_side_px: int
-    max_aspect_ratio: float
+    max_side_px: float = math.inf
+    max_aspect_ratio: float = math.inf
 
 
 def broken_limit(start: bytes, size_bytes: int, limits: ImageLimits) -> str | None:

@@ -44,6 +44,20 @@ def result_key(key: str) -> str:
     return f"results-long/{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
+def partial_key(bucket: str, key: str, upload: str, fingerprint: str) -> str:
+    """Return where the answers about an upload are kept until all are there.
+
+    Parameters
+    ----------
+    upload
+        What tells the upload from others of its key: its version id, where it has one.
+    fingerprint
+        Of the model and settings that the answers were made with.
+    """
+    identity = "\0".join((bucket, key, upload, fingerprint))
+    return f"work/partial/{hashlib.sha256(identity.encode()).hexdigest()}.json"
+
+
 def is_folder_marker(key: str, size_bytes: int) -> bool:
     """Return whether an object is a folder made in the console, an empty one whose key ends in `/`: it is no image."""
     return size_bytes == 0 and key.endswith("/")

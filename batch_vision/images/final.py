@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 
+from batch_vision.aws import catalog
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
-from batch_vision.core.names import MARK, RESULT, names_for
+from batch_vision.core.names import MARK, RESULT, names_for, partial_key
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
 from batch_vision.images.conditional import put_on_condition
+from batch_vision.images.detectors import KeptAnswers
 from batch_vision.images.s3_errors import TakenError, translated
 
 if TYPE_CHECKING:
@@ -155,6 +157,11 @@ class FinalBucket:
             raise errors.ServiceUnavailableError(f"The result of {image.key!r} changed this moment.")
         self._move(image, filed)
 
+    def kept_answers(self, image: SourceImage, fingerprint: str) -> KeptAnswers:
+        """Return where the answers about an upload are kept until all are there."""
+        key = partial_key(image.bucket, image.key, str(image.version_id), fingerprint)
+        return KeptAnswers(self._s3, self._name, key)
+
     def is_stuck(self, key: str, version_id: str) -> bool:
         """Return whether an upload was given up until somebody looks."""
         return bool(self._version_of(stuck_key(key, version_id)))
@@ -173,9 +180,8 @@ class FinalBucket:
 
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""
-        body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         with translated():
-            self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
+            catalog.write_lines(self._s3, self._name, key, lines)
 
     def _move(self, image: SourceImage, filed: _Filed) -> None:
         """Copy the image beside its result and delete that version from the source bucket; may be repeated."""

@@ -66,8 +66,6 @@ def send_chunks(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-
-
 def give_up(key: str) -> None:
     """Give an image up."""
     raise NotImplementedError(key)

@@ -19,7 +19,6 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.images.analysis import analyze
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.pace import Pace
 from local.emulator.models import MODELS
 from tests.contract.cases import CASES, Case
 from tests.contract.world import BUCKET, NOW, World, encoded, encoded_like_a_sample, for_each
@@ -176,9 +175,7 @@ def test_results_hold_to_the_schema(world: World, sample: dict[str, bytes], labe
     world.s3.create_bucket(Bucket=FINAL_BUCKET)
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     image = world.upload(sample[label])
-    outcome = analyze(
-        image, world.detector, world.source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1
-    )
+    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
     written = {
         entry["Key"]: world.s3.get_object(Bucket=FINAL_BUCKET, Key=entry["Key"])["Body"].read()
         for entry in world.s3.list_objects_v2(Bucket=FINAL_BUCKET)["Contents"]
@@ -204,9 +201,7 @@ def test_rejections_hold_to_the_schema(world: World) -> None:
     world.s3.create_bucket(Bucket=FINAL_BUCKET)
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     image = world.upload(b"no picture")
-    outcome = analyze(
-        image, world.detector, world.source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1
-    )
+    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
     VALIDATOR.validate(outcome.result)
     assert (outcome.status, outcome.error_type) == ("rejected", "InvalidImageFormatError")
 

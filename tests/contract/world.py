@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from batch_vision.backends.contracts import Detection, Detector, Lifecycle, ModelState
-from batch_vision.backends.registry import make_detector, make_lifecycle
+from batch_vision.backends.registry import make_detectors, make_lifecycle
 from batch_vision.core.capacity import CapacitySettings
 from batch_vision.core.events import SourceImage
 from batch_vision.core.models import Model
+from batch_vision.images.detectors import Detectors
+from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
 from batch_vision.runs import closing
 from batch_vision.runs.start import ensure_running
@@ -49,15 +51,17 @@ class World:
         self.settings = MODELS[name].argument
         self.source = SourceBucket(s3)
         self.detector = self.make_detector()
+        self.detectors = Detectors(name, {name: self.detector}, {name: Pace(1000, 8000)})
         if self.case.lifecycle:
             self.hosting, self.lifecycle = self.case.lifecycle, self.make_lifecycle()
 
     def make_detector(
         self, settings: dict[str, str] | None = None, min_confidence_percent: float | None = None
     ) -> Detector:
-        return make_detector(
-            Model.named(self.name, self.settings if settings is None else settings), min_confidence_percent
-        )
+        """Make the detector of the operation that the case is about."""
+        model = Model.named(self.name, self.settings if settings is None else settings)
+        (detector,) = make_detectors(model, min_confidence_percent).values()
+        return detector
 
     def make_lifecycle(self, settings: dict[str, str] | None = None) -> Lifecycle:
         return make_lifecycle(Model.named(self.name, self.settings if settings is None else settings))
