@@ -45,6 +45,19 @@ class RequeueImagesSettings(BucketSettings):
 
 
 @dataclass(frozen=True)
+class SendChunksSettings:
+    """What `send_chunks` is told.
+
+    Attributes
+    ----------
+    final_bucket_name
+        Where the chunks are.
+    """
+
+    final_bucket_name: Text
+
+
+@dataclass(frozen=True)
 class RequeueOverdueSettings(RequeueImagesSettings):
     """What `requeue_overdue` is told.
 
