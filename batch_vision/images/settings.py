@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from batch_vision.core.settings import BucketSettings, ModelSettings, Percent, Positive, Rates, Text
+from batch_vision.core.settings import (
+    BucketSettings,
+    ExistingBucketSettings,
+    ModelSettings,
+    Percent,
+    Positive,
+    Rates,
+    Text,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,22 @@ class AnalyzeImagesSettings(ModelSettings):
 
     source_bucket_name: Text
     final_bucket_name: Text
+    min_confidence_percent: Percent | None
+    paces: Rates
+    queue_url: Text
+    max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(ExistingBucketSettings, ModelSettings):
+    """What `update_results` is told.
+
+    Attributes
+    ----------
+    min_confidence_percent, paces, queue_url, max_receive_count
+        As those of `AnalyzeImagesSettings`.
+    """
+
     min_confidence_percent: Percent | None
     paces: Rates
     queue_url: Text

@@ -13,7 +13,12 @@ from batch_vision.core.capacity import calls_per_second_per_invocation
 from batch_vision.core.errors import BackendChangedError, SettingsError
 from batch_vision.core.models import Model, check_unchanged
 from batch_vision.core.settings import read_settings
-from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings, RequeueOverdueSettings
+from batch_vision.images.settings import (
+    AnalyzeImagesSettings,
+    RequeueImagesSettings,
+    RequeueOverdueSettings,
+    UpdateResultsSettings,
+)
 from batch_vision.runs.settings import (
     CheckBacklogSettings,
     CloseRunSettings,
@@ -35,9 +40,10 @@ SETTINGS: dict[str, Any] = {
     "requeue_overdue": RequeueOverdueSettings,
     "start_model": StartModelSettings,
     "summarize_run": SummarizeRunSettings,
+    "update_results": UpdateResultsSettings,
 }
 # Handlers of functions that a hosted model on a drop-off bucket, which is what `planned` has, does not need.
-OF_ANOTHER_SHAPE = {"requeue_overdue"}
+OF_ANOTHER_SHAPE = {"requeue_overdue", "update_results"}
 
 
 def variables(cls: Any) -> set[str]:
