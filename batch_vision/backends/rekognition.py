@@ -30,7 +30,9 @@ NAME = "rekognition"
 # A moderation adapter is no model that is started: one that is not ready must be looked at.
 _ERRORS = DETECT_ERRORS | {"ResourceNotReadyException": errors.ModelUnavailableError}
 
-_LEAST_SIDE_PX = 80
+# The longest side is documented for labels, moderation and equipment only. It explains a refusal and causes none, so an
+# operation that is silent about it is taken to have the same.
+_LIMITS = ImageLimits(MOST_STORED_BYTES, min_side_px=80, max_side_px=10_000)
 # Of the summary of protective equipment, which has no default; the value of the developer guide's examples.
 _SUMMARY_CONFIDENCE_PERCENT = 80.0
 
@@ -78,7 +80,7 @@ class ImageOperation(Detector):
 
     operation: ClassVar[str]
     analysis: ClassVar[str]
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX)
+    limits = _LIMITS
 
     def __init__(
         self, client: RekognitionClient, settings: Mapping[str, Any], min_confidence_percent: float | None
@@ -125,7 +127,6 @@ class DetectLabels(ImageOperation):
 
     operation = "DetectLabels"
     analysis = "labels"
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX, max_side_px=10_000)
 
     def request(self) -> dict[str, Any]:
         """Ask for what is chosen; number and confidence of labels go with labels only."""
@@ -232,7 +233,6 @@ class DetectModerationLabels(ImageOperation):
 
     operation = "DetectModerationLabels"
     analysis = "moderation"
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX, max_side_px=10_000)
 
     @property
     def model_id(self) -> str:
@@ -285,7 +285,7 @@ class DetectProtectiveEquipment(ImageOperation):
 
     operation = "DetectProtectiveEquipment"
     analysis = "protective_equipment"
-    limits = ImageLimits(MOST_STORED_BYTES, 64, max_side_px=4096)
+    limits = ImageLimits(MOST_STORED_BYTES, min_side_px=64, max_side_px=4096)
 
     def request(self) -> dict[str, Any]:
         """Where equipment is required, the service says who wears it; it wants a confidence for that."""
