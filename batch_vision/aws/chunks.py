@@ -15,6 +15,7 @@ from batch_vision.core.versions import NULL_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -51,7 +52,9 @@ def read_chunk(s3: S3Client, bucket: str, key: str) -> tuple[Chunk, str] | None:
     """
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
-    except s3.exceptions.NoSuchKey:
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
         return None
     return Chunk.from_body(answer["Body"].read()), answer.get("VersionId", NULL_VERSION)
 
@@ -92,3 +95,13 @@ def delete_chunk(s3: S3Client, bucket: str, key: str, version_id: str) -> None:
 def set_aside_chunk(s3: S3Client, bucket: str, key: str) -> None:
     """Put a delete marker over what is no chunk: it waits no more, and its version can be looked at for a day."""
     s3.delete_object(Bucket=bucket, Key=key)
+
+
+def deployed_at(s3: S3Client, bucket: str, fingerprint: str) -> datetime | None:
+    """Return since when settings are deployed; None where they are not."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=f"settings/{fingerprint}.json")["LastModified"]
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        return None

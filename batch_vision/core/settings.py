@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from batch_vision.core.errors import SettingsError
 from batch_vision.core.models import Model
+from batch_vision.core.scope import Scope
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -79,6 +80,13 @@ def _texts(text: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _any_texts(text: str) -> tuple[str, ...]:
+    value = _json(text)
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError("a JSON list of texts")
+    return tuple(value)
+
+
 def _json_object(text: str) -> dict[str, Any]:
     value = _json(text)
     if not isinstance(value, dict):
@@ -115,6 +123,7 @@ AboveZero = Annotated[float, _above_zero]
 Dollars = Annotated[float, _dollars]
 Percent = Annotated[float, _percent]
 Texts = Annotated[tuple[str, ...], _texts]
+AnyTexts = Annotated[tuple[str, ...], _any_texts]
 JsonObject = Annotated[Mapping[str, Any], _json_object]
 Rates = Annotated[Mapping[str, CallRate], _rates]
 
@@ -180,6 +189,34 @@ class BucketSettings:
     source_bucket_name: Text
     source_prefixes: Texts
     final_bucket_name: Text
+
+
+@dataclass(frozen=True)
+class ExistingBucketSettings:
+    """An existing bucket, whose images stay in it.
+
+    Attributes
+    ----------
+    images_bucket_name
+        The bucket, of which nothing is written.
+    source_prefixes, image_suffixes
+        Which of its objects are images: see `Scope`.
+    final_bucket_name
+        Where results, catalog and work go.
+    settings_fingerprint
+        What tells results that are made with the model and settings of this deployment from others.
+    """
+
+    images_bucket_name: Text
+    source_prefixes: Texts
+    image_suffixes: AnyTexts
+    final_bucket_name: Text
+    settings_fingerprint: Text
+
+    @property
+    def scope(self) -> Scope:
+        """Which objects of the bucket are images."""
+        return Scope(self.source_prefixes, self.image_suffixes)
 
 
 @dataclass(frozen=True)

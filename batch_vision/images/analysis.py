@@ -73,10 +73,6 @@ class Outcome:
         error = self.result and self.result["error"]
         return error["type"] if error else None
 
-    def is_refused_by(self, operation: str) -> bool:
-        """Return whether an operation of the service can never take the image."""
-        return self.status == "rejected" or operation in (self.result or {}).get("errors", {})
-
     def catalog_line(self) -> dict[str, Any]:
         """Return the image's line of the catalog."""
         result = self.result or {}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from batch_vision.aws import clients
@@ -22,6 +22,7 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.call_metrics import tell_calls
 from batch_vision.images.detectors import Calls, Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.settings import AnalyzeImagesSettings
@@ -196,22 +197,9 @@ class Batch:
         count["MessagesSentAnew"] = self._messages_sent_anew
         for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)
-        self._count_calls()
+        results = [outcome.result for outcome in self._outcomes if outcome.result]
+        tell_calls(self._detectors.operations, self._calls, results)
         logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **count})
-
-    def _count_calls(self) -> None:
-        """Write the metrics of each operation of a service that has several: they are refused and priced apart."""
-        for operation in self._detectors.operations:
-            count = {
-                "CallsMade": sum(calls.made[operation] for calls in self._calls),
-                "CallsThrottled": sum(calls.throttled[operation] for calls in self._calls),
-                "ImagesRefused": sum(outcome.is_refused_by(operation) for outcome in self._outcomes),
-            }
-            apart = EphemeralMetrics(namespace=metrics.namespace, service=metrics.service)
-            apart.add_dimension("operation", operation)
-            for name, value in count.items():
-                apart.add_metric(name, MetricUnit.Count, value)
-            apart.flush_metrics()
 
 
 def _told(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
@@ -21,6 +21,8 @@ from batch_vision.core.scope import Storage, why_out_of_scope, why_unreadable
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
 from batch_vision.images.conditional import put_on_condition
+from batch_vision.images.detectors import Calls
+from batch_vision.images.results import best_prediction
 from batch_vision.images.s3_errors import TakenError, translated
 from batch_vision.images.source import SourceBucket
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.core.scope import Scope
+    from batch_vision.images.analyzer import ImageAnalyzer
 
 _UPLOAD, _FINGERPRINT, _STATUS = "upload", "fingerprint", "status"
 _PAUSED = ENDS | {Step.WRITE_LINES}
@@ -187,38 +190,6 @@ def _answered_at(answer: Any) -> datetime:
     return parsedate_to_datetime(date) if date else utc_now()  # a server without a clock sends none (RFC 9110, 6.6.1)
 
 
-class Analyzer(Protocol):
-    """What asks the model about an image."""
-
-    fingerprint: str
-
-    def analyze(self, found: Found, *, is_repeated: bool) -> dict[str, Any]:
-        """Return the result JSON of an image that was processed or rejected.
-
-        Parameters
-        ----------
-        is_repeated
-            Whether an earlier delivery may have kept answers.
-
-        Raises
-        ------
-        ImageGoneError
-            It was replaced or deleted meanwhile.
-        ModelNotReadyError
-            The hosted model is not running.
-        StorageRefusedError
-            S3 refuses to read it for good.
-        TransientError, AccessDeniedError, ModelError
-            Not now.
-        """
-
-    def fail(self, found: Found, error: Exception) -> dict[str, Any]:
-        """Return the result JSON of an image that is given up until `retry`."""
-
-    def written(self, found: Found) -> None:
-        """Forget what was kept about an image, whose result is written now."""
-
-
 @dataclass
 class Update:
     """What became of one key.
@@ -255,7 +226,7 @@ def update_result(
     key: str,
     images: ImagesBucket,
     results: Results,
-    analyzer: Analyzer | None,
+    analyzer: ImageAnalyzer | None,
     *,
     may_owe_line: bool,
     wanted: str | None = None,
@@ -286,6 +257,7 @@ def update_result(
     look = begin(may_owe_line=may_owe_line, wanted=wanted, asks_model=analyzer is not None)
     update = Update(key, look)
     found: Found | None = None
+    detected: Found | None = None
     result: dict[str, Any] | None = None
     answer: ResultHead | str | bool | None
     while look.step not in _PAUSED:
@@ -296,18 +268,20 @@ def update_result(
                 found = images.find(key)
                 answer = found.upload if found else None
             case Step.DETECT:
-                result, update.cause = _detect(
-                    _known(found), _known(analyzer), may_owe_line, is_last_delivery=is_last_delivery
-                )
+                if result is None or detected != found:  # the answer that was paid for in an earlier round is as good
+                    detected, (result, update.cause) = (
+                        found,
+                        _detect(_known(found), _known(analyzer), may_owe_line, is_last_delivery=is_last_delivery),
+                    )
                 answer = result is not None
             case Step.WRITE_RESULT:
-                found_, analyzer_, made = _known(found), _known(analyzer), _known(result)
-                made |= {"fingerprint": analyzer_.fingerprint, "nonce": uuid.uuid4().hex}
-                written_at = results.write(key, made, found_.upload, look.result)
+                asked = _known(analyzer)
+                made = _known(result) | {"fingerprint": asked.fingerprint, "nonce": uuid.uuid4().hex}
+                written_at = results.write(key, made, _known(look.upload), look.result)
                 if written_at:
-                    analyzer_.written(found_)
+                    asked.written()
                     update.status, update.result = made["status"], made
-                    update.lines.append(_line(key, made, written_at, ms_since(began)))
+                    update.lines.append(_line(key, made, written_at, asked.calls, ms_since(began)))
                 answer = written_at is not None
             case Step.DELETE_RESULT:
                 update.lines.append(_tombstone(key, results.delete(key)))
@@ -318,7 +292,7 @@ def update_result(
                 answer = again.upload if again else None
             case _:  # Step.READ_RESULT
                 there, read_at = results.read(key)
-                update.lines.append(_line(key, there, read_at, 0) if there else _tombstone(key, read_at))
+                update.lines.append(_line(key, there, read_at, Calls(), 0) if there else _tombstone(key, read_at))
                 answer = True
         look = update.look = advance(look, answer)
     update.duration_ms = ms_since(began)
@@ -326,7 +300,7 @@ def update_result(
 
 
 def _detect(
-    found: Found, analyzer: Analyzer, is_repeated: bool, *, is_last_delivery: bool
+    found: Found, analyzer: ImageAnalyzer, is_repeated: bool, *, is_last_delivery: bool
 ) -> tuple[dict[str, Any] | None, Exception | None]:
     """Return the result of an image, None where it is not there any more, and why it failed."""
     try:
@@ -357,13 +331,12 @@ def ms_since(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
 
 
-def _line(key: str, result: Mapping[str, Any], recorded_at: datetime, duration_ms: int) -> dict[str, Any]:
+def _line(key: str, result: Mapping[str, Any], recorded_at: datetime, calls: Calls, duration_ms: int) -> dict[str, Any]:
     """Return the catalog's line of a result.
 
-    Readers take the line of a key whose ``recorded_at`` is the greatest, and drop doubles, which have one key and
-    ``finished_at``.
+    Of the lines of a key, the one with the greatest ``recorded_at`` tells how it is now. Lines of one key and one
+    ``finished_at`` are of one result: a redelivery writes the line again.
     """
-    best = max(result["predictions"], key=lambda label: label["confidence"], default=None)
     return {
         "finished_at": result["analyzed_at"],
         "recorded_at": to_text(recorded_at),
@@ -375,8 +348,10 @@ def _line(key: str, result: Mapping[str, Any], recorded_at: datetime, duration_m
         "result_key": result_key(key),
         "fingerprint": result["fingerprint"],
         "backend": result["model"]["backend"],
-        "prediction": best and {"name": best["name"], "confidence": best["confidence"]},
+        "prediction": best_prediction(result["predictions"]),
         "anomaly": result["anomaly"],
+        "attempts": calls.made.total(),
+        "throttles": calls.throttled.total(),
         "duration_ms": duration_ms,
     }
 

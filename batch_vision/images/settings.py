@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from batch_vision.core.settings import BucketSettings, ModelSettings, Percent, Positive, Rates, Text
+from batch_vision.core.settings import (
+    BucketSettings,
+    ExistingBucketSettings,
+    ModelSettings,
+    Percent,
+    Positive,
+    Rates,
+    Text,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,44 @@ class AnalyzeImagesSettings(ModelSettings):
 
 
 @dataclass(frozen=True)
+class CollectChangesSettings(ExistingBucketSettings, ModelSettings):
+    """What `collect_changes` is told.
+
+    Attributes
+    ----------
+    queue_url, max_receive_count
+        The queue of the events, and after how many deliveries a message is a dead letter.
+    """
+
+    queue_url: Text
+    max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(CollectChangesSettings):
+    """What `update_results` is told.
+
+    Attributes
+    ----------
+    min_confidence_percent, paces
+        As those of `AnalyzeImagesSettings`.
+    """
+
+    min_confidence_percent: Percent | None
+    paces: Rates
+
+
+@dataclass(frozen=True)
+class AnalyzeChunkSettings(UpdateResultsSettings):
+    """What `analyze_chunk` is told: its queue is that of the chunks' messages."""
+
+
+@dataclass(frozen=True)
+class SendChunksSettings(ExistingBucketSettings, ModelSettings):
+    """What `send_chunks` is told."""
+
+
+@dataclass(frozen=True)
 class RequeueImagesSettings(BucketSettings):
     """What `requeue_images` is told.
 
@@ -42,19 +88,6 @@ class RequeueImagesSettings(BucketSettings):
     """
 
     requeue_limit_images: Positive
-
-
-@dataclass(frozen=True)
-class SendChunksSettings:
-    """What `send_chunks` is told.
-
-    Attributes
-    ----------
-    final_bucket_name
-        Where the chunks are.
-    """
-
-    final_bucket_name: Text
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws import chunks as stored
 from batch_vision.aws import clients
-from batch_vision.aws.catalog import catalog_key, name_without_model
+from batch_vision.aws.catalog import catalog_key, name_without_model, read_catalog
 from batch_vision.aws.chunks import list_chunks, read_chunk, write_chunk, write_live_chunk
 from batch_vision.backends.contracts import ModelState
 from batch_vision.core import chunks, errors
@@ -33,6 +33,7 @@ from batch_vision.core.chunks import (
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import to_text
 from batch_vision.images import sending
+from batch_vision.images.keys import Keys
 from batch_vision.runs import steps
 from batch_vision.runs.backlog import count_chunks
 from batch_vision.runs.settings import CheckChunksSettings
@@ -230,7 +231,6 @@ class World:
         self.queue_url, self.dead_url = (self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("q", "dead"))
         self.run = {"id": "r1", **settings_of(CheckChunksSettings).model.to_json()}
         self.requeue: dict[str, Any] = {"is_done": False, "requeued_images": 0}
-        self.given_up: list[str] = []
 
     def check(self, **event: Any) -> dict[str, Any]:
         return steps.check_chunks({"run": self.run, "queue_url": self.queue_url, **event})
@@ -274,12 +274,13 @@ class World:
 @pytest.fixture
 def world(s3: Any, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> World:
     tell()
+    s3.create_bucket(Bucket="images")
+    s3.put_bucket_versioning(Bucket="images", VersioningConfiguration={"Status": "Enabled"})
     made = World(s3)
     monkeypatch.setattr(clients, "s3", lambda: s3)
     monkeypatch.setattr(clients, "sqs", lambda: made.sqs)
     monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
     monkeypatch.setattr(steps, "lifecycle_of", lambda _model: made.model)
-    monkeypatch.setattr(sending, "give_up", made.given_up.append)
     return made
 
 
@@ -412,9 +413,42 @@ def test_a_chunk_of_a_function_that_died_becomes_one_for_each_key(world: World) 
 
 
 def test_the_image_that_a_function_dies_of_alone_is_given_up(world: World) -> None:
-    world.bury(ChunkMessage(world.put("a"), "r0").body())
+    version_id = world.s3.put_object(Bucket="images", Key="a.jpg", Body=b"x")["VersionId"]
+    world.bury(ChunkMessage(world.put("a.jpg"), "r0").body())
     assert world.send()["given_up_images"] == 1
-    assert (world.given_up, world.waiting(), world.messages(world.dead_url)) == (["a"], {}, [])
+    assert (world.waiting(), world.messages(world.dead_url)) == ({}, [])
+    result = json.loads(world.s3.get_object(Bucket="final", Key="results/a.jpg.json")["Body"].read())
+    assert (result["status"], result["source"]["version_id"]) == ("failed", version_id)
+    assert result["error"]["type"] == "FunctionDiedError"
+    assert "memory" in result["error"]["remedy"]
+    (line,) = read_catalog(world.s3, "final", NOW)
+    assert (line["key"], line["status"]) == ("a.jpg", "failed")
+
+
+def test_a_result_that_is_there_is_no_failure_of_a_function_that_died_after_it(world: World) -> None:
+    world.bury(ChunkMessage(world.put("gone.jpg"), "r0").body())
+    world.send()
+    assert world.waiting() == {}
+    assert [
+        entry["Key"] for entry in world.s3.list_objects_v2(Bucket="final", Prefix="results").get("Contents", [])
+    ] == []
+
+
+def test_a_dead_letter_that_cannot_be_dealt_with_now_waits_and_hides_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = world.put("a.jpg"), world.put(*"bc")
+    for key in (first, second):
+        world.bury(ChunkMessage(key).body())
+
+    def fail(*_: Any) -> None:
+        raise errors.ServiceUnavailableError("S3")
+
+    monkeypatch.setattr(Keys, "give_up", fail)
+    assert world.send()["given_up_images"] == 0
+    assert sorted(one.keys for one in world.waiting().values()) == [("a.jpg",), ("b",), ("c",)]
+    hidden = world.sqs.get_queue_attributes(QueueUrl=world.dead_url, AttributeNames=["All"])["Attributes"]
+    assert hidden["ApproximateNumberOfMessagesNotVisible"] == "1"
 
 
 def test_a_chunk_is_taken_apart_once_though_the_function_dies_of_that_too(
@@ -444,17 +478,6 @@ def test_a_dead_letter_of_a_chunk_that_is_gone_goes_and_one_of_no_chunk_stays(wo
     visible = world.sqs.get_queue_attributes(QueueUrl=world.dead_url, AttributeNames=["All"])["Attributes"]
     assert visible["ApproximateNumberOfMessagesNotVisible"] == "1"
     assert world.waiting() == {}
-
-
-def test_what_is_named_like_a_chunk_and_is_none_is_set_aside(world: World) -> None:
-    key = world.put("a")
-    world.s3.put_object(Bucket="final", Key=key, Body=b"rubbish")
-    world.bury(ChunkMessage(key).body())
-    world.send()
-    assert count_left_in_chunks(world.s3, "final") == 0
-    versions = world.s3.list_object_versions(Bucket="final", Prefix=key)
-    assert len(versions["Versions"]) == 2
-    assert len(versions["DeleteMarkers"]) == 1
 
 
 def test_a_live_chunk_never_takes_the_place_of_another_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
