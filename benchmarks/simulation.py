@@ -104,7 +104,11 @@ def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str
         "BACKEND_SETTINGS": "{}",
         "QUEUE_URL": "queue",
     }
-    return environment | names | given
+    told = environment | names | given
+    # As Terraform computes it; a test compares them.
+    per_second = float(told["IMAGES_PER_SECOND_PER_UNIT"])
+    pace = {"calls_per_second": per_second / 2, "most_calls_per_second": per_second * 4}
+    return {"PACES": json.dumps({told["BACKEND"]: pace})} | told
 
 
 @dataclass(frozen=True, slots=True)

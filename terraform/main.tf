@@ -293,10 +293,20 @@ locals {
     })
   }
 
+  # How fast one invocation asks each detector of the backend, which has the backend's name. It begins with half of what
+  # a unit can do, as a mapping never runs fewer than two invocations; a model may be better than was said.
+  paces = {
+    (var.backend) = {
+      calls_per_second      = var.images_per_second_per_unit / 2
+      most_calls_per_second = var.images_per_second_per_unit * 4
+    }
+  }
+
   # What functions are told, each thing once.
   settings = {
     SOURCE_BUCKET_NAME          = module.source_bucket.bucket_name
     SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
+    PACES                       = jsonencode(local.paces)
     FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
     QUEUE_URL                   = module.queue.queue_url
     MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
@@ -328,7 +338,7 @@ locals {
       "SOURCE_BUCKET_NAME",
       "FINAL_BUCKET_NAME",
       "MIN_CONFIDENCE_PERCENT",
-      "IMAGES_PER_SECOND_PER_UNIT",
+      "PACES",
       "QUEUE_URL",
       "MAX_RECEIVE_COUNT",
     ])

@@ -8,7 +8,7 @@ string and each exception of its service is known inside it only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -59,13 +59,50 @@ class BoundingBox:
     height: float
 
 
+class Kind(StrEnum):
+    """What a prediction is."""
+
+    CUSTOM_LABEL = "custom_label"  # of a model that was trained for its user
+    ANOMALY = "anomaly"
+    LABEL = "label"
+    COLOR = "color"  # its confidence is the share of the image's pixels
+    TEXT = "text"
+    FACE = "face"
+    MODERATION = "moderation"
+    CELEBRITY = "celebrity"
+    EQUIPMENT = "equipment"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One of the things in the image that a prediction counts."""
+
+    confidence_percent: float
+    bounding_box: BoundingBox
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One label that the model gives the image, or a part of it."""
+    """One label that the model gives the image, or a part of it.
+
+    Attributes
+    ----------
+    parents
+        Names of the labels that this one is a kind of; None where the service has no such thing.
+    instances
+        Where in the image the things of this name are; None where the service has no such thing.
+    attributes
+        What else the service says about it, ready for JSON; None where it says nothing.
+    """
 
     name: str
     confidence_percent: float
     bounding_box: BoundingBox | None = None
+    _: KW_ONLY
+    kind: Kind
+    parents: tuple[str, ...] | None = None
+    instances: tuple[Instance, ...] | None = None
+    attributes: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +166,14 @@ class ReadableImage(Protocol):
 class Detector(ABC):
     """A model that is asked about images.
 
+    The module of a backend makes its detectors: ``make_detectors(settings, min_confidence_percent)`` returns them by
+    name, in the order in which an image is taken to them. One that has a single model names it as itself. A service
+    with several analyses has a detector for each of its operations, by the operation's name. An image is finished
+    when all of them have answered.
+
     Every method raises, besides what it names, `ThrottledError` and `ServiceUnavailableError` for what may
     succeed later, and `AccessDeniedError` for a missing permission.
     """
-
-    name: ClassVar[str]
-
-    @classmethod
-    @abstractmethod
-    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
-        """Make the detector.
-
-        Parameters
-        ----------
-        settings
-            What names the model; `required` reads them.
-        min_confidence_percent
-            Predictions below it are left out; None uses the thresholds that the model was trained with.
-
-        Raises
-        ------
-        SettingsError
-            A setting of this backend is missing.
-        """
 
     @property
     @abstractmethod
@@ -173,7 +195,7 @@ class Detector(ABC):
         UnexplainedRefusalError
             The service calls the image invalid, and nothing that it documents says why.
         ModelNotReadyError
-            The model is not running.
+            The hosted model is not running.
         """
 
 
@@ -187,7 +209,7 @@ class Lifecycle(ABC):
 
     @classmethod
     @abstractmethod
-    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Make the lifecycle of the model that the settings name; `required` reads them.
 
         Raises
@@ -238,17 +260,17 @@ class Lifecycle(ABC):
         """
 
 
-def required(backend: str, settings: Mapping[str, str], *names: str) -> tuple[str, ...]:
+def required(backend: str, settings: Mapping[str, Any], *names: str) -> tuple[str, ...]:
     """Return the settings of these names.
 
     Raises
     ------
     SettingsError
-        One is missing.
+        One is missing, or is no text.
     """
-    if missing := [name for name in names if name not in settings]:
+    if missing := [name for name in names if not isinstance(settings.get(name), str)]:
         raise SettingsError(
-            f"Environment variable BACKEND_SETTINGS lacks {', '.join(map(repr, missing))}, which the backend {backend}"
-            " needs. Terraform sets it: apply the module again."
+            f"Environment variable BACKEND_SETTINGS lacks {', '.join(map(repr, missing))} as texts, which the backend"
+            f" {backend} needs. Terraform sets it: apply the module again."
         )
     return tuple(settings[name] for name in names)

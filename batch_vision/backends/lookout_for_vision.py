@@ -21,6 +21,7 @@ from batch_vision.backends.contracts import (
     Anomaly,
     Detection,
     Detector,
+    Kind,
     Lifecycle,
     ModelState,
     ModelStatus,
@@ -93,6 +94,11 @@ def make_client(config: Config) -> Any:
     return session().client("lookoutvision", config=config)  # type: ignore[call-overload]
 
 
+def make_detectors(settings: Mapping[str, Any], min_confidence_percent: float | None) -> dict[str, Detector]:
+    """Make the one detector; needs the settings ``project_name`` and ``model_version``."""
+    return {NAME: LookoutDetector(make_client(NOT_RETRYING), _model(settings), min_confidence_percent)}
+
+
 class LookoutDetector(Detector):
     """A model version of Lookout for Vision, asked about images.
 
@@ -106,17 +112,10 @@ class LookoutDetector(Detector):
         Predictions below it are left out; the verdict itself is always returned.
     """
 
-    name = NAME
-
     def __init__(self, client: Any, model: dict[str, str], min_confidence_percent: float | None) -> None:
         self._client = client
         self._model = model
         self._min_confidence_percent = min_confidence_percent or 0.0
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
-        """Make the detector; needs the settings ``project_name`` and ``model_version``."""
-        return cls(make_client(NOT_RETRYING), _model(settings), min_confidence_percent)
 
     @property
     def model_id(self) -> str:
@@ -144,7 +143,7 @@ class LookoutDetector(Detector):
         names = _kinds(result) if anomaly.is_anomalous else [NORMAL]
         return Detection(
             predictions=[
-                Prediction(name, anomaly.confidence_percent)
+                Prediction(name, anomaly.confidence_percent, kind=Kind.ANOMALY)
                 for name in names
                 if anomaly.confidence_percent >= self._min_confidence_percent
             ],
@@ -172,7 +171,7 @@ class LookoutLifecycle(Lifecycle):
         self._model = model
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Make the lifecycle; needs the settings ``project_name`` and ``model_version``."""
         return cls(make_client(RETRYING), _model(settings))
 
@@ -205,7 +204,7 @@ class LookoutLifecycle(Lifecycle):
             self._client.stop_model(**self._model, ClientToken=_fresh_token())
 
 
-def _model(settings: Mapping[str, str]) -> dict[str, str]:
+def _model(settings: Mapping[str, Any]) -> dict[str, str]:
     project_name, model_version = required(NAME, settings, "project_name", "model_version")
     return {"ProjectName": project_name, "ModelVersion": model_version}
 

@@ -5,46 +5,57 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends.lookout_for_vision import LookoutDetector, LookoutLifecycle
-from batch_vision.backends.rekognition_custom_labels import CustomLabelsDetector, CustomLabelsLifecycle
+from batch_vision.backends import lookout_for_vision, rekognition, rekognition_custom_labels
 from batch_vision.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from batch_vision.backends.contracts import Detector, Lifecycle
     from batch_vision.core.models import Model
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The classes of a backend, one for each capability.
+    """What a backend is capable of.
 
     Attributes
     ----------
+    make_detectors
+        Takes settings and least confidence in percent, and returns the detectors by name; see `Detector`.
     lifecycle
         None for a managed model, which is always there.
     """
 
-    detector: type[Detector]
+    make_detectors: Callable[[Mapping[str, Any], float | None], dict[str, Detector]]
     lifecycle: type[Lifecycle] | None = None
 
 
 BACKENDS = {
-    "rekognition_custom_labels": Backend(CustomLabelsDetector, CustomLabelsLifecycle),
-    "lookout_for_vision": Backend(LookoutDetector, LookoutLifecycle),
+    "rekognition_custom_labels": Backend(
+        rekognition_custom_labels.make_detectors, rekognition_custom_labels.CustomLabelsLifecycle
+    ),
+    "rekognition": Backend(rekognition.make_detectors),
+    "lookout_for_vision": Backend(lookout_for_vision.make_detectors, lookout_for_vision.LookoutLifecycle),
 }
 
 
-def make_detector(model: Model, min_confidence_percent: float | None) -> Detector:
-    """Make the detector of a model.
+def make_detectors(model: Model, min_confidence_percent: float | None) -> dict[str, Detector]:
+    """Make the detectors of a model, by name and in order.
+
+    Parameters
+    ----------
+    min_confidence_percent
+        Predictions below it are left out; None uses what the model was trained with, or the service's default.
 
     Raises
     ------
     SettingsError
-        No backend has that name, or one of its settings is missing.
+        No backend has that name, or one of its settings is missing or wrong.
     """
-    return _backend(model).detector.from_settings(json.loads(model.settings), min_confidence_percent)
+    return _backend(model).make_detectors(json.loads(model.settings), min_confidence_percent)
 
 
 def make_lifecycle(model: Model) -> Lifecycle:

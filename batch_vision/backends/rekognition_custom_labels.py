@@ -1,7 +1,7 @@
 """Amazon Rekognition Custom Labels.
 
 Statuses, errors and limits: botocore's service model `rekognition` 2016-06-27 and the Custom Labels developer
-guide. The service reads the image from S3 itself, by reference, with the caller's permissions.
+guide.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import boto3
 from batch_vision.aws.clients import NOT_RETRYING, RETRYING
 from batch_vision.aws.translation import translated
 from batch_vision.backends.contracts import (
-    BoundingBox,
     Detection,
     Detector,
+    Kind,
     Lifecycle,
     ModelState,
     ModelStatus,
     Prediction,
     required,
 )
+from batch_vision.backends.rekognition_requests import DETECT_ERRORS, ERRORS, MOST_STORED_BYTES, ask, bounding_box
 from batch_vision.core import errors
-from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
-from batch_vision.core.versions import NULL_VERSION
+from batch_vision.core.image_header import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,30 +52,24 @@ _STATES = {
     "EXPIRED": ModelState.UNAVAILABLE,
 }
 
-_ERRORS: dict[str, type[errors.BatchVisionError]] = {
-    "ThrottlingException": errors.ThrottledError,
-    "ProvisionedThroughputExceededException": errors.ThrottledError,
-    "InternalServerError": errors.ServiceUnavailableError,
-    "ServiceUnavailableException": errors.ServiceUnavailableError,
-    "AccessDeniedException": errors.AccessDeniedError,
-    "ResourceNotFoundException": errors.ModelNotFoundError,
+_ERRORS = ERRORS | {
     "ResourceInUseException": errors.ModelBusyError,
     "ResourceNotReadyException": errors.ModelNotReadyError,
 }
 
 # An error name can mean one thing for a model and another for an image.
 _START_ERRORS = _ERRORS | {"LimitExceededException": errors.ModelQuotaError}
-_DETECT_ERRORS = _ERRORS | {
-    "LimitExceededException": errors.ThrottledError,
-    "InvalidImageFormatException": errors.InvalidImageFormatError,
-    "ImageTooLargeException": errors.ImageTooLargeError,
-    # "Input parameter violated a constraint" (API reference): the sides of the image, or whatever else is in a request.
-    "InvalidParameterException": errors.UnexplainedRefusalError,
-    "InvalidS3ObjectException": errors.ImageUnreadableError,
-}
+_DETECT_ERRORS = _ERRORS | DETECT_ERRORS | {"LimitExceededException": errors.ThrottledError}
 
 # Developer guide, "Guidelines and quotas in Amazon Rekognition Custom Labels": PNG and JPEG, of 15 MB in S3.
-_LIMITS = ImageLimits(max_bytes=15 * 1024**2, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
+_LIMITS = ImageLimits(max_bytes=MOST_STORED_BYTES, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
+
+
+def make_detectors(settings: Mapping[str, Any], min_confidence_percent: float | None) -> dict[str, Detector]:
+    """Make the one detector; needs the setting ``project_version_arn``."""
+    (project_version_arn,) = required(NAME, settings, "project_version_arn")
+    client = boto3.client("rekognition", config=NOT_RETRYING)
+    return {NAME: CustomLabelsDetector(client, project_version_arn, min_confidence_percent)}
 
 
 class CustomLabelsDetector(Detector):
@@ -89,22 +83,14 @@ class CustomLabelsDetector(Detector):
         None uses the thresholds that the model was trained with.
     """
 
-    name = NAME
-
     def __init__(
         self, client: RekognitionClient, project_version_arn: str, min_confidence_percent: float | None
     ) -> None:
         self._client = client
         self._project_version_arn = project_version_arn
-        self._options: dict[str, Any] = (
-            {} if min_confidence_percent is None else {"MinConfidence": min_confidence_percent}
-        )
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, str], min_confidence_percent: float | None) -> Self:
-        """Make the detector; needs the setting ``project_version_arn``."""
-        (project_version_arn,) = required(NAME, settings, "project_version_arn")
-        return cls(boto3.client("rekognition", config=NOT_RETRYING), project_version_arn, min_confidence_percent)
+        self._request: dict[str, Any] = {"ProjectVersionArn": project_version_arn}
+        if min_confidence_percent is not None:
+            self._request["MinConfidence"] = min_confidence_percent
 
     @property
     def model_id(self) -> str:
@@ -112,26 +98,19 @@ class CustomLabelsDetector(Detector):
         return self._project_version_arn
 
     def detect(self, image: ReadableImage) -> Detection:
-        """Have the service read the image version from S3 and label it.
-
-        What the service calls an invalid parameter is the image's fault only where its header breaks a documented
-        limit. Else the request may be at fault, and a fault in every request must not reject every image.
-        """
-        stored: Any = {"Bucket": image.bucket, "Name": image.key}
-        if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
-            stored["Version"] = image.version_id
-        try:
-            with translated(_DETECT_ERRORS):
-                answer = self._client.detect_custom_labels(
-                    ProjectVersionArn=self._project_version_arn, Image={"S3Object": stored}, **self._options
-                )
-        except errors.UnexplainedRefusalError as refusal:
-            if reason := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, _LIMITS):
-                raise errors.InvalidImageError(f"{reason} ({refusal})") from refusal
-            raise
+        """Have the service read the image version from S3 and label it; see `rekognition_requests.ask`."""
+        answer = ask(self._client.detect_custom_labels, image, _LIMITS, _DETECT_ERRORS, self._request)
         labels = answer.get("CustomLabels", [])
         return Detection(
-            predictions=[Prediction(label["Name"], label["Confidence"], _bounding_box(label)) for label in labels],
+            predictions=[
+                Prediction(
+                    label["Name"],
+                    label["Confidence"],
+                    bounding_box(label.get("Geometry", {}).get("BoundingBox")),
+                    kind=Kind.CUSTOM_LABEL,
+                )
+                for label in labels
+            ],
             raw={"CustomLabels": labels},
         )
 
@@ -155,7 +134,7 @@ class CustomLabelsLifecycle(Lifecycle):
         self._project_version_arn = project_version_arn
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Make the lifecycle; needs the settings ``project_arn`` and ``project_version_arn``."""
         return cls(
             boto3.client("rekognition", config=RETRYING),
@@ -196,8 +175,3 @@ class CustomLabelsLifecycle(Lifecycle):
         """Ask for the model to be stopped."""
         with translated(_ERRORS):
             self._client.stop_project_version(ProjectVersionArn=self._project_version_arn)
-
-
-def _bounding_box(label: Any) -> BoundingBox | None:
-    box = label.get("Geometry", {}).get("BoundingBox")
-    return BoundingBox(box["Left"], box["Top"], box["Width"], box["Height"]) if box else None

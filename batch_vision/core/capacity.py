@@ -56,7 +56,10 @@ def images_per_second(inference_units: int, settings: CapacitySettings) -> float
 
 
 def calls_per_second_per_invocation(images_per_second_per_unit: float) -> float:
-    """Return the pace of one invocation: half a unit's throughput, as a mapping never runs fewer than two of them."""
+    """Return the pace of one invocation: half a unit's throughput, as a mapping never runs fewer than two of them.
+
+    Terraform tells the analyzing function the same (``PACES``).
+    """
     return images_per_second_per_unit / _LEAST_CONCURRENCY
 
 

@@ -145,6 +145,8 @@ class ModelError(BatchVisionError):
 class ModelNotFoundError(ModelError):
     """The service does not know the model."""
 
+    remedy = "Name a model or adapter that there is in this Region and account, and apply the module again."
+
 
 class ModelNotTrainedError(ModelError):
     """The model is still training, or its training failed."""
@@ -152,6 +154,8 @@ class ModelNotTrainedError(ModelError):
 
 class ModelUnavailableError(ModelError):
     """The model is being deleted, has expired or is otherwise out of use."""
+
+    remedy = "Look at the state of the model or adapter at the service; name one that is ready, and apply again."
 
 
 class BackendChangedError(BatchVisionError):
@@ -204,6 +208,8 @@ class MappingBusyError(TransientError):
 
 class FunctionDiedError(BatchVisionError):
     """The analyzing function ended at every delivery of an image without an answer, by a crash or by its timeout."""
+
+    remedy = "Look into the log of analyze-images for what ended it, such as its memory or its timeout, and mend that."
 
 
 class NoProgressError(BatchVisionError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, unquote_plus
 
+from batch_vision.core.names import KEY_LIMIT_BYTES
 from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 
 UNKNOWN_SIZE_BYTES = -1
-_KEY_LIMIT_BYTES = 1024
 _OWN_SOURCE = "batch-vision:requeue"
 
 
@@ -84,8 +85,7 @@ def _parse_record(record: Any) -> SourceImage | None:
         return None
     described = record["s3"]["object"]
     key = unquote_plus(_text(described, "key"), errors="strict")
-    if not 1 <= len(key.encode()) <= _KEY_LIMIT_BYTES:  # encoding refuses a lone surrogate, which is no key of S3
-        raise ValueError(f"a key has 1 to {_KEY_LIMIT_BYTES} bytes")
+    _check_key(key)
     size_bytes = described.get("size", UNKNOWN_SIZE_BYTES)
     if type(size_bytes) is not int or size_bytes < UNKNOWN_SIZE_BYTES:
         raise TypeError(f"size is {size_bytes!r}")
@@ -99,6 +99,11 @@ def _parse_record(record: Any) -> SourceImage | None:
         uploaded_at=from_text(_text(record, "eventTime")).astimezone(UTC),
         is_resent=record.get("eventSource") == _OWN_SOURCE,
     )
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key.encode()) <= KEY_LIMIT_BYTES:  # encoding refuses a lone surrogate, which is no key of S3
+        raise ValueError(f"a key has 1 to {KEY_LIMIT_BYTES} bytes")
 
 
 def _text(described: Any, name: str) -> str:
@@ -131,3 +136,54 @@ def message_for(images: list[SourceImage]) -> str:
             ]
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key of an existing bucket to look at.
+
+    Attributes
+    ----------
+    is_resent
+        Whether a message of ours names it: then somebody may have worked on it before.
+    """
+
+    key: str
+    is_resent: bool = False
+
+
+def parse_change(body: str, bucket: str) -> tuple[list[Change], str | None]:
+    """Read which keys a message of EventBridge says to look at; raises nothing, whatever the message holds.
+
+    Only bucket and key are read: what happened, when and to which version is what S3 says when it is asked.
+
+    Returns
+    -------
+    changes, problem
+        None or one, or two where the key holds `+` or `%`: as it stands, and URL-decoded. It is not documented which
+        of the two EventBridge sends; to look at a key that is not there does no harm. Or a sentence about what cannot
+        be read or is of another bucket.
+    """
+    try:
+        event = json.loads(body)
+        detail = event["detail"]
+        key = _text(detail["object"], "key")
+        _check_key(key)
+        named = _text(detail["bucket"], "name")
+        is_resent = event.get("source") == _OWN_SOURCE
+    except Exception as error:  # anybody who may send messages writes what stands here
+        return [], f"The message is not an event of an object ({repr(error)[:200]}): {body[:200]!r}"
+    if named != bucket:
+        return [], f"The message is about another bucket: {named[:200]!r}"
+    keys = [key]
+    if not is_resent and ("+" in key or "%" in key):
+        with suppress(ValueError):  # not what is encoded so
+            decoded = unquote_plus(key, errors="strict")
+            _check_key(decoded)
+            keys.append(decoded)
+    return [Change(each, is_resent) for each in dict.fromkeys(keys)], None
+
+
+def message_about(bucket: str, key: str) -> str:
+    """Return the message that makes a key of an existing bucket be looked at, in the form of EventBridge."""
+    return json.dumps({"source": _OWN_SOURCE, "detail": {"bucket": {"name": bucket}, "object": {"key": key}}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -26,13 +27,13 @@ class ImageLimits:
     min_side_px, max_side_px
         Shortest and longest side.
     max_aspect_ratio
-        Most that the longer side may be of the shorter.
+        Most that the longer side may be of the shorter; infinite where none is documented.
     """
 
     max_bytes: int
     min_side_px: int
     max_side_px: int
-    max_aspect_ratio: float
+    max_aspect_ratio: float = math.inf
 
 
 def broken_limit(start: bytes, size_bytes: int, limits: ImageLimits) -> str | None:

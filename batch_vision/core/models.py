@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +27,7 @@ class Model:
     settings: str
 
     @classmethod
-    def named(cls, backend: str, settings: Mapping[str, str]) -> Self:
+    def named(cls, backend: str, settings: Mapping[str, Any]) -> Self:
         """Return the model of a backend with these settings."""
         return cls(backend, json.dumps(dict(settings), sort_keys=True))
 
@@ -38,6 +39,11 @@ class Model:
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {"backend": self.backend, "backend_settings": json.loads(self.settings)}
+
+
+def fingerprint_of(model: Model, min_confidence_percent: float | None) -> str:
+    """Return what tells answers of one model, with its settings, from those of another."""
+    return hashlib.sha256(json.dumps([model.backend, model.settings, min_confidence_percent]).encode()).hexdigest()
 
 
 def check_unchanged(deployed: Model, model: Model) -> None:

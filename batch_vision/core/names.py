@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 MARK = "batch-vision"  # the metadata that says what of ours an object is
 RESULT = "result"  # a result, which may have more metadata
 
-_KEY_LIMIT_BYTES = 1024
+KEY_LIMIT_BYTES = 1024  # of S3
 _AROUND_BYTES = len("processed/") + len(".mask.png")
-_NAME_LIMIT_BYTES = _KEY_LIMIT_BYTES - _AROUND_BYTES
+_NAME_LIMIT_BYTES = KEY_LIMIT_BYTES - _AROUND_BYTES
 _LONGEST_SUFFIX_BYTES = 16
 
 
@@ -31,6 +31,31 @@ def names_for(image: SourceImage) -> tuple[str, str]:
 def usual_name(key: str) -> str:
     """Return the name that the newest upload of a key has."""
     return key if len(key.encode()) <= _NAME_LIMIT_BYTES else _hashed(key, key)
+
+
+def result_key(key: str) -> str:
+    """Return where the result of a key is whose image stays in its bucket: one place for each key.
+
+    A key that leaves no room for the name has its hash instead, and stands in the result itself.
+    """
+    name = f"results/{key}.json"
+    if len(name.encode()) <= KEY_LIMIT_BYTES:
+        return name
+    return f"results-long/{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def partial_key(bucket: str, key: str, upload: str, fingerprint: str) -> str:
+    """Return where the answers about an upload are kept until all are there.
+
+    Parameters
+    ----------
+    upload
+        What tells the upload from others of its key: its version id, where it has one.
+    fingerprint
+        Of the model and settings that the answers were made with.
+    """
+    identity = "\0".join((bucket, key, upload, fingerprint))
+    return f"work/partial/{hashlib.sha256(identity.encode()).hexdigest()}.json"
 
 
 def is_folder_marker(key: str, size_bytes: int) -> bool:

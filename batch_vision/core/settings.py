@@ -17,9 +17,26 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from batch_vision.core.errors import SettingsError
 from batch_vision.core.models import Model
+from batch_vision.core.scope import Scope
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True, slots=True)
+class CallRate:
+    """How fast one invocation asks a detector.
+
+    Attributes
+    ----------
+    calls_per_second
+        To begin with: it is found by what the service refuses.
+    most_calls_per_second
+        Never exceeded.
+    """
+
+    calls_per_second: float
+    most_calls_per_second: float
 
 
 def _text(text: str) -> str:
@@ -63,11 +80,33 @@ def _texts(text: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _text_map(text: str) -> dict[str, str]:
+def _any_texts(text: str) -> tuple[str, ...]:
     value = _json(text)
-    if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
-        raise ValueError("a JSON object whose values are texts")
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError("a JSON list of texts")
+    return tuple(value)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object")
     return value
+
+
+def _rates(text: str) -> dict[str, CallRate]:
+    try:
+        rates = {name: CallRate(**rate) for name, rate in _json_object(text).items()}
+        is_good = rates and all(
+            0 < one.calls_per_second <= one.most_calls_per_second < math.inf for one in rates.values()
+        )
+    except TypeError:  # another object, or no number
+        is_good = False
+    if not is_good:
+        raise ValueError(
+            "a JSON object with calls_per_second, above 0, and most_calls_per_second, no less, for each detector"
+        )
+    return rates
 
 
 def _json(text: str) -> Any:
@@ -84,7 +123,9 @@ AboveZero = Annotated[float, _above_zero]
 Dollars = Annotated[float, _dollars]
 Percent = Annotated[float, _percent]
 Texts = Annotated[tuple[str, ...], _texts]
-TextMap = Annotated[Mapping[str, str], _text_map]
+AnyTexts = Annotated[tuple[str, ...], _any_texts]
+JsonObject = Annotated[Mapping[str, Any], _json_object]
+Rates = Annotated[Mapping[str, CallRate], _rates]
 
 
 def read_settings[S: DataclassInstance](cls: type[S], environment: Mapping[str, str]) -> S:
@@ -151,6 +192,34 @@ class BucketSettings:
 
 
 @dataclass(frozen=True)
+class ExistingBucketSettings:
+    """An existing bucket, whose images stay in it.
+
+    Attributes
+    ----------
+    images_bucket_name
+        The bucket, of which nothing is written.
+    source_prefixes, image_suffixes
+        Which of its objects are images: see `Scope`.
+    final_bucket_name
+        Where results, catalog and work go.
+    settings_fingerprint
+        What tells results that are made with the model and settings of this deployment from others.
+    """
+
+    images_bucket_name: Text
+    source_prefixes: Texts
+    image_suffixes: AnyTexts
+    final_bucket_name: Text
+    settings_fingerprint: Text
+
+    @property
+    def scope(self) -> Scope:
+        """Which objects of the bucket are images."""
+        return Scope(self.source_prefixes, self.image_suffixes)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """The model of the deployment.
 
@@ -161,7 +230,7 @@ class ModelSettings:
     """
 
     backend: Text
-    backend_settings: TextMap
+    backend_settings: JsonObject
 
     @property
     def model(self) -> Model:

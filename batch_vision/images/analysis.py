@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    retry_if_exception_type,
-    stop_before_delay,
-    wait_fixed,
-    wait_random_exponential,
-)
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_fixed
 
 from batch_vision.core import errors
 from batch_vision.core.names import is_folder_marker
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
-from batch_vision.images import results
+from batch_vision.images.detectors import Calls
+from batch_vision.images.results import best_prediction, make_result, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from tenacity import RetryCallState
-
-    from batch_vision.backends.contracts import Detection, Detector
     from batch_vision.core.events import SourceImage
+    from batch_vision.images.detectors import Detectors
     from batch_vision.images.final import FinalBucket
-    from batch_vision.images.pace import Pace
     from batch_vision.images.source import SourceBucket
 
-_FIRST_WAIT_SECONDS = 0.25
-_LONGEST_WAIT_SECONDS = 10
 # How long a newer upload waits for an older one of its key that another invocation is moving: a redelivery would cost
 # a visibility timeout.
 _OLDER_WAIT_SECONDS = 5.0
 _OLDER_POLL_SECONDS = 0.5
-_BACK_OFF = wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +43,27 @@ class Outcome:
         for what is no image.
     result
         The result JSON of what was processed or rejected.
-    attempts
-        How often the model was asked in this invocation.
-    throttles
-        How many of these attempts the service refused because there were too many.
+    calls
+        What it has cost in this invocation.
     """
 
     image: SourceImage
     status: str
     result: dict[str, Any] | None
-    attempts: int
-    throttles: int
+    calls: Calls
     duration_ms: int
     cause: BaseException | None = None
     finished_at: datetime = field(default_factory=utc_now)
+
+    @property
+    def attempts(self) -> int:
+        """How often a detector was asked."""
+        return self.calls.made.total()
+
+    @property
+    def throttles(self) -> int:
+        """How many of these attempts the service refused because there were too many."""
+        return self.calls.throttled.total()
 
     @property
     def error_type(self) -> str | None:
@@ -80,7 +76,6 @@ class Outcome:
     def catalog_line(self) -> dict[str, Any]:
         """Return the image's line of the catalog."""
         result = self.result or {}
-        best = max(result["predictions"], key=lambda label: label["confidence"], default=None)
         return {
             "finished_at": to_text(self.finished_at),
             "key": self.image.key,
@@ -90,7 +85,7 @@ class Outcome:
             "error_type": self.error_type,
             "image_key": result["image_key"],
             "backend": result["model"]["backend"],
-            "prediction": best and {"name": best["name"], "confidence": best["confidence"]},
+            "prediction": best_prediction(result["predictions"]),
             "anomaly": result["anomaly"],
             "attempts": self.attempts,
             "throttles": self.throttles,
@@ -98,30 +93,12 @@ class Outcome:
         }
 
 
-def is_worth_retrying(error: BaseException) -> bool:
-    """Return whether asking again within this invocation may help."""
-    useless = (
-        errors.ImageUnreadableError,
-        errors.ModelNotReadyError,  # the message is sent anew, and costs no delivery
-        errors.NoTimeLeftError,
-        errors.UnexplainedRefusalError,
-    )
-    return isinstance(error, errors.TransientError) and not isinstance(error, useless)
-
-
-def _wait_seconds(state: RetryCallState) -> float:
-    """Back off, and for no less than the service asked for; a throttled image only waits for its next turn."""
-    error = state.outcome and state.outcome.exception()
-    back_off = 0.0 if isinstance(error, errors.ThrottledError) else _BACK_OFF(state)
-    return max(back_off, getattr(error, "retry_after_seconds", None) or 0.0)
-
-
 def analyze(
     image: SourceImage,
-    detector: Detector,
+    detectors: Detectors,
     source: SourceBucket,
     final: FinalBucket,
-    pace: Pace,
+    calls: Calls | None = None,
     *,
     is_redelivery: bool,
     deadline: float,
@@ -131,8 +108,8 @@ def analyze(
 
     Parameters
     ----------
-    pace
-        Gives each call of the model its turn.
+    calls
+        What it costs is added to it, whatever the outcome.
     is_redelivery
         Whether the message was delivered before: then a result may be there already, and is kept.
     deadline
@@ -148,44 +125,11 @@ def analyze(
         Not now: the message is to be delivered again. The image is still in the source bucket.
     """
     began = time.monotonic()
-    attempts = throttles = 0
-    throttled: errors.ThrottledError | None = None
+    spent = Calls() if calls is None else calls
 
     def outcome(status: str, result: dict[str, Any] | None = None, cause: BaseException | None = None) -> Outcome:
         duration_ms = round((time.monotonic() - began) * 1000)
-        return Outcome(image, status, result, attempts, throttles, duration_ms, cause)
-
-    def detect() -> Detection:
-        nonlocal attempts, throttles, throttled
-        try:
-            pace.wait(deadline)
-        except errors.NoTimeLeftError as late:
-            raise late from throttled
-        attempts += 1
-        try:
-            detection = detector.detect(source.stored(image))
-        except errors.ThrottledError as error:
-            pace.throttled()
-            throttles += 1
-            throttled = error
-            raise
-        except errors.ImageUnreadableError:
-            source.check_readable(image)  # S3 itself says why, and which remedy fits
-            raise
-        pace.answered()
-        return detection
-
-    def ask() -> tuple[dict[str, Any], bytes | None]:
-        if image.size_bytes == 0:
-            raise errors.InvalidImageFormatError("The object is empty.")
-        retrying = Retrying(
-            retry=retry_if_exception(is_worth_retrying),
-            stop=stop_before_delay(max(0.0, deadline - time.monotonic())),
-            wait=_wait_seconds,
-            reraise=True,
-        )
-        detection = retrying(detect)
-        return results.processed(image, detector, detection, utc_now()), detection.mask_png
+        return Outcome(image, status, result, spent, duration_ms, cause)
 
     def take() -> Outcome:
         nonlocal image
@@ -194,7 +138,9 @@ def analyze(
         image = source.resolve(image)
         earlier: dict[str, Any] | None = None
         newer: tuple[str, ...] = ()
-        if is_redelivery or image.is_resent:
+        is_repeated = is_redelivery or image.is_resent
+        kept = final.kept_answers(image, detectors.fingerprint) if detectors.has_several else None
+        if is_repeated:
             if final.is_stuck(image.key, str(image.version_id)):
                 return outcome("stuck")
             earlier = final.find_result(image)
@@ -208,20 +154,29 @@ def analyze(
             newer = standing.newer
         if earlier and final.has_mask_of(earlier):
             final.move(image, earlier)
+            if kept:
+                kept.load()  # of a delivery that died after it had written the result
+                kept.discard()
             return outcome(earlier["status"], earlier)
         if newer and image.version_id == NULL_VERSION:
             # Only as the current version of its key can a service read it by reference.
             raise errors.ImageUnreadableError("It was stored before versioning was enabled: newer uploads go first.")
-        mask_png: bytes | None = None
-        try:
-            result, mask_png = ask()
-        except errors.PermanentImageError as error:
-            result = results.rejected(image, detector, error, utc_now())
+        answers, mask_png = detectors.ask(
+            source.stored(image),
+            spent,
+            deadline=deadline,
+            check_readable=partial(source.check_readable, image),
+            kept=kept,
+            is_repeated=is_repeated,
+        )
+        result = make_result(source_of(image), detectors.backend, detectors.model_id, answers, utc_now())
 
         def file(*, gives_way: bool) -> dict[str, Any]:
             return final.file(image, earlier or result, mask_png, newer=newer, gives_way=gives_way)
 
         filed = _wait_for_older(file, deadline, is_last_delivery=is_last_delivery)
+        if kept:
+            kept.discard()
         return outcome(filed["status"], filed)
 
     try:
@@ -241,7 +196,8 @@ def analyze(
         if not source.has(image):
             return outcome("gone")  # another delivery was faster
         # An invocation that had no time left because the service was throttled is the service's doing.
-        cause = throttled if isinstance(error, errors.NoTimeLeftError) and throttled else error
+        throttle = spent.last_throttle
+        cause = throttle if isinstance(error, errors.NoTimeLeftError) and throttle else error
         final.give_up(image, cause)
         return outcome("stuck", cause=cause)
 

@@ -15,8 +15,6 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.aws.current_run import read_current_run
-from batch_vision.backends.registry import make_detector
-from batch_vision.core.capacity import calls_per_second_per_invocation
 from batch_vision.core.errors import BatchVisionError, ModelNotReadyError
 from batch_vision.core.events import message_for, parse_message
 from batch_vision.core.names import same_names_lock
@@ -24,8 +22,9 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.call_metrics import tell_calls
+from batch_vision.images.detectors import Calls, Detectors
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.pace import Pace
 from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.images.source import SourceBucket
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from batch_vision.backends.contracts import Detector
     from batch_vision.core.events import SourceImage
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
@@ -46,16 +44,10 @@ _SENT_ANEW_DELAY_SECONDS = 60
 
 
 @cache
-def detector() -> Detector:
-    """Return the detector of this deployment, made on first use."""
+def detectors() -> Detectors:
+    """Return the detectors of this deployment, made on first use, with the paces that they keep."""
     settings = settings_of(AnalyzeImagesSettings)
-    return make_detector(settings.model, settings.min_confidence_percent)
-
-
-@cache
-def pace() -> Pace:
-    """Return the pace of this process, which it keeps from batch to batch."""
-    return Pace(calls_per_second_per_invocation(settings_of(AnalyzeImagesSettings).images_per_second_per_unit))
+    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
 
 
 def analyze_batch(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
@@ -87,13 +79,13 @@ class Batch:
     def __init__(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         self._pool = pool
         self._settings = settings_of(AnalyzeImagesSettings)
-        self._detector = detector()  # here, for the threads must not make one each
+        self._detectors = detectors()  # here, for the threads must not make some each
         self._source = SourceBucket(clients.s3())
         self._final = FinalBucket(clients.s3(), self._settings.final_bucket_name, self._source)
-        self._pace = pace()
         self._deadline = deadline
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._outcomes: list[Outcome] = []
+        self._calls: list[Calls] = []
         self._messages_sent_anew = 0
         self._work: dict[str, list[tuple[SourceImage, Future[None]]]] = {}
         # Beside the images: no image waits for it.
@@ -102,7 +94,7 @@ class Batch:
     def begin(self, records: list[dict[str, Any]]) -> None:
         """Begin to work on the images of all messages side by side."""
         images = {record["messageId"]: self._parse(record) for record in records}
-        self._pace.begin_batch(sum(len(found) for found in images.values()), self._deadline)
+        self._detectors.begin_batch(sum(len(found) for found in images.values()), self._deadline)
         for record in records:
             deliveries = int(record["attributes"]["ApproximateReceiveCount"])
             self._work[record["messageId"]] = [
@@ -131,14 +123,16 @@ class Batch:
         return images
 
     def _take_image(self, image: SourceImage, deliveries: int) -> None:
+        calls = Calls()
+        self._calls.append(calls)
         with self._locks[same_names_lock(image.key)]:
             try:
                 outcome = analyze(
                     image,
-                    self._detector,
+                    self._detectors,
                     self._source,
                     self._final,
-                    self._pace,
+                    calls,
                     is_redelivery=deliveries > 1,
                     deadline=self._deadline,
                     is_last_delivery=deliveries >= self._settings.max_receive_count,
@@ -196,12 +190,15 @@ class Batch:
         for outcome in self._outcomes:
             if outcome.status != "folder_marker":
                 count[f"Images{outcome.status.title().replace('_', '')}"] += 1
-            count["DetectRetries"] += max(0, outcome.attempts - 1)
-            count["DetectThrottles"] += outcome.throttles
+        for calls in self._calls:
+            count["DetectRetries"] += sum(made - 1 for made in calls.made.values())
+            count["DetectThrottles"] += calls.throttled.total()
         count["MessagesLeftForRedelivery"] = failed
         count["MessagesSentAnew"] = self._messages_sent_anew
         for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)
+        results = [outcome.result for outcome in self._outcomes if outcome.result]
+        tell_calls(self._detectors.operations, self._calls, results)
         logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **count})
 
 

@@ -20,25 +20,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from batch_vision.aws import catalog
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
-from batch_vision.core.names import MARK, RESULT, names_for
+from batch_vision.core.names import MARK, RESULT, names_for, partial_key
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
-from batch_vision.images.s3_errors import ConflictError, TakenError, translated
+from batch_vision.images.conditional import put_on_condition
+from batch_vision.images.detectors import KeptAnswers
+from batch_vision.images.s3_errors import TakenError, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
-    from tenacity import RetryCallState
 
     from batch_vision.images.source import SourceBucket
 
-_CONFLICT_ATTEMPTS = 6
 _GIB_BYTES = 1024**3
 _COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
 _LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
@@ -50,10 +50,6 @@ _MOST_NEWER_VERSIONS = 20  # user metadata has 2 KB
 _RESERVED = "reserved"
 _MASK_SUFFIX = ".mask.png"
 _RESERVED_SUFFIXES = (".json", _MASK_SUFFIX)  # names that a result or a mask of another image could have
-
-
-def _give_up_conflict(_: RetryCallState) -> Any:
-    raise errors.ServiceUnavailableError("S3 found another conditional write under way, time and again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +157,11 @@ class FinalBucket:
             raise errors.ServiceUnavailableError(f"The result of {image.key!r} changed this moment.")
         self._move(image, filed)
 
+    def kept_answers(self, image: SourceImage, fingerprint: str) -> KeptAnswers:
+        """Return where the answers about an upload are kept until all are there."""
+        key = partial_key(image.bucket, image.key, str(image.version_id), fingerprint)
+        return KeptAnswers(self._s3, self._name, key)
+
     def is_stuck(self, key: str, version_id: str) -> bool:
         """Return whether an upload was given up until somebody looks."""
         return bool(self._version_of(stuck_key(key, version_id)))
@@ -179,9 +180,8 @@ class FinalBucket:
 
     def write_catalog(self, key: str, lines: list[dict[str, Any]]) -> None:
         """Write one catalog object of one JSON line for each image."""
-        body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         with translated():
-            self._s3.put_object(Bucket=self._name, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
+            catalog.write_lines(self._s3, self._name, key, lines)
 
     def _move(self, image: SourceImage, filed: _Filed) -> None:
         """Copy the image beside its result and delete that version from the source bucket; may be repeated."""
@@ -343,19 +343,9 @@ class FinalBucket:
         )
         return _Filed(result, answer["ETag"], answer.get("VersionId", ""), *_read_neighbours(neighbours), is_own=True)
 
-    @retry(
-        retry=retry_if_exception_type(ConflictError),
-        stop=stop_after_attempt(_CONFLICT_ATTEMPTS),
-        wait=wait_random_exponential(0.05, 1),
-        retry_error_callback=_give_up_conflict,
-    )
     def _put_on_condition(self, **request: Any) -> Any:
-        """Write an object under a condition and return S3's answer; raises `TakenError` where the condition fails."""
-        try:
-            with translated():
-                return self._s3.put_object(Bucket=self._name, **request)
-        except errors.ImageGoneError as error:
-            raise TakenError from error  # what it was to replace is gone
+        """Write an object under a condition and return S3's answer; raises as `put_on_condition`."""
+        return put_on_condition(self._s3, Bucket=self._name, **request)
 
     def _read_result(self, key: str) -> _Filed:
         """Read a result."""

@@ -23,8 +23,7 @@ _FASTER = _SLOWER ** (-1 / 99)
 _LONG_STREAK = 200
 # One step that was doubled so often crosses the whole range. Without a bound, a float overflows after 4,200 answers.
 _MOST_DOUBLINGS = 13
-# However bad the service was for a while, this is found again in minutes. The same way up, for a model that is better
-# than was said.
+# However bad the service was for a while, this is found again in minutes.
 _RANGE = 8.0
 
 
@@ -35,6 +34,8 @@ class Pace:
     ----------
     calls_per_second
         To begin with.
+    most_calls_per_second
+        Never exceeded, not for a batch either: what the service allows others of the account is theirs.
     credit_seconds
         For how long a pause between two batches may be made up for.
     clock
@@ -42,10 +43,15 @@ class Pace:
     """
 
     def __init__(
-        self, calls_per_second: float, *, credit_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self,
+        calls_per_second: float,
+        most_calls_per_second: float,
+        *,
+        credit_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls_per_second = calls_per_second
-        self._slowest, self._fastest = calls_per_second / _RANGE, calls_per_second * _RANGE
+        self._slowest, self._fastest = calls_per_second / _RANGE, most_calls_per_second
         self._streak = 0
         self._credit_seconds = credit_seconds
         self._clock = clock
@@ -54,7 +60,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def begin_batch(self, images: int, deadline: float) -> None:
-        """Be fast enough for a batch of so many images, whatever the pace: what is not begun in time comes back."""
+        """Be fast enough for a batch of so many images, within the bound: what is not begun in time comes back."""
         self._batch_per_second = images / max(0.001, deadline - self._clock())
 
     def reserve(self, deadline: float) -> float:
@@ -70,7 +76,8 @@ class Pace:
             turn = max(self._next_turn, now - self._credit_seconds)
             if turn > max(now, deadline):
                 raise NoTimeLeftError("The invocation is nearly over: the image is left for another one.")
-            self._next_turn = turn + 1 / max(self.calls_per_second, self._batch_per_second)
+            wanted = max(self.calls_per_second, self._batch_per_second)
+            self._next_turn = turn + 1 / min(wanted, self._fastest)
             return max(0.0, turn - now)
 
     def wait(self, deadline: float) -> None:

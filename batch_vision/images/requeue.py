@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from datetime import timedelta
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from batch_vision.aws import clients
-from batch_vision.aws.queues import delete_messages, receive_messages, send_images
+from batch_vision.aws.queues import count_messages, delete_messages, receive_messages, send_images
 from batch_vision.aws.stuck import list_stuck, write_stuck
 from batch_vision.aws.uploads import is_there
 from batch_vision.aws.waiting import list_waiting_uploads
 from batch_vision.core.errors import FunctionDiedError
 from batch_vision.core.events import parse_message
-from batch_vision.core.observability import logger
+from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import utc_now
-from batch_vision.images.settings import RequeueImagesSettings
+from batch_vision.images.settings import RequeueImagesSettings, RequeueOverdueSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_DEAD_LETTERS = 1000
 _HIDDEN_SECONDS = 300  # the timeout of the function
+_LEFT_SECONDS = 20  # for what is read and sent at once, however often botocore repeats it
 
 _DIED = (
     "The analyzing function ended without an answer at every delivery of the image's message, which is in the"
@@ -60,6 +64,38 @@ def requeue_images(event: Mapping[str, Any]) -> dict[str, Any]:
         "given_up_images": given_up,
         "is_done": sent < settings.requeue_limit_images,
     }
+
+
+def requeue_overdue(remaining_seconds: Callable[[], float]) -> dict[str, Any]:
+    """Give up the images of dead letters, and put those that have waited for too long back on the queue.
+
+    This is what a run does for a model that must be started; a managed model has no runs. While the queue holds
+    messages, nearly every image that waits has its own, and `RequeueImagesSettings.requeue_limit_images` are put back
+    at most. Otherwise as many are as there is time for; the next call goes on.
+
+    Parameters
+    ----------
+    remaining_seconds
+        Tells how much time the function has left.
+
+    Returns
+    -------
+    dict
+        ``requeued_images`` and ``given_up_images``.
+    """
+    settings, s3, sqs = settings_of(RequeueOverdueSettings), clients.s3(), clients.sqs()
+    now = utc_now()
+    given_up = give_up_dead_letters(s3, sqs, settings.dead_letter_queue_url, settings, now)
+    until = now - timedelta(seconds=settings.requeue_after_seconds)
+    stuck = list_stuck(s3, settings.final_bucket_name)
+    waiting = takewhile(lambda _: remaining_seconds() > _LEFT_SECONDS, list_waiting_uploads(s3, settings, stuck))
+    overdue = (image for image in waiting if image.uploaded_at <= until)
+    is_queue_empty = not any(count_messages(sqs, settings.queue_url).values())
+    most = None if is_queue_empty else settings.requeue_limit_images
+    sent = send_images(sqs, settings.queue_url, islice(overdue, most))
+    metrics.add_metric("ImagesRequeued", MetricUnit.Count, sent)
+    metrics.add_metric("ImagesStuck", MetricUnit.Count, given_up)
+    return {"requeued_images": sent, "given_up_images": given_up}
 
 
 def give_up_dead_letters(

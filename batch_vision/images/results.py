@@ -7,62 +7,117 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.backends.contracts import Kind
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from batch_vision.backends.contracts import BoundingBox, Detection, Detector
+    from batch_vision.backends.contracts import BoundingBox, Detection, Prediction
     from batch_vision.core.errors import PermanentImageError
     from batch_vision.core.events import SourceImage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# What a detector said about an image, ready for JSON: ``predictions``, ``anomaly`` and ``raw``; or ``error``, where it
+# can never take the image.
+type Answer = dict[str, Any]
 
 
-def processed(image: SourceImage, detector: Detector, detection: Detection, now: datetime) -> dict[str, Any]:
-    """Write down what the model said."""
+def answer_of(detection: Detection) -> Answer:
+    """Return what a detector said."""
     anomaly = detection.anomaly
-    return _result("processed", image, detector, now) | {
-        "predictions": [
-            {
-                "name": prediction.name,
-                "confidence": prediction.confidence_percent,
-                "bounding_box": _box(prediction.bounding_box),
-            }
-            for prediction in detection.predictions
-        ],
+    return {
+        "predictions": [_prediction(prediction) for prediction in detection.predictions],
         "anomaly": anomaly and {"is_anomalous": anomaly.is_anomalous, "confidence": anomaly.confidence_percent},
         "raw": detection.raw,
     }
 
 
-def rejected(image: SourceImage, detector: Detector, error: PermanentImageError, now: datetime) -> dict[str, Any]:
-    """Write down why the model can never take the image."""
-    return _result("rejected", image, detector, now) | {"error": {"type": type(error).__name__, "message": str(error)}}
+def refusal_of(error: PermanentImageError) -> Answer:
+    """Return why a detector can never take an image."""
+    return {"error": {"type": type(error).__name__, "message": str(error)}}
 
 
-def _result(status: str, image: SourceImage, detector: Detector, now: datetime) -> dict[str, Any]:
+def make_result(
+    source: Mapping[str, Any], backend: str, model_id: str, answers: Mapping[str, Answer], now: datetime
+) -> dict[str, Any]:
+    """Write down what the detectors said, or that none of them can ever take the image.
+
+    Parameters
+    ----------
+    source
+        The object that was analyzed, such as `source_of` returns.
+    answers
+        By the name of the detector.
+    """
+    errors = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
+    said = {name: answer for name, answer in answers.items() if name not in errors}
+    raw = {name: answer["raw"] for name, answer in said.items()}
     return {
         "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "source": {
-            "bucket": image.bucket,
-            "key": image.key,
-            "version_id": image.version_id,
-            "etag": image.etag,
-            "size_bytes": image.size_bytes,
-            "uploaded_at": to_text(image.uploaded_at),
-        },
-        "model": {"backend": detector.name, "id": detector.model_id},
+        "status": "processed" if said else "rejected",
+        "source": source,
+        "model": {"backend": backend, "id": model_id},
         "analyzed_at": to_text(now),
-        "predictions": [],
-        "anomaly": None,
-        "error": None,
-        "raw": None,
+        "predictions": [prediction for answer in said.values() for prediction in answer["predictions"]],
+        "anomaly": next((answer["anomaly"] for answer in said.values() if answer["anomaly"]), None),
+        "error": None if said else _joined(errors),
+        "errors": errors if said else {},
+        # A backend of a single model names its detector as itself.
+        "raw": raw.get(backend, raw) if said else None,
     }
 
 
-def _box(box: BoundingBox | None) -> dict[str, float] | None:
-    if box is None:
-        return None
+def source_of(image: SourceImage) -> dict[str, Any]:
+    """Return what a result says about the upload that it is of."""
+    return {
+        "bucket": image.bucket,
+        "key": image.key,
+        "version_id": image.version_id,
+        "etag": image.etag,
+        "size_bytes": image.size_bytes,
+        "uploaded_at": to_text(image.uploaded_at),
+    }
+
+
+def best_prediction(predictions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return name, kind and confidence of the most confident prediction, as the catalog has it.
+
+    The share of a color is no confidence, so a color comes after all others. Predictions of schema version 1 have no
+    kind.
+    """
+    best = max(predictions, key=lambda one: (one.get("kind") != Kind.COLOR, one["confidence"]), default=None)
+    return {"name": best["name"], "kind": best.get("kind"), "confidence": best["confidence"]} if best else None
+
+
+def _joined(errors: Mapping[str, dict[str, str]]) -> dict[str, str]:
+    """Return one error for those of all detectors: their messages, where these differ."""
+    first = next(iter(errors.values()))
+    if all(error["message"] == first["message"] for error in errors.values()):
+        return first
+    return first | {"message": " ".join(f"{name}: {error['message']}" for name, error in errors.items())}
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": prediction.name,
+        "kind": str(prediction.kind),
+        "confidence": prediction.confidence_percent,
+        "bounding_box": prediction.bounding_box and _box(prediction.bounding_box),
+    }
+    if prediction.parents is not None:
+        told["parents"] = [*prediction.parents]
+    if prediction.instances is not None:
+        told["instances"] = [
+            {"confidence": instance.confidence_percent, "bounding_box": _box(instance.bounding_box)}
+            for instance in prediction.instances
+        ]
+    if prediction.attributes is not None:
+        told["attributes"] = dict(prediction.attributes)
+    return told
+
+
+def _box(box: BoundingBox) -> dict[str, float]:
     return {"left": box.left, "top": box.top, "width": box.width, "height": box.height}

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from batch_vision.core.settings import AboveZero, BucketSettings, ModelSettings, Percent, Positive, Text
+from batch_vision.core.settings import (
+    BucketSettings,
+    ExistingBucketSettings,
+    ModelSettings,
+    Percent,
+    Positive,
+    Rates,
+    Text,
+)
 
 
 @dataclass(frozen=True)
@@ -17,8 +25,8 @@ class AnalyzeImagesSettings(ModelSettings):
         Where images, results and catalog go.
     min_confidence_percent
         Predictions below it are left out; None uses the thresholds that the model was trained with.
-    images_per_second_per_unit
-        What one inference unit of the model can do.
+    paces
+        How fast one invocation asks each detector of the backend.
     queue_url, max_receive_count
         The queue of the images' messages, and after how many deliveries a message is a dead letter.
     """
@@ -26,9 +34,47 @@ class AnalyzeImagesSettings(ModelSettings):
     source_bucket_name: Text
     final_bucket_name: Text
     min_confidence_percent: Percent | None
-    images_per_second_per_unit: AboveZero
+    paces: Rates
     queue_url: Text
     max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class CollectChangesSettings(ExistingBucketSettings, ModelSettings):
+    """What `collect_changes` is told.
+
+    Attributes
+    ----------
+    queue_url, max_receive_count
+        The queue of the events, and after how many deliveries a message is a dead letter.
+    """
+
+    queue_url: Text
+    max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(CollectChangesSettings):
+    """What `update_results` is told.
+
+    Attributes
+    ----------
+    min_confidence_percent, paces
+        As those of `AnalyzeImagesSettings`.
+    """
+
+    min_confidence_percent: Percent | None
+    paces: Rates
+
+
+@dataclass(frozen=True)
+class AnalyzeChunkSettings(UpdateResultsSettings):
+    """What `analyze_chunk` is told: its queue is that of the chunks' messages."""
+
+
+@dataclass(frozen=True)
+class SendChunksSettings(ExistingBucketSettings, ModelSettings):
+    """What `send_chunks` is told."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +88,20 @@ class RequeueImagesSettings(BucketSettings):
     """
 
     requeue_limit_images: Positive
+
+
+@dataclass(frozen=True)
+class RequeueOverdueSettings(RequeueImagesSettings):
+    """What `requeue_overdue` is told.
+
+    Attributes
+    ----------
+    queue_url, dead_letter_queue_url
+        The queue of the images' messages, and that of those which were delivered too often.
+    requeue_after_seconds
+        An image that is younger has its own message: one that was delivered comes again within that time.
+    """
+
+    queue_url: Text
+    dead_letter_queue_url: Text
+    requeue_after_seconds: Positive

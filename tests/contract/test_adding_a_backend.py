@@ -22,6 +22,7 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.models import Model
 from batch_vision.images.analysis import analyze
+from batch_vision.images.detectors import Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
@@ -108,7 +109,7 @@ def registered(example: ModuleType, service: FakeLambda, monkeypatch: pytest.Mon
     """The example, registered by the document's own line."""
     text = Path(registry.__file__).read_text()
     (line,) = BLOCKS["python", "batch_vision/backends/registry.py"].splitlines()
-    names = vars(registry) | vars(example)
+    names = vars(registry) | {NAME: example}
     exec(text[text.index("BACKENDS = {") :].replace("BACKENDS = {", f"BACKENDS = {{\n{line}", 1), names)
     assert set(names["BACKENDS"]) == {*registry.BACKENDS, NAME}
     monkeypatch.setattr(registry, "BACKENDS", names["BACKENDS"])
@@ -116,7 +117,7 @@ def registered(example: ModuleType, service: FakeLambda, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def detector(registered: None) -> Detector:
-    return registry.make_detector(MODEL, None)
+    return registry.make_detectors(MODEL, None)[NAME]
 
 
 @pytest.fixture
@@ -154,11 +155,13 @@ def test_it_goes_through_the_workflow_unchanged(
     final = FinalBucket(s3, FINAL_BUCKET, source)
     answer = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"picture")
     image = SourceImage(BUCKET, "a.jpg", answer["VersionId"], "e", 7, NOW)
-    outcome = analyze(image, detector, source, final, Pace(1000), is_redelivery=False, deadline=time.monotonic() + 1)
+    detectors = Detectors(NAME, {NAME: detector}, {NAME: Pace(1000, 8000)})
+    outcome = analyze(image, detectors, source, final, is_redelivery=False, deadline=time.monotonic() + 1)
     VALIDATOR.validate(outcome.result)
     assert outcome.result is not None
     assert outcome.result["model"] == {"backend": NAME, "id": "inspect-welds:live"}
-    assert outcome.result["predictions"] == [{"name": "crack", "confidence": 75.0, "bounding_box": None}]
+    crack = {"name": "crack", "kind": "custom_label", "confidence": 75.0, "bounding_box": None}
+    assert outcome.result["predictions"] == [crack]
     assert service.asked == [{"bucket": BUCKET, "key": "a.jpg", "version_id": answer["VersionId"]}]
 
     closing.stop(lifecycle)
@@ -199,7 +202,7 @@ def test_only_one_error_blames_the_image(
 
 def test_a_missing_setting_is_named(registered: None) -> None:
     less = Model.named(NAME, {"function_name": "f"})
-    for make in (registry.make_lifecycle, lambda model: registry.make_detector(model, None)):
+    for make in (registry.make_lifecycle, lambda model: registry.make_detectors(model, None)):
         with pytest.raises(errors.SettingsError, match="alias"):
             make(less)
 

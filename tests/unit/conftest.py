@@ -19,6 +19,7 @@ from batch_vision.backends.contracts import (
     BoundingBox,
     Detection,
     Detector,
+    Kind,
     Lifecycle,
     ModelState,
     ModelStatus,
@@ -26,7 +27,9 @@ from batch_vision.backends.contracts import (
 )
 from batch_vision.core import settings
 from batch_vision.core.events import SourceImage
+from batch_vision.images.detectors import Detectors
 from batch_vision.images.final import FinalBucket
+from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
 from batch_vision.operator import dead_letters, stop
 from local import config
@@ -42,7 +45,10 @@ SAMPLES = REPOSITORY / "local" / "samples" / "labelled"
 NOW = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
 
 DETECTION = Detection(
-    predictions=[Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)), Prediction("stain", 20.0)],
+    predictions=[
+        Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4), kind=Kind.CUSTOM_LABEL),
+        Prediction("stain", 20.0, kind=Kind.CUSTOM_LABEL),
+    ],
     raw={"CustomLabels": [{"Name": "crack", "Confidence": 90.0}]},
 )
 
@@ -88,6 +94,11 @@ class FakeBackend(Detector, Lifecycle):
         if isinstance(answer, Exception):
             raise answer
         return answer(image) if callable(answer) else answer
+
+
+def detectors_of(backend: Detector, pace: Pace | None = None) -> Detectors:
+    """A fake backend as a deployment has it, with a pace that is in nobody's way."""
+    return Detectors("fake", {"fake": backend}, {"fake": pace or Pace(1000, 8000)})
 
 
 @pytest.fixture(autouse=True)

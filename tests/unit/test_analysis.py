@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from botocore.exceptions import ClientError
+from tenacity import stop_after_attempt
 
 import batch_vision.images
 from batch_vision.backends.contracts import Anomaly, Detection
@@ -21,10 +22,10 @@ from batch_vision.core.names import names_for
 from batch_vision.images import final as final_module
 from batch_vision.images import results
 from batch_vision.images.analysis import Outcome, analyze
+from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
-from tests.unit.conftest import DETECTION, NOW, FakeBackend
+from tests.unit.conftest import DETECTION, NOW, FakeBackend, detectors_of
 
 SCHEMA = json.loads((Path(batch_vision.images.__file__).parent / "result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
@@ -43,10 +44,9 @@ class World:
     ) -> Outcome:
         return analyze(
             image,
-            self.backend,
+            detectors_of(self.backend),
             self.source,
             self.final,
-            Pace(1000),
             is_redelivery=again or last,
             deadline=time.monotonic() + retry_seconds,
             is_last_delivery=last,
@@ -109,14 +109,15 @@ def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upl
     assert result["predictions"] == [
         {
             "name": "crack",
+            "kind": "custom_label",
             "confidence": 90.0,
             "bounding_box": {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4},
         },
-        {"name": "stain", "confidence": 20.0, "bounding_box": None},
+        {"name": "stain", "kind": "custom_label", "confidence": 20.0, "bounding_box": None},
     ]
     assert result["raw"] == DETECTION.raw
     line = outcome.catalog_line()
-    assert line["prediction"] == {"name": "crack", "confidence": 90.0}
+    assert line["prediction"] == {"name": "crack", "kind": "custom_label", "confidence": 90.0}
     time.sleep(0.002)
     assert outcome.catalog_line() == line, "the time is that of the image, not of the end of its batch"
 
@@ -130,8 +131,9 @@ def test_peer_failing_the_json_names_neither_image_model_nor_time(world: World, 
 
 def test_an_anomaly_verdict_holds_to_the_schema(upload: Upload) -> None:
     detection = Detection(anomaly=Anomaly(True, 71.5), raw={})
-    result = results.processed(upload("a.jpg"), FakeBackend(), detection, NOW) | {"image_key": "processed/a.jpg"}
-    VALIDATOR.validate(result)
+    answers = {"fake": results.answer_of(detection)}
+    result = results.make_result(results.source_of(upload("a.jpg")), "fake", "fake-model", answers, NOW)
+    VALIDATOR.validate(result | {"image_key": "processed/a.jpg"})
     assert result["anomaly"] == {"is_anomalous": True, "confidence": 71.5}
 
 
@@ -422,7 +424,9 @@ def test_only_its_own_result_is_taken_back(world: World, upload: Upload) -> None
     def interleaved(**request: Any) -> Any:
         world.s3.copy_object = copy
         world.s3.delete_object(Bucket="source", Key="a.jpg", VersionId=first.version_id)
-        newer = results.processed(second, world.backend, DETECTION, NOW)
+        newer = results.make_result(
+            results.source_of(second), "fake", "fake-model", {"fake": results.answer_of(DETECTION)}, NOW
+        )
         assert world.final._claim(second, newer, "processed/a.jpg", (), has_mask=False) is not None
         return copy(**request)
 
@@ -459,7 +463,7 @@ def test_a_conflict_of_conditional_writes_is_repeated_at_once(
 
 def test_a_conflict_without_end_leaves_the_image(world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
     image = upload("a.jpg")
-    monkeypatch.setattr(final_module, "_CONFLICT_ATTEMPTS", 2)
+    monkeypatch.setattr(put_on_condition.retry, "stop", stop_after_attempt(2))  # type: ignore[attr-defined]
     failing(world, monkeypatch, client_error("ConditionalRequestConflict", 409), 99)
     with pytest.raises(errors.ServiceUnavailableError, match="conditional write"):
         world.analyze(image)

@@ -16,9 +16,8 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_for, parse_message
 from batch_vision.core.stuck import stuck_key
 from batch_vision.images import batch as module
-from batch_vision.images.pace import Pace
 from lambdas.analyze_images.handler import handler
-from tests.unit.conftest import DETECTION, FakeBackend
+from tests.unit.conftest import DETECTION, FakeBackend, detectors_of
 from tests.unit.tool_stack import ENVIRONMENT
 
 
@@ -52,8 +51,7 @@ def queue() -> Queue:
 def backend(s3: Any, queue: Queue, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     tell()
-    monkeypatch.setattr(module, "detector", lambda: fake)
-    monkeypatch.setattr(module, "pace", lambda: Pace(1000))
+    monkeypatch.setattr(module, "detectors", lambda: detectors_of(fake))
     services = {"s3": lambda: s3, "sqs": lambda: queue, "MAX_CONNECTIONS": clients.MAX_CONNECTIONS}
     monkeypatch.setattr(module, "clients", SimpleNamespace(**services))
     return fake
@@ -188,11 +186,11 @@ def test_what_does_not_fit_into_the_invocation_is_left_for_another(
     assert "Versions" not in s3.list_object_versions(Bucket="final")
 
 
-def test_the_detector_is_made_once_and_not_by_each_thread(
+def test_the_detectors_are_made_once_and_not_by_each_thread(
     backend: FakeBackend, upload: Callable[..., SourceImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr(module, "detector", lambda: made.append(1) or backend)
+    monkeypatch.setattr(module, "detectors", lambda: made.append(1) or detectors_of(backend))
     event = {"Records": [message(str(i), upload(f"{i}.jpg")) for i in range(10)]}
     assert failures(handler(event, Context())) == []  # type: ignore[arg-type]
     assert made == [1]

@@ -25,7 +25,6 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.times import from_text
 from batch_vision.images import batch as analysis
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.pace import Pace
 from batch_vision.runs import steps, watchdog
 from batch_vision.runs.closing import Bounds
 from lambdas.analyze_images import handler as analyze_images
@@ -37,7 +36,7 @@ from lambdas.requeue_images import handler as requeue_images
 from lambdas.start_model import handler as start_model
 from lambdas.summarize_run import handler as summarize_run
 from local.config import REPOSITORY
-from tests.unit.conftest import DETECTION, FakeBackend
+from tests.unit.conftest import DETECTION, FakeBackend, detectors_of
 from tests.unit.test_analyze_handler import Context, message
 from tests.unit.test_closing import FakeFunctions
 from tests.unit.test_guard import EVENT as TICK
@@ -155,8 +154,7 @@ def printed(
     for module in (steps, watchdog):
         monkeypatch.setattr(module, "lifecycle_of", lambda _: model)
     monkeypatch.setattr(steps, "check_unchanged", lambda *_: None)
-    monkeypatch.setattr(analysis, "detector", lambda: backend)
-    monkeypatch.setattr(analysis, "pace", lambda: Pace(1000))
+    monkeypatch.setattr(analysis, "detectors", lambda: detectors_of(backend))
     environment = variables(planned)
     monkeypatch.setattr(metrics, "service", environment["POWERTOOLS_SERVICE_NAME"])
     monkeypatch.setattr(metrics, "namespace", environment["POWERTOOLS_METRICS_NAMESPACE"])

@@ -11,7 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.stub import ANY, Stubber
 
 from batch_vision.aws.clients import NOT_RETRYING
-from batch_vision.backends.contracts import Anomaly, ModelState, Prediction
+from batch_vision.backends.contracts import Anomaly, Kind, ModelState, Prediction
 from batch_vision.backends.lookout_for_vision import (
     _STATES,
     MAX_IMAGE_BYTES,
@@ -19,7 +19,7 @@ from batch_vision.backends.lookout_for_vision import (
     LookoutLifecycle,
     make_client,
 )
-from batch_vision.backends.registry import make_detector, make_lifecycle
+from batch_vision.backends.registry import make_detectors, make_lifecycle
 from batch_vision.core import errors
 from batch_vision.core.models import Model
 
@@ -161,7 +161,10 @@ def test_an_image_that_is_gone_is_not_sent() -> None:
 def test_kinds_of_anomaly_are_the_predictions_and_the_mask_is_apart() -> None:
     found = anomalies("background", "crack", "stain")
     detection = detect({"IsAnomalous": True, "Confidence": 0.914567, "Anomalies": found, "AnomalyMask": b"mask"})
-    assert detection.predictions == [Prediction("crack", 91.4567), Prediction("stain", 91.4567)]
+    assert detection.predictions == [
+        Prediction("crack", 91.4567, kind=Kind.ANOMALY),
+        Prediction("stain", 91.4567, kind=Kind.ANOMALY),
+    ]
     assert detection.anomaly == Anomaly(True, 91.4567)
     assert detection.mask_png == b"mask"
     assert detection.raw == {
@@ -174,13 +177,13 @@ def test_kinds_of_anomaly_are_the_predictions_and_the_mask_is_apart() -> None:
 @pytest.mark.parametrize("found", [{}, {"Anomalies": []}, {"Anomalies": anomalies("background")}])
 def test_a_model_that_names_no_kinds_says_anomaly(found: dict[str, Any]) -> None:
     detection = detect({"IsAnomalous": True, "Confidence": 0.5} | found)
-    assert detection.predictions == [Prediction("anomaly", 50.0)]
+    assert detection.predictions == [Prediction("anomaly", 50.0, kind=Kind.ANOMALY)]
     assert detection.mask_png is None
 
 
 def test_a_normal_image_is_predicted_to_be_normal() -> None:
     detection = detect(NORMAL | {"Anomalies": anomalies("background")})
-    assert detection.predictions == [Prediction("normal", 97.0)]
+    assert detection.predictions == [Prediction("normal", 97.0, kind=Kind.ANOMALY)]
     assert detection.anomaly == Anomaly(False, 97.0)
 
 
@@ -264,14 +267,14 @@ def test_the_network_is_a_service_that_is_unavailable(monkeypatch: pytest.Monkey
 
 def test_it_is_made_from_the_settings() -> None:
     model = Model.named("lookout_for_vision", {"project_name": "p", "model_version": "7"})
-    for made in (make_detector(model, None), make_lifecycle(model)):
-        assert (made.name, made.model_id) == ("lookout_for_vision", "p/7")
+    (detector,), made = make_detectors(model, None).values(), make_lifecycle(model)
+    assert (detector.model_id, made.model_id, made.name) == ("p/7", "p/7", "lookout_for_vision")
 
 
 @pytest.mark.parametrize("missing", ["project_name", "model_version"])
 def test_a_missing_setting_is_named(missing: str) -> None:
     given = {"project_name": "p", "model_version": "7"}
     del given[missing]
-    for make in (lambda model: make_detector(model, None), make_lifecycle):
+    for make in (lambda model: make_detectors(model, None), make_lifecycle):
         with pytest.raises(errors.SettingsError, match=missing):
             make(Model.named("lookout_for_vision", given))

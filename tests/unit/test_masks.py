@@ -13,22 +13,23 @@ from typing import Any
 
 import pytest
 
-from batch_vision.backends.contracts import Anomaly, Detection, Prediction
+from batch_vision.backends.contracts import Anomaly, Detection, Kind, Prediction
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for
 from batch_vision.images import analysis
 from batch_vision.images.analysis import analyze
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
-from tests.unit.conftest import DETECTION, NOW
+from tests.unit.conftest import DETECTION, NOW, detectors_of
 from tests.unit.test_analysis import World
 
 Upload = Callable[..., SourceImage]
 
 MASK = b"\x89PNG\r\n\x1a\n mask"
-MASKED = Detection([Prediction("crack", 90.0)], Anomaly(True, 90.0), {"DetectAnomalyResult": {}}, MASK)
+MASKED = Detection(
+    [Prediction("crack", 90.0, kind=Kind.ANOMALY)], Anomaly(True, 90.0), {"DetectAnomalyResult": {}}, MASK
+)
 
 
 @pytest.fixture
@@ -379,10 +380,9 @@ def test_a_wait_beyond_the_time_that_is_left_is_for_the_redelivery(
     with pytest.raises(errors.ThrottledError):
         analyze(
             image,
-            world.backend,
+            detectors_of(world.backend),
             world.source,
             world.final,
-            Pace(1000),
             is_redelivery=False,
             deadline=time.monotonic() + 30,
         )

@@ -77,14 +77,14 @@ def test_concurrency_is_what_keeps_the_units_busy(
 
 def test_calls_have_their_turns_and_a_pause_is_made_up_for() -> None:
     clock = Clock()
-    pace = Pace(2, credit_seconds=1, clock=clock)
+    pace = Pace(2, 16, credit_seconds=1, clock=clock)
     assert [pace.reserve(FAR) for _ in range(3)] == [0, 0.5, 1]
     clock.now = 100  # a second's worth, no more
     assert [pace.reserve(FAR) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
 def test_a_turn_after_the_deadline_is_not_waited_for_and_not_taken() -> None:
-    pace = Pace(1, clock=Clock())
+    pace = Pace(1, 8, clock=Clock())
     assert pace.reserve(2) == 0
     pace.reserve(2)
     pace.reserve(2)
@@ -94,14 +94,14 @@ def test_a_turn_after_the_deadline_is_not_waited_for_and_not_taken() -> None:
 
 
 def test_a_batch_is_begun_in_its_time_whatever_the_pace() -> None:
-    pace = Pace(0.1, clock=Clock())
+    pace = Pace(0.1, 0.8, clock=Clock())
     pace.begin_batch(10, 36)
     assert [pace.reserve(36) for _ in range(10)][-1] == pytest.approx(32.4)
 
 
 def test_however_many_answers_in_a_row_the_pace_is_a_number() -> None:
     """A model that is never busy: 100,000 images without a throttle, a few hours."""
-    pace = Pace(2.5, clock=Clock())
+    pace = Pace(2.5, 20, clock=Clock())
     for _ in range(100_000):
         pace.answered()
     assert pace.calls_per_second == 2.5 * 8
@@ -134,7 +134,8 @@ def simulate(
             heapq.heappush(agenda, (clock.now + pace.reserve(FAR), next(order), pace, left, attempt, True))
 
     for _ in range(concurrency_for(units, settings)):
-        begin(Pace(calls_per_second_per_invocation(settings.images_per_second_per_unit), clock=clock))
+        per_second = calls_per_second_per_invocation(settings.images_per_second_per_unit)
+        begin(Pace(per_second, 8 * per_second, clock=clock))
     while agenda and agenda[0][0] < seconds:
         clock.now, _, pace, left, attempt, is_turn = heapq.heappop(agenda)
         if left[0] < 0:  # the pause between two batches is over

@@ -131,9 +131,9 @@ for service in ("s3", "rekognition"):
 FUNCTION = """
 sys.path.insert(0, ".")
 from lambdas.analyze_images.handler import handler
-from batch_vision.images.batch import clients, detector
+from batch_vision.images.batch import clients, detectors
 clients.s3()
-detector()
+detectors()
 """
 
 

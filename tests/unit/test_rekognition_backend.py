@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
-from batch_vision.backends.contracts import BoundingBox, ModelState, Prediction
+from batch_vision.backends.contracts import BoundingBox, Kind, ModelState, Prediction
 from batch_vision.backends.rekognition_custom_labels import _STATES, CustomLabelsDetector, CustomLabelsLifecycle
 from batch_vision.core import errors
 
@@ -117,8 +117,8 @@ def test_detect_refers_to_the_version_in_s3(min_confidence_percent: float | None
     with stub:
         detection = the_detector.detect(Image())
     assert detection.predictions == [
-        Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4)),
-        Prediction("bad", 60.0, None),
+        Prediction("crack", 90.0, BoundingBox(0.1, 0.2, 0.3, 0.4), kind=Kind.CUSTOM_LABEL),
+        Prediction("bad", 60.0, None, kind=Kind.CUSTOM_LABEL),
     ]
     assert detection.raw == {"CustomLabels": labels}
 

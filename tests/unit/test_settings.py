@@ -8,31 +8,59 @@ from typing import Any
 
 import pytest
 
-from batch_vision.backends import registry
-from batch_vision.backends.registry import lifecycle_of, make_detector, make_lifecycle
+from batch_vision.backends.registry import lifecycle_of, make_detectors, make_lifecycle
+from batch_vision.core.capacity import calls_per_second_per_invocation
 from batch_vision.core.errors import BackendChangedError, SettingsError
 from batch_vision.core.models import Model, check_unchanged
 from batch_vision.core.settings import read_settings
-from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings
+from batch_vision.images.settings import (
+    AnalyzeChunkSettings,
+    AnalyzeImagesSettings,
+    CollectChangesSettings,
+    RequeueImagesSettings,
+    RequeueOverdueSettings,
+    SendChunksSettings,
+    UpdateResultsSettings,
+)
 from batch_vision.runs.settings import (
     CheckBacklogSettings,
+    CheckChunksSettings,
     CloseRunSettings,
     GuardModelSettings,
     StartModelSettings,
+    SummarizeChunksSettings,
     SummarizeRunSettings,
 )
+from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
 
 SETTINGS: dict[str, Any] = {
+    "analyze_chunk": AnalyzeChunkSettings,
     "analyze_images": AnalyzeImagesSettings,
     "check_backlog": CheckBacklogSettings,
+    "check_chunks": CheckChunksSettings,
     "close_run": CloseRunSettings,
+    "collect_changes": CollectChangesSettings,
     "enable_mapping": None,
     "guard_model": GuardModelSettings,
     "requeue_images": RequeueImagesSettings,
+    "requeue_overdue": RequeueOverdueSettings,
+    "send_chunks": SendChunksSettings,
     "start_model": StartModelSettings,
+    "summarize_chunks": SummarizeChunksSettings,
     "summarize_run": SummarizeRunSettings,
+    "update_results": UpdateResultsSettings,
+}
+# Handlers of functions that a hosted model on a drop-off bucket, which is what `planned` has, does not need.
+OF_ANOTHER_SHAPE = {
+    "analyze_chunk",
+    "check_chunks",
+    "collect_changes",
+    "requeue_overdue",
+    "send_chunks",
+    "summarize_chunks",
+    "update_results",
 }
 
 
@@ -47,12 +75,27 @@ def test_every_function_is_told_its_settings_and_nothing_else(planned: list[dict
         for resource in planned
         if resource["type"] == "aws_lambda_function"
     }
-    assert set(told) == set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
-    for function, cls in SETTINGS.items():
+    assert set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
+    assert set(told) == set(SETTINGS) - OF_ANOTHER_SHAPE
+    for function, cls in ((function, SETTINGS[function]) for function in told):
         own = {name: text for name, text in told[function].items() if not name.startswith("POWERTOOLS_")}
         assert set(own) == variables(cls), function
         if cls:
             read_settings(cls, own)
+
+
+def test_terraform_and_the_capacity_mean_the_same_pace(planned: list[dict[str, Any]]) -> None:
+    """The concurrency of a run is chosen for the pace that each invocation is told."""
+    (told,) = (
+        resource["values"]["environment"][0]["variables"]
+        for resource in planned
+        if resource["type"] == "aws_lambda_function" and "analyze_images" in resource["values"]["handler"]
+    )
+    (pace,) = json.loads(told["PACES"]).values()
+    per_second = terraform_defaults()["images_per_second_per_unit"]
+    assert pace["calls_per_second"] == calls_per_second_per_invocation(per_second)
+    assert pace["most_calls_per_second"] == 8 * pace["calls_per_second"]
+    assert json.loads(function_environment(terraform_defaults())["PACES"]) == json.loads(told["PACES"])
 
 
 def test_reads_every_kind_of_variable() -> None:
@@ -99,7 +142,15 @@ def test_is_frozen(cls: Any) -> None:
         ("BACKEND_SETTINGS", "{"),
         ("BACKEND_SETTINGS", "[" * 100_000),
         ("BACKEND_SETTINGS", "[]"),
-        ("BACKEND_SETTINGS", '{"project_arn": 1}'),
+        ("PACES", None),
+        ("PACES", "{}"),
+        ("PACES", "[]"),
+        ("PACES", '{"m": 1}'),
+        ("PACES", '{"m": {"calls_per_second": 1}}'),
+        ("PACES", '{"m": {"calls_per_second": "1", "most_calls_per_second": 2}}'),
+        ("PACES", '{"m": {"calls_per_second": 0, "most_calls_per_second": 2}}'),
+        ("PACES", '{"m": {"calls_per_second": 3, "most_calls_per_second": 2}}'),
+        ("PACES", '{"m": {"calls_per_second": 1, "most_calls_per_second": Infinity}}'),
     ],
 )
 def test_names_the_variable_its_value_and_the_remedy(name: str, value: str | None) -> None:
@@ -121,24 +172,23 @@ OLD = Model.named("lookout_for_vision", {"project_name": "p", "model_version": "
 NOW = Model.named("rekognition_custom_labels", json.loads(ENVIRONMENT["BACKEND_SETTINGS"]))
 
 
-@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detector(model, None)])
+@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detectors(model, None)])
 def test_an_unknown_backend_is_named_with_those_there_are(make: Any) -> None:
     with pytest.raises(SettingsError, match=r"BACKEND is 'abacus'.*rekognition_custom_labels"):
         make(Model.named("abacus", {}))
 
 
-@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detector(model, None)])
-def test_a_missing_backend_setting_is_named(make: Any) -> None:
+@pytest.mark.parametrize("make", [make_lifecycle, lambda model: make_detectors(model, None)])
+@pytest.mark.parametrize("wrong", [{}, {"project_version_arn": 1}])
+def test_a_missing_backend_setting_is_named(make: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"BACKEND_SETTINGS lacks 'project_version_arn'"):
-        make(Model.named("rekognition_custom_labels", {"project_arn": "a"}))
+        make(Model.named("rekognition_custom_labels", {"project_arn": "a"} | wrong))
 
 
-def test_a_model_that_is_always_there_has_no_lifecycle(monkeypatch: pytest.MonkeyPatch) -> None:
-    managed = registry.Backend(registry.BACKENDS[NOW.backend].detector)
-    monkeypatch.setitem(registry.BACKENDS, "managed", managed)
-    model = Model("managed", NOW.settings)
-    assert make_detector(model, None).model_id.endswith("version/v/2")
-    with pytest.raises(SettingsError, match="managed"):
+def test_a_model_that_is_always_there_has_no_lifecycle() -> None:
+    model = Model.named("rekognition", {"analyses": ["text", "faces"]})
+    assert list(make_detectors(model, None)) == ["DetectText", "DetectFaces"]
+    with pytest.raises(SettingsError, match="rekognition"):
         make_lifecycle(model)
 
 

@@ -19,6 +19,7 @@ from batch_vision.images.analysis import analyze
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
 from batch_vision.images.source import SourceBucket
+from tests.unit.conftest import detectors_of
 from tests.unit.test_analysis import World
 
 Put = Callable[..., SourceImage]
@@ -242,12 +243,12 @@ def test_throttled_images_do_not_spin_for_a_turn_that_comes_too_late(world: Worl
     world.backend.detections = [errors.ThrottledError("too many")]
     images = [upload(f"{number}.jpg") for number in range(10)]
     deadline = time.monotonic() + 2
-    pace = CountedPace(0.3, credit_seconds=0.5)
-    pace.begin_batch(11, deadline)
+    detectors = detectors_of(world.backend, CountedPace(0.3, 6, credit_seconds=0.5))
+    detectors.begin_batch(11, deadline)
 
     def take(image: SourceImage) -> BaseException | None:
         try:
-            analyze(image, world.backend, world.source, world.final, pace, is_redelivery=False, deadline=deadline)
+            analyze(image, detectors, world.source, world.final, is_redelivery=False, deadline=deadline)
         except errors.TransientError as error:
             return error
         return None
@@ -264,10 +265,9 @@ def test_a_throttled_image_without_another_turn_is_left_at_once_and_names_the_th
 ) -> None:
     world.backend.detections = [errors.ThrottledError("too many")]
     deadline = time.monotonic() + 1
+    detectors = detectors_of(world.backend, Pace(0.3, 2.4))
     with pytest.raises(errors.NoTimeLeftError) as raised:
-        analyze(
-            upload("a.jpg"), world.backend, world.source, world.final, Pace(0.3), is_redelivery=False, deadline=deadline
-        )
+        analyze(upload("a.jpg"), detectors, world.source, world.final, is_redelivery=False, deadline=deadline)
     assert time.monotonic() < deadline
     assert isinstance(raised.value.__cause__, errors.ThrottledError)
     assert len(world.backend.calls) == 1
@@ -278,10 +278,9 @@ def test_an_image_given_up_for_want_of_time_names_the_throttle(world: World, upl
     image = upload("a.jpg")
     outcome = analyze(
         image,
-        world.backend,
+        detectors_of(world.backend, Pace(2, 16)),
         world.source,
         world.final,
-        Pace(2),
         is_redelivery=True,
         deadline=time.monotonic() + 0.3,
         is_last_delivery=True,

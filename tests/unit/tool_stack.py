@@ -27,6 +27,9 @@ ENVIRONMENT = {
     "SOURCE_BUCKET_NAME": "source",
     "SOURCE_PREFIXES": '[""]',
     "FINAL_BUCKET_NAME": "final",
+    "IMAGES_BUCKET_NAME": "images",
+    "IMAGE_SUFFIXES": '[".jpg"]',
+    "SETTINGS_FINGERPRINT": "f1",
     "BACKEND": "rekognition_custom_labels",
     "BACKEND_SETTINGS": (
         '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'
@@ -41,6 +44,9 @@ ENVIRONMENT = {
     "ACCOUNT_IMAGES_PER_SECOND": "50",
     "MAX_CONCURRENCY": "20",
     "BATCH_SIZE": "10",
+    "PACES": '{"rekognition_custom_labels": {"calls_per_second": 2.5, "most_calls_per_second": 20}}',
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images-dead-letter",
+    "REQUEUE_AFTER_SECONDS": "720",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images",
     "MAX_RECEIVE_COUNT": "5",
     "IMAGE_LATENCY_SECONDS": "1",
