@@ -1,35 +1,149 @@
-"""The catalog of finished images, read from the time on that is asked for: what came before costs nothing."""
+"""The catalog of finished images, read from the time on that is asked for: what came before costs nothing.
+
+An upload to a drop-off bucket has one line. A key of an existing bucket has a line for each of its results and for each
+deletion of one, and the line that was recorded last is the current one.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import catalog_key, keys_since, read_lines
 from batch_vision.core.times import from_text
+from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
+
+DELETED = "deleted"  # the status of a line that tells of the deletion of an image and its result
 
 # An object is written when its batch ends: after its images are finished, by no more than a Lambda may live.
 _LONGEST_BATCH = timedelta(minutes=15)
 # How late an object may show behind one whose key is later: clocks differ, and a write takes its time.
 _LATE = timedelta(seconds=60)
+_RECENT = timedelta(hours=24)
+_MOST_RECENT_OBJECTS = 1000
 
 
 def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
-    """Return the catalog lines of the images finished in a span of time, each upload once, the oldest first."""
+    """Return the catalog lines of the images finished in a span of time, the oldest first.
+
+    Each upload to a drop-off bucket comes once, and each key of an existing bucket with its line that was current at
+    the end of the span, unless that tells of its deletion.
+    """
     seen = set()
+    keys: dict[str, list[dict[str, Any]]] = {}
     end = catalog_key(until + _LONGEST_BATCH)
     for line in read_lines(s3, bucket, takewhile(lambda key: key <= end, keys_since(s3, bucket, since))):
-        upload = (line["key"], line["version_id"])
-        if upload not in seen and since <= from_text(line["finished_at"]) <= until:
+        if not since <= finished_at(line) <= until:
+            continue
+        if "recorded_at" in line:
+            _keep_newest(keys.setdefault(line["key"], []), line)
+        elif (upload := (line["key"], line["version_id"])) not in seen:
             seen.add(upload)
             yield line
+    current = (_current(s3, bucket, lines) for lines in keys.values())
+    yield from sorted((line for line in current if line), key=finished_at)
+
+
+def finished_at(line: dict[str, Any]) -> datetime:
+    """Return when an image was finished, or when its result was recorded in or deleted from an existing bucket."""
+    return from_text(line.get("recorded_at") or line["finished_at"])
+
+
+def _keep_newest(lines: list[dict[str, Any]], line: dict[str, Any]) -> None:
+    """Keep the lines of a key that were recorded last, which may be several in one second."""
+    if lines and finished_at(line) < finished_at(lines[0]):
+        return
+    if lines and finished_at(line) > finished_at(lines[0]):
+        lines.clear()
+    if line not in lines:  # a redelivery writes the same line again
+        lines.append(line)
+
+
+def _current(s3: S3Client, bucket: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Choose the current one of the lines of a key that were recorded in the same second; None where it is deleted.
+
+    S3 tells times to the second, so the result as it stands decides.
+    """
+    alive = [line for line in lines if line["status"] != DELETED]
+    if not alive or len(lines) == 1:
+        return alive[0] if alive else None
+    head = found(s3.head_object, Bucket=bucket, Key=alive[0]["result_key"])
+    if head is None:
+        return None
+    said = head["Metadata"]
+
+    def agrees(line: dict[str, Any]) -> bool:
+        is_same = (said.get("fingerprint"), said.get("status")) == (line["fingerprint"], line["status"])
+        return is_same and line["version_id"] in (None, said.get("upload"))
+
+    return next((line for line in reversed(alive) if agrees(line)), alive[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What was finished lately, as far as it is worth reading.
+
+    Attributes
+    ----------
+    since
+        The lines are all of those that were written from then on.
+    lines
+        The oldest first; a key of an existing bucket has only its current one.
+    """
+
+    since: datetime
+    now: datetime
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def hours(self) -> float:
+        """How long the span is."""
+        return (self.now - self.since) / timedelta(hours=1)
+
+    @property
+    def images_per_hour(self) -> int:
+        """Images in the last hour; where fewer minutes were read, as many as an hour would have at their rate."""
+        begin = max(self.since, self.now - timedelta(hours=1))
+        images = sum(finished_at(line) >= begin for line in self.lines)
+        return round(images * timedelta(hours=1) / max(self.now - begin, timedelta(seconds=1)))
+
+    @property
+    def refused_percent(self) -> float | None:
+        """Of the calls of the model, those that the service refused because there were too many; None without calls."""
+        calls = sum(line.get("attempts") or 0 for line in self.lines)
+        return 100 * sum(line.get("throttles") or 0 for line in self.lines) / calls if calls else None
+
+    def with_status(self, status: str) -> list[dict[str, Any]]:
+        """Return the lines with a status."""
+        return [line for line in self.lines if line["status"] == status]
+
+
+def read_recent(s3: S3Client, bucket: str, now: datetime) -> Recent:
+    """Read what was finished in the last 24 hours, or as much of the end of it as 1,000 catalog objects hold."""
+    keys: list[str] = []
+    since = now
+    for hours in range(int(_RECENT / timedelta(hours=1))):
+        end, since = since, now - timedelta(hours=hours + 1)
+        keys = [*takewhile(catalog_key(end).__ge__, keys_since(s3, bucket, since)), *keys]
+        if len(keys) > _MOST_RECENT_OBJECTS:
+            keys = keys[-_MOST_RECENT_OBJECTS:]
+            since = _written_at(keys[0])
+            break
+    if not keys:
+        return Recent(since, now)
+    return Recent(since, now, list(images_between(s3, bucket, since, now)))
+
+
+def _written_at(key: str) -> datetime:
+    stamp = key.rpartition("/")[2].partition("-")[0]  # 20261120T080000.000Z, as `catalog_key` writes it
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
 
 
 class FinishedImages:
@@ -39,16 +153,14 @@ class FinishedImages:
         self._s3, self._bucket = s3, bucket
         self._start = since
         self._keys: set[str] = set()
-        self._uploads: set[tuple[str, str]] = set()
-        self.rejected = 0
+        self._uploads: set[tuple[str, str | None]] = set()
 
     def count(self, now: datetime) -> int:
-        """Read the catalog objects written since the last look, and give the number of images until now."""
+        """Read the catalog objects written since the last look, and return the number of images until now."""
         new = [key for key in keys_since(self._s3, self._bucket, self._start) if key not in self._keys]
         for line in read_lines(self._s3, self._bucket, new):
-            upload = (line["key"], line["version_id"])
-            self.rejected += upload not in self._uploads and line["status"] == "rejected"
-            self._uploads.add(upload)
+            if line["status"] != DELETED:
+                self._uploads.add((line["key"], line["version_id"]))
         self._start = max(self._start, now - _LATE)
         self._keys.update(new)
         return len(self._uploads)

@@ -17,25 +17,30 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from batch_vision.core.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
-from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import environment, runs
 from batch_vision.operator import status as status_module
 from batch_vision.operator.backlog import count_waiting
+from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import (
+    ANALYSES,
     FAST_OVERHEAD_SECONDS,
     MOST_UNITS,
     OVERHEAD_MAPPING_SECONDS,
     OVERHEAD_SECONDS,
     Deployment,
+    ManagedEstimate,
     estimate,
+    estimate_managed,
 )
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
-from batch_vision.operator.dead_letters import redrive
+from batch_vision.operator.dead_letters import Redriven, redrive
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
+from batch_vision.operator.failed import retry_lines
 from batch_vision.operator.folders import find_files
 from batch_vision.operator.parameters import FilePath, Number, Text
-from batch_vision.operator.prices import in_words
+from batch_vision.operator.prices import GROUP_2_TIERS, in_words
 from batch_vision.operator.reach import explain, explain_endpoint, explain_file, is_wrong_endpoint
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
 from batch_vision.operator.report import check_replaceable, make_report, summaries_between
@@ -59,10 +64,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from batch_vision.backends.contracts import ModelStatus
     from batch_vision.operator.backlog import Waiting
+    from batch_vision.operator.catalog import Recent
     from batch_vision.operator.folders import Found
+    from batch_vision.operator.images_bucket import ImagesBucket
     from batch_vision.operator.runs import Run
+    from batch_vision.operator.status import Status
     from batch_vision.operator.stop import Stopped
 
 LOCAL_OUTPUTS = Path("build", os.environ.get("LOCAL_NAME") or "local", "outputs.json")
@@ -153,7 +160,7 @@ def main() -> None:
 
 
 def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the options that find a stack, and the stack as its first argument."""
+    """Add the options that find a stack to a command, and pass the stack as its first argument."""
 
     @click.option(
         "--outputs",
@@ -179,7 +186,7 @@ def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
 
 
 def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
-    """Give a command the options that choose a span of time, or a run instead."""
+    """Return a decorator that adds the options for a span of time, or for a run instead, to a command."""
 
     def with_options(command: F) -> F:
         command = click.option("--run", "run_id", type=Text(), help=run_help)(command)
@@ -248,7 +255,9 @@ def shown_duration(duration: timedelta) -> str:
 def status(stack: Stack, number: int, *, as_json: bool) -> None:
     """Show the model, queues and last runs, and what is wrong.
 
-    Ends with 1 if anything is wrong; each problem is shown with what to do about it.
+    Of a managed model it shows what was finished lately and how fast; of an existing bucket also whether it sends its
+    events, and how many results may be older than the settings. Ends with 1 if anything is wrong; each problem is shown
+    with what to do about it.
     """
     found = status_module.look(stack, number)
     problems = found.problems()
@@ -258,13 +267,15 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
         print_lines(
             {
                 "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
-                "model": f"{_model_words(found.model)}  ({found.model_id})",
+                "model": f"{_model_words(found, stack)}  ({found.model_id})",
                 "event source": found.mapping_state,
-                "schedule": f"{found.schedule_expression}{'' if found.is_schedule_enabled else ' (disabled)'}",
-                "waiting": f"{found.waiting} in {stack.source_bucket_name}",
+                **({"schedule": str(found.schedule)} if found.schedule else {}),
+                "waiting": f"{found.waiting} in {stack.bucket_name}",
                 "queue": ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.messages.items()),
-                "dead letters": str(found.dead_letters),
-                "runs": "" if found.runs else "none yet",
+                "dead letters": str(sum(found.dead_letters.values())),
+                **(_recent_words(found.recent) if found.recent else {}),
+                **(_bucket_words(found.bucket) if found.bucket else {}),
+                **({"runs": "" if found.runs else "none yet"} if stack.is_hosted else {}),
             }
         )
         for run in found.runs:
@@ -277,11 +288,28 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
-def _model_words(model: ModelStatus | BatchVisionError) -> str:
+def _model_words(found: Status, stack: Stack) -> str:
+    model = found.model
+    if model is None:
+        return f"{stack.model.backend}, managed"
     if isinstance(model, BatchVisionError):
         return "?"
     units = f", {shown_number(model.inference_units, 'inference unit')}" if model.inference_units else ""
     return f"{model.service_status}{units if model.state in status_module.ON else ''}"
+
+
+def _recent_words(recent: Recent) -> dict[str, str]:
+    counts = [f"{len(recent.with_status(status)):,} {status}" for status in ("processed", "rejected", "failed")]
+    refused = "" if recent.refused_percent is None else f", {recent.refused_percent:.1f}% of calls refused"
+    return {
+        "finished": f"{', '.join(counts)} in {shown_duration(recent.now - recent.since)}",
+        "speed": f"{recent.images_per_hour:,} images an hour{refused}",
+    }
+
+
+def _bucket_words(bucket: ImagesBucket) -> dict[str, str]:
+    sends = {True: "sent to EventBridge", False: "not sent to EventBridge", None: "?"}[bucket.sends_events]
+    return {"events": sends, "results": str(bucket.older_results or "?")}
 
 
 def _print_run(run: Run) -> None:
@@ -302,41 +330,82 @@ def _print_run(run: Run) -> None:
 @click.option(
     "--reason", type=Text(), help="With --rejected: only those with this error type, such as InvalidImageError."
 )
+@click.option("--since", type=Text(), help="Of an existing bucket: failed or rejected since, as in `results` [30d].")
 @json_option
 @on_stack
-def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
-    """Give stuck images and dead letters, or rejected images, another try.
+def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool, as_json: bool) -> None:
+    """Try stuck or failed images and dead letters, or rejected images, again.
 
     Stuck images, which were given up, and dead letters go back to the queue, rejected images (--rejected) to the source
     bucket, as new uploads; the next run takes them. Nothing is lost when this is interrupted: call it again. A stuck
     image or a dead letter whose image is no longer in the source bucket is dropped. A rejected image leaves the
     rejected ones when its copy is in the source bucket; one that was uploaded again since is left as it is.
 
+    The images of an existing bucket stay where they are: the result of one that failed, or was rejected (--rejected),
+    is deleted, and a message makes the image be looked at.
+
     Ends with 1 if something could not be moved.
     """
     if reason and not rejected:
         raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
-    is_good = _retry_rejected(stack, reason, as_json=as_json) if rejected else _retry_given_up(stack, as_json=as_json)
+    if since is not None and stack.is_drop_off:
+        raise WrongInputError("--since is for an existing bucket; of a drop-off bucket, all are tried. Leave it out.")
+    if not stack.is_drop_off:
+        is_good = _retry_in_place(stack, "rejected" if rejected else "failed", reason, since or "30d", as_json=as_json)
+    elif rejected:
+        is_good = _retry_rejected(stack, reason, as_json=as_json)
+    else:
+        is_good = _retry_given_up(stack, as_json=as_json)
     if not is_good:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
-_NEXT = "The next run takes them; to have it at once: batch-vision run --watch"
+def _next(stack: Stack) -> str:
+    if stack.is_hosted:
+        return "The next run takes them; to have it at once: batch-vision run --watch"
+    return "They are analyzed now; to see how that goes: batch-vision status"
+
+
+def _redrive(stack: Stack) -> Redriven:
+    with display().step("Moving dead letters back to the queue") as step:
+        answer = redrive(stack, step.progress)
+        step.done(f"{answer.moved} moved", is_good=answer.is_good)
+    return answer
+
+
+def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *, as_json: bool) -> bool:
+    begin, end = _span(since, None)
+    lines = select(stack, begin, end, Filter(status=status))
+    with display().step(f"Sending {status} images again") as step:
+        sent = retry_lines(stack, (line for line in lines if reason in (None, line["error_type"])), step.progress)
+        step.done(f"{sent.retried} sent")
+    answer = None if status == "rejected" else _redrive(stack)
+    is_good = answer is None or answer.is_good
+    if as_json:
+        print_json({**(asdict(answer) if answer else {}), status: asdict(sent)})
+        return is_good
+    if sent.retried:
+        good(f"{shown_number(sent.retried, f'{status} image')} on the queue to be looked at again. {_next(stack)}")
+    if sent.changed:
+        say(f"- {sent.changed} left: analyzed again since")
+    if answer:
+        _print_redriven(stack, answer)
+    if not sent.retried and not (answer and answer.moved + answer.left):
+        good(f"No {status} image since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
+    return is_good
 
 
 def _retry_given_up(stack: Stack, as_json: bool) -> bool:
     with display().step("Sending stuck images again") as step:
         stuck = retry_stuck(stack, step.progress)
         step.done(f"{stuck.retried} sent", is_good=not stuck.foreign)
-    with display().step("Moving dead letters back to the queue") as step:
-        answer = redrive(stack, step.progress)
-        step.done(f"{answer.moved} moved", is_good=answer.is_good)
+    answer = _redrive(stack)
     is_good = answer.is_good and not stuck.foreign
     if as_json:
         print_json({**asdict(answer), "stuck": asdict(stuck)})
         return is_good
     if stuck.retried:
-        good(f"{shown_number(stuck.retried, 'stuck image')} back on the queue. {_NEXT}")
+        good(f"{shown_number(stuck.retried, 'stuck image')} back on the queue. {_next(stack)}")
     if stuck.dropped:
         good(f"{shown_number(stuck.dropped, 'stuck image')} dropped: no longer in {stack.source_bucket_name}")
     if stuck.foreign:
@@ -345,8 +414,15 @@ def _retry_given_up(stack: Stack, as_json: bool) -> bool:
             f" this stack wrote there ({', '.join(stuck.foreign[:_FEW])})",
             "Look at them, and move them elsewhere.",
         )
+    _print_redriven(stack, answer)
+    if not answer.moved + answer.dropped + answer.left + stuck.retried + stuck.dropped:
+        good("The dead-letter queue is empty, and no image is stuck.")
+    return is_good
+
+
+def _print_redriven(stack: Stack, answer: Redriven) -> None:
     if answer.moved:
-        good(f"{shown_number(answer.moved, 'message')} back on the queue. {_NEXT}")
+        good(f"{shown_number(answer.moved, 'message')} back on the queue. {_next(stack)}")
     if answer.dropped:
         good(
             f"{shown_number(answer.dropped, 'message')} dropped: the images are no longer in {stack.source_bucket_name}"
@@ -361,9 +437,6 @@ def _retry_given_up(stack: Stack, as_json: bool) -> bool:
             f"{shown_number(answer.left, 'message')} left",
             "Somebody else is receiving them, or the count is late: retry again.",
         )
-    if not answer.moved + answer.dropped + answer.left + stuck.retried + stuck.dropped:
-        good("The dead-letter queue is empty, and no image is stuck.")
-    return is_good
 
 
 def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
@@ -374,7 +447,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         print_json(asdict(answer))
         return answer.is_good
     if answer.retried:
-        good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_NEXT}")
+        good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_next(stack)}")
     for why, keys in answer.skipped.items():
         say(f"- {len(keys)} left: {SKIPPED[why]}")
         _print_few(keys)
@@ -395,6 +468,8 @@ def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) 
     came too late for it, a run of their own is started and watched. Ctrl-C ends the watching, not the run. With --watch
     it ends with 1 if the run does not end well, or while images wait.
     """
+    if not stack.is_hosted:
+        raise WrongInputError(_no_runs(stack))
     under_way = runs.running(stack)
     execution_arn = under_way[0] if under_way else runs.start(stack)
     if not as_json or is_watching:
@@ -418,6 +493,13 @@ def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) 
         _print_ended(stack, ended, waiting)
     if not ended.is_good or waiting.images:
         click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _no_runs(stack: Stack) -> str:
+    return (
+        f"Stack {stack.name} has a managed model, {stack.model.backend}, which is always there: it has no runs. Images"
+        " are analyzed as they come; to see how that goes: batch-vision status"
+    )
 
 
 def _id(execution_arn: str) -> str:
@@ -460,7 +542,7 @@ def _print_ended(stack: Stack, ended: Run, waiting: Waiting) -> None:
     elif not waiting.images:
         good(_ENDED[ended.outcome])
     if waiting.images:
-        bad(f"{waiting} left in {stack.source_bucket_name}", f"{ended.held or ''} {_GO_ON}".strip())
+        bad(f"{waiting} left in {stack.bucket_name}", f"{ended.held or ''} {_GO_ON}".strip())
     if waiting.stuck:
         say(f"- {shown_number(waiting.stuck, 'stuck image')} given up; what to do: batch-vision status")
 
@@ -496,6 +578,12 @@ def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, takes
     meanwhile. What was uploaded is written down in ~/.local/state/batch-vision, or in the folder that XDG_STATE_HOME
     names. It ends with 1 if a file could not be uploaded; the others are.
     """
+    if not stack.is_drop_off:
+        bucket = stack.images_bucket_name
+        raise WrongInputError(
+            f"Stack {stack.name} analyzes the images of {bucket}, a bucket of your own, and may not write to it. Put"
+            f" them there as you always do, such as with: aws s3 cp --recursive {folder} s3://{bucket}/"
+        )
     source_prefix = stack.places.source_prefixes[0]
     prefix = source_prefix if prefix is None else prefix
     if not prefix.startswith(source_prefix):
@@ -533,7 +621,7 @@ def _upload(stack: Stack, folder: Path, prefix: str, found: Found, *, is_again: 
 
 def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
     if plan.uploaded:
-        good(f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_NEXT}")
+        good(f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_next(stack)}")
     elif not plan.failed:
         good("nothing is new")
     if plan.skipped:
@@ -548,8 +636,11 @@ def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
 @main.command()
 @span_options("Finished in the time of this run, instead of --since and --until.")
 @click.option("--key", type=Text(), help="Only uploads of this very key, all of them.")
-@click.option("--status", type=click.Choice(["processed", "rejected"]), help="Only those that ended so.")
+@click.option("--status", type=click.Choice(["processed", "rejected", "failed"]), help="Only those that ended so.")
 @click.option("--label", type=Text(), help="Only those whose most confident prediction has this name.")
+@click.option(
+    "--kind", type=Text(), help="Only those whose most confident prediction is of this kind: label, text, face …"
+)
 @click.option("--min-confidence", type=Number(0, 100), help="Only from this confidence on, in percent.")
 @click.option("--max-confidence", type=Number(0, 100), help="Only up to this confidence, in percent.")
 @click.option("--anomalous/--normal", "is_anomalous", default=None, help="Only with this verdict.")
@@ -571,14 +662,16 @@ def results(
     They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
 
     A download has a path for each image: its key, with %XX for what is no plain name. An image gets another path, and
-    is told, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
+    is shown, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
+
+    Of an existing bucket, each key has the result that was current at the end of the time, and deleted ones have none.
     """
     lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
     if lowest is not None and highest is not None and lowest > highest:
         raise WrongInputError(
             f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no result is both. Exchange them."
         )
-    begin, end = span_of_run(summary_of_run(stack, run_id)) if _is_run(run_id) else _span(since, until)
+    begin, end = span_of_run(summary_of_run(stack, run_id)) if _is_run(run_id, stack) else _span(since, until)
     chosen = select(stack, begin, end, Filter(**conditions))
     if folder:
         _download(stack, list(chosen), folder, as_json=as_json)
@@ -592,8 +685,10 @@ def results(
         say(f"{shown_number(number, 'result')} finished from {shown_time(begin)} until {shown_time(end)}", err=True)
 
 
-def _is_run(run_id: str | None) -> TypeIs[str]:
-    """Tell whether a run was asked for, and not a span of time as well."""
+def _is_run(run_id: str | None, stack: Stack) -> TypeIs[str]:
+    """Return whether a run was asked for, and not a span of time as well."""
+    if run_id is not None and not stack.is_hosted:
+        raise WrongInputError(f"--run is {run_id!r}. {_no_runs(stack)}. For a span of time: --since.")
     ctx = click.get_current_context()
     typed = [name for name in ("since", "until") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if run_id is not None and typed:
@@ -616,7 +711,7 @@ def _shown_line(line: dict[str, Any]) -> str:
     if not said and line["anomaly"]:
         said = "anomalous" if line["anomaly"]["is_anomalous"] else "normal"
     shown = "" if confidence is None or line["error_type"] else f"{confidence:.1f}%"
-    finished = shown_time(from_text(line["finished_at"]))
+    finished = shown_time(finished_at(line))
     return f"{finished}  {line['status']:<9}  {said or '-':<24}  {shown:>6}  {line['key']}"
 
 
@@ -638,8 +733,12 @@ def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_jso
                 [f"{renamed['key']} (version {renamed['version_id']}): {renamed['path']}" for renamed in answer.renamed]
             )
         if answer.replaced:
-            say(f"- {len(answer.replaced)} are no longer in {stack.final_bucket_name}: retried, or deleted, since:")
+            why = "retried, replaced or deleted, since"
+            say(f"- {len(answer.replaced)} are no longer in {stack.final_bucket_name}: {why}:")
             _print_few(answer.replaced)
+        if answer.without_image:
+            say(f"- {len(answer.without_image)} failed: their results are there, the images are not downloaded")
+            _print_few(answer.without_image)
         for key, why in answer.failed.items():
             bad(f"{key}: {why}", "Choose another folder, or make room.")
     if answer.failed:
@@ -686,7 +785,7 @@ def report(
     if not out.parent.is_dir():
         raise WrongInputError(f"--out is {out}, but there is no folder {out.parent}. Make it, or give another path.")
     check_replaceable(out)
-    summary = summary_of_run(stack, run_id) if _is_run(run_id) else None
+    summary = summary_of_run(stack, run_id) if _is_run(run_id, stack) else None
     begin, end = span_of_run(summary) if summary else _span(since, until)
     with display().step("Making the report") as step:
         made = make_report(
@@ -719,11 +818,18 @@ def report(
 @json_option
 @on_stack
 def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bool) -> None:
-    """Stop the runs, close the event source mapping, stop the model.
+    """Stop the runs, disable the event source mapping, stop the model; for a hosted model.
 
     Images in flight are finished, the others stay where they are. It ends with 0 only when the service has confirmed
     that the model is stopped. The schedule is left as it is: its next tick starts a run if images wait.
     """
+    if not stack.is_hosted:
+        raise WrongInputError(
+            f"Stack {stack.name} has a managed model, {stack.model.backend}, which is always there and costs nothing"
+            " while no image comes: there is nothing to stop. To pause it until the next apply, disable the event"
+            " source mapping: aws lambda update-event-source-mapping --uuid"
+            f" {stack.event_source_mapping_uuid} --no-enabled"
+        )
     try:
         with display().step("Stopping") as step:
             answer = stop_all(stack, timeout_seconds, poll_seconds, lambda now: step.progress(0, 0, now))
@@ -760,6 +866,38 @@ def _pause(stack: Stack) -> str:
     return f"aws events disable-rule --name {stack.schedule_rule_name}"
 
 
+# Options of `cost` that only a model which is started has.
+_OF_RUNS = ("schedule", "runs_per_day", "images_per_second", "inference_units", "start_minutes", "overhead_minutes")
+
+
+def _check_unmixed() -> None:
+    ctx = click.get_current_context()
+    for name in _OF_RUNS:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise WrongInputError(
+                f"Both --analysis and {option} are given, and a managed model is never started. Leave one of them out."
+            )
+
+
+def _print_managed(found: ManagedEstimate, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    s3 = f"{found.s3_writes_per_image} writes and {found.s3_reads_per_image} reads of S3"
+    print_lines(
+        {
+            "images a month": f"{found.images_per_month:,}",
+            **{name.replace("_", " "): f"${dollars:,.2f}" for name, dollars in found.analyses_dollars.items()},
+            "requests": f"at most ${found.requests_dollars:,.2f}, for S3, Lambda, SQS and events",
+            "an image": f"{shown_number(found.calls_per_image, 'call')} of the model, {s3}",
+            "a month": f"${found.dollars:,.2f}",
+        }
+    )
+    if found.images_per_month * found.calls_per_image > GROUP_2_TIERS[0][0]:
+        say("The prices above 1,000,000 images a month are not certain: see the pricing page of Rekognition.")
+
+
 _COST_EPILOG = """\b
 unit-hours = images / throughput + runs x (start + overhead) x units
 dollars    = unit-hours x $4.00
@@ -788,6 +926,14 @@ dollars    = unit-hours x $4.00
     f" that takes {OVERHEAD_MAPPING_SECONDS} s to be enabled or disabled; where it takes 5 s, it is"
     f" {FAST_OVERHEAD_SECONDS / 60:.1f}.",
 )
+@click.option(
+    "--analysis",
+    "analyses",
+    multiple=True,
+    type=click.Choice(ANALYSES),
+    help="Of the managed backend rekognition, and then of a month; once for each analysis.",
+)
+@click.option("--existing-bucket", is_flag=True, help="With --analysis: the images stay in an existing bucket.")
 @json_option
 def cost(
     images_per_day: int,
@@ -795,14 +941,23 @@ def cost(
     runs_per_day: float | None,
     images_per_second: float,
     *,
+    analyses: tuple[str, ...],
+    existing_bucket: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Estimate what a day costs, against a model always on.
+    """Estimate what a day costs, against a model always on; or with --analysis, what a month costs.
 
     AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026;
-    state transitions, requests and Lambda time are those of the module's defaults.
+    state transitions, requests and Lambda time are those of the module's defaults. With --analysis, the tiers above a
+    million images a month are not certain: see the pricing page of Rekognition.
     """
+    if analyses:
+        _check_unmixed()
+        _print_managed(estimate_managed(images_per_day, analyses, is_in_place=existing_bucket), as_json=as_json)
+        return
+    if existing_bucket:
+        raise WrongInputError("--existing-bucket is for a managed model. Add --analysis, or leave it out.")
     if schedule is not None and runs_per_day is not None:
         raise WrongInputError("Both --schedule and --runs-per-day are given. Leave one of them out.")
     found = estimate(

@@ -1,13 +1,15 @@
-"""What a day costs, beside a model that is always on.
+"""What a day costs with a hosted model, beside one that is always on; and what a month costs with a managed one.
 
 The model is on, in each run that finds images, for its start, for its share of the day's images at the throughput of
 its inference units, and for an overhead: the looks and waits of the workflow, and the stop.
 
     unit-hours a day = images / (throughput of one unit) + runs x (start + overhead) x units
 
-The constants below are what `make bench ONLY=model_on` finds by simulating the deployed workflow; a test holds them to
-that. AWS does not say whether the start is billed, so there are two figures: without and with it. A model that is
+The constants of a run are what `make bench ONLY=model_on` finds by simulating the deployed workflow; a test holds them
+to that. AWS does not say whether the start is billed, so there are two figures: without and with it. A model that is
 always on costs its units around the clock.
+
+A managed model is paid for by the image and analysis, in tiers of a month.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.capacity import CapacitySettings, concurrency_for, images_per_second, units_for
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.prices import (
+    EVENT_DOLLARS,
+    GROUP_2_TIERS,
+    IMAGE_PROPERTIES_TIERS,
     INFERENCE_UNIT_HOUR_DOLLARS,
     LAMBDA_GB_SECOND_DOLLARS,
     LAMBDA_REQUEST_DOLLARS,
@@ -27,7 +32,11 @@ from batch_vision.operator.prices import (
     S3_WRITE_DOLLARS,
     SQS_REQUEST_DOLLARS,
     STATE_TRANSITION_DOLLARS,
+    tiered_dollars,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # How long the model runs besides analyzing, and stops (60 s of it), in a run whose event source mapping takes
 # OVERHEAD_MAPPING_SECONDS to be enabled, and as long to be disabled. AWS publishes no time for that; tens of seconds
@@ -44,6 +53,18 @@ S3_WRITES_PER_IMAGE = 2
 S3_WRITES_PER_BATCH = 1
 SQS_REQUESTS_PER_IMAGE = 1
 SQS_REQUESTS_PER_BATCH = 2
+
+# Of an image in an existing bucket: HEADs of its result and of the image, and of the image once more after the result
+# was put; the image is not copied.
+S3_READS_PER_IMAGE_IN_PLACE = 3
+S3_WRITES_PER_IMAGE_IN_PLACE = 1
+# What an event source mapping that is always enabled asks of an empty queue: five pollers, each for 20 s at a time
+# (AWS Lambda developer guide, "Using Lambda with Amazon SQS").
+SQS_POLLS_PER_DAY = 5 * 86400 / 20
+
+# The analyses of the backend `rekognition`; the first two are one call, and all but the second have one price.
+IMAGE_PROPERTIES = "image_properties"
+ANALYSES = ("labels", IMAGE_PROPERTIES, "text", "faces", "moderation", "celebrities", "protective_equipment")
 
 MOST_UNITS = 1000  # that an estimate is made for; the service's own quota for a model is 5
 
@@ -185,4 +206,79 @@ def _other_dollars(images: int, runs: float, inference_units: int, deployment: D
         + (images * S3_WRITES_PER_IMAGE + batches * S3_WRITES_PER_BATCH) * S3_WRITE_DOLLARS
         + batches * S3_READ_DOLLARS
         + (images * SQS_REQUESTS_PER_IMAGE + batches * SQS_REQUESTS_PER_BATCH) * SQS_REQUEST_DOLLARS
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedEstimate:
+    """The cost of a month of 30 days with the backend `rekognition`, in dollars.
+
+    Attributes
+    ----------
+    analyses_dollars
+        By analysis. The tiers are those of all analyses of an account together, so each has its share of them.
+    requests_dollars
+        At most: S3, SQS, Lambda and EventBridge, as if each image came alone.
+    calls_per_image, s3_reads_per_image, s3_writes_per_image
+        Of the model, and of S3.
+    """
+
+    images_per_month: int
+    analyses_dollars: dict[str, float]
+    requests_dollars: float
+    calls_per_image: int
+    s3_reads_per_image: int
+    s3_writes_per_image: int
+
+    @property
+    def dollars(self) -> float:
+        """All of it."""
+        return sum(self.analyses_dollars.values()) + self.requests_dollars
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` shows it."""
+        return {
+            **asdict(self),
+            "analyses_dollars": {name: round(dollars, 4) for name, dollars in self.analyses_dollars.items()},
+            "requests_dollars": round(self.requests_dollars, 4),
+            "dollars": round(self.dollars, 4),
+        }
+
+
+def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_place: bool) -> ManagedEstimate:
+    """Estimate the cost of a month of 30 days.
+
+    Parameters
+    ----------
+    analyses
+        Names out of `ANALYSES`.
+    is_in_place
+        Whether the images stay in an existing bucket.
+    """
+    images = 30 * images_per_day
+    chosen = [analysis for analysis in ANALYSES if analysis in analyses]
+    of_group_2 = [analysis for analysis in chosen if analysis != IMAGE_PROPERTIES]
+    group_2_dollars = tiered_dollars(images * len(of_group_2), GROUP_2_TIERS)
+    dollars = {analysis: group_2_dollars / len(of_group_2) for analysis in of_group_2}
+    if IMAGE_PROPERTIES in chosen:
+        dollars[IMAGE_PROPERTIES] = tiered_dollars(images, IMAGE_PROPERTIES_TIERS)
+    calls = len(of_group_2) + (IMAGE_PROPERTIES in chosen and "labels" not in chosen)
+    reads = S3_READS_PER_IMAGE_IN_PLACE if is_in_place else 0
+    writes = S3_WRITES_PER_BATCH + (S3_WRITES_PER_IMAGE_IN_PLACE if is_in_place else S3_WRITES_PER_IMAGE)
+    deployment = Deployment()
+    seconds = images * calls * deployment.image_latency_seconds
+    requests_dollars = (
+        images * LAMBDA_REQUEST_DOLLARS
+        + seconds * deployment.analyze_memory_mb / 1024 * LAMBDA_GB_SECOND_DOLLARS
+        + images * (writes * S3_WRITE_DOLLARS + reads * S3_READ_DOLLARS)
+        + images * (EVENT_DOLLARS if is_in_place else 0)
+        + (images * (SQS_REQUESTS_PER_IMAGE + SQS_REQUESTS_PER_BATCH) + 30 * SQS_POLLS_PER_DAY) * SQS_REQUEST_DOLLARS
+    )
+    return ManagedEstimate(
+        images_per_month=images,
+        analyses_dollars={analysis: dollars[analysis] for analysis in chosen},
+        requests_dollars=requests_dollars,
+        calls_per_image=calls,
+        s3_reads_per_image=reads,
+        s3_writes_per_image=writes,
     )

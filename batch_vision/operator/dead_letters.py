@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from batch_vision.aws.queues import count_messages
@@ -63,19 +63,26 @@ class Redriven:
 
 
 def redrive(stack: Stack, progress: Callable[[int, int], None]) -> Redriven:
-    """Move every dead letter back to the queue.
+    """Move every dead letter back to the queue that it belongs to; see `Stack.queues`.
 
     Parameters
     ----------
     progress
         Told how many messages are done, of how many.
     """
-    mover = _Mover(stack, progress)
+    found = [_redrive(stack, dead, queue, progress) for dead, queue in stack.queues.values()]
+    return Redriven(*(sum(numbers) for numbers in zip(*map(astuple, found), strict=True)))
+
+
+def _redrive(
+    stack: Stack, dead_letter_queue_url: str, queue_url: str, progress: Callable[[int, int], None]
+) -> Redriven:
+    mover = _Mover(stack, dead_letter_queue_url, queue_url, progress)
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         before = mover.done.total()
         mover.work_in_parallel()
-        left = sum(count_messages(stack.sqs, stack.dead_letter_queue_url).values())
+        left = sum(count_messages(stack.sqs, dead_letter_queue_url).values())
         if not left or mover.done["failed_again"] or time.monotonic() > deadline:
             done = mover.done
             return Redriven(done["moved"], done["dropped"], done["failed_again"], left)
@@ -85,9 +92,12 @@ def redrive(stack: Stack, progress: Callable[[int, int], None]) -> Redriven:
 
 
 class _Mover:
-    def __init__(self, stack: Stack, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, stack: Stack, dead_letter_queue_url: str, queue_url: str, progress: Callable[[int, int], None]
+    ) -> None:
         self._stack, self._progress = stack, progress
-        self._total = sum(count_messages(stack.sqs, stack.dead_letter_queue_url).values())
+        self._dead_letter_queue_url, self._queue_url = dead_letter_queue_url, queue_url
+        self._total = sum(count_messages(stack.sqs, dead_letter_queue_url).values())
         self._lock = threading.Lock()
         self._sent: set[str] = set()
         self.done: Counter[str] = Counter()
@@ -108,7 +118,7 @@ class _Mover:
         """Take messages until there are none, or only those that were sent before."""
         while not self._is_stopped.is_set():
             answer = self._stack.sqs.receive_message(
-                QueueUrl=self._stack.dead_letter_queue_url,
+                QueueUrl=self._dead_letter_queue_url,
                 MaxNumberOfMessages=_MESSAGES_PER_REQUEST,
                 WaitTimeSeconds=_WAIT_SECONDS,
             )
@@ -128,12 +138,10 @@ class _Mover:
         if self._is_of_gone_images(message["Body"]):
             outcome = "dropped"
         else:
-            sent = self._stack.sqs.send_message(QueueUrl=self._stack.queue_url, MessageBody=message["Body"])
+            sent = self._stack.sqs.send_message(QueueUrl=self._queue_url, MessageBody=message["Body"])
             with self._lock:
                 self._sent.add(sent["MessageId"])
-        self._stack.sqs.delete_message(
-            QueueUrl=self._stack.dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"]
-        )
+        self._stack.sqs.delete_message(QueueUrl=self._dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"])
         return outcome
 
     def _count(self, outcome: str, number: int) -> None:
@@ -143,6 +151,8 @@ class _Mover:
             self._progress(done, max(done, self._total))
 
     def _is_of_gone_images(self, body: str) -> bool:
+        if not self._stack.is_drop_off:
+            return False  # to look at a key that is gone is what its deletion asks for
         images, problems = parse_message(body, self._stack.source_bucket_name)
         # What names no image, or can't be read whole, is for the analyzing function to judge and to log.
         return bool(images) and not problems and not any(is_there(self._stack.s3, image) for image in images)

@@ -27,8 +27,8 @@ def found(call: Callable[..., Any], **request: Any) -> Any:
 
 
 def is_not_found(error: ClientError) -> bool:
-    """Tell whether an error says that there is no such object, or no such version of it."""
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
+    """Return whether an error says that there is no such object, no such version of it, or none with that ETag."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 412)
 
 
 def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:
@@ -52,5 +52,21 @@ def as_result(answer: Any) -> dict[str, Any] | None:
         result = json.loads(answer["Body"].read())
     except (ValueError, RecursionError):
         return None
-    is_result = isinstance(result, dict) and isinstance(result.get("source"), dict) and result.get("image_key")
-    return result if is_result else None
+    is_result = isinstance(result, dict) and isinstance(result.get("source"), dict)
+    return result if is_result and (result.get("image_key") or result["source"].get("key")) else None
+
+
+def image_place(bucket: str, result: dict[str, Any]) -> dict[str, str]:
+    """Return where the image of a result is, as the arguments of a request.
+
+    Parameters
+    ----------
+    bucket
+        The final bucket, which has the images of a drop-off bucket. Those of an existing bucket are still there, and
+        may have been replaced since: the request is for the very upload.
+    """
+    if key := result.get("image_key"):
+        return {"Bucket": bucket, "Key": key}
+    source = result["source"]
+    upload = {"VersionId": source["version_id"]} if source.get("version_id") else {"IfMatch": f'"{source["etag"]}"'}
+    return {"Bucket": source["bucket"], "Key": source["key"], **upload}

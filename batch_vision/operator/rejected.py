@@ -103,7 +103,7 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
     if answer is None:
         return "no_result", result_key
     result, result_version = answer
-    source, image_key = result["source"], result["image_key"]
+    source, image_key = result["source"], str(result.get("image_key"))
     key, version_id = source["key"], source["version_id"]
     if f"{image_key}.json" != result_key or result.get("status") != "rejected":
         # Somebody copied it here, its mark too: its image is another one's.
@@ -155,7 +155,7 @@ def _copy_back(stack: Stack, image: Any, result: Any) -> bool:
 
 
 def _has_newer_result(stack: Stack, source: Any) -> bool:
-    """Tell whether a newer upload of a key has its result under the key's own name."""
+    """Return whether a newer upload of a key has its result under the key's own name."""
     uploaded_at = from_text(source["uploaded_at"])
     for status in ("processed", "rejected"):
         answer = read_result(stack.s3, stack.final_bucket_name, f"{status}/{usual_name(source['key'])}.json")

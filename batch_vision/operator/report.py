@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import warnings
 from array import array
 from collections import Counter
@@ -21,10 +22,11 @@ from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import found, read_result
+from batch_vision.operator.objects import found, image_place, read_result
 from batch_vision.operator.prices import ENDED, model_dollars
-from batch_vision.operator.results import confidence_of
+from batch_vision.operator.results import confidence_of, is_of_line
 from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ _PARALLEL = 4  # each may hold a decoded image of _MOST_PIXELS
 _BARS = 60
 _COLOURS = 8
 _MOST_RUNS = 100
+_HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # as Rekognition writes a color
 _MASK_BACKGROUND = (255, 255, 255)
 
 
@@ -52,7 +55,12 @@ class Picture:
     Attributes
     ----------
     predictions
-        The most confident first: name, confidence in percent, bounding box in ratios of the sides or None.
+        As the result has them, the most confident first: name, kind (none in schema version 1), confidence in percent,
+        bounding box in ratios of the sides or None, parents, instances, attributes.
+    errors
+        Why analyses refused the image while others answered, by analysis.
+    remedy
+        What to do about an image that failed.
     thumbnail, mask
         Data URIs; None when there is nothing to show, and then ``missing`` says why.
     """
@@ -65,11 +73,24 @@ class Picture:
     verdict: str
     reason: str
     message: str = ""
+    remedy: str = ""
+    errors: dict[str, dict[str, str]] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
     thumbnail: str | None = None
     size: tuple[int, int] = (0, 0)
     mask: str | None = None
     missing: str = ""
+
+    @property
+    def boxes(self) -> list[tuple[str, dict[str, float]]]:
+        """The names and boxes of predictions and of their instances."""
+        marked = [(said["name"], one) for said in self.predictions for one in (said, *(said.get("instances") or []))]
+        return [(name, one["bounding_box"]) for name, one in marked if one.get("bounding_box")]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of predictions, as the first of each come."""
+        return list(dict.fromkeys(said["kind"] for said in self.predictions if said.get("kind")))
 
 
 @dataclass
@@ -78,32 +99,34 @@ class Tally:
 
     most_shown: int
     finished: array[float] = field(default_factory=lambda: array("d"))
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=lambda: Counter(processed=0, rejected=0, failed=0))
     labels: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    _first: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"rejected": [], "processed": []})
+    _unprocessed: list[dict[str, Any]] = field(default_factory=list)
+    _processed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, line: dict[str, Any]) -> None:
         """Count one image."""
-        self.finished.append(from_text(line["finished_at"]).timestamp())
+        self.finished.append(finished_at(line).timestamp())
         self.statuses[line["status"]] += 1
-        if line["status"] == "rejected":
+        is_processed = line["status"] == "processed"
+        if not is_processed:
             self.reasons[line["error_type"] or "unknown"] += 1
         elif line["prediction"]:
             self.labels[line["prediction"]["name"]] += 1
         if verdict := _verdict(line["anomaly"]):
             self.verdicts[verdict] += 1
-        if len(self._first[line["status"]]) < self.most_shown:
-            self._first[line["status"]].append(line)
+        first = self._processed if is_processed else self._unprocessed
+        if len(first) < self.most_shown:
+            first.append(line)
 
     @property
     def shown(self) -> list[dict[str, Any]]:
-        """Rejected images first, in half of the places or in those that the others leave; in each the oldest first."""
-        rejected, processed = self._first["rejected"], self._first["processed"]
-        places = max(self.most_shown // 2, self.most_shown - len(processed))
-        chosen = rejected[:places]
-        return chosen + processed[: self.most_shown - len(chosen)]
+        """Rejected and failed images first, in half of the places or in those that are left; then the oldest first."""
+        places = max(self.most_shown // 2, self.most_shown - len(self._processed))
+        chosen = self._unprocessed[:places]
+        return chosen + self._processed[: self.most_shown - len(chosen)]
 
 
 @dataclass(frozen=True)
@@ -168,6 +191,7 @@ def make_report(
             "status": sorted({picture.status for picture in pictures}),
             "label": sorted({picture.label for picture in pictures if picture.label}),
             "verdict": sorted({picture.verdict for picture in pictures if picture.verdict}),
+            "kind": sorted({kind for picture in pictures for kind in picture.kinds}),
         },
     }
     return Report(_render(page), len(tally.finished), len(pictures))
@@ -238,26 +262,31 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
     picture = Picture(
         key=line["key"],
         status=line["status"],
-        finished_at=line["finished_at"],
+        finished_at=line.get("recorded_at") or line["finished_at"],
         label=(line["prediction"] or {}).get("name") or "",
         confidence=confidence_of(line),
         verdict=_verdict(line["anomaly"]),
         reason=line["error_type"] or "",
     )
-    s3, bucket, place = stack.s3, stack.final_bucket_name, line["image_key"]
-    answer = read_result(s3, bucket, f"{place}.json")
-    if answer is None or answer[0]["source"]["version_id"] != line["version_id"]:
-        picture.missing = "uploaded and analyzed again, or retried, since"
+    s3, bucket = stack.s3, stack.final_bucket_name
+    answer = read_result(s3, bucket, line.get("result_key") or f"{line['image_key']}.json")
+    if answer is None or not is_of_line(answer[0], line):
+        picture.missing = "uploaded and analyzed again, retried or deleted, since"
         return picture
     result = answer[0]
-    picture.message = (result.get("error") or {}).get("message", "")
+    error = result.get("error") or {}
+    picture.message, picture.remedy = error.get("message", ""), error.get("remedy", "")
+    picture.errors = result.get("errors") or {}
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
     if line["size_bytes"] > _MOST_BYTES:
         picture.missing = f"not shown: {line['size_bytes'] / 1024**2:,.0f} MiB"
         return picture
-    image = found(s3.get_object, Bucket=bucket, Key=place)
+    if picture.status == "failed":
+        picture.missing = "not shown: the image failed"
+        return picture
+    image = found(s3.get_object, **image_place(bucket, result))
     if image is None:
-        picture.missing = "the image is no longer in the final bucket"
+        picture.missing = "the image is no longer in its bucket"
         return picture
     try:
         picture.thumbnail, picture.size = _thumbnail(image["Body"].read())
@@ -402,6 +431,7 @@ def _render(page: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["hex_color"] = lambda value: isinstance(value, str) and bool(_HEX.fullmatch(value))
     environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps}
     folder = files("batch_vision.operator") / "templates"
     style, script = ((folder / name).read_text() for name in ("report.css", "report.js"))

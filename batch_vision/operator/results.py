@@ -18,7 +18,7 @@ from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
 from batch_vision.operator.catalog import images_between
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import as_result, found, is_not_found, read_summary
+from batch_vision.operator.objects import as_result, found, image_place, is_not_found, read_result, read_summary
 from batch_vision.operator.paths import Places, other_path
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Filter:
     ----------
     key
         Of the upload: it may have been uploaded several times.
-    label
-        Name of the most confident prediction.
+    label, kind
+        Name and kind of the most confident prediction. One of schema version 1 has no kind.
     min_confidence, max_confidence
         Of that prediction, in percent; of the verdict where there is no prediction.
     is_anomalous
@@ -55,17 +55,21 @@ class Filter:
     key: str | None = None
     status: str | None = None
     label: str | None = None
+    kind: str | None = None
     min_confidence: float | None = None
     max_confidence: float | None = None
     is_anomalous: bool | None = None
 
     def matches(self, line: dict[str, Any]) -> bool:
-        """Tell whether a line of the catalog is wanted."""
+        """Return whether a line of the catalog is wanted."""
         if self.key is not None and line["key"] != self.key:
             return False
         if self.status and line["status"] != self.status:
             return False
-        if self.label is not None and (line["prediction"] or {}).get("name") != self.label:
+        said = line["prediction"] or {}
+        if self.label is not None and said.get("name") != self.label:
+            return False
+        if self.kind is not None and said.get("kind") != self.kind:
             return False
         if self.is_anomalous is not None and (line["anomaly"] or {}).get("is_anomalous") is not self.is_anomalous:
             return False
@@ -145,14 +149,17 @@ class Downloaded:
     renamed
         ``key``, ``version_id`` and ``path`` of each image that could not have its key as its path: a file system
         cannot hold that, another image has it, or a newer upload of the key has.
+    without_image
+        Keys of an existing bucket whose result is there, and whose image cannot be read.
     replaced
-        Keys whose image or result is no longer in the final bucket, in no version: it was retried or deleted.
+        Keys whose image or result is no longer there, in no version: it was retried, replaced or deleted.
     failed
         Keys that could not be written to the folder, and why.
     """
 
     images: int = 0
     renamed: list[dict[str, str]] = field(default_factory=list)
+    without_image: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -169,7 +176,7 @@ def download(
         try:
             for group in batched(lines, _GROUP, strict=False):
                 # Taken in the order of the lines, so that the same lines have the same paths again.
-                paths = [places.take(line["image_key"]) for line in group]
+                paths = [places.take(place_of(line)) for line in group]
                 outcomes = pool.map(lambda line, path: _fetch(stack, line, folder, path), group, paths)
                 for line, outcome in zip(group, outcomes, strict=True):
                     done += 1
@@ -181,10 +188,16 @@ def download(
     return answer
 
 
+def place_of(line: dict[str, Any]) -> str:
+    """Return what an image is known by: its place in the final bucket, or its key in an existing bucket."""
+    return str(line.get("image_key") or line["key"])
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetched:
     path: str | None = None
     is_renamed: bool = False
+    has_image: bool = True
     problem: str | None = None
 
 
@@ -194,15 +207,18 @@ def _note(answer: Downloaded, line: dict[str, Any], outcome: _Fetched) -> None:
     elif outcome.path is None:
         answer.replaced.append(line["key"])
     else:
-        answer.images += 1
+        answer.images += outcome.has_image
+        if not outcome.has_image:
+            answer.without_image.append(line["key"])
         if outcome.is_renamed:
             answer.renamed.append({"key": line["key"], "version_id": line["version_id"], "path": outcome.path})
 
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """An image as the final bucket has it; the version ids are None where they are the current ones."""
+    """An image as its bucket has it; the version ids are None where they are the current ones."""
 
+    place: str
     result: dict[str, Any]
     image_version: str | None = None
     mask_version: str | None = None
@@ -217,20 +233,38 @@ def _fetch(stack: Stack, line: dict[str, Any], folder: Path, path: str | None) -
     path
         The one that its place has in this download; None where it can have none.
     """
-    place = line["image_key"]
-    finished = _find(stack.s3, stack.final_bucket_name, line)
+    place = place_of(line)
+    finished = _find_in_place(stack, line) if "result_key" in line else _find(stack.s3, stack.final_bucket_name, line)
     if finished is None:
         return _Fetched()
     if finished.is_current and path is not None and not _is_of_another(folder / path, place):
         try:
-            return _Fetched(path) if _write(stack, finished, folder / path) else _Fetched()
+            return _write(stack, finished, folder, path)
         except OSError:
             pass  # no name for this file system: it gets another
     path = other_path(place, "" if finished.is_current else line["version_id"])
     try:
-        return _Fetched(path, is_renamed=True) if _write(stack, finished, folder / path) else _Fetched()
+        return _write(stack, finished, folder, path, is_renamed=True)
     except OSError as error:
         return _Fetched(problem=f"{folder / path} cannot be written ({error.strerror or error})")
+
+
+def _find_in_place(stack: Stack, line: dict[str, Any]) -> _Finished | None:
+    """Find the result of a key of an existing bucket; None where it is not that of the line any more."""
+    read = read_result(stack.s3, stack.final_bucket_name, line["result_key"])
+    if read is None or not is_of_line(read[0], line):
+        return None
+    return _Finished(line["key"], read[0])
+
+
+def is_of_line(result: dict[str, Any], line: dict[str, Any]) -> bool:
+    """Return whether a result is that of a line of the catalog, and not of another upload.
+
+    A key of an existing bucket may have one of other settings as well, and its versions may all have no id.
+    """
+    names = ("fingerprint", "status") if "result_key" in line else ()
+    is_same = all(result.get(name) == line[name] for name in names)
+    return is_same and bool(result["source"].get("version_id") == line["version_id"])
 
 
 def _find(s3: S3Client, bucket: str, line: dict[str, Any]) -> _Finished | None:
@@ -243,13 +277,13 @@ def _find(s3: S3Client, bucket: str, line: dict[str, Any]) -> _Finished | None:
         return result if result and result["source"].get("version_id") == version_id else None
 
     if result := read():
-        return _Finished(result)
+        return _Finished(place, result)
     for entry in versions_of(s3, bucket, f"{place}.json"):
         if result := read(VersionId=entry["VersionId"]):
             image = _image_version(list(versions_of(s3, bucket, place)), result["source"], entry["LastModified"])
             if image is None:
                 return None
-            return _Finished(result, image, _mask_version(s3, bucket, result), is_current=False)
+            return _Finished(place, result, image, _mask_version(s3, bucket, result), is_current=False)
     return None
 
 
@@ -285,35 +319,50 @@ def _mask_version(s3: S3Client, bucket: str, result: dict[str, Any]) -> str | No
 
 
 def _is_of_another(path: Path, place: str) -> bool:
-    """Tell whether the disk has something else there: an image of an earlier download, or a file of the user."""
+    """Return whether the disk has something else there: an image of an earlier download, or a file of the user."""
     beside = path.with_name(f"{path.name}.json")
     try:
-        return bool(json.loads(beside.read_bytes())["image_key"] != place)
+        read = json.loads(beside.read_bytes())
+        return bool((read.get("image_key") or read["source"]["key"]) != place)
     except FileNotFoundError:
         return path.exists()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return True
 
 
-def _write(stack: Stack, finished: _Finished, path: Path) -> bool:
-    """Write image, result and mask beside one another; False where the image was moved or deleted this moment."""
-    result, place = finished.result, finished.result["image_key"]
+def _write(stack: Stack, finished: _Finished, folder: Path, name: str, *, is_renamed: bool = False) -> _Fetched:
+    """Write image, result and mask beside one another; nothing where the image was moved or replaced this moment."""
+    result, path = finished.result, folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     # The result first: it says whose path this is to a download that goes on after an interruption.
     beside = path.with_name(f"{path.name}.json")
     beside.write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8", errors="surrogatepass")
-    if not _save(stack, place, finished.image_version, path):
+    if result.get("status") == "failed":  # mostly because nobody can read the image
+        return _Fetched(name, is_renamed=is_renamed, has_image=False)
+    image = image_place(stack.final_bucket_name, result)
+    if not _save(stack, image | ({"VersionId": finished.image_version} if finished.image_version else {}), path):
         beside.unlink()
-        return False
+        return _Fetched()
     if mask_key := result.get("mask_key"):
-        _save(stack, mask_key, finished.mask_version, path.with_name(f"{path.name}.mask.png"))
-    return True
+        mask = {"Bucket": stack.final_bucket_name, "Key": mask_key}
+        mask |= {"VersionId": finished.mask_version} if finished.mask_version else {}
+        _save(stack, mask, path.with_name(f"{path.name}.mask.png"))
+    return _Fetched(name, is_renamed=is_renamed)
 
 
-def _save(stack: Stack, key: str, version_id: str | None, path: Path) -> bool:
-    version = {"VersionId": version_id} if version_id else {}
+def _save(stack: Stack, place: dict[str, str], path: Path) -> bool:
+    """Download an object; False where it is not there.
+
+    Parameters
+    ----------
+    place
+        As `image_place` returns it. A transfer takes no IfMatch, so that is looked at before.
+    """
+    version = {"VersionId": place["VersionId"]} if "VersionId" in place else {}
+    if "IfMatch" in place and found(stack.s3.head_object, **place) is None:
+        return False
     try:
-        stack.s3.download_file(stack.final_bucket_name, key, str(path), ExtraArgs=version)
+        stack.s3.download_file(place["Bucket"], place["Key"], str(path), ExtraArgs=version)
     except ClientError as error:
         if not is_not_found(error):
             raise

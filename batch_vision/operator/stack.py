@@ -14,13 +14,13 @@ import boto3
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.clients import RETRYING
-from batch_vision.backends.registry import make_lifecycle
+from batch_vision.backends.registry import BACKENDS, make_lifecycle
 from batch_vision.core.models import Model
 from batch_vision.core.settings import BucketSettings
 from batch_vision.operator.errors import UnreachableError, WrongInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from mypy_boto3_events import EventBridgeClient
@@ -31,54 +31,104 @@ if TYPE_CHECKING:
 
     from batch_vision.backends.contracts import Lifecycle
 
-OUTPUT_NAMES = (
-    "source_bucket_name",
+# Those of every deployment, those of one whose model is started, and the one or the other bucket of images.
+_OUTPUTS = (
     "final_bucket_name",
     "queue_url",
     "dead_letter_queue_url",
-    "state_machine_arn",
-    "schedule_rule_name",
     "event_source_mapping_uuid",
     "analyze_images_function_name",
 )
+_OUTPUTS_OF_RUNS = ("state_machine_arn", "schedule_rule_name")
+_OUTPUTS_OF_BUCKETS = ("source_bucket_name", "images_bucket_name")
+OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS)
 
 # As terraform/variables.tf says of name_prefix.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 27
+# As terraform/main.tf names it.
+_FINAL_BUCKET = re.compile(r".+-final-(?P<account_id>[0-9]{12})-(?P<region>[a-z]{2}(-[a-z]+)+-[0-9]+)")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where everything of a stack is, and what its functions are told.
+    """Where everything of a stack is, and the settings of its functions.
 
     The stack may be older or newer than this tool: of a function's environment is read what is needed, when it is
     needed, and what is missing or unknown hinders nothing else.
 
     Attributes
     ----------
+    source_bucket_name, images_bucket_name
+        The drop-off bucket, which images leave when they are done, or the existing bucket, in which they stay; the
+        other one is empty.
+    state_machine_arn, schedule_rule_name
+        The runs of a hosted model; empty for a managed model, which nothing starts or stops.
     model
         The one that images are sent to.
     analyze_timeout_seconds
         No batch of images is worked on for longer than this.
+    settings_fingerprint
+        Of model and settings, as results in `results/` name it; empty with a drop-off bucket.
     """
 
     account_id: str
     region: str
-    source_bucket_name: str
     final_bucket_name: str
     queue_url: str
     dead_letter_queue_url: str
-    state_machine_arn: str
-    schedule_rule_name: str
     event_source_mapping_uuid: str
     analyze_images_function_name: str
+    source_bucket_name: str
+    images_bucket_name: str
+    state_machine_arn: str
+    schedule_rule_name: str
     model: Model
     analyze_timeout_seconds: int
+    settings_fingerprint: str = ""
 
     @property
     def name(self) -> str:
         """The name prefix that it was applied with."""
-        return self.state_machine_arn.rpartition(":")[2]
+        return self.analyze_images_function_name.removesuffix("-analyze-images")
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether its model is started and stopped, by runs."""
+        return bool(self.state_machine_arn)
+
+    @property
+    def is_drop_off(self) -> bool:
+        """Whether images are uploaded to a bucket of the stack's own, and leave it when they are done."""
+        return not self.images_bucket_name
+
+    @property
+    def analyses(self) -> list[str]:
+        """What a managed model is asked for; empty for a model that says one thing."""
+        return [str(analysis) for analysis in json.loads(self.model.settings).get("analyses") or []]
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket in which images are, or wait."""
+        return self.images_bucket_name or self.source_bucket_name
+
+    @cached_property
+    def look_queue_url(self) -> str:
+        """The queue whose messages name the keys of an existing bucket to look at."""
+        return self._queue_url("changes") if self.is_hosted else self.queue_url
+
+    @cached_property
+    def queues(self) -> dict[str, tuple[str, str]]:
+        """Each dead-letter queue by its name: its URL, and that of the queue that its messages belong to."""
+        queues = {"images": (self.dead_letter_queue_url, self.queue_url)}
+        if self.is_drop_off:
+            return queues
+        if self.is_hosted:
+            queues["changes"] = (self._queue_url("changes-dead-letter"), self.look_queue_url)
+        return queues | {"rule": (self._queue_url("rule-dead-letter"), self.look_queue_url)}
+
+    def _queue_url(self, role: str) -> str:
+        return self.sqs.get_queue_url(QueueName=f"{self.name}-{role}")["QueueUrl"]
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -99,11 +149,12 @@ class Stack:
 
     @cached_property
     def places(self) -> BucketSettings:
-        """Where images wait; new ones go under the first prefix."""
-        variables = self._variables_of("check-backlog")
+        """Where images are, or wait; in a drop-off bucket, new ones go under the first prefix."""
+        role = "check-backlog" if self.is_hosted else "requeue-images"
+        variables = self._variables_of(role if self.is_drop_off else "analyze-images")
         prefixes = _json(variables.get("SOURCE_PREFIXES"), list) or [variables.get("SOURCE_PREFIX", "")]
         return BucketSettings(
-            source_bucket_name=self.source_bucket_name,
+            source_bucket_name=self.bucket_name,
             source_prefixes=tuple(str(prefix) for prefix in prefixes),
             final_bucket_name=self.final_bucket_name,
         )
@@ -145,7 +196,7 @@ class Stack:
 
 
 def find_by_outputs(path: Path) -> Stack:
-    """Find the stack that a file of ``terraform output -json`` tells of.
+    """Find the stack that a file of ``terraform output -json`` describes.
 
     Raises
     ------
@@ -155,20 +206,28 @@ def find_by_outputs(path: Path) -> Stack:
         The stack is not there, or is one of another account.
     """
     outputs = _read_outputs(path)
-    arn = outputs["state_machine_arn"].split(":")
-    if len(arn) != 7:
+    name = outputs["final_bucket_name"]
+    if not (found := _FINAL_BUCKET.fullmatch(name)):
         raise WrongInputError(
-            f"{path}: state_machine_arn is {outputs['state_machine_arn']!r}, which is no ARN. Write the file again:"
+            f"{path}: final_bucket_name is {name!r}, which the module names no bucket. Write the file again:"
             f" terraform output -json > {path}"
         )
-    region, account_id = arn[3], arn[4]
+    account_id, region = found["account_id"], found["region"]
     own_account_id = _caller(region)["Account"]
     if account_id != own_account_id:
         raise UnreachableError(
             f"{path} is of a stack in account {account_id}, and your credentials are of account {own_account_id}."
             " Set AWS_PROFILE to a profile of that account; for the local stack: source build/local/env"
         )
-    return _deployed(outputs, account_id, region, told_by=str(path))
+    name = outputs["analyze_images_function_name"]
+    configuration = _function_configuration(name, account_id, region, str(path))
+    model, variables = _model(name, configuration)
+    # Terraform leaves out an output that is null, as it does one that the root configuration does not pass on.
+    wanted = ["images_bucket_name" if variables.get("IMAGES_BUCKET_NAME") else "source_bucket_name"]
+    if not is_managed(model):
+        wanted += _OUTPUTS_OF_RUNS
+    _check_complete(path, outputs, wanted)
+    return _deployed(outputs, account_id, region, configuration)
 
 
 def find_by_name(name: str) -> Stack:
@@ -207,17 +266,21 @@ def find_by_name(name: str) -> Stack:
             f"Function {function_name} has {len(of_queue)} event source mappings with the queue {name}-images; a stack"
             " has one. Give --outputs with what `terraform output -json` prints, or apply the module again."
         )
+    model, variables = _model(function_name, configuration)
+    images_bucket_name = variables.get("IMAGES_BUCKET_NAME", "")
     outputs = {
-        "source_bucket_name": f"{name}-source-{account_id}-{region}",
+        "source_bucket_name": "" if images_bucket_name else f"{name}-source-{account_id}-{region}",
+        "images_bucket_name": images_bucket_name,
         "final_bucket_name": f"{name}-final-{account_id}-{region}",
         "queue_url": _queue_url(f"{name}-images", region),
         "dead_letter_queue_url": _queue_url(f"{name}-images-dead-letter", region),
-        "state_machine_arn": f"arn:{partition}:states:{region}:{account_id}:stateMachine:{name}",
-        "schedule_rule_name": f"{name}-schedule",
         "event_source_mapping_uuid": of_queue[0]["UUID"],
         "analyze_images_function_name": function_name,
     }
-    return _deployed(outputs, account_id, region, told_by=told_by, configuration=configuration)
+    if not is_managed(model):
+        outputs["state_machine_arn"] = f"arn:{partition}:states:{region}:{account_id}:stateMachine:{name}"
+        outputs["schedule_rule_name"] = f"{name}-schedule"
+    return _deployed(outputs, account_id, region, configuration)
 
 
 def _read_outputs(path: Path) -> dict[str, str]:
@@ -231,13 +294,18 @@ def _read_outputs(path: Path) -> dict[str, str]:
         raise WrongInputError(f"--outputs {path} is not JSON. {again}") from error
     if not isinstance(read, dict):
         raise WrongInputError(f"--outputs {path} is not a JSON object of outputs. {again}")
-    found = {name: entry["value"] for name, entry in read.items() if isinstance(entry, dict) and "value" in entry}
-    if missing := [name for name in OUTPUT_NAMES if not found.get(name) or not isinstance(found[name], str)]:
+    values = {name: entry.get("value") for name, entry in read.items() if isinstance(entry, dict)}
+    found = {name: value for name in OUTPUT_NAMES if isinstance(value := values.get(name), str)}
+    _check_complete(path, found, _OUTPUTS)
+    return found
+
+
+def _check_complete(path: Path, outputs: dict[str, str], names: Iterable[str]) -> None:
+    if missing := [name for name in names if not outputs.get(name)]:
         raise WrongInputError(
             f"--outputs {path} lacks {', '.join(missing)}. The root configuration must pass on the module's outputs."
-            f" {again}"
+            " Write it with: terraform output -json > FILE"
         )
-    return {name: found[name] for name in OUTPUT_NAMES}
 
 
 def _json[T](text: str | None, kind: type[T]) -> T | None:
@@ -285,23 +353,32 @@ def _function_configuration(name: str, account_id: str, region: str, told_by: st
         ) from error
 
 
-def _deployed(
-    outputs: dict[str, str], account_id: str, region: str, *, told_by: str, configuration: Any = None
-) -> Stack:
-    name = outputs["analyze_images_function_name"]
-    configuration = configuration or _function_configuration(name, account_id, region, told_by)
-    variables = _variables(name, configuration)
+def is_managed(model: Model) -> bool:
+    """Return whether a model is always there; one of a backend that this tool does not know counts as hosted."""
+    return model.backend in BACKENDS and BACKENDS[model.backend].lifecycle is None
+
+
+def _model(function_name: str, configuration: Any) -> tuple[Model, dict[str, str]]:
+    """Return the model that an analyzing function sends images to, and the function's variables."""
+    variables = _variables(function_name, configuration)
     if not variables.get("BACKEND"):
         raise UnreachableError(
-            f"Function {name} is none of a batch-vision stack: its environment has no BACKEND. Look at the name, the"
-            " account (AWS_PROFILE) and the Region (AWS_REGION)."
+            f"Function {function_name} is none of a batch-vision stack: its environment has no BACKEND. Look at the"
+            " name, the account (AWS_PROFILE) and the Region (AWS_REGION)."
         )
+    settings = _json(variables.get("BACKEND_SETTINGS"), dict) or {}
+    return Model.named(variables["BACKEND"], settings), variables
+
+
+def _deployed(outputs: dict[str, str], account_id: str, region: str, configuration: Any) -> Stack:
+    model, variables = _model(outputs["analyze_images_function_name"], configuration)
     return Stack(
         account_id=account_id,
         region=region,
-        model=Model.named(variables["BACKEND"], _json(variables.get("BACKEND_SETTINGS"), dict) or {}),
+        model=model,
         analyze_timeout_seconds=configuration.get("Timeout", 900),
-        **outputs,
+        settings_fingerprint=variables.get("SETTINGS_FINGERPRINT", ""),
+        **{name: outputs.get(name, "") for name in OUTPUT_NAMES},
     )
 
 

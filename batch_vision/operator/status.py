@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.queues import count_messages
-from batch_vision.backends.contracts import ModelState
+from batch_vision.backends.contracts import ModelState, ModelStatus
 from batch_vision.core.errors import BatchVisionError
+from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import runs, stuck
 from batch_vision.operator.backlog import Waiting, count_waiting
+from batch_vision.operator.catalog import read_recent
+from batch_vision.operator.images_bucket import failed_images, look_at_bucket
+from batch_vision.operator.problems import Problem
 
 if TYPE_CHECKING:
-    from batch_vision.backends.contracts import ModelStatus
+    from batch_vision.operator.catalog import Recent
+    from batch_vision.operator.images_bucket import ImagesBucket
     from batch_vision.operator.runs import Run
     from batch_vision.operator.stack import Stack
 
 # In these it costs money, or may do so soon.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
+_WORKING = ("Enabled", "Enabling", "Updating", "Creating")
+# Two ticks of the hour in which images without a message are put back on the queue.
+_LONGEST_WAIT = timedelta(hours=2)
 _MOST_CAUSES = 3
 _USELESS = (ModelState.NOT_TRAINED, ModelState.UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it should be, and what to do about it."""
+class Schedule:
+    """When runs are started."""
 
-    problem: str
-    remedy: str
+    expression: str
+    is_enabled: bool
+
+    def __str__(self) -> str:
+        return f"{self.expression}{'' if self.is_enabled else ' (disabled)'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +49,66 @@ class Status:
     Attributes
     ----------
     model
-        The model's state, or the error of asking for it.
+        The hosted model's state, or the error of asking for it; None for a managed model, which has none.
+    model_id
+        What names the model; of a managed one, its analyses.
+    schedule
+        Of the runs of a hosted model.
+    dead_letters
+        By the name of the queue, see `Stack.queues`.
     stuck
         Why images were given up, the commonest cause first.
     runs
         The latest executions, newest first.
+    recent
+        What was finished lately; None for a hosted model with a drop-off bucket, whose runs tell it.
+    bucket
+        The existing bucket.
     """
 
     stack: Stack
-    model: ModelStatus | BatchVisionError
+    model: ModelStatus | BatchVisionError | None
     model_id: str
     mapping_state: str
-    schedule_expression: str
-    is_schedule_enabled: bool
+    schedule: Schedule | None
     messages: dict[str, int]
-    dead_letters: int
+    dead_letters: dict[str, int]
     waiting: Waiting
     stuck: list[stuck.Cause]
     runs: list[Run]
     running: list[str]
+    recent: Recent | None
+    bucket: ImagesBucket | None
 
     def problems(self) -> list[Problem]:
         """List what is wrong, the most expensive first."""
-        found = [*self._left_on(), *self._model_problems()]
+        found = [*self._model_problems(), *self._queue_problems()]
+        if self.bucket:
+            found += self.bucket.problems
         if self.waiting.stuck:
             found.append(self._stuck_problem())
-        if self.dead_letters:
-            name = self.stack.analyze_images_function_name
-            found.append(
-                Problem(
-                    f"dead letters: {self.dead_letters} in the dead-letter queue; their images were tried too often",
-                    f"See what failed (aws logs tail /aws/lambda/{name} --since 1d --filter-pattern WARNING), mend it,"
-                    " then: batch-vision retry",
-                )
-            )
+        if self.bucket and self.recent and (failed := failed_images(self.stack, self.recent)):
+            found.append(failed)
+        found += [self._dead_letter_problem(name, number) for name, number in self.dead_letters.items() if number]
         ended = next((run for run in self.runs if run.outcome not in ("running", "another_run")), None)
         if not self.running and ended and (remedy := ended.remedy(self.stack)):
             said = f" ({ended.error['type']}: {ended.error['message']})" if ended.error else ""
             found.append(Problem(f"the last run, {ended.id}, {ended.outcome.replace('_', ' ')}{said}", remedy))
         return found
+
+    def _dead_letter_problem(self, queue: str, number: int) -> Problem:
+        if queue == "rule":
+            return Problem(
+                f"dead letters: {number} events of {self.stack.images_bucket_name} did not reach the queue",
+                "Apply the module again, so that EventBridge may send to the queue and use its key, then:"
+                " batch-vision retry",
+            )
+        role = "collect-changes" if queue == "changes" else "analyze-images"
+        return Problem(
+            f"dead letters: {number} messages failed max_receive_count times",
+            f"See what failed (aws logs tail /aws/lambda/{self.stack.name}-{role} --since 1d --filter-pattern WARNING),"
+            " mend it, then: batch-vision retry",
+        )
 
     def _stuck_problem(self) -> Problem:
         counts = ", ".join(f"{cause.type} {cause.images}" for cause in self.stuck[:_MOST_CAUSES])
@@ -85,11 +118,36 @@ class Status:
             " ".join([*remedies, "Then: batch-vision retry"]),
         )
 
+    def _queue_problems(self) -> list[Problem]:
+        """List what keeps a managed model from images."""
+        if self.stack.is_hosted:
+            return []
+        found = []
+        if self.mapping_state not in _WORKING:
+            uuid = self.stack.event_source_mapping_uuid
+            found.append(
+                Problem(
+                    f"the event source mapping is {self.mapping_state}: no image is analyzed",
+                    f"Enable it: aws lambda update-event-source-mapping --uuid {uuid} --enabled",
+                )
+            )
+        oldest_at = self.waiting.oldest_at
+        if oldest_at and utc_now() - oldest_at > _LONGEST_WAIT:
+            name = self.stack.analyze_images_function_name
+            found.append(
+                Problem(
+                    f"an image has waited since {to_text(oldest_at)}",
+                    f"See what fails: aws logs tail /aws/lambda/{name} --since 3h --filter-pattern WARNING. A backlog"
+                    " that only needs more time shrinks from one look to the next.",
+                )
+            )
+        return found
+
     def _left_on(self) -> list[Problem]:
         if self.running:
             return []
         found = []
-        if not isinstance(self.model, BatchVisionError) and self.model.state in ON:
+        if isinstance(self.model, ModelStatus) and self.model.state in ON:
             word = self.model.service_status or "in an unknown state"
             found.append(Problem(f"the model is {word}, and no run is under way", "Stop it: batch-vision stop"))
         if self.mapping_state != "Disabled":
@@ -102,6 +160,11 @@ class Status:
         return found
 
     def _model_problems(self) -> list[Problem]:
+        return [*self._left_on(), *self._useless_model()] if self.stack.is_hosted else []
+
+    def _useless_model(self) -> list[Problem]:
+        if self.model is None:
+            return []
         if isinstance(self.model, BatchVisionError):
             return [
                 Problem(
@@ -129,9 +192,10 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``--json`` shows it."""
+        model: dict[str, Any] = {}
         if isinstance(self.model, BatchVisionError):
-            model: dict[str, Any] = {"error": {"type": type(self.model).__name__, "message": str(self.model)}}
-        else:
+            model = {"error": {"type": type(self.model).__name__, "message": str(self.model)}}
+        elif self.model:
             model = {
                 "state": str(self.model.state),
                 "service_status": self.model.service_status,
@@ -142,43 +206,66 @@ class Status:
             "stack": {"name": self.stack.name, "account_id": self.stack.account_id, "region": self.stack.region},
             "model": {"backend": self.stack.model.backend, "id": self.model_id, **model},
             "mapping": {"uuid": self.stack.event_source_mapping_uuid, "state": self.mapping_state},
-            "schedule": {
-                "rule": self.stack.schedule_rule_name,
-                "expression": self.schedule_expression,
-                "is_enabled": self.is_schedule_enabled,
-            },
+            "schedule": self.schedule and {"rule": self.stack.schedule_rule_name, **asdict(self.schedule)},
             "messages": self.messages,
-            "dead_letters": self.dead_letters,
+            "dead_letters": sum(self.dead_letters.values()),
             "waiting": {"images": self.waiting.images, "is_at_least": self.waiting.is_at_least},
+            "recent": self.recent and _recent_json(self.recent),
+            "images_bucket": self.bucket and self._bucket_json(self.bucket),
             "stuck": {"images": self.waiting.stuck, "causes": [asdict(cause) for cause in self.stuck]},
             "runs": [run.to_json() for run in self.runs],
             "problems": [{"problem": found.problem, "remedy": found.remedy} for found in self.problems()],
         }
 
+    def _bucket_json(self, bucket: ImagesBucket) -> dict[str, Any]:
+        older = bucket.older_results
+        return {
+            "name": self.stack.images_bucket_name,
+            "sends_events": bucket.sends_events,
+            "older_results": older and {**asdict(older), "settings_since": to_text(older.settings_since)},
+        }
+
+
+def _recent_json(recent: Recent) -> dict[str, Any]:
+    return {
+        "since": to_text(recent.since),
+        "images": len(recent.lines),
+        **{f"images_{status}": len(recent.with_status(status)) for status in ("processed", "rejected", "failed")},
+        "images_per_hour": recent.images_per_hour,
+        "refused_percent": recent.refused_percent,
+    }
+
 
 def look(stack: Stack, number_of_runs: int) -> Status:
     """Look at everything once; it changes nothing."""
-    model: ModelStatus | BatchVisionError
-    model_id = ""
-    try:
-        model_id = stack.lifecycle.model_id
-        model = stack.lifecycle.describe()
-    except BatchVisionError as error:
-        model = error  # the rest is worth seeing all the same
-    rule = stack.events.describe_rule(Name=stack.schedule_rule_name)
-    dead = count_messages(stack.sqs, stack.dead_letter_queue_url)
+    model, model_id, schedule = None, ", ".join(stack.analyses), None
+    if stack.is_hosted:
+        model, model_id = _look_at_model(stack)
+        rule = stack.events.describe_rule(Name=stack.schedule_rule_name)
+        schedule = Schedule(rule.get("ScheduleExpression", ""), rule.get("State") == "ENABLED")
     waiting = count_waiting(stack)
+    is_usual = stack.is_hosted and stack.is_drop_off
     return Status(
         stack=stack,
         model=model,
         model_id=model_id,
         mapping_state=stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)["State"],
-        schedule_expression=rule.get("ScheduleExpression", ""),
-        is_schedule_enabled=rule.get("State") == "ENABLED",
+        schedule=schedule,
         messages=count_messages(stack.sqs, stack.queue_url),
-        dead_letters=sum(dead.values()),
+        dead_letters={name: sum(count_messages(stack.sqs, dead).values()) for name, (dead, _) in stack.queues.items()},
         waiting=waiting,
         stuck=stuck.causes(stack) if waiting.stuck else [],
-        runs=runs.latest(stack, number_of_runs),
-        running=runs.running(stack),
+        runs=runs.latest(stack, number_of_runs) if stack.is_hosted else [],
+        running=runs.running(stack) if stack.is_hosted else [],
+        recent=None if is_usual else read_recent(stack.s3, stack.final_bucket_name, utc_now()),
+        bucket=None if stack.is_drop_off else look_at_bucket(stack),
     )
+
+
+def _look_at_model(stack: Stack) -> tuple[ModelStatus | BatchVisionError, str]:
+    model_id = ""
+    try:
+        model_id = stack.lifecycle.model_id
+        return stack.lifecycle.describe(), model_id
+    except BatchVisionError as error:
+        return error, model_id  # the rest is worth seeing all the same

@@ -49,8 +49,9 @@ def print_json(document: Any) -> None:
 
 def print_lines(lines: dict[str, str]) -> None:
     """Print what things are, one under the other."""
+    width = max(18, *(len(name) + 2 for name in lines))
     for name, text in lines.items():
-        say(f"{name:<18}{text}")
+        say(f"{name:<{width}}{text}")
 
 
 def good(text: str) -> None:

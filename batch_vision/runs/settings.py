@@ -1,4 +1,4 @@
-"""What each function of a run is told: see `core.settings`. `enable_mapping` is told nothing."""
+"""The settings of each function of a run: see `core.settings`. `enable_mapping` has none."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class CheckChunksSettings(StartGateSettings, ModelSettings):
 
 @dataclass(frozen=True)
 class StartModelSettings(CapacitySettings, ModelSettings):
-    """What `start_model` is told.
+    """The settings of `start_model`.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class StartModelSettings(CapacitySettings, ModelSettings):
 
 @dataclass(frozen=True)
 class CloseRunSettings:
-    """What `close_run` is told.
+    """The settings of `close_run`.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class CloseRunSettings:
 
 @dataclass(frozen=True)
 class GuardModelSettings:
-    """What `guard_model` is told.
+    """The settings of `guard_model`.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class SummarySettings:
     schedule_period_seconds
         The longest time between two ticks of the schedule; None when it is not known.
     success_topic_arn
-        Topic that is told of a run that succeeded; None tells nobody.
+        Topic to which a run that succeeded is published; None publishes it nowhere.
     """
 
     final_bucket_name: Text

@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import RLock
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.s3.responses import S3Response
 
 from batch_vision.backends.contracts import (
     BoundingBox,
@@ -25,6 +28,7 @@ from batch_vision.backends.contracts import (
     ModelStatus,
     Prediction,
 )
+from batch_vision.backends.registry import BACKENDS
 from batch_vision.core import settings
 from batch_vision.core.events import SourceImage
 from batch_vision.images.detectors import Detectors
@@ -184,9 +188,24 @@ def running_emulator() -> Iterator[EmulatorClient]:
         yield client
 
 
+type Deploy = Callable[..., Deployed]
+
+_SENDS_EVENTS = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
+
+
+def _tells_of_event_bridge(get: Callable[[S3Response], Any]) -> Callable[[S3Response], Any]:
+    """Moto keeps whether a bucket sends to EventBridge, and does not tell."""
+
+    def answer(self: S3Response) -> Any:
+        kept = self.backend.get_bucket_notification_configuration(self.bucket_name)
+        return (200, {}, _SENDS_EVENTS) if kept and kept.event_bridge is not None else get(self)
+
+    return answer
+
+
 @pytest.fixture
-def deployed(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
-    """A deployed stack, for the operator's tool."""
+def deploy(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
+    """Deploy a stack of a shape, for the operator's tool."""
     running_emulator.reset()
     monkeypatch.setenv("AWS_ENDPOINT_URL_REKOGNITION", running_emulator.url)
     # Nothing settles late here.
@@ -195,5 +214,16 @@ def deployed(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(dead_letters, "_SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(stop, "_SETTLE_SECONDS", 0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(
+        S3Response, "get_bucket_notification", _tells_of_event_bridge(S3Response.get_bucket_notification)
+    )
+    # A backend whose model is always there, whatever the backends of this version are.
+    monkeypatch.setitem(BACKENDS, "rekognition", SimpleNamespace(lifecycle=None))
     with mock_aws(config={"lambda": {"use_docker": False}}):
-        yield Deployed(running_emulator, tmp_path / "outputs.json")
+        yield partial(Deployed, running_emulator, tmp_path / "outputs.json")
+
+
+@pytest.fixture
+def deployed(deploy: Deploy) -> Deployed:
+    """A deployed stack with a hosted model and a drop-off bucket."""
+    return deploy()

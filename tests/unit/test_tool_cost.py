@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 from click.testing import CliRunner
 
+from batch_vision.operator import prices
 from batch_vision.operator.cli import main
 from batch_vision.operator.cost import (
     FAST_OVERHEAD_SECONDS,
@@ -15,6 +16,7 @@ from batch_vision.operator.cost import (
     TRANSITIONS_PER_RUN,
     Deployment,
     estimate,
+    estimate_managed,
     runs_per_day,
 )
 from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, STATE_TRANSITION_DOLLARS
@@ -188,3 +190,65 @@ def test_an_estimate_is_what_a_simulated_run_costs(images: int, mapping_seconds:
     assert simulated <= overhead_seconds <= simulated + 15
     others = bill([run]).others
     assert 0.98 * others <= found.other_dollars <= others * 1.2 + TRANSITIONS_PER_RUN * STATE_TRANSITION_DOLLARS
+
+
+# A managed model.
+
+
+def test_a_managed_model_is_paid_for_by_image_and_analysis() -> None:
+    """A million calls of group 2 cost $1,000, the next four millions $0.80 for a thousand."""
+    month = estimate_managed(100_000, ("labels", "text", "image_properties"), is_in_place=False)
+    assert month.images_per_month == 3_000_000
+    # 6,000,000 calls: 1,000,000 + 4,000,000 + 1,000,000 of the tiers.
+    assert month.analyses_dollars["labels"] + month.analyses_dollars["text"] == pytest.approx(1000 + 3200 + 600)
+    assert month.analyses_dollars["image_properties"] == pytest.approx(750 + 1200)
+    assert month.calls_per_image == 2  # labels and image properties are one
+
+
+@pytest.mark.parametrize(
+    ("analyses", "calls", "dollars"),
+    [
+        (("labels",), 1, 30.0),
+        (("image_properties",), 1, 22.5),
+        (("faces", "celebrities", "protective_equipment"), 3, 90),
+    ],
+)
+def test_what_each_analysis_costs(analyses: tuple[str, ...], calls: int, dollars: float) -> None:
+    month = estimate_managed(1000, analyses, is_in_place=False)
+    assert (month.calls_per_image, sum(month.analyses_dollars.values())) == (calls, pytest.approx(dollars))
+
+
+def test_an_image_that_stays_is_looked_at_and_not_copied() -> None:
+    moved, stays = (estimate_managed(1000, ("labels",), is_in_place=is_in_place) for is_in_place in (False, True))
+    assert (moved.s3_reads_per_image, moved.s3_writes_per_image) == (0, 3)
+    assert (stays.s3_reads_per_image, stays.s3_writes_per_image) == (3, 2)
+    per_image = prices.S3_WRITE_DOLLARS - 3 * prices.S3_READ_DOLLARS - prices.EVENT_DOLLARS
+    assert moved.requests_dollars - stays.requests_dollars == pytest.approx(30_000 * per_image)
+
+
+def test_the_last_tiers() -> None:
+    assert prices.tiered_dollars(36_000_000, prices.GROUP_2_TIERS) == pytest.approx(1000 + 3200 + 18000 + 250)
+
+
+def test_the_cost_of_a_managed_model_is_shown() -> None:
+    status, printed, _ = cost("--images-per-day", "50000", "--analysis", "labels", "--analysis", "protective_equipment")
+    assert status == 0
+    for text in ("1,500,000", "protective equipment  $", "2 calls of the model", "not certain"):
+        assert text in printed
+    status, printed, _ = cost("--images-per-day", "10", "--analysis", "labels", "--existing-bucket", "--json")
+    assert json.loads(printed)["analyses_dollars"] == {"labels": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--analysis", "labels", "--inference-units", "2"], "--inference-units"),
+        (["--analysis", "labels", "--schedule", "rate(1 hour)"], "--schedule"),
+        (["--existing-bucket"], "--analysis"),
+        (["--analysis", "smiles"], "labels"),
+    ],
+)
+def test_options_of_the_other_kind_of_model(words: list[str], named: str) -> None:
+    status, printed, said = cost("--images-per-day", "10", *words)
+    assert (status, printed) == (2, "")
+    assert named in said

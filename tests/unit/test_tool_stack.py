@@ -13,7 +13,7 @@ from batch_vision.operator.cli import main
 from batch_vision.operator.errors import UnreachableError
 from batch_vision.operator.stack import find_by_name, find_by_outputs
 from local.config import REPOSITORY
-from tests.unit.tool_stack import ACCOUNT_ID, NAME, REGION, Deployed
+from tests.unit.tool_stack import ACCOUNT_ID, FINAL, NAME, REGION, Deployed
 
 COMMANDS = {
     "status": [],
@@ -46,7 +46,7 @@ def test_other_outputs_of_a_root_configuration_do_not_matter(deployed: Deployed)
 
 def test_the_region_is_that_of_the_outputs(deployed: Deployed) -> None:
     with pytest.raises(UnreachableError, match="Region eu-west-1"):
-        find_by_outputs(written(deployed, state_machine_arn=deployed.state_machine_arn.replace(REGION, "eu-west-1")))
+        find_by_outputs(written(deployed, final_bucket_name=FINAL.replace(REGION, "eu-west-1")))
 
 
 @pytest.mark.parametrize(("command", "words"), COMMANDS.items())
@@ -119,9 +119,10 @@ def written(deployed: Deployed, **changes: str | None) -> Path:
     [
         ({"queue_url": None}, 2, "lacks queue_url"),
         ({"queue_url": None, "final_bucket_name": ""}, 2, "lacks final_bucket_name, queue_url"),
-        ({"state_machine_arn": "nonsense"}, 2, "state_machine_arn is 'nonsense'"),
+        ({"state_machine_arn": None, "source_bucket_name": None}, 2, "lacks source_bucket_name, state_machine_arn"),
+        ({"final_bucket_name": "nonsense"}, 2, "final_bucket_name is 'nonsense'"),
         (
-            {"state_machine_arn": f"arn:aws:states:{REGION}:999999999999:stateMachine:{NAME}"},
+            {"final_bucket_name": FINAL.replace(ACCOUNT_ID, "999999999999")},
             3,
             f"of a stack in account 999999999999, and your credentials are of account {ACCOUNT_ID}",
         ),

@@ -16,7 +16,7 @@ from moto.stepfunctions.models import stepfunctions_backends
 
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.times import from_text, to_text, utc_now
-from batch_vision.images.settings import AnalyzeImagesSettings
+from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings
 from batch_vision.operator.cli import main
 from batch_vision.operator.stack import Stack, find_by_name
 from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings
@@ -59,12 +59,28 @@ FUNCTIONS = {
     "analyze-images": AnalyzeImagesSettings,
     "check-backlog": CheckBacklogSettings,
     "start-model": StartModelSettings,
+    "requeue-images": RequeueImagesSettings,
 }
+# Of the function that analyzes the images of an existing bucket.
+IN_PLACE_VARIABLES = (
+    "IMAGES_BUCKET_NAME",
+    "SOURCE_PREFIXES",
+    "IMAGE_SUFFIXES",
+    "FINAL_BUCKET_NAME",
+    "SETTINGS_FINGERPRINT",
+    "QUEUE_URL",
+    "MAX_RECEIVE_COUNT",
+    "BACKEND",
+    "BACKEND_SETTINGS",
+    "MIN_CONFIDENCE_PERCENT",
+)
+FINGERPRINT = "f" * 64
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 NAME = "pile"
 SOURCE = f"{NAME}-source-{ACCOUNT_ID}-{REGION}"
+IMAGES = "photos-of-others"
 FINAL = f"{NAME}-final-{ACCOUNT_ID}-{REGION}"
 
 
@@ -74,17 +90,25 @@ class Deployed:
 
     emulator: EmulatorClient
     outputs_file: Path
+    is_hosted: bool = True
+    is_drop_off: bool = True
 
     def __post_init__(self) -> None:
         self.s3, self.sqs = boto3.client("s3"), boto3.client("sqs")
         self.functions, self.workflow = boto3.client("lambda"), boto3.client("stepfunctions")
-        for bucket in (SOURCE, FINAL):
+        self.bucket = SOURCE if self.is_drop_off else IMAGES
+        for bucket in (self.bucket, FINAL):
             self.s3.create_bucket(Bucket=bucket)
             self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         self.queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images")["QueueUrl"]
         self.dead_letter_queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images-dead-letter")["QueueUrl"]
+        if not self.is_drop_off:
+            queues = ["rule-dead-letter", *(["changes", "changes-dead-letter"] if self.is_hosted else [])]
+            self.other_queues = {name: self.sqs.create_queue(QueueName=f"{NAME}-{name}")["QueueUrl"] for name in queues}
+            self.put(f"settings/{FINGERPRINT}.json", b"{}", FINAL)
+            self.send_events(is_on=True)
         role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        for function in FUNCTIONS:
+        for function in self.function_names:
             self.functions.create_function(
                 FunctionName=f"{NAME}-{function}",
                 Runtime="python3.13",
@@ -96,39 +120,60 @@ class Deployed:
             )
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])["Attributes"]
         self.mapping_uuid = self.functions.create_event_source_mapping(
-            EventSourceArn=attributes["QueueArn"], FunctionName=f"{NAME}-analyze-images", Enabled=False
+            EventSourceArn=attributes["QueueArn"], FunctionName=f"{NAME}-analyze-images", Enabled=not self.is_hosted
         )["UUID"]
+        # As Terraform prints them: without those that are null.
+        self.outputs = {
+            "source_bucket_name" if self.is_drop_off else "images_bucket_name": self.bucket,
+            "final_bucket_name": FINAL,
+            "queue_url": self.queue_url,
+            "dead_letter_queue_url": self.dead_letter_queue_url,
+            "event_source_mapping_uuid": self.mapping_uuid,
+            "analyze_images_function_name": f"{NAME}-analyze-images",
+        }
+        if self.is_hosted:
+            self.make_runs(role)
+        self.write_outputs(self.outputs)
+
+    def make_runs(self, role: str) -> None:
         definition = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
         self.state_machine_arn = self.workflow.create_state_machine(name=NAME, definition=definition, roleArn=role)[
             "stateMachineArn"
         ]
         boto3.client("events").put_rule(Name=f"{NAME}-schedule", ScheduleExpression="rate(1 hour)")
-        self.outputs = {
-            "source_bucket_name": SOURCE,
-            "final_bucket_name": FINAL,
-            "queue_url": self.queue_url,
-            "dead_letter_queue_url": self.dead_letter_queue_url,
-            "state_machine_arn": self.state_machine_arn,
-            "schedule_rule_name": f"{NAME}-schedule",
-            "event_source_mapping_uuid": self.mapping_uuid,
-            "analyze_images_function_name": f"{NAME}-analyze-images",
-        }
-        self.write_outputs(self.outputs)
+        self.outputs |= {"state_machine_arn": self.state_machine_arn, "schedule_rule_name": f"{NAME}-schedule"}
+
+    @property
+    def function_names(self) -> list[str]:
+        """The functions whose environment the tool reads."""
+        if self.is_hosted:
+            return ["analyze-images", "check-backlog", "start-model"]
+        return ["analyze-images", *(["requeue-images"] if self.is_drop_off else [])]
+
+    def send_events(self, *, is_on: bool) -> None:
+        """Have an existing bucket send its events to EventBridge, or not."""
+        configuration: Any = {"EventBridgeConfiguration": {}} if is_on else {}
+        self.s3.put_bucket_notification_configuration(Bucket=IMAGES, NotificationConfiguration=configuration)
 
     def environment(self, function: str, **changes: str) -> dict[str, str]:
         """Return the variables of a function: as Terraform gives them, those of its settings and no others."""
-        settings = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
-        names = {field.name.upper() for field in fields(FUNCTIONS[function])}
-        variables = (
-            ENVIRONMENT
-            | {"SOURCE_BUCKET_NAME": SOURCE, "FINAL_BUCKET_NAME": FINAL, "BACKEND_SETTINGS": json.dumps(settings)}
-            | changes
-        )
+        settings: dict[str, Any] = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
+        backend = ENVIRONMENT["BACKEND"]
+        if not self.is_hosted:
+            backend, settings = "rekognition", {"analyses": ["labels", "text"]}
+        variables = ENVIRONMENT | {"FINAL_BUCKET_NAME": FINAL, "BACKEND": backend}
+        variables |= {"BACKEND_SETTINGS": json.dumps(settings), "SOURCE_BUCKET_NAME": self.bucket}
+        if function == "analyze-images" and not self.is_drop_off:
+            names = {*IN_PLACE_VARIABLES}
+            variables |= {"IMAGES_BUCKET_NAME": IMAGES, "SETTINGS_FINGERPRINT": FINGERPRINT, "IMAGE_SUFFIXES": "[]"}
+        else:
+            names = {field.name.upper() for field in fields(FUNCTIONS[function])}
+        variables |= changes
         return {name: text for name, text in variables.items() if name in names}
 
     def configure(self, **changes: str) -> None:
         """Change the environment of the deployed functions."""
-        for function in FUNCTIONS:
+        for function in self.function_names:
             self.functions.update_function_configuration(
                 FunctionName=f"{NAME}-{function}", Environment={"Variables": self.environment(function, **changes)}
             )
@@ -150,7 +195,8 @@ class Deployed:
 
     # What is in it.
 
-    def put(self, key: str, content: bytes = b"image", bucket: str = SOURCE, **more: Any) -> str:
+    def put(self, key: str, content: bytes = b"image", bucket: str = "", **more: Any) -> str:
+        bucket = bucket or self.bucket
         return str(self.s3.put_object(Bucket=bucket, Key=key, Body=content, **more)["VersionId"])
 
     def keys(self, bucket: str) -> list[str]:
@@ -169,6 +215,43 @@ class Deployed:
         written = [{"finished_at": finished_at} | LINE | line for line in lines]
         body = "".join(f"{json.dumps(line)}\n" for line in written)
         self.put(catalog_key(from_text(finished_at), f"batch-{time.monotonic_ns()}"), body.encode(), FINAL)
+
+    def in_place(self, key: str, recorded_at: str = "", **line: Any) -> dict[str, Any]:
+        """Leave a result of an image of an existing bucket, and its line, as the updating function does."""
+        recorded_at = recorded_at or to_text(utc_now())[:19] + ".000Z"
+        head = self.s3.head_object(Bucket=IMAGES, Key=key)
+        written = IN_PLACE_LINE | {"key": key, "result_key": f"results/{key}.json", "version_id": head["VersionId"]}
+        written |= {"finished_at": recorded_at, "recorded_at": recorded_at} | line
+        source = {"bucket": IMAGES, "key": key, "version_id": written["version_id"], "etag": head["ETag"].strip('"')}
+        error = {"type": written["error_type"], "message": "S3 refused it", "remedy": "Restore the object."}
+        said = written["prediction"] and not written["error_type"]
+        instances = [{"confidence": 90.0, "bounding_box": {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4}}]
+        cat = {"name": "Cat", "kind": "label", "confidence": 91.25, "bounding_box": None, "parents": ["Animal"]}
+        result = {
+            "schema_version": 2,
+            "status": written["status"],
+            "source": source | {"size_bytes": head["ContentLength"], "last_modified": recorded_at},
+            "model": {"backend": "rekognition", "id": "DetectLabels"},
+            "analyzed_at": recorded_at,
+            "predictions": [cat | {"instances": instances}] if said else [],
+            "anomaly": None,
+            "error": error if written["error_type"] else None,
+            "errors": {},
+            "raw": {},
+            "fingerprint": written["fingerprint"],
+            "nonce": "n",
+        }
+        mark = {"batch-vision": "result", "upload": written["version_id"], "fingerprint": written["fingerprint"]}
+        mark["status"] = written["status"]
+        self.put(written["result_key"], json.dumps(result).encode(), FINAL, Metadata=mark)
+        self.write_lines(written)
+        return written
+
+    def write_lines(self, *lines: dict[str, Any]) -> None:
+        """Write a catalog object with the lines of an existing bucket."""
+        body = "".join(f"{json.dumps(line)}\n" for line in lines)
+        key = catalog_key(from_text(lines[0]["recorded_at"]), f"batch-{time.monotonic_ns()}")
+        self.put(key, body.encode(), FINAL)
 
     def reject(self, key: str, content: bytes = b"broken", **source: Any) -> dict[str, Any]:
         """Leave a rejected image as the analyzing function does, and give its result."""
@@ -237,6 +320,12 @@ LINE = {
     "anomaly": None,
     "attempts": 1,
     "duration_ms": 120,
+}
+
+IN_PLACE_LINE = {name: value for name, value in LINE.items() if name != "image_key"} | {
+    "result_key": "results/a.png.json",
+    "fingerprint": FINGERPRINT,
+    "prediction": {"name": "Cat", "kind": "label", "confidence": 91.25},
 }
 
 SUMMARY = {

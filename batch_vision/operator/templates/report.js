@@ -8,7 +8,9 @@ if (form) {
     let shown = 0;
     for (const card of cards) {
       const isWanted =
-        ["status", "label", "verdict"].every((name) => !wanted.get(name) || card.dataset[name] === wanted.get(name)) &&
+        ["status", "label", "verdict", "kind"].every(
+          (name) => !wanted.get(name) || card.dataset[name].split(" ").includes(wanted.get(name)),
+        ) &&
         card.querySelector("h3").textContent.toLowerCase().includes(text);
       card.hidden = !isWanted;
       shown += isWanted;

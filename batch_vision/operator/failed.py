@@ -1,0 +1,85 @@
+"""Images of an existing bucket that failed, or were rejected: another try for them.
+
+A retry deletes the result and sends the message that makes the key be looked at: in this order, for who looks leaves
+alone what has a result of the very upload. Interrupted in between, the key has no result and no message; the next
+retry, which finds its line in the catalog, sends the message then.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.operator.objects import found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from batch_vision.operator.stack import Stack
+
+_PARALLEL = 16
+_OWN_SOURCE = "batch-vision"
+
+
+@dataclass
+class Sent:
+    """What became of the images.
+
+    Attributes
+    ----------
+    retried
+        Images whose message is on the queue.
+    changed
+        Images whose result is another one by now: they were analyzed, or retried, since.
+    """
+
+    retried: int = 0
+    changed: int = 0
+
+
+def retry_lines(stack: Stack, lines: Iterable[dict[str, Any]], progress: Callable[[int, int], None]) -> Sent:
+    """Delete the results of catalog lines and send messages about their keys.
+
+    Parameters
+    ----------
+    lines
+        The current lines of keys of an existing bucket.
+    progress
+        Told how many are done, of how many.
+    """
+    answer, wanted = Sent(), list(lines)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        try:
+            for done, is_sent in enumerate(pool.map(lambda line: _retry(stack, line), wanted), start=1):
+                answer.retried += is_sent
+                answer.changed += not is_sent
+                progress(done, len(wanted))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # what has begun is finished
+            raise
+    return answer
+
+
+def _retry(stack: Stack, line: dict[str, Any]) -> bool:
+    place = {"Bucket": stack.final_bucket_name, "Key": line["result_key"]}
+    if head := found(stack.s3.head_object, **place):
+        if head["Metadata"].get("status") != line["status"]:
+            return False
+        stack.s3.delete_object(**place)
+    stack.sqs.send_message(
+        QueueUrl=stack.look_queue_url, MessageBody=message_about(stack.images_bucket_name, line["key"])
+    )
+    return True
+
+
+def message_about(bucket: str, key: str) -> str:
+    """Return the message that makes a key of an existing bucket be looked at, in the form of EventBridge."""
+    return json.dumps(
+        {
+            "detail-type": "Object Created",
+            "source": _OWN_SOURCE,
+            "detail": {"bucket": {"name": bucket}, "object": {"key": key}},
+        }
+    )
