@@ -16,6 +16,8 @@ from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_for, parse_message
 from batch_vision.core.stuck import stuck_key
 from batch_vision.images import batch as module
+from batch_vision.images.detectors import Detectors
+from batch_vision.images.pace import Pace
 from lambdas.analyze_images.handler import handler
 from tests.unit.conftest import DETECTION, FakeBackend, detectors_of
 from tests.unit.tool_stack import ENVIRONMENT
@@ -162,6 +164,56 @@ def test_counts_and_outcomes_are_logged_and_never_the_content(
     emf = next(json.loads(line) for line in printed.splitlines() if "_aws" in line)
     assert emf["ImagesProcessed"] == [1.0]
     assert emf["MessagesLeftForRedelivery"] == [0.0]
+
+
+def test_calls_are_counted_by_operation_those_of_images_that_are_left_too(
+    backend: FakeBackend,
+    upload: Callable[..., SourceImage],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is refused and what is paid for differs by operation."""
+
+    def detect_text(image: Any) -> Any:
+        if image.key == "small.jpg":
+            raise errors.InvalidImageError("too small")
+        raise errors.AccessDeniedError("no")
+
+    throttled = iter([errors.ThrottledError("too many")])
+
+    def detect_labels(_: Any) -> Any:
+        for error in throttled:
+            raise error
+        return DETECTION
+
+    fakes = {
+        "DetectLabels": FakeBackend(detections=[detect_labels]),
+        "DetectText": FakeBackend(detections=[detect_text]),
+    }
+    paces = {name: Pace(1000, 1000) for name in fakes}
+    monkeypatch.setattr(module, "detectors", lambda: Detectors("rekognition", fakes, paces))
+    event = {"Records": [message("1", upload("a.jpg")), message("2", upload("small.jpg"))]}
+    assert failures(handler(event, Context())) == ["1"]  # type: ignore[arg-type]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    (whole,) = (line for line in printed if "ImagesProcessed" in line)
+    assert (whole["ImagesProcessed"], whole["DetectThrottles"], whole["DetectRetries"]) == ([1.0], [1.0], [1.0])
+    apart = {line["operation"]: line for line in printed if "operation" in line}
+    assert set(apart) == set(fakes)
+    for line in apart.values():
+        ((dimensions,),) = (about["Dimensions"] for about in line["_aws"]["CloudWatchMetrics"])
+        assert set(dimensions) >= {"operation"}
+    counts = {
+        name: [line[metric] for metric in ("CallsMade", "CallsThrottled", "ImagesRefused")]
+        for name, line in apart.items()
+    }
+    assert counts == {"DetectLabels": [[3.0], [1.0], [0.0]], "DetectText": [[2.0], [0.0], [1.0]]}
+
+
+def test_a_single_model_has_no_metrics_of_operations(
+    backend: FakeBackend, upload: Callable[..., SourceImage], capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler({"Records": [message("1", upload("a.jpg"))]}, Context())  # type: ignore[arg-type]
+    assert "CallsMade" not in capsys.readouterr().out
 
 
 def test_a_catalog_that_cannot_be_written_fails_no_image(
