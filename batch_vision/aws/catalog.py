@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PREFIX = "catalog/"
-
+_WITHOUT_MODEL = "-looked"
 
 # Objects that are read at once and kept until their lines are used: some kB each, and 100 images at most.
 _WINDOW = 8 * MAX_CONNECTIONS
@@ -40,6 +40,16 @@ def catalog_key(moment: datetime, name: str = "") -> str:
     stamp = text.replace("-", "").replace(":", "")
     partition = f"{PREFIX}dt={text[:10]}/hour={text[11:13]}/"
     return f"{partition}{stamp}-{name}.jsonl" if name else f"{partition}{stamp}"
+
+
+def name_without_model(name: str) -> str:
+    """Return the name of a catalog object of a function that does not ask the model."""
+    return f"{name}{_WITHOUT_MODEL}"
+
+
+def is_without_model(key: str) -> bool:
+    """Return whether a function that does not ask the model wrote a catalog object."""
+    return key.removesuffix(".jsonl").endswith(_WITHOUT_MODEL)
 
 
 def write_lines(s3: S3Client, bucket: str, key: str, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -35,16 +35,21 @@ def count_messages(sqs: SQSClient, queue_url: str) -> dict[str, int]:
 
 
 def send_images(sqs: SQSClient, queue_url: str, images: Iterable[SourceImage]) -> int:
-    """Send one message for each image and return how many were sent.
+    """Send one message for each image and return how many were sent; raises as `send_messages`."""
+    return send_messages(sqs, queue_url, (message_for([image]) for image in images))
+
+
+def send_messages(sqs: SQSClient, queue_url: str, bodies: Iterable[str]) -> int:
+    """Send messages and return how many were sent.
 
     Raises
     ------
     ServiceUnavailableError
-        The queue did not take a message. Those sent before stay: a second message for an image does no harm.
+        The queue did not take a message. Those sent before stay: a second message for the same work does no harm.
     """
     sent = 0
-    for group in batched(images, _MOST_AT_ONCE, strict=False):
-        entries = [{"Id": str(i), "MessageBody": message_for([image])} for i, image in enumerate(group)]
+    for group in batched(bodies, _MOST_AT_ONCE, strict=False):
+        entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(group)]
         answer = sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)  # type: ignore[arg-type]
         if failed := answer.get("Failed"):
             raise ServiceUnavailableError(f"Queue {queue_url} did not take {len(failed)} messages: {failed[0]}")

@@ -209,6 +209,8 @@ class MappingBusyError(TransientError):
 class FunctionDiedError(BatchVisionError):
     """The analyzing function ended at every delivery of an image without an answer, by a crash or by its timeout."""
 
+    remedy = "Look into the log of analyze-images for what ended it, such as its memory or its timeout, and mend that."
+
 
 class NoProgressError(BatchVisionError):
     """Images wait, but none was finished for stall_timeout_seconds."""

@@ -40,19 +40,41 @@ class AnalyzeImagesSettings(ModelSettings):
 
 
 @dataclass(frozen=True)
-class UpdateResultsSettings(ExistingBucketSettings, ModelSettings):
+class CollectChangesSettings(ExistingBucketSettings, ModelSettings):
+    """What `collect_changes` is told.
+
+    Attributes
+    ----------
+    queue_url, max_receive_count
+        The queue of the events, and after how many deliveries a message is a dead letter.
+    """
+
+    queue_url: Text
+    max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(CollectChangesSettings):
     """What `update_results` is told.
 
     Attributes
     ----------
-    min_confidence_percent, paces, queue_url, max_receive_count
+    min_confidence_percent, paces
         As those of `AnalyzeImagesSettings`.
     """
 
     min_confidence_percent: Percent | None
     paces: Rates
-    queue_url: Text
-    max_receive_count: Positive
+
+
+@dataclass(frozen=True)
+class AnalyzeChunkSettings(UpdateResultsSettings):
+    """What `analyze_chunk` is told: its queue is that of the chunks' messages."""
+
+
+@dataclass(frozen=True)
+class SendChunksSettings(ExistingBucketSettings, ModelSettings):
+    """What `send_chunks` is told."""
 
 
 @dataclass(frozen=True)

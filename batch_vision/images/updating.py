@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from batch_vision.images.detectors import Calls
     from batch_vision.images.in_place import Update
+    from batch_vision.images.settings import CollectChangesSettings
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
 _RETRY_SHARE = 0.6
@@ -100,7 +101,7 @@ class Batch:
     """
 
     def __init__(
-        self, settings: UpdateResultsSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
+        self, settings: CollectChangesSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
     ) -> None:
         self._settings = settings
         self._s3 = s3

@@ -1,8 +1,9 @@
 """How much work there is, and whether it moves.
 
-The source bucket is the truth: its listing is strongly consistent and every finished image leaves it, while
-the counts of a queue are approximate for a minute or more (SQS developer guide, GetQueueAttributes). What waits are
-the images in the source bucket but folder markers, images that were taken back, and images that were given up.
+Listings are the truth, for they are strongly consistent, while the counts of a queue are approximate for a minute or
+more (SQS developer guide, GetQueueAttributes). In a drop-off bucket every finished image leaves the source bucket: what
+waits are the images there but folder markers, images that were taken back, and images that were given up. In an
+existing bucket what waits are the keys of the chunks under ``work/``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.catalog import PREFIX, catalog_key
+from batch_vision.aws.catalog import PREFIX, catalog_key, is_without_model
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
 from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
+from batch_vision.core.chunks import is_to_send
 from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -26,14 +28,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.backends.contracts import ModelStatus
+    from batch_vision.core.chunks import WaitingChunk
     from batch_vision.core.settings import BucketSettings
-    from batch_vision.runs.settings import CheckBacklogSettings
+    from batch_vision.runs.settings import StartGateSettings
 
 # How far the clocks of two functions may differ, and how long a catalog object may take to be written.
 _CLOCK_MARGIN = timedelta(seconds=5)
 
 # Images that are counted: a page of the listing, more than any decision needs.
 _MOST_COUNTED = 1000
+
+# Chunks of each job that are counted in a check.
+MOST_CHUNKS_COUNTED = 1000
 
 # The shortest wait near the end, and how many waits of a run may be shorter than drain_poll_seconds: each is a round of
 # the workflow, whose history must not grow too long.
@@ -85,7 +91,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The images that wait in the source bucket, counted up to 1,000.
+    """The images that wait, counted up to 1,000; those of chunks up to 1,000 chunks of a job.
 
     Attributes
     ----------
@@ -93,7 +99,7 @@ class Waiting:
         All, and those that are not empty. An empty file is rejected without the model: alone it is no reason to start
         one.
     oldest_at
-        When the oldest of those with content was uploaded, of those that were counted.
+        When the oldest of those with content was uploaded, of those that were counted; or its chunk written.
     """
 
     images: int
@@ -104,6 +110,16 @@ class Waiting:
 def count_waiting(s3: S3Client, settings: BucketSettings) -> Waiting:
     """Count the images that wait: two requests, as long as nothing is stuck."""
     return _count(list_waiting(s3, settings, list_stuck(s3, settings.final_bucket_name)))
+
+
+def count_chunks(chunks: Iterable[WaitingChunk]) -> tuple[Waiting, str]:
+    """Count the images of chunks; return also the place of the youngest chunk, empty where there is none.
+
+    An empty object is never in a chunk: the function that looks at it needs no model to reject it.
+    """
+    found = sorted(chunks)
+    images = sum(chunk.images for chunk in found)
+    return Waiting(images, images, found[0].written_at if found else None), found[-1].place if found else ""
 
 
 def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:
@@ -119,7 +135,7 @@ def _count(waiting: Iterable[tuple[int, datetime]]) -> Waiting:
     return Waiting(images, with_content, oldest_at)
 
 
-def deferred_because(waiting: Waiting, settings: CheckBacklogSettings, now: datetime) -> str | None:
+def deferred_because(waiting: Waiting, settings: StartGateSettings, now: datetime) -> str | None:
     """Say why the images that wait do not pay for a start yet; None when they do, or when none waits."""
     images, least, most_seconds = waiting.with_content, settings.start_backlog_images, settings.start_max_age_seconds
     if waiting.oldest_at is None or images >= min(least, _MOST_COUNTED):
@@ -149,9 +165,13 @@ def first_answer(backlog: Mapping[str, Any], deferred: str | None) -> dict[str, 
 
 
 def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
-    """Tell whether a batch of images was finished since a time; one request, however long the past is."""
+    """Tell whether a batch of images was finished since a time; one request, however long the past is.
+
+    What was written without the model, such as the deletions in an existing bucket, is no progress of a run.
+    """
     start = catalog_key(moment - _CLOCK_MARGIN)
-    return s3.list_objects_v2(Bucket=bucket, Prefix=PREFIX, StartAfter=start, MaxKeys=1)["KeyCount"] > 0
+    answer = s3.list_objects_v2(Bucket=bucket, Prefix=PREFIX, StartAfter=start)
+    return any(not is_without_model(entry["Key"]) for entry in answer.get("Contents", []))
 
 
 def is_to_look_at_model(waiting: Waiting, previous: Mapping[str, Any] | None, *, is_moving: bool) -> bool:
@@ -167,6 +187,8 @@ def assess(
     *,
     is_moving: bool = False,
     is_requeued: bool = False,
+    youngest: str = "",
+    sent: Mapping[str, Any] | None = None,
     model: ModelStatus | None = None,
     drain: Drain | None = None,
 ) -> dict[str, Any]:
@@ -184,6 +206,9 @@ def assess(
         Whether an image was finished since the check before.
     is_requeued
         Whether images without a message were put back on the queue in this run.
+    youngest, sent
+        The place of the youngest chunk that waits, empty in a drop-off bucket, and what was sent in this run: see
+        `core.chunks.is_to_send`, which knows sooner than the counts of the queue which chunks have no message.
     model
         How the model is; None where it was not asked, see `is_to_look_at_model`.
 
@@ -194,8 +219,8 @@ def assess(
         (checks in a row that saw images but no message), ``stalled_checks`` (checks in a row without an image that was
         finished), ``restarts`` (of the model) and ``state``: ``drained`` (no image, whatever the counts say: a message
         without one is no work), ``model_failed`` (to be started again), ``lost_events`` (images, but no message for
-        two checks in a row) or ``waiting``. In a drain also ``wait_seconds`` until the next check, and ``short_waits``
-        so far.
+        two checks in a row; or chunks to be sent) or ``waiting``. In a drain also ``wait_seconds`` until the next
+        check, and ``short_waits`` so far.
 
     Raises
     ------
@@ -222,12 +247,12 @@ def assess(
         left_seconds = drain.drain_timeout_seconds - (now - started_at).total_seconds()
         state = _model_lost(model, restarts, left_seconds, drain.start_seconds)
         restarts += 1
-    elif idle_checks >= 2 and not is_requeued:
+    elif is_to_send(youngest, messages, sent, idle_checks, now) if youngest else idle_checks >= 2 and not is_requeued:
         state = "lost_events"
     else:
         state = "waiting"
     if drain and state not in ("drained", "model_failed"):
-        left = f"{waiting.images} images in the source bucket (counted up to 1,000) and {total} messages are left."
+        left = f"{waiting.images} images (counted up to 1,000) and {total} messages are left."
         if now - progressed_at > timedelta(seconds=drain.stall_timeout_seconds):
             raise errors.NoProgressError(
                 f"No image was finished since {to_text(progressed_at)}, longer than stall_timeout_seconds ="

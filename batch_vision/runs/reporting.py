@@ -15,13 +15,15 @@ from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.runs.notices import facts, subject
-from batch_vision.runs.settings import SummarizeRunSettings
-from batch_vision.runs.summary import count_left, summarize
+from batch_vision.runs.settings import SummarizeChunksSettings, SummarizeRunSettings
+from batch_vision.runs.summary import count_left, count_left_in_chunks, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mypy_boto3_s3 import S3Client
+
+    from batch_vision.runs.settings import SummarySettings
 
 _METRICS = {
     "ImagesFound": ("images_found", MetricUnit.Count),
@@ -53,9 +55,20 @@ def summarize_run(event: Mapping[str, Any]) -> dict[str, Any]:
     dict
         The summary.
     """
-    settings, s3 = settings_of(SummarizeRunSettings), clients.s3()
+    settings = settings_of(SummarizeRunSettings)
+    return _report(event, settings, count_left(clients.s3(), settings))
+
+
+def summarize_chunks(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `summarize_run` does where what waits is in chunks."""
+    settings = settings_of(SummarizeChunksSettings)
+    return _report(event, settings, (count_left_in_chunks(clients.s3(), settings.final_bucket_name), 0))
+
+
+def _report(event: Mapping[str, Any], settings: SummarySettings, left: tuple[int, int]) -> dict[str, Any]:
+    s3 = clients.s3()
     lines = read_catalog(s3, settings.final_bucket_name, from_text(event["run"]["started_at"]))
-    summary = summarize(event, lines, count_left(s3, settings), settings, utc_now())
+    summary = summarize(event, lines, left, settings, utc_now())
     is_first = _write(s3, settings.final_bucket_name, summary)
     _count(summary)
     if summary["outcome"] == "succeeded" and is_first and settings.success_topic_arn:

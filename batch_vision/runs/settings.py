@@ -7,8 +7,8 @@ from batch_vision.core.settings import BucketSettings, Dollars, ModelSettings, P
 
 
 @dataclass(frozen=True)
-class CheckBacklogSettings(BucketSettings, ModelSettings):
-    """What `check_backlog` is told.
+class StartGateSettings:
+    """For what a scheduled run starts the model.
 
     Attributes
     ----------
@@ -19,6 +19,24 @@ class CheckBacklogSettings(BucketSettings, ModelSettings):
 
     start_backlog_images: Positive
     start_max_age_seconds: Positive | None
+
+
+@dataclass(frozen=True)
+class CheckBacklogSettings(StartGateSettings, BucketSettings, ModelSettings):
+    """What `check_backlog` is told."""
+
+
+@dataclass(frozen=True)
+class CheckChunksSettings(StartGateSettings, ModelSettings):
+    """What `check_chunks` is told.
+
+    Attributes
+    ----------
+    final_bucket_name
+        Where the chunks and the catalog are.
+    """
+
+    final_bucket_name: Text
 
 
 @dataclass(frozen=True)
@@ -61,11 +79,13 @@ class GuardModelSettings:
 
 
 @dataclass(frozen=True)
-class SummarizeRunSettings(BucketSettings):
-    """What `summarize_run` is told.
+class SummarySettings:
+    """What a summary goes by.
 
     Attributes
     ----------
+    final_bucket_name
+        Where the catalog is, and the summary goes.
     max_inference_units
         What a run is taken to have used where an error hides it.
     inference_unit_hour_dollars
@@ -76,7 +96,18 @@ class SummarizeRunSettings(BucketSettings):
         Topic that is told of a run that succeeded; None tells nobody.
     """
 
+    final_bucket_name: Text
     max_inference_units: Positive
     inference_unit_hour_dollars: Dollars
     schedule_period_seconds: Positive | None
     success_topic_arn: Text | None
+
+
+@dataclass(frozen=True)
+class SummarizeRunSettings(SummarySettings, BucketSettings):
+    """What `summarize_run` is told."""
+
+
+@dataclass(frozen=True)
+class SummarizeChunksSettings(SummarySettings):
+    """What `summarize_chunks` is told."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws import clients
+from batch_vision.aws.chunks import list_chunks
 from batch_vision.aws.current_run import close_current_run, write_current_run
 from batch_vision.aws.mappings import EventSourceMapping
 from batch_vision.aws.queues import count_messages
@@ -20,8 +21,10 @@ from batch_vision.core.models import Model, check_unchanged
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.runs.backlog import (
+    MOST_CHUNKS_COUNTED,
     Drain,
     assess,
+    count_chunks,
     count_waiting,
     deferred_because,
     finished_since,
@@ -30,13 +33,14 @@ from batch_vision.runs.backlog import (
 )
 from batch_vision.runs.closing import Bounds, close
 from batch_vision.runs.enabling import ensure_enabled
-from batch_vision.runs.settings import CheckBacklogSettings, CloseRunSettings, StartModelSettings
+from batch_vision.runs.settings import CheckBacklogSettings, CheckChunksSettings, CloseRunSettings, StartModelSettings
 from batch_vision.runs.start import ensure_running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batch_vision.backends.contracts import ModelStatus
+    from batch_vision.runs.backlog import Waiting
 
 
 def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,12 +49,32 @@ def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
     The first check of a run that the schedule started (its ``execution_input`` is EventBridge's event) also answers as
     ``held`` why the images do not pay for a start yet; ``images`` is then 0.
     """
-    s3, settings, now = clients.s3(), settings_of(CheckBacklogSettings), utc_now()
+    settings = settings_of(CheckBacklogSettings)
+    waiting = count_waiting(clients.s3(), settings)
+    return _check(event, settings, waiting, is_requeued=event.get("is_requeued", False))
+
+
+def check_chunks(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `check_backlog` does where what waits is in chunks; ``requeue`` is what `send_chunks` answered last."""
+    settings = settings_of(CheckChunksSettings)
+    waiting, youngest = count_chunks(list_chunks(clients.s3(), settings.final_bucket_name, MOST_CHUNKS_COUNTED))
+    return _check(event, settings, waiting, youngest=youngest, sent=event.get("requeue"))
+
+
+def _check(
+    event: Mapping[str, Any],
+    settings: CheckBacklogSettings | CheckChunksSettings,
+    waiting: Waiting,
+    *,
+    is_requeued: bool = False,
+    youngest: str = "",
+    sent: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    s3, now = clients.s3(), utc_now()
     model = Model.from_json(event["run"])
     previous, drain = event.get("previous"), Drain.from_event(event)
     if drain:
         check_unchanged(settings.model, model)
-    waiting = count_waiting(s3, settings)
     is_moving = previous is not None and finished_since(
         s3, settings.final_bucket_name, from_text(previous["checked_at"])
     )
@@ -61,7 +85,9 @@ def check_backlog(event: Mapping[str, Any]) -> dict[str, Any]:
         previous,
         now,
         is_moving=is_moving,
-        is_requeued=event.get("is_requeued", False),
+        is_requeued=is_requeued,
+        youngest=youngest,
+        sent=sent,
         model=_describe(model) if is_to_look else None,
         drain=drain,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.chunks import list_chunks
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
 from batch_vision.core.times import from_text, to_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.core.settings import BucketSettings
-    from batch_vision.runs.settings import SummarizeRunSettings
+    from batch_vision.runs.settings import SummarySettings
 
 SCHEMA_VERSION = 1
 
@@ -38,6 +39,11 @@ def count_left(s3: S3Client, places: BucketSettings) -> tuple[int, int]:
     stuck = list_stuck(s3, places.final_bucket_name)
     waiting = list_waiting(s3, places, stuck)
     return sum(1 for _ in islice(waiting, _MOST_COUNTED)), len(stuck)
+
+
+def count_left_in_chunks(s3: S3Client, bucket: str) -> int:
+    """Count the images that a run leaves in chunks, of up to 100,000 chunks."""
+    return sum(chunk.images for chunk in islice(list_chunks(s3, bucket), _MOST_COUNTED))
 
 
 def read_error(error: Mapping[str, str]) -> dict[str, str]:
@@ -75,9 +81,11 @@ class _Images:
             tuple[str, str | None], tuple[str, str | None]
         ] = {}  # one object for each outcome, not for each line
         for line in lines:
+            if line["status"] == "deleted":  # the tombstone of a result whose image was deleted
+                continue
             # By upload, because a message may be delivered again; what that cost is counted each time.
             outcome = (line["status"], line["error_type"])
-            images.outcomes[_digest(line["key"], line["version_id"])] = known.setdefault(outcome, outcome)
+            images.outcomes[_digest(line["key"], _upload_of(line))] = known.setdefault(outcome, outcome)
             images.retries += max(0, line["attempts"] - 1)
             images.throttles += line.get("throttles", 0)  # a line of a version before has none
             if line["attempts"]:
@@ -99,7 +107,7 @@ def summarize(
     event: Mapping[str, Any],
     lines: Iterable[Mapping[str, Any]],
     left: tuple[int, int],
-    settings: SummarizeRunSettings,
+    settings: SummarySettings,
     now: datetime,
 ) -> dict[str, Any]:
     """Sum up a run.
@@ -112,7 +120,8 @@ def summarize(
     lines
         The catalog lines of the run's time.
     left
-        Images that wait when the run ends, and images that are stuck: see `count_left`.
+        Images that wait when the run ends, and images that are stuck: see `count_left`. In an existing bucket an image
+        that is given up has a result that says so: these are counted as stuck, as far as they are of this run.
 
     Returns
     -------
@@ -154,7 +163,7 @@ def summarize(
         "images_rejected": statuses["rejected"],
         "rejected_by_reason": dict(sorted(rejected.items())),
         "images_left": images_left,
-        "images_stuck": images_stuck,
+        "images_stuck": images_stuck + statuses["failed"],
         "requeued_images": processed["requeue"]["requeued_images"] if processed else None,
         "retries": images.retries,
         "throttles": images.throttles,
@@ -172,6 +181,11 @@ def summarize(
         "always_on_seconds": always_on_seconds,
         "always_on_cost_dollars": dollars(always_on_seconds),
     }
+
+
+def _upload_of(line: Mapping[str, Any]) -> str:
+    """Tell an upload from others of its key; where S3 keeps no versions, by when its result was written."""
+    return str(line["version_id"] or line["recorded_at"])
 
 
 def _digest(key: str, version_id: str) -> bytes:

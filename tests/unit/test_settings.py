@@ -14,16 +14,21 @@ from batch_vision.core.errors import BackendChangedError, SettingsError
 from batch_vision.core.models import Model, check_unchanged
 from batch_vision.core.settings import read_settings
 from batch_vision.images.settings import (
+    AnalyzeChunkSettings,
     AnalyzeImagesSettings,
+    CollectChangesSettings,
     RequeueImagesSettings,
     RequeueOverdueSettings,
+    SendChunksSettings,
     UpdateResultsSettings,
 )
 from batch_vision.runs.settings import (
     CheckBacklogSettings,
+    CheckChunksSettings,
     CloseRunSettings,
     GuardModelSettings,
     StartModelSettings,
+    SummarizeChunksSettings,
     SummarizeRunSettings,
 )
 from benchmarks.simulation import function_environment, terraform_defaults
@@ -31,19 +36,32 @@ from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
 
 SETTINGS: dict[str, Any] = {
+    "analyze_chunk": AnalyzeChunkSettings,
     "analyze_images": AnalyzeImagesSettings,
     "check_backlog": CheckBacklogSettings,
+    "check_chunks": CheckChunksSettings,
     "close_run": CloseRunSettings,
+    "collect_changes": CollectChangesSettings,
     "enable_mapping": None,
     "guard_model": GuardModelSettings,
     "requeue_images": RequeueImagesSettings,
     "requeue_overdue": RequeueOverdueSettings,
+    "send_chunks": SendChunksSettings,
     "start_model": StartModelSettings,
+    "summarize_chunks": SummarizeChunksSettings,
     "summarize_run": SummarizeRunSettings,
     "update_results": UpdateResultsSettings,
 }
 # Handlers of functions that a hosted model on a drop-off bucket, which is what `planned` has, does not need.
-OF_ANOTHER_SHAPE = {"requeue_overdue", "update_results"}
+OF_ANOTHER_SHAPE = {
+    "analyze_chunk",
+    "check_chunks",
+    "collect_changes",
+    "requeue_overdue",
+    "send_chunks",
+    "summarize_chunks",
+    "update_results",
+}
 
 
 def variables(cls: Any) -> set[str]:

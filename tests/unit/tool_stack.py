@@ -27,6 +27,9 @@ ENVIRONMENT = {
     "SOURCE_BUCKET_NAME": "source",
     "SOURCE_PREFIXES": '[""]',
     "FINAL_BUCKET_NAME": "final",
+    "IMAGES_BUCKET_NAME": "images",
+    "IMAGE_SUFFIXES": '[".jpg"]',
+    "SETTINGS_FINGERPRINT": "f1",
     "BACKEND": "rekognition_custom_labels",
     "BACKEND_SETTINGS": (
         '{"project_arn": "arn:aws:rekognition:us-east-1:123456789012:project/p/1",'
