@@ -51,6 +51,8 @@ PROJECT_ARN = f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/1
 PROJECT_VERSION_ARN = (
     f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/batch-vision/version/batch-vision.1/1700000000001"
 )
+# An adapter of content moderation.
+ADAPTER_ARN = f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/moderation/version/moderation.1/1700000000002"
 
 LOOKOUT_PROJECT_NAME = "batch-vision"
 LOOKOUT_MODEL_VERSION = "1"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import boto3
 from botocore import xform_name
+from botocore.config import Config
 
-from batch_vision.aws.clients import NOT_RETRYING
+from batch_vision.aws.clients import MAX_CONNECTIONS, NOT_RETRYING
 from batch_vision.backends.contracts import Detection, Detector, Instance, Kind, Prediction
 from batch_vision.backends.rekognition_requests import DETECT_ERRORS, MOST_STORED_BYTES, ask, bounding_box
 from batch_vision.core import errors
@@ -30,7 +31,9 @@ NAME = "rekognition"
 # A moderation adapter is no model that is started: one that is not ready must be looked at.
 _ERRORS = DETECT_ERRORS | {"ResourceNotReadyException": errors.ModelUnavailableError}
 
-_LEAST_SIDE_PX = 80
+# The longest side is documented for labels, moderation and equipment only. It explains a refusal and causes none, so an
+# operation that is silent about it is taken to have the same.
+_LIMITS = ImageLimits(MOST_STORED_BYTES, min_side_px=80, max_side_px=10_000)
 # Of the summary of protective equipment, which has no default; the value of the developer guide's examples.
 _SUMMARY_CONFIDENCE_PERCENT = 80.0
 
@@ -56,11 +59,11 @@ def make_detectors(settings: Mapping[str, Any], min_confidence_percent: float | 
             f"Environment variable BACKEND_SETTINGS has the analyses {analyses!r}; they must be some of"
             f" {', '.join(OPERATIONS)}. Set rekognition.analyses and apply the module again."
         )
-    client = boto3.client("rekognition", config=NOT_RETRYING)
-    return {
-        cls.operation: cls(client, settings, min_confidence_percent)
-        for cls in dict.fromkeys(OPERATIONS[analysis] for analysis in analyses)
-    }
+    operations = dict.fromkeys(OPERATIONS[analysis] for analysis in analyses)
+    # An image is taken to all of them at once.
+    connections = Config(max_pool_connections=MAX_CONNECTIONS * len(operations))
+    client = boto3.client("rekognition", config=NOT_RETRYING.merge(connections))
+    return {cls.operation: cls(client, settings, min_confidence_percent) for cls in operations}
 
 
 class ImageOperation(Detector):
@@ -78,7 +81,7 @@ class ImageOperation(Detector):
 
     operation: ClassVar[str]
     analysis: ClassVar[str]
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX)
+    limits = _LIMITS
 
     def __init__(
         self, client: RekognitionClient, settings: Mapping[str, Any], min_confidence_percent: float | None
@@ -125,7 +128,6 @@ class DetectLabels(ImageOperation):
 
     operation = "DetectLabels"
     analysis = "labels"
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX, max_side_px=10_000)
 
     def request(self) -> dict[str, Any]:
         """Ask for what is chosen; number and confidence of labels go with labels only."""
@@ -232,7 +234,6 @@ class DetectModerationLabels(ImageOperation):
 
     operation = "DetectModerationLabels"
     analysis = "moderation"
-    limits = ImageLimits(MOST_STORED_BYTES, _LEAST_SIDE_PX, max_side_px=10_000)
 
     @property
     def model_id(self) -> str:
@@ -285,7 +286,7 @@ class DetectProtectiveEquipment(ImageOperation):
 
     operation = "DetectProtectiveEquipment"
     analysis = "protective_equipment"
-    limits = ImageLimits(MOST_STORED_BYTES, 64, max_side_px=4096)
+    limits = ImageLimits(MOST_STORED_BYTES, min_side_px=64, max_side_px=4096)
 
     def request(self) -> dict[str, Any]:
         """Where equipment is required, the service says who wears it; it wants a confidence for that."""

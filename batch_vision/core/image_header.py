@@ -25,14 +25,14 @@ class ImageLimits:
     max_bytes
         Largest size of the encoded image.
     min_side_px, max_side_px
-        Shortest and longest side; infinite where none is documented.
+        Shortest and longest side.
     max_aspect_ratio
         Most that the longer side may be of the shorter; infinite where none is documented.
     """
 
     max_bytes: int
     min_side_px: int
-    max_side_px: float = math.inf
+    max_side_px: int
     max_aspect_ratio: float = math.inf
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from local.config import (
+    ADAPTER_ARN,
     EMULATOR_PORT,
     LOCALSTACK_URL,
     LOOKOUT_MODEL_ARN,
@@ -57,6 +58,13 @@ HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
     help="A model that exists in Lookout for Vision; may be given several times.",
 )
 @click.option(
+    "--adapter-arn",
+    "adapter_arns",
+    multiple=True,
+    default=(ADAPTER_ARN,),
+    help="An adapter of content moderation that exists in Rekognition; may be given several times.",
+)
+@click.option(
     "--settings",
     "settings_json",
     default="{}",
@@ -72,10 +80,11 @@ def main(
     project_arn: str,
     project_version_arns: tuple[str, ...],
     lookout_model_arns: tuple[str, ...],
+    adapter_arns: tuple[str, ...],
     settings_json: str,
     record_calls: Path | None,
 ) -> None:
-    """Emulate Amazon Rekognition Custom Labels and Lookout for Vision with a model learned from labelled images."""
+    """Emulate Amazon Rekognition and Lookout for Vision with a model learned from labelled images."""
     try:
         emulator = Emulator(
             learn_folder(labelled),
@@ -84,6 +93,7 @@ def main(
             project_arn=project_arn,
             project_version_arns=project_version_arns,
             lookout_model_arns=lookout_model_arns,
+            adapter_arns=adapter_arns,
             recorder=CallRecorder(record_calls) if record_calls else None,
         )
         server = _listening(emulator, host, port)

@@ -38,14 +38,18 @@ class EmulatorClient:
             return False
 
     def state(self) -> dict[str, Any]:
-        """Return the settings, the models by ARN, and the faults."""
+        """Return the settings, the models by ARN, the counters of the image APIs by operation, and the faults."""
         return self._call("GET", "state")
 
     def model(self, model_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
         """Return the state of one model: its status, counters and billed_unit_seconds."""
         return cast("dict[str, Any]", self.state()["models"][model_arn])
 
-    def set(self, **settings: float | bool) -> dict[str, Any]:
+    def operation(self, name: str) -> dict[str, Any]:
+        """Return the counters of one of Rekognition's image APIs: calls, throttled, images."""
+        return cast("dict[str, Any]", self.state()["operations"][name])
+
+    def set(self, **settings: float | bool | dict[str, float]) -> dict[str, Any]:
         """Change some settings, see `local.emulator.settings.Settings`, and return all."""
         return self._call("PUT", "settings", settings)
 

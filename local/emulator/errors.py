@@ -23,6 +23,10 @@ class ImageTooLargeError(ImageError):
     """The image has too many bytes or too long a side."""
 
 
+class ImageSidesTooLongError(ImageTooLargeError):
+    """The image has too long a side."""
+
+
 class ImageDimensionsError(ImageError):
     """The image has too short a side, or its sides are too unequal."""
 

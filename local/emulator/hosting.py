@@ -121,10 +121,7 @@ class HostedModel:
 
     def wait_out(self, admitted_at_seconds: float) -> None:
         """Sleep for what is left of the latency that the settings ask for."""
-        due = admitted_at_seconds + self.settings.latency_ms / 1000.0
-        remaining_seconds = due - self._timing.clock()
-        if remaining_seconds > 0:
-            self._timing.sleep(remaining_seconds)
+        wait_out(self._timing, admitted_at_seconds, self.settings.latency_ms)
 
     def reset(self) -> None:
         """Go back to a model that was never started, with all counters at zero."""
@@ -147,6 +144,13 @@ class HostedModel:
                 "not_running_calls": self.not_running_calls,
                 "labels": list(self.pixel_model.labels),
             }
+
+
+def wait_out(timing: Timing, admitted_at_seconds: float, latency_ms: float) -> None:
+    """Sleep for what is left of a latency since a call was admitted."""
+    remaining_seconds = admitted_at_seconds + latency_ms / 1000.0 - timing.clock()
+    if remaining_seconds > 0:
+        timing.sleep(remaining_seconds)
 
 
 def change_settings(holder: SettingsHolder, models: Mapping[str, HostedModel], changes: Mapping[str, Any]) -> Settings:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
-from local.emulator.errors import ImageDimensionsError, ImageFormatError, ImageTooLargeError
+from local.emulator.errors import (
+    ImageDimensionsError,
+    ImageFormatError,
+    ImageSidesTooLongError,
+    ImageTooLargeError,
+)
 from local.emulator.metadata import orientation, split_jpeg, split_png
 
 if TYPE_CHECKING:
@@ -146,7 +151,7 @@ class _Opened:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(pixels), formats=[image_format])
         except Image.DecompressionBombError as error:
-            raise ImageTooLargeError(str(error)) from error
+            raise ImageSidesTooLongError(str(error)) from error
         except Exception as error:  # Pillow raises many kinds for broken headers
             raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
         _check_sides(image.size, limits)
@@ -169,7 +174,7 @@ def _jpeg(content: bytes) -> Image.Image:
 def _check_sides(size: tuple[int, int], limits: ImageLimits) -> None:
     shorter, longer = min(size), max(size)
     if longer > limits.max_side_px:
-        raise ImageTooLargeError(f"a side has {longer} pixels, at most {limits.max_side_px} are accepted")
+        raise ImageSidesTooLongError(f"a side has {longer} pixels, at most {limits.max_side_px} are accepted")
     if shorter < limits.min_side_px:
         raise ImageDimensionsError(f"a side has {shorter} pixels, at least {limits.min_side_px} are needed")
     if limits.max_aspect_ratio is not None and longer > limits.max_aspect_ratio * shorter:

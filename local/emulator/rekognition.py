@@ -1,4 +1,7 @@
-"""Amazon Rekognition Custom Labels, as far as hosting and asking a model goes, in its wire protocol JSON 1.1."""
+"""Amazon Rekognition in its wire protocol JSON 1.1: hosting and asking a model of Custom Labels, and the image APIs.
+
+The image APIs are in `image_operations`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import re
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
@@ -15,58 +19,41 @@ import botocore.session
 from local.emulator.answers import Answer, Call
 from local.emulator.errors import (
     ConfigurationError,
-    ImageDimensionsError,
-    ImageFormatError,
-    ImageTooLargeError,
     NotRunningError,
-    ObjectStoreError,
-    ObjectUnreadableError,
     StatusConflictError,
-    ThroughputExceededError,
 )
 from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
+from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.emulator.images import ImageLimits
 from local.emulator.lifecycle import StatusNames
+from local.emulator.rekognition_requests import ServiceError, check_image, read_image, service_errors
 from local.emulator.service_model import SerializationError, parse, render, violations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from botocore.model import ServiceModel, Shape
 
     from local.emulator.faults import FaultPlan
     from local.emulator.hosting import HostedModel, Timing
+    from local.emulator.image_operations import ImageOperations
     from local.emulator.objects import ObjectReader
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 START_FAILURE = "FAILED"
-OPERATIONS = ("StartProjectVersion", "StopProjectVersion", "DescribeProjectVersions", "DetectCustomLabels")
+OPERATIONS = (
+    "StartProjectVersion",
+    "StopProjectVersion",
+    "DescribeProjectVersions",
+    "DetectCustomLabels",
+    *IMAGE_OPERATIONS,
+)
 MAX_INFERENCE_UNITS = 5
 # From the quotas in the developer guide; the API's own bound for bytes is higher.
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
-MAX_S3_OBJECT_BYTES = 15 * 1024 * 1024
 PAGE_SIZE = 100
 TRAINED_AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 TRAINING_SECONDS = 3600
-
-MESSAGES = {
-    "AccessDeniedException": "You are not authorized to perform this action.",
-    "ImageTooLargeException": "The input image exceeds the allowed limit.",
-    "InternalServerError": "An internal error occurred. Try the call again.",
-    "InvalidImageFormatException": "The format of the input image is not supported.",
-    "InvalidPaginationTokenException": "The pagination token is not valid.",
-    "InvalidParameterException": "The request has invalid parameters.",
-    # In the service's own words, as public bug reports quote it.
-    "InvalidS3ObjectException": (
-        "Unable to get object metadata from S3. Check object key, region and/or access permissions."
-    ),
-    "LimitExceededException": "A limit of the account was exceeded.",
-    "ProvisionedThroughputExceededException": "The throughput limit was exceeded.",
-    "ResourceInUseException": "The resource is in use.",
-    "ResourceNotFoundException": "The resource was not found.",
-    "ResourceNotReadyException": "The model is not ready for inference.",
-    "ThrottlingException": "The rate of requests is too high.",
-}
 
 
 def service_model() -> ServiceModel:
@@ -98,17 +85,13 @@ def server_faults(model: ServiceModel) -> frozenset[str]:
 
 def injectable_errors(model: ServiceModel) -> dict[str, tuple[str, ...]]:
     """Return the errors that can be injected into each operation: what it declares, and a start that fails."""
-    declared = {name: tuple(shape.name for shape in model.operation_model(name).error_shapes) for name in OPERATIONS}
+    # The model names an error of RecognizeCelebrities twice.
+    declared = {
+        name: tuple(dict.fromkeys(shape.name for shape in model.operation_model(name).error_shapes))
+        for name in OPERATIONS
+    }
     declared["StartProjectVersion"] += (START_FAILURE,)
     return declared
-
-
-class ServiceError(Exception):
-    """An error in the service's own words."""
-
-    def __init__(self, code: str, message: str | None = None) -> None:
-        super().__init__(message or MESSAGES[code])
-        self.code = code
 
 
 class Rekognition:
@@ -120,6 +103,8 @@ class Rekognition:
         The one project that exists.
     models
         Its models, by the ARN of their version.
+    image_operations
+        The image APIs.
     objects
         Where images in S3 are read from.
     faults
@@ -134,6 +119,7 @@ class Rekognition:
         self,
         project_arn: str,
         models: Mapping[str, HostedModel],
+        image_operations: ImageOperations,
         objects: ObjectReader,
         faults: FaultPlan,
         timing: Timing,
@@ -142,6 +128,7 @@ class Rekognition:
         check_arns(self._model, project_arn, list(models))
         self._project_arn = project_arn
         self._models = models
+        self._image_operations = image_operations
         self._objects = objects
         self._faults = faults
         self._timing = timing
@@ -151,6 +138,7 @@ class Rekognition:
             "StopProjectVersion": self._stop,
             "DescribeProjectVersions": self._describe,
             "DetectCustomLabels": self._detect,
+            **{name: partial(self._answer_image, name) for name in IMAGE_OPERATIONS},
         }
 
     def call(self, target: str, body: bytes) -> Call:
@@ -271,41 +259,24 @@ class Rekognition:
 
     def _detect(self, request: dict[str, Any], _fault: str | None) -> dict[str, Any]:
         model = self._version(request)
-        image = request["Image"]
-        if ("Bytes" in image) == ("S3Object" in image):
-            raise ServiceError("InvalidParameterException", "Give the image either as bytes or as an S3 object.")
-        try:
-            admitted_at_seconds = model.admit()
-        except NotRunningError as error:
-            raise ServiceError(
-                "ResourceNotReadyException", f"The model is {error.status}; it answers only while it runs."
-            ) from error
-        except ThroughputExceededError as error:
-            raise ServiceError("ProvisionedThroughputExceededException") from error
-        try:
-            return {"CustomLabels": self._labels(model, request)}
-        except ImageFormatError as error:
-            raise ServiceError("InvalidImageFormatException", f"The image is not supported: {error}.") from error
-        except ImageTooLargeError as error:
-            raise ServiceError("ImageTooLargeException", f"The image is too large: {error}.") from error
-        except ImageDimensionsError as error:
-            raise ServiceError("InvalidParameterException", f"The image cannot be used: {error}.") from error
-        except ObjectUnreadableError as error:
-            raise ServiceError("InvalidS3ObjectException") from error
-        except ObjectStoreError as error:
-            raise ServiceError("InternalServerError", f"S3 did not answer: {error}") from error
-        finally:
-            model.wait_out(admitted_at_seconds)
+        check_image(request["Image"])
+        with service_errors():
+            try:
+                admitted_at_seconds = model.admit()
+            except NotRunningError as error:
+                raise ServiceError(
+                    "ResourceNotReadyException", f"The model is {error.status}; it answers only while it runs."
+                ) from error
+            try:
+                return {"CustomLabels": self._labels(model, request)}
+            finally:
+                model.wait_out(admitted_at_seconds)
+
+    def _answer_image(self, operation: str, request: dict[str, Any], _fault: str | None) -> dict[str, Any]:
+        return self._image_operations.answer(operation, request)
 
     def _labels(self, model: HostedModel, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        image = request["Image"]
-        if "Bytes" in image:
-            content, max_bytes = image["Bytes"], MAX_IMAGE_BYTES
-        else:
-            named, max_bytes = image["S3Object"], MAX_S3_OBJECT_BYTES
-            if "Bucket" not in named or "Name" not in named:
-                raise ServiceError("InvalidS3ObjectException", "The S3 object lacks its bucket or name.")
-            content = self._objects.read(named["Bucket"], named["Name"], named.get("Version"), max_bytes)
+        content, max_bytes = read_image(request["Image"], self._objects, MAX_IMAGE_BYTES)
         analysis = model.analyse(content, ImageLimits(max_bytes))
         labels = []
         for score in analysis.scores:
@@ -342,6 +313,16 @@ def check_arns(model: ServiceModel, project_arn: str, version_arns: list[str]) -
         if arn.partition("/version/")[0] != project_arn.rpartition("/")[0]:
             raise ConfigurationError(
                 f"the project version ARN {arn!r} is not of the project {project_arn!r}: name the same project"
+            )
+
+
+def check_adapters(model: ServiceModel, arns: Iterable[str]) -> None:
+    """Check that the ARNs of adapters are ones that the service could have given; raises `ConfigurationError`."""
+    for arn in arns:
+        if re.fullmatch(model.shape_for("ProjectVersionId").metadata["pattern"], arn) is None:
+            raise ConfigurationError(
+                f"the adapter ARN {arn!r} is malformed: "
+                "use arn:aws:rekognition:<region>:<account>:project/<name>/version/<name>/<digits>"
             )
 
 

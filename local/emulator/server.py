@@ -13,12 +13,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from local.config import LOOKOUT_MODEL_ARN, PROJECT_ARN, PROJECT_VERSION_ARN
+from local.config import ADAPTER_ARN, LOOKOUT_MODEL_ARN, PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator import lookout_for_vision, rekognition
 from local.emulator.client import EmulatorClient
 from local.emulator.errors import ConfigurationError
 from local.emulator.faults import FaultPlan
 from local.emulator.hosting import HostedModel, SettingsHolder, Timing, change_settings
+from local.emulator.image_operations import ImageOperations
 from local.emulator.lookout_for_vision import LookoutForVision
 from local.emulator.rekognition import Rekognition
 from local.emulator.settings import Settings
@@ -53,6 +54,8 @@ class Emulator:
         The project and the models that exist in Rekognition.
     lookout_model_arns
         The models that exist in Lookout for Vision.
+    adapter_arns
+        The adapters of moderation that exist in Rekognition.
     timing
         The clock and sleep to go by.
     recorder
@@ -68,6 +71,7 @@ class Emulator:
         project_arn: str = PROJECT_ARN,
         project_version_arns: Sequence[str] = (PROJECT_VERSION_ARN,),
         lookout_model_arns: Sequence[str] = (LOOKOUT_MODEL_ARN,),
+        adapter_arns: Sequence[str] = (ADAPTER_ARN,),
         timing: Timing | None = None,
         recorder: CallRecorder | None = None,
     ) -> None:
@@ -85,7 +89,9 @@ class Emulator:
         self.faults = FaultPlan(
             rekognition.injectable_errors(labels_service) | lookout_for_vision.injectable_errors(anomaly_service)
         )
-        self._rekognition = Rekognition(project_arn, labels_models, objects, self.faults, timing)
+        rekognition.check_adapters(labels_service, adapter_arns)
+        self.image_operations = ImageOperations(pixel_model, objects, self.settings, timing, adapter_arns)
+        self._rekognition = Rekognition(project_arn, labels_models, self.image_operations, objects, self.faults, timing)
         self._lookout = LookoutForVision(anomaly_models, self.faults, timing)
         self._control: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
             ("GET", "health"): lambda _: {"status": "ready"},
@@ -126,10 +132,11 @@ class Emulator:
         return Response(answer.body, answer.status, dict(answer.headers))(environ, start_response)
 
     def state(self) -> dict[str, Any]:
-        """Return the settings, the models and the faults as plain data."""
+        """Return the settings, the models, the counters of the image APIs and the faults as plain data."""
         return {
             "settings": dataclasses.asdict(self.settings.current),
             "models": {arn: model.describe() for arn, model in self.models.items()},
+            "operations": self.image_operations.describe(),
             "faults": self.faults.describe(),
         }
 
@@ -173,6 +180,7 @@ class Emulator:
         self.faults.reset()
         self.settings.reset()
         self._lookout.reset()
+        self.image_operations.reset()
         for model in self.models.values():
             model.reset()
         return self.state()

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# The default quotas of us-east-1, us-west-2 and eu-west-1 (Rekognition, Endpoints and quotas).
+CALLS_PER_SECOND = {
+    "DetectLabels": 50.0,
+    "DetectText": 50.0,
+    "DetectFaces": 100.0,
+    "DetectModerationLabels": 50.0,
+    "RecognizeCelebrities": 50.0,
+    "DetectProtectiveEquipment": 5.0,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The times, rates and billing rule of every emulated model.
@@ -28,6 +39,9 @@ class Settings:
         Shortest time that an admitted detect call takes, in milliseconds.
     bill_starting
         Whether the time spent starting is billed too. AWS does not say whether it bills it.
+    calls_per_second
+        Calls a second that each image API of Rekognition admits; beyond it calls are refused. A change names the
+        operations that change.
     stop_while_starting_is_invalid
         Whether StopProjectVersion of a model that is STARTING is refused with InvalidParameterException instead of
         ResourceInUseException. Rekognition declares both, and its guide does not say when it answers which.
@@ -39,6 +53,7 @@ class Settings:
     latency_ms: float = 100.0
     bill_starting: bool = False
     stop_while_starting_is_invalid: bool = False
+    calls_per_second: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(CALLS_PER_SECOND))
 
     def updated(self, changes: Mapping[str, Any]) -> Settings:
         """Return these settings with some changed.
@@ -55,10 +70,28 @@ class Settings:
             if allowed[key] == "bool":
                 if not isinstance(value, bool):
                     raise ConfigurationError(f"setting {key} is {value!r}: use true or false")
-                continue
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value) or value < 0:
+            elif key == "calls_per_second":
+                self._check_rates(value)
+            elif not _is_number(value):
                 raise ConfigurationError(f"setting {key} is {value!r}: use a number of 0 or more")
-            if key == "transactions_per_second_per_unit" and value == 0:
+            elif key == "transactions_per_second_per_unit" and value == 0:
                 raise ConfigurationError(f"setting {key} is 0: use a number above 0")
-        return dataclasses.replace(self, **changes)
+        rates = {**self.calls_per_second, **changes.get("calls_per_second", {})}
+        return dataclasses.replace(self, **{**changes, "calls_per_second": rates})
+
+    def _check_rates(self, rates: object) -> None:
+        if not isinstance(rates, dict):
+            raise ConfigurationError(
+                f'setting calls_per_second is {rates!r}: use an object such as {{"DetectLabels": 5}}'
+            )
+        for operation, rate in rates.items():
+            if operation not in self.calls_per_second:
+                raise ConfigurationError(
+                    f"setting calls_per_second names {operation!r}: use one of {', '.join(self.calls_per_second)}"
+                )
+            if not _is_number(rate) or rate == 0:
+                raise ConfigurationError(f"setting calls_per_second of {operation} is {rate!r}: use a number above 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -1,8 +1,8 @@
-"""Draws the sample images: a machined flange that is normal, cracked or stained.
+"""Draws the sample images: a machined flange that is normal, cracked or stained, and scenes.
 
-`python -m local.samples.draw_samples [FOLDER]` writes `labelled/<label>/…` to learn from and `pile/…` to
-analyse. The drawing is seeded: the same code draws the same pixels. Where a defect lies is in `defects.json`,
-so that tests can hold a bounding box against it.
+`python -m local.samples.draw_samples [FOLDER]` writes `labelled/<label>/…` to learn from, `pile/…` to analyse, and
+`scenes/…` (see `draw_scenes`) for models that find words, faces and people. The drawing is seeded: the same code draws
+the same pixels. Where a defect lies is in `defects.json`, so that tests can hold a bounding box against it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
+
+from local.samples.draw_scenes import draw_scenes
 
 type Box = tuple[int, int, int, int]
 
@@ -116,6 +118,8 @@ def draw_all(folder: Path) -> None:
             (folder / "pile" / name).write_bytes(BROKEN_CONTENT)
         else:
             write(f"pile/{name}", shown)
+    part, _ = draw_part("crack", rng)
+    draw_scenes(folder / "scenes", part)
     text = json.dumps(defects, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / DEFECTS_FILE).write_text(text + "\n", encoding="utf-8")
 

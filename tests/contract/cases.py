@@ -5,18 +5,23 @@ The statuses and errors are those that the service itself declares, and what eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from botocore.model import ServiceModel
 
-from batch_vision.backends.contracts import ModelState
+from batch_vision.backends.contracts import Kind, ModelState
 from batch_vision.core import errors
-from local.config import LOOKOUT_PROJECT_NAME, PROJECT_ARN, PROJECT_VERSION_ARN
+from local.config import ADAPTER_ARN, LOOKOUT_PROJECT_NAME, PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator import lookout_for_vision, rekognition
 
 MIB_BYTES = 1024 * 1024
 Errors = dict[str, type[errors.BatchVisionError]]
+
+
+# The pictures of `local/samples` that a hosted model is asked about, and what each is.
+PILE = {"pile/part-01.jpg": "normal", "pile/part-02.png": "crack", "pile/part-03.jpg": "stain"}
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,24 @@ class DetectorCase:
         What errors mean for an image that mean something else, or nothing, elsewhere.
     max_image_bytes
         The largest image that is taken.
+    min_side_px, max_side_px
+        The shortest and the longest side that is taken.
     retry_after_seconds
         How long the service wants to be left alone when it throttles; None for one that does not say.
+    pictures
+        Of `local/samples`: a name that is predicted for each, and for no other one. One has none: then nothing is.
+    kind
+        Of all predictions.
     """
 
     detect: str
     errors: Errors
     max_image_bytes: int
+    min_side_px: int = 64
+    max_side_px: int = 4096
     retry_after_seconds: float | None = None
+    pictures: Mapping[str, str | None] = field(default_factory=lambda: PILE)
+    kind: Kind = Kind.CUSTOM_LABEL
 
 
 @dataclass(frozen=True)
@@ -82,20 +97,29 @@ class Case:
     Attributes
     ----------
     unknown
-        The settings of a model that there is not; those of the emulated one are in `local.emulator.models`.
+        The settings of a model that there is not, for the first detector; those of the emulated one are in
+        `local.emulator.models`, unless there are settings here.
     service
         The service's model, with the errors that each operation declares.
     errors
         What errors mean for every operation.
+    detectors
+        In the order in which an image is taken to them.
     lifecycle
         None for a managed model.
     """
 
-    unknown: dict[str, str]
+    unknown: dict[str, Any]
     service: ServiceModel
     errors: Errors
-    detector: DetectorCase
+    detectors: tuple[DetectorCase, ...]
     lifecycle: LifecycleCase | None = None
+    settings: dict[str, Any] | None = None
+
+    @property
+    def detector(self) -> DetectorCase:
+        """The one that a hosted model has."""
+        return self.detectors[0]
 
     @property
     def control_operations(self) -> tuple[str, ...]:
@@ -108,8 +132,8 @@ class Case:
 
     def meaning(self, operation: str, error: str) -> type[errors.BatchVisionError]:
         special: Errors = {}
-        if operation == self.detector.detect:
-            special = self.detector.errors
+        if detector := next((one for one in self.detectors if one.detect == operation), None):
+            special = detector.errors
         elif self.lifecycle and operation == self.lifecycle.start:
             special = self.lifecycle.start_errors
         return (self.errors | special).get(error, errors.ModelError)
@@ -120,7 +144,56 @@ class Case:
         return next(name for name in names if self.meaning(operation, name) is meaning and like in name)
 
 
+_OPERATION_ERRORS: Errors = {
+    "ImageTooLargeException": errors.ImageTooLargeError,
+    "InvalidImageFormatException": errors.InvalidImageFormatError,
+    "InvalidParameterException": errors.UnexplainedRefusalError,
+    "InvalidS3ObjectException": errors.ImageUnreadableError,
+    "ResourceNotReadyException": errors.ModelUnavailableError,
+}
+
+
+def _operation(
+    name: str, kind: Kind, pictures: dict[str, str | None], min_side_px: int = 80, max_side_px: int = 10_000
+) -> DetectorCase:
+    return DetectorCase(name, _OPERATION_ERRORS, 15 * MIB_BYTES, min_side_px, max_side_px, pictures=pictures, kind=kind)
+
+
+_PLAIN: dict[str, str | None] = {"pile/part-01.jpg": None}
+_DEFECTS: dict[str, str | None] = {"pile/part-02.png": "crack", "pile/part-03.jpg": "stain"}
+
 CASES = {
+    "rekognition": Case(
+        settings={"analyses": ["moderation", "labels", "text", "faces", "celebrities", "protective_equipment"]},
+        unknown={
+            "analyses": ["moderation"],
+            "moderation": {"adapter_arn": ADAPTER_ARN.replace("moderation.1", "moderation.9")},
+        },
+        service=rekognition.service_model(),
+        errors={
+            "AccessDeniedException": errors.AccessDeniedError,
+            "InternalServerError": errors.ServiceUnavailableError,
+            "ProvisionedThroughputExceededException": errors.ThrottledError,
+            "ResourceNotFoundException": errors.ModelNotFoundError,
+            "ThrottlingException": errors.ThrottledError,
+        },
+        detectors=(
+            _operation("DetectModerationLabels", Kind.MODERATION, _DEFECTS | _PLAIN),
+            _operation("DetectLabels", Kind.LABEL, _DEFECTS | {"pile/part-01.jpg": "normal"}),
+            _operation(
+                "DetectText", Kind.TEXT, {"scenes/keep-clear.jpg": "CLEAR", "scenes/lot 4711.jpg": "4711"} | _PLAIN
+            ),
+            _operation("DetectFaces", Kind.FACE, {"scenes/portrait.jpg": "face"} | _PLAIN),
+            _operation("RecognizeCelebrities", Kind.CELEBRITY, {"scenes/portrait.jpg": "Ada Example"} | _PLAIN),
+            _operation(
+                "DetectProtectiveEquipment",
+                Kind.EQUIPMENT,
+                {"scenes/worker-equipped.jpg": "HEAD_COVER"} | _PLAIN,
+                min_side_px=64,
+                max_side_px=4096,
+            ),
+        ),
+    ),
     "rekognition_custom_labels": Case(
         unknown={
             "project_arn": PROJECT_ARN,
@@ -135,17 +208,19 @@ CASES = {
             "ResourceNotFoundException": errors.ModelNotFoundError,
             "ThrottlingException": errors.ThrottledError,
         },
-        detector=DetectorCase(
-            detect="DetectCustomLabels",
-            errors={
-                "ImageTooLargeException": errors.ImageTooLargeError,
-                "InvalidImageFormatException": errors.InvalidImageFormatError,
-                "InvalidParameterException": errors.UnexplainedRefusalError,
-                "InvalidS3ObjectException": errors.ImageUnreadableError,
-                "LimitExceededException": errors.ThrottledError,
-                "ResourceNotReadyException": errors.ModelNotReadyError,
-            },
-            max_image_bytes=15 * MIB_BYTES,
+        detectors=(
+            DetectorCase(
+                detect="DetectCustomLabels",
+                errors={
+                    "ImageTooLargeException": errors.ImageTooLargeError,
+                    "InvalidImageFormatException": errors.InvalidImageFormatError,
+                    "InvalidParameterException": errors.UnexplainedRefusalError,
+                    "InvalidS3ObjectException": errors.ImageUnreadableError,
+                    "LimitExceededException": errors.ThrottledError,
+                    "ResourceNotReadyException": errors.ModelNotReadyError,
+                },
+                max_image_bytes=15 * MIB_BYTES,
+            ),
         ),
         lifecycle=LifecycleCase(
             describe="DescribeProjectVersions",
@@ -183,14 +258,17 @@ CASES = {
             "ResourceNotFoundException": errors.ModelNotFoundError,
             "ThrottlingException": errors.ThrottledError,
         },
-        detector=DetectorCase(
-            detect="DetectAnomalies",
-            errors={
-                "ConflictException": errors.ModelNotReadyError,
-                "ValidationException": errors.InvalidImageError,
-            },
-            max_image_bytes=8 * MIB_BYTES,
-            retry_after_seconds=lookout_for_vision.RETRY_AFTER_SECONDS,
+        detectors=(
+            DetectorCase(
+                detect="DetectAnomalies",
+                errors={
+                    "ConflictException": errors.ModelNotReadyError,
+                    "ValidationException": errors.InvalidImageError,
+                },
+                max_image_bytes=8 * MIB_BYTES,
+                retry_after_seconds=lookout_for_vision.RETRY_AFTER_SECONDS,
+                kind=Kind.ANOMALY,
+            ),
         ),
         lifecycle=LifecycleCase(
             describe="DescribeModel",

@@ -14,10 +14,10 @@ from moto import mock_aws
 from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
-from local.emulator.models import MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
-from local.emulator.settings import Settings
+from local.emulator.settings import CALLS_PER_SECOND, Settings
+from tests.contract.cases import CASES
 from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ PILE = REPOSITORY / "local" / "samples" / "pile"
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
 SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
 # Nothing takes time and nothing is throttled, unless a test asks for it.
-FAST = Settings(start_seconds=0, stop_seconds=0, transactions_per_second_per_unit=1000, latency_ms=0)
+FAST = Settings(
+    start_seconds=0,
+    stop_seconds=0,
+    transactions_per_second_per_unit=1000,
+    latency_ms=0,
+    calls_per_second=dict.fromkeys(CALLS_PER_SECOND, 1000.0),
+)
 
 
 class BorrowedReader:
@@ -126,14 +132,15 @@ def s3(borrowed_reader: BorrowedReader) -> Iterator[S3Client]:
 
 
 @pytest.fixture
-def make_world(emulator: EmulatorClient, s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], World]:
+def make_world(emulator: EmulatorClient, s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     """Makes the world of a backend, whose clients find the emulator."""
 
-    def make(name: str) -> World:
-        monkeypatch.setenv(MODELS[name].endpoint, emulator.url)
+    def make(name: str, operation: str = "") -> World:
+        service = CASES[name].service.service_id.upper().replace(" ", "_")
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", emulator.url)
         # botocore's pauses between attempts are not what is tested here.
         monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
-        return World(name, emulator, s3)
+        return World(name, emulator, s3, operation)
 
     return make
 

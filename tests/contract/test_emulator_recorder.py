@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import botocore.session
 from botocore.exceptions import ClientError
 
 from local.config import (
+    ADAPTER_ARN,
     LOOKOUT_MODEL_VERSION,
     LOOKOUT_PROJECT_NAME,
     PROJECT_ARN,
@@ -42,6 +44,9 @@ def test_each_call_is_recorded_with_its_caller(
             labels.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image=image)
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        adapted = {"Image": image, "ProjectVersion": ADAPTER_ARN.replace("moderation.1", "moderation.9")}
+        with contextlib.suppress(ClientError):
+            labels.detect_moderation_labels(**adapted)
         session = botocore.session.get_session()
         session.get_component("data_loader").search_paths.append(os.fspath(SERVICE_MODELS))
         anomalies = boto3.Session(botocore_session=session).client("lookoutvision", endpoint_url=emulator.url, **keys)
@@ -54,6 +59,7 @@ def test_each_call_is_recorded_with_its_caller(
     assert [(f"{call['service']}:{call['operation']}", call["parameters"], call["status"]) for call in calls] == [
         ("rekognition:DescribeProjectVersions", {"ProjectArn": PROJECT_ARN}, 200),
         ("rekognition:DetectCustomLabels", {"ProjectVersionArn": PROJECT_VERSION_ARN, "Image": image}, status),
+        ("rekognition:DetectModerationLabels", adapted, status),
         ("lookoutvision:DescribeModel", model, 200),
         ("lookoutvision:StartModel", model, 202),
     ]

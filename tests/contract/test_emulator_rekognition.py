@@ -8,10 +8,12 @@ import struct
 import urllib.error
 import urllib.request
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from PIL import Image
@@ -19,6 +21,7 @@ from PIL import Image
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN, REGION
 from local.emulator.client import EmulatorRequestError
 from local.emulator.errors import ObjectStoreError
+from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.emulator.rekognition import OPERATIONS, injectable_errors, service_model
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ OTHER_PROJECT_ARN = PROJECT_ARN.replace("batch-vision", "somebody-else")
 DECLARED = [
     pytest.param(operation, error.name, id=f"{operation}-{error.name}")
     for operation in OPERATIONS
-    for error in MODEL.operation_model(operation).error_shapes
+    for error in {shape.name: shape for shape in MODEL.operation_model(operation).error_shapes}.values()
 ]
 # As the service's reference has it; everything else is the caller's fault.
 SERVER_FAULTS = {"InternalServerError", "ThrottlingException"}
@@ -48,6 +51,8 @@ STARTABLE = {"TRAINING_COMPLETED", "COPYING_COMPLETED", "STOPPED", "FAILED"}
 def caller(client: RekognitionClient, operation: str) -> Callable[[], dict[str, Any]]:
     """A correct call of an operation."""
     small = encoded(64, 64)
+    if operation in IMAGE_OPERATIONS:
+        return partial(getattr(client, xform_name(operation)), Image={"Bytes": encoded(80, 80)})
     calls: dict[str, Callable[[], Any]] = {
         "StartProjectVersion": lambda: client.start_project_version(
             ProjectVersionArn=PROJECT_VERSION_ARN, MinInferenceUnits=1
@@ -308,7 +313,7 @@ def test_all_broken_constraints_are_named(rekognition: RekognitionClient) -> Non
 
 def test_requests_that_are_not_of_the_protocol(emulator: EmulatorClient) -> None:
     describe = "RekognitionService.DescribeProjectVersions"
-    assert raw(emulator, "RekognitionService.DetectFaces", b"{}")[1]["__type"] == "UnknownOperationException"
+    assert raw(emulator, "RekognitionService.SearchFaces", b"{}")[1]["__type"] == "UnknownOperationException"
     assert raw(emulator, "", b"{}")[1]["__type"] == "UnknownOperationException"
     for body in (b"{", b"[]", b'{"ProjectArn": 5}', b"\xff"):
         status, content, _ = raw(emulator, describe, body)
@@ -608,7 +613,7 @@ def test_answer_lost_after_what_was_asked_is_done(emulator: EmulatorClient, reko
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
-        ({"operation": "DetectFaces", "error": "drop"}, "DetectCustomLabels"),
+        ({"operation": "SearchFaces", "error": "drop"}, "DetectCustomLabels"),
         ({"operation": "StopProjectVersion", "error": "lose_answer"}, "drop_answer"),
         ({"operation": "StopProjectVersion", "error": "ResourceNotReadyException"}, "ResourceInUseException"),
         ({"operation": "StopProjectVersion", "error": "FAILED"}, "drop"),
@@ -635,6 +640,10 @@ def test_faults_that_cannot_be(emulator: EmulatorClient, fault: dict[str, Any], 
         {"transactions_per_second_per_unit": 0},
         {"bill_starting": 1},
         {"stop_while_starting_is_invalid": "yes"},
+        {"calls_per_second": 5},
+        {"calls_per_second": {"DetectCustomLabels": 5}},
+        {"calls_per_second": {"DetectText": 0}},
+        {"calls_per_second": {"DetectText": True}},
     ],
 )
 def test_settings_that_cannot_be(emulator: EmulatorClient, change: dict[str, Any]) -> None:
@@ -646,7 +655,8 @@ def test_settings_that_cannot_be(emulator: EmulatorClient, change: dict[str, Any
 
 def test_reset_goes_back_to_the_start(emulator: EmulatorClient, rekognition: RekognitionClient) -> None:
     fresh = emulator.state()
-    emulator.set(latency_ms=1, bill_starting=True)
+    emulator.set(latency_ms=1, bill_starting=True, calls_per_second={"DetectText": 1})
+    caller(rekognition, "DetectText")()
     emulator.force_status("RUNNING")
     caller(rekognition, "DetectCustomLabels")()
     emulator.inject("StopProjectVersion", "drop")

@@ -46,22 +46,24 @@ CAPACITY = CapacitySettings(
 class World:
     """A backend with its case, the emulator behind it and an S3 with a picture or more."""
 
-    def __init__(self, name: str, emulator: EmulatorClient, s3: S3Client) -> None:
+    def __init__(self, name: str, emulator: EmulatorClient, s3: S3Client, operation: str = "") -> None:
         self.name, self.case, self.emulator, self.s3 = name, CASES[name], emulator, s3
-        self.settings = MODELS[name].argument
+        self.asked = next(one for one in self.case.detectors if operation in ("", one.detect))
+        self.settings = self.case.settings or MODELS[name].argument
         self.source = SourceBucket(s3)
         self.detector = self.make_detector()
-        self.detectors = Detectors(name, {name: self.detector}, {name: Pace(1000, 8000)})
+        detector_name = self.asked.detect if self.case.lifecycle is None else name
+        self.detectors = Detectors(name, {detector_name: self.detector}, {detector_name: Pace(1000, 8000)})
         if self.case.lifecycle:
             self.hosting, self.lifecycle = self.case.lifecycle, self.make_lifecycle()
 
     def make_detector(
-        self, settings: dict[str, str] | None = None, min_confidence_percent: float | None = None
+        self, settings: dict[str, Any] | None = None, min_confidence_percent: float | None = None
     ) -> Detector:
-        """Make the detector of the operation that the case is about."""
+        """Make the detector that the world is about."""
         model = Model.named(self.name, self.settings if settings is None else settings)
-        (detector,) = make_detectors(model, min_confidence_percent).values()
-        return detector
+        made = make_detectors(model, min_confidence_percent)
+        return made.get(self.asked.detect) or made[self.name]
 
     def make_lifecycle(self, settings: dict[str, str] | None = None) -> Lifecycle:
         return make_lifecycle(Model.named(self.name, self.settings if settings is None else settings))
@@ -80,7 +82,18 @@ class World:
             self.emulator.force_status(self.case.lifecycle.status(state), MODELS[self.name].arn)
 
     def counted(self) -> dict[str, Any]:
-        return self.emulator.model(MODELS[self.name].arn)
+        """The emulator's counters, by the names that it has for a hosted model."""
+        if self.case.lifecycle:
+            return self.emulator.model(MODELS[self.name].arn)
+        counters = self.emulator.operation(self.asked.detect)
+        return {"detect_calls": counters["images"], "throttled_calls": counters["throttled"]}
+
+    def allow(self, calls_per_second: float) -> None:
+        """Let the service take so many calls."""
+        if self.case.lifecycle:
+            self.emulator.set(transactions_per_second_per_unit=calls_per_second)
+        else:
+            self.emulator.set(calls_per_second={self.asked.detect: calls_per_second})
 
     def control(self, operation: str, lifecycle: Lifecycle | None = None) -> Any:
         asked = lifecycle or self.lifecycle
@@ -111,7 +124,12 @@ class World:
         raise AssertionError(part)
 
 
-def encoded(width: int = 64, height: int = 64, image_format: str = "PNG") -> bytes:
+def picture(name: str) -> bytes:
+    """A picture of `local/samples`."""
+    return (REPOSITORY / "local" / "samples" / name).read_bytes()
+
+
+def encoded(width: int = 100, height: int = 100, image_format: str = "PNG") -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (width, height), (128, 128, 128)).save(content, image_format)
     return content.getvalue()

@@ -35,6 +35,7 @@ from urllib.parse import unquote
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from local import config
+from local.emulator.image_operations import IMAGE_OPERATIONS
 from tests.local.stack import Stack
 
 RECORDED_CALLS = config.LOCAL_BUILD / "recorded-calls.jsonl"
@@ -303,6 +304,19 @@ def _detect_custom_labels(call: Call) -> Iterator[Permission]:
     for beside s3:GetObjectVersion where a version is named is not documented: both.
     """
     yield Permission("rekognition:DetectCustomLabels", call.parameters["ProjectVersionArn"])
+    yield from _read_image(call)
+
+
+def _image_api(call: Call) -> Iterator[Permission]:
+    """The Reference knows no resource for the image APIs of Rekognition, but the version of a project for an adapter.
+
+    Whether the permission on all resources is asked for beside that on the adapter is not documented: only the adapter.
+    """
+    yield Permission(call.operation, call.parameters.get("ProjectVersion", "*"))
+    yield from _read_image(call)
+
+
+def _read_image(call: Call) -> Iterator[Permission]:
     if image := call.parameters["Image"].get("S3Object"):
         yield from _read_object(replace(call, status=200), image["Bucket"], image["Name"], image.get("Version"))
         yield Permission("s3:GetObject", f"{_bucket(call, image['Bucket'])}/{image['Name']}")
@@ -367,6 +381,7 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "rekognition:DescribeProjectVersions": _on("rekognition:DescribeProjectVersions", _parameter("ProjectArn")),
     "rekognition:StartProjectVersion": _on("rekognition:StartProjectVersion", _parameter("ProjectVersionArn")),
     "rekognition:StopProjectVersion": _on("rekognition:StopProjectVersion", _parameter("ProjectVersionArn")),
+    **{f"rekognition:{operation}": _image_api for operation in IMAGE_OPERATIONS},
     "lookoutvision:DescribeModel": _on("lookoutvision:DescribeModel", _lookout_model),
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),

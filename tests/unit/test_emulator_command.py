@@ -56,6 +56,11 @@ def test_one_label_only(tmp_path: Path) -> None:
     assert "one label only, 'normal'" in refusal("--labelled", str(labelled(tmp_path, normal=3)))
 
 
+def test_malformed_adapter(tmp_path: Path) -> None:
+    folder = str(labelled(tmp_path, normal=2, dent=2))
+    assert "'moderation.1' is malformed" in refusal("--labelled", folder, "--adapter-arn", "moderation.1")
+
+
 def test_label_with_one_image(tmp_path: Path) -> None:
     message = refusal("--labelled", str(labelled(tmp_path, normal=3, dent=1)))
     assert "'dent'" in message

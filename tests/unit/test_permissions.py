@@ -120,6 +120,21 @@ def test_a_demand_is_a_need(file: Path) -> None:
     assert len(problems(file, Demand("p-other-*", Permission("sqs:SendMessage", QUEUE), "because"))) == 1
 
 
+def test_an_image_api_is_asked_for_on_everything_but_an_adapter(file: Path) -> None:
+    put(file, 1, policy(SEND))
+    assume(file, 2)
+    image = {"S3Object": {"Bucket": "b", "Name": "a.jpg", "Version": "1"}}
+    call(file, 3, "rekognition:DetectText", Image=image)
+    call(file, 4, "rekognition:DetectModerationLabels", Image=image, ProjectVersion=config.ADAPTER_ARN)
+    needed = {permission for one in Recording.read(file).calls for permission in permissions.required(one)}
+    assert needed == {
+        Permission("rekognition:DetectText", "*"),
+        Permission("rekognition:DetectModerationLabels", config.ADAPTER_ARN),
+        Permission("s3:GetObject", "arn:aws:s3:::b/a.jpg"),
+        Permission("s3:GetObjectVersion", "arn:aws:s3:::b/a.jpg"),
+    }
+
+
 def test_an_unknown_operation_is_not_passed_over(file: Path) -> None:
     put(file, 1, policy(SEND))
     assume(file, 2)

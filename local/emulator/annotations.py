@@ -1,0 +1,39 @@
+"""What a drawn picture says of itself, for what no model on a laptop could tell: its text, faces and equipment.
+
+The script of the drawn samples writes it into a PNG as a text chunk, or into a JPEG as a comment: the keyword, a zero
+byte, and an object of JSON in ASCII with some of these members, in the words of the service's own model.
+
+`Lines`
+    Each has a `Text`, a `Confidence` and its `Words`, which have a `Text`, a `Confidence` and a `BoundingBox`.
+`Faces`
+    Each is a `FaceDetail`; that of somebody famous has a `Celebrity` too, a `Celebrity` without its `Face`.
+`Persons`
+    Each is a `ProtectiveEquipmentPerson` without an `Id`.
+
+A picture without an annotation has no text, no face and no person for the emulator.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+KEYWORD = "batch-vision annotation"
+_MARK = KEYWORD.encode() + b"\0"
+_MAX_BYTES = 64 * 1024
+
+
+def write_annotation(annotation: dict[str, Any]) -> str:
+    """Return the text that follows the keyword."""
+    return json.dumps(annotation, separators=(",", ":"))
+
+
+def read_annotation(content: bytes) -> dict[str, Any]:
+    """Return the annotation of an encoded picture; empty if there is none that can be read."""
+    _, _, rest = content.partition(_MARK)
+    try:
+        # Each byte is a character, so that what follows the JSON cannot break it.
+        found, _ = json.JSONDecoder().raw_decode(rest[:_MAX_BYTES].decode("latin-1"))
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,101 @@
+"""What the operations of Rekognition share: its errors in its own words, and the image that a request names."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from local.emulator.errors import (
+    ImageDimensionsError,
+    ImageFormatError,
+    ImageTooLargeError,
+    ObjectStoreError,
+    ObjectUnreadableError,
+    ThroughputExceededError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from local.emulator.objects import ObjectReader
+
+MAX_S3_OBJECT_BYTES = 15 * 1024 * 1024
+
+MESSAGES = {
+    "AccessDeniedException": "You are not authorized to perform this action.",
+    "HumanLoopQuotaExceededException": "Too many human reviews are in progress.",
+    "ImageTooLargeException": "The input image exceeds the allowed limit.",
+    "InternalServerError": "An internal error occurred. Try the call again.",
+    "InvalidImageFormatException": "The format of the input image is not supported.",
+    "InvalidPaginationTokenException": "The pagination token is not valid.",
+    "InvalidParameterException": "The request has invalid parameters.",
+    # In the service's own words, as public bug reports quote it.
+    "InvalidS3ObjectException": (
+        "Unable to get object metadata from S3. Check object key, region and/or access permissions."
+    ),
+    "LimitExceededException": "A limit of the account was exceeded.",
+    "ProvisionedThroughputExceededException": "The throughput limit was exceeded.",
+    "ResourceInUseException": "The resource is in use.",
+    "ResourceNotFoundException": "The resource was not found.",
+    "ResourceNotReadyException": "The model is not ready for inference.",
+    "ThrottlingException": "The rate of requests is too high.",
+}
+
+
+class ServiceError(Exception):
+    """An error in the service's own words."""
+
+    def __init__(self, code: str, message: str | None = None) -> None:
+        super().__init__(message or MESSAGES[code])
+        self.code = code
+
+
+def read_image(image: Mapping[str, Any], objects: ObjectReader, max_inline_bytes: int) -> tuple[bytes, int]:
+    """Return the image of a request, still encoded, and the most bytes that it may have.
+
+    Parameters
+    ----------
+    image
+        The member `Image`: bytes, or an object of S3.
+    max_inline_bytes
+        The most bytes of an image that is in the request itself.
+
+    Raises
+    ------
+    ServiceError
+        The object has no bucket or name.
+    ObjectUnreadableError, ObjectStoreError, ImageTooLargeError
+        See `ObjectReader.read`.
+    """
+    if "Bytes" in image:
+        return image["Bytes"], max_inline_bytes
+    named = image["S3Object"]
+    if "Bucket" not in named or "Name" not in named:
+        raise ServiceError("InvalidS3ObjectException", "The S3 object lacks its bucket or name.")
+    content = objects.read(named["Bucket"], named["Name"], named.get("Version"), MAX_S3_OBJECT_BYTES)
+    return content, MAX_S3_OBJECT_BYTES
+
+
+def check_image(image: Mapping[str, Any]) -> None:
+    """Check that an image is given in one way; raises `ServiceError`."""
+    if ("Bytes" in image) == ("S3Object" in image):
+        raise ServiceError("InvalidParameterException", "Give the image either as bytes or as an S3 object.")
+
+
+@contextlib.contextmanager
+def service_errors() -> Iterator[None]:
+    """Turn the errors of the emulator's core into the service's."""
+    try:
+        yield
+    except ThroughputExceededError as error:
+        raise ServiceError("ProvisionedThroughputExceededException") from error
+    except ImageFormatError as error:
+        raise ServiceError("InvalidImageFormatException", f"The image is not supported: {error}.") from error
+    except ImageTooLargeError as error:
+        raise ServiceError("ImageTooLargeException", f"The image is too large: {error}.") from error
+    except ImageDimensionsError as error:
+        raise ServiceError("InvalidParameterException", f"The image cannot be used: {error}.") from error
+    except ObjectUnreadableError as error:
+        raise ServiceError("InvalidS3ObjectException") from error
+    except ObjectStoreError as error:
+        raise ServiceError("InternalServerError", f"S3 did not answer: {error}") from error
