@@ -31,14 +31,14 @@ help: ## list the commands
 # The commands have the defaults, and refuse what is empty.
 given = $(if $(filter-out undefined,$(origin $1)),--$2 "$$$1")
 ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(call given,LOCALSTACK,localstack) \
-	$(call given,TFVARS,tfvars)
+	$(call given,TFVARS,tfvars) $(call given,IMAGES_BUCKET,images-bucket) $(call given,VERSIONED,versioned)
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
 	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,OUT,out) $(ENVIRONMENT)
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [TFVARS=file] [LOCALSTACK=docker]
+local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
 	@$(PYTHON) -m local up $(ENVIRONMENT)
 
 .PHONY: local-down

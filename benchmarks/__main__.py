@@ -25,10 +25,11 @@ END_MARK = "<!-- end of figures -->"
 
 def parts() -> dict[str, Callable[[bool], Result]]:
     """Return the parts by name, in the order in which they run."""
-    from benchmarks import cold_start, cost, growth, model_on, saturation, summary
+    from benchmarks import cold_start, cost, growth, managed_saturation, model_on, saturation, summary
 
     return {
         "saturation": saturation.run,  # first, for the next one takes what it found
+        "managed_saturation": managed_saturation.run,
         "model_on": model_on.simulated,
         "cost": cost.run,
         "growth": growth.run,

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -23,13 +24,13 @@ from local.emulator.labelled import learn_folder
 from local.emulator.models import MODELS
 from local.errors import LocalError
 from local.images import check_out, clear_out, download, upload
+from local.images_bucket import choose_bucket
 from local.terraform import check_module
 from local.tfvars import read_tfvars
 from local.workflow_diagram import draw_into_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
     from types import FrameType
 
     from local.tfvars import Tfvars
@@ -71,18 +72,38 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
+_images_bucket_option = click.option(
+    "--images-bucket",
+    type=Text(),
+    help="Name of an existing bucket to play the owner of: it is made, and its images stay in it.",
+)
+
+_versioned_option = click.option("--versioned", type=Text(), help="Whether that bucket is versioned: 1, or 0 as ever.")
+
+
 @main.command("run")
-@click.option("--images", type=FilePath(), default=os.path.relpath(SAMPLES / "pile"), help="Folder of images.")
+@click.option("--images", type=FilePath(), help="Folder of images; the samples of the backend if not given.")
 @click.option("--out", type=FilePath(), default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
 @_localstack_option
 @_tfvars_option
+@_images_bucket_option
+@_versioned_option
 def run_command(
-    images: Path, out: Path, backend: str | None, labelled: Path, localstack: str, tfvars: Path | None
+    images: Path | None,
+    out: Path,
+    backend: str | None,
+    labelled: Path,
+    localstack: str,
+    tfvars: Path | None,
+    images_bucket: str | None,
+    versioned: str | None,
 ) -> None:
     """Set everything up, analyze a folder of images, and take everything down."""
     backend, values = _backend_and_values(backend, tfvars)
+    bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
+    images = images or Path(os.path.relpath(SAMPLES / MODELS[backend].samples))
     in_docker = _is_docker(localstack)
     found = find_files(images, f"IMAGES={images}")
     _check_labelled(labelled)
@@ -101,6 +122,7 @@ def run_command(
         # At a full hour a tick would start the one run that this command is to show.
         arguments={"schedule_enabled": False},
         tfvars=values,
+        images_bucket=bucket,
     )
     try:
         is_good = _run(display, stack, found, out, is_default_out=is_default_out)
@@ -121,17 +143,25 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
     with display.step("Uploading") as step:
         keyed = {f"{stack.source_prefix}{name}": path for name, path in found.files.items()}
         failed = found.failed | upload(stack, keyed, step.progress)
-        uploaded = len(keyed.keys() - failed.keys())
-        step.done(f"{uploaded} files to {stack.output('source_bucket_name')}", is_good=not failed)
-    with display.step("Running the workflow") as step:
-        described = run.run(stack, uploaded, step)
-        step.done(described["status"], is_good=described["status"] == "SUCCEEDED")
+        uploaded = [key for key in keyed if key not in failed]
+        step.done(f"{len(uploaded)} files to {stack.bucket_name}", is_good=not failed)
+    keys = run.in_scope(stack, uploaded)
+    if others := sorted({*uploaded} - {*keys}):
+        display.say(f"- {len(others)} have none of image_suffixes, so they have no result: {_few(others)}")
+    described = None
+    if stack.is_hosted:
+        with display.step("Running the workflow") as step:
+            described = run.run(stack, keys, step)
+            step.done(described["status"], is_good=described["status"] == "SUCCEEDED")
+    else:
+        with display.step("Analyzing") as step:
+            run.wait(stack, keys, step)
     with display.step("Downloading") as step:
         results = download(stack, out, step.progress)
         step.done(str(out))
     for name, why in failed.items():
         display.mark(f"{name} is not uploaded: {why}", is_good=False)
-    return run.report(display, stack, described, results, uploaded, out) and not failed
+    return run.report(display, stack, described, results, len(keys), out) and not failed
 
 
 @main.command("up")
@@ -139,15 +169,37 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
 @_labelled_option
 @_localstack_option
 @_tfvars_option
-def up_command(backend: str | None, labelled: Path, localstack: str, tfvars: Path | None) -> None:
+@_images_bucket_option
+@_versioned_option
+def up_command(
+    backend: str | None,
+    labelled: Path,
+    localstack: str,
+    tfvars: Path | None,
+    images_bucket: str | None,
+    versioned: str | None,
+) -> None:
     """Start the local environment and leave it running."""
     backend, values = _backend_and_values(backend, tfvars)
+    bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
     in_docker = _is_docker(localstack)
     _check_labelled(labelled)
     display = Display()
-    environment.up(display, labelled, backend=backend, dies_with_parent=False, in_docker=in_docker, tfvars=values)
+    stack = environment.up(
+        display,
+        labelled,
+        backend=backend,
+        dies_with_parent=False,
+        in_docker=in_docker,
+        tfvars=values,
+        images_bucket=bucket,
+    )
     console = display.console
-    console.print(f"\nRunning. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
+    does = "waits for a run: `make status` says when the next one is" if stack.is_hosted else "is analyzed at once"
+    stays = "stays there" if bucket else "leaves it"
+    console.print(f"\nWhat is put into {stack.bucket_name} {does}, and {stays}.", highlight=False)
+    console.print(f"Results are in {stack.output('final_bucket_name')}.", highlight=False)
+    console.print(f"Running. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
     console.print("`make local-down` stops it.")
 

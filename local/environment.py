@@ -18,8 +18,9 @@ from botocore.config import Config
 from local import config
 from local.docker import are_containers_up, check_docker, start_containers, stop_containers
 from local.emulator.client import EmulatorClient
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS, MODELS
 from local.errors import LocalError
+from local.images_bucket import make_bucket
 from local.localstack import check_port, find_localstack, start_localstack
 from local.package import PACKAGE, PackageError, make_package
 from local.processes import find_background, start_background, tail
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch_vision.operator.display import Display
+    from local.images_bucket import ImagesBucket
     from local.tfvars import Tfvars
 
 OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
@@ -88,9 +90,22 @@ LOCAL_ARGUMENTS: dict[str, Any] = {
 OFF_STATUSES = tuple(status for model in MODELS.values() for status in model.off_statuses)
 
 
-def choose(backend: str) -> dict[str, Any]:
-    """Return the module's arguments that choose a backend and its emulated model."""
-    return {"backend": backend, backend: MODELS[backend].argument}
+def choose(backend: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the module's arguments that choose a backend and its emulated model.
+
+    Parameters
+    ----------
+    given
+        The user's own values of the module's variables. What they say of a managed model counts, but for its adapter.
+    """
+    argument = MODELS[backend].argument
+    own = (given or {}).get(backend)
+    if isinstance(own, dict) and not MODELS[backend].is_hosted:
+        moderation = own.get("moderation")
+        argument = own
+        if isinstance(moderation, dict) and moderation.get("adapter_arn"):
+            argument = own | {"moderation": moderation | {"adapter_arn": config.ADAPTER_ARN}}
+    return {"backend": backend, backend: argument}
 
 
 @dataclass(frozen=True)
@@ -100,11 +115,22 @@ class Environment:
     outputs: Mapping[str, Any]
     backend: str
     source_prefix: str = ""
+    images_bucket: ImagesBucket | None = None
 
     @cached_property
     def emulator(self) -> EmulatorClient:
         """The emulator's control interface."""
         return EmulatorClient(config.EMULATOR_URL)
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the model is started and stopped, by runs."""
+        return MODELS[self.backend].is_hosted
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket that images are uploaded to."""
+        return self.images_bucket.name if self.images_bucket else self.output("source_bucket_name")
 
     def model(self) -> dict[str, Any]:
         """Return the state, counters and billed time of the model that the stack uses."""
@@ -113,6 +139,10 @@ class Environment:
     def output(self, name: str) -> str:
         """Return one output of Terraform."""
         return str(self.outputs[name]["value"])
+
+    def has(self, name: str) -> bool:
+        """Return whether the stack has what an output names."""
+        return self.outputs.get(name, {}).get("value") is not None
 
     def client(self, service: str) -> Any:
         """Return a client of an AWS service on LocalStack."""
@@ -161,6 +191,7 @@ def up(
     localstack_settings: Mapping[str, str] | None = None,
     emulator_options: Sequence[str] = (),
     tfvars: Tfvars | None = None,
+    images_bucket: ImagesBucket | None = None,
 ) -> Environment:
     """Start LocalStack and the emulator and apply the stack.
 
@@ -180,6 +211,8 @@ def up(
         Variables of LocalStack and options of the emulator, which tests add; not in Docker.
     tfvars
         The user's own values of the module's variables, on top of `MODULE_ARGUMENTS`.
+    images_bucket
+        The existing bucket whose images are analyzed where they are, which is made; None for a drop-off bucket.
 
     Raises
     ------
@@ -202,6 +235,7 @@ def up(
             localstack_settings or {},
             emulator_options,
             tfvars,
+            images_bucket,
         )
     except BaseException:
         down()
@@ -219,6 +253,7 @@ def _up(
     localstack_settings: Mapping[str, str],
     emulator_options: Sequence[str],
     tfvars: Tfvars | None,
+    images_bucket: ImagesBucket | None,
 ) -> Environment:
     settings = EMULATOR_SETTINGS | dict(emulator_settings)
     with display.step("Packaging the Lambdas") as step:
@@ -229,12 +264,14 @@ def _up(
         step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
     terraform = Terraform()
     shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
-    wanted = MODULE_ARGUMENTS | choose(backend) | dict(arguments)
+    in_bucket = {"images_bucket_name": images_bucket.name, "images_bucket": None} if images_bucket else {}
+    wanted = MODULE_ARGUMENTS | choose(backend) | in_bucket | dict(arguments)
     if tfvars is not None:
         with display.step("Checking the values of TFVARS") as step:
             _check(terraform, tfvars, backend)
             step.done(f"{len(tfvars.values)} variables")
-        wanted = merged(merged(MODULE_ARGUMENTS, tfvars.values) | choose(backend), LOCAL_ARGUMENTS) | dict(arguments)
+        chosen = choose(backend, tfvars.values) | in_bucket
+        wanted = merged(merged(MODULE_ARGUMENTS, tfvars.values) | chosen, LOCAL_ARGUMENTS) | dict(arguments)
         for line in differences(tfvars, wanted):
             display.say(f"  {line}")
     if in_docker:
@@ -253,6 +290,10 @@ def _up(
                 dies_with_parent=dies_with_parent,
             )
             step.done(config.LOCALSTACK_URL)
+    if images_bucket:
+        with display.step("Making the images bucket") as step:
+            make_bucket(Environment({}, "").client("s3"), images_bucket)
+            step.done(f"{images_bucket.name}, {'' if images_bucket.is_versioned else 'not '}versioned")
     with display.step("Applying the stack with Terraform") as step:
         if wanted.get("kms_key_arn"):
             wanted["kms_key_arn"] = _make_key()
@@ -267,7 +308,7 @@ def _up(
 
         terraform.apply(progress)
         step.done(f"{resources} resources")
-    environment = Environment(terraform.outputs(), backend, str(wanted.get("source_prefix") or ""))
+    environment = Environment(terraform.outputs(), backend, str(wanted.get("source_prefix") or ""), images_bucket)
     OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
     ENV_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment
@@ -277,7 +318,7 @@ def _check(terraform: Terraform, tfvars: Tfvars, backend: str) -> None:
     """Check a user's values as a plan on AWS would: without local ones, in the Region and account of their model."""
     given = choose(backend) | dict(tfvars.values) | {"lambda_package_path": None}
     model = given[backend]
-    arn = str(model.get("project_version_arn", "")) if isinstance(model, dict) else ""
+    arn = _model_arn(model) if isinstance(model, dict) else ""
     # arn:<partition>:<service>:<region>:<account>:…; what is no ARN is for the module to refuse.
     region, account_id = [*arn.split(":"), "", "", "", ""][3:5]
     terraform.write_root(given)
@@ -288,6 +329,13 @@ def _check(terraform: Terraform, tfvars: Tfvars, backend: str) -> None:
         raise LocalError(f"TFVARS={tfvars.path} is refused, as by a plan on AWS:\n{error}") from error
 
 
+def _model_arn(model: Mapping[str, Any]) -> str:
+    """Return the ARN of a hosted model, or of the adapter of a managed one; empty for none."""
+    moderation = model.get("moderation")
+    adapter_arn = moderation.get("adapter_arn") if isinstance(moderation, dict) else None
+    return str(model.get("project_version_arn") or adapter_arn or "")
+
+
 def differences(tfvars: Tfvars, wanted: Mapping[str, Any]) -> list[str]:
     """Return a line for each variable of a user's file that does not count here, or that the module does not have."""
     own = {
@@ -295,7 +343,9 @@ def differences(tfvars: Tfvars, wanted: Mapping[str, Any]) -> list[str]:
         "monitoring": "without log_queries, because LocalStack cannot save them",
         "schedule_enabled": "false, so that there is one run",
         "kms_key_arn": "a key on LocalStack",
-        **dict.fromkeys(MODELS, "the model of the emulator"),
+        "images_bucket": "null, because the bucket is made here, in the same account and without a key",
+        **dict.fromkeys(HOSTED_MODELS, "the model of the emulator"),
+        "rekognition": "with the adapter of the emulator",
     }
     replaced = [
         name

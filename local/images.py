@@ -1,4 +1,4 @@
-"""Uploads the user's images to the source bucket, and downloads the results."""
+"""Uploads the user's images to their bucket, and downloads the results."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def upload(
 
     upload_files(
         environment.client("s3"),
-        environment.output("source_bucket_name"),
+        environment.bucket_name,
         images,
         ends=lambda key: progress(next(done), len(images), key),
         fails=fails,
@@ -109,15 +109,23 @@ class Results:
             if result["predictions"]
         }
 
+    def by_kind(self) -> Counter[str]:
+        """Count the predictions by their kind."""
+        return Counter(prediction["kind"] for result in self.results for prediction in result["predictions"])
+
+    def refused_analyses(self) -> Counter[str]:
+        """Count the analyses that refused an image which others did not."""
+        return Counter(operation for result in self.results for operation in result["errors"])
+
     def by_label(self) -> Counter[str]:
         """Count the processed images by label."""
         labels = self.top_labels()
         processed = [result["source"]["key"] for result in self.results if result["status"] == "processed"]
         return Counter(labels.get(key, "(no label)") for key in processed)
 
-    def by_reason(self) -> Counter[str]:
-        """Count the rejected images by reason."""
-        return Counter(result["error"]["type"] for result in self.results if result["error"])
+    def by_reason(self, status: str) -> Counter[str]:
+        """Count the images that ended so by reason."""
+        return Counter(result["error"]["type"] for result in self.results if result["status"] == status)
 
     def anomalous(self) -> int | None:
         """Count the images with an anomaly; None where the model does not look for any."""

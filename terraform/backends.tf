@@ -1,10 +1,11 @@
 # The model services that this module can drive: one entry each. Nothing else in Terraform knows which there are.
 #
 # An entry says
-#   settings      what the Python backend of that name reads: texts, handed as BACKEND_SETTINGS to the functions that
-#                 need it. Null until the variable of the same name is set, and then no permission but the last has a
-#                 resource.
+#   settings      what the Python backend of that name reads, handed as BACKEND_SETTINGS to the functions that need it.
+#                 Null until the variable of the same name is set, and then no permission but the last has a resource.
 #   detect        the permission to ask the model about an image
+#
+# and of a hosted model, which has to be started (its settings are texts)
 #   describe      the permission to read the state of the model
 #   start         the permission to start it
 #   stop          the permission to stop it
@@ -15,6 +16,12 @@
 #                 what a unit of the service costs for an hour, in dollars, for the cost in run summaries
 #   is_ended      true where AWS has ended the service: stop_former is then only for deployments that use it, or used it
 #                 before (former_settings.backends)
+#
+# or of a managed one, which is always there
+#   detect_with_adapter
+#                 the permission to ask it by way of an adapter, or null
+#   calls_per_second
+#                 by operation, in the order of the detectors, how many calls this deployment may make
 
 locals {
   backends = {
@@ -46,6 +53,30 @@ locals {
       }
       # us-east-1, November 2026 (aws.amazon.com/rekognition/pricing); other Regions differ a little.
       inference_unit_hour_dollars = 4
+    }
+
+    # The image APIs of Rekognition. IAM knows no resource for their actions but an adapter.
+    rekognition = {
+      settings = var.rekognition == null ? null : merge({ analyses = var.rekognition.analyses }, {
+        for analysis in local.rekognition_analyses_with_settings : analysis => {
+          for name, value in var.rekognition[analysis] : name => value if value != null
+        } if var.rekognition[analysis] != null
+      })
+      detect = {
+        actions = [
+          for operation in local.rekognition_operations : "rekognition:${operation}"
+          if operation != "DetectModerationLabels" || local.rekognition_adapter_arn == null
+        ]
+        resources = ["*"]
+      }
+      detect_with_adapter = local.rekognition_adapter_arn == null ? null : {
+        actions   = ["rekognition:DetectModerationLabels"]
+        resources = [local.rekognition_adapter_arn]
+      }
+      calls_per_second = {
+        for operation in local.rekognition_operations :
+        operation => lookup(merge(local.rekognition_quotas, var.rekognition.quotas), operation, 0) * var.rekognition.quota_share_percent / 100
+      }
     }
 
     # AWS ended this service on 2025-10-31: it runs against the local emulator only.
@@ -83,7 +114,7 @@ locals {
   # Of every service, for the former model may be of another one than the model of now.
   stop_former = [
     for name, entry in local.backends : entry.stop_former
-    if !try(entry.is_ended, false) || entry.settings != null || contains(var.former_settings.backends, name)
+    if can(entry.stop_former) && (!try(entry.is_ended, false) || entry.settings != null || contains(var.former_settings.backends, name))
   ]
   stop_former_models = {
     actions   = flatten(local.stop_former[*].actions)
@@ -104,4 +135,81 @@ locals {
   configured_backends = [for name, entry in local.backends : name if entry.settings != null]
 
   backend = local.backends[var.backend]
+
+  # What a hosted model has; a managed one has no function that would need it.
+  lifecycle = {
+    for name in ["describe", "start", "stop", "inference_unit_hour_dollars"] : name => try(local.backend[name], null)
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The image APIs of Rekognition
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # The operation that an analysis is a call of; labels and colors of an image are one call.
+  rekognition_operation_of = {
+    labels               = "DetectLabels"
+    image_properties     = "DetectLabels"
+    text                 = "DetectText"
+    faces                = "DetectFaces"
+    moderation           = "DetectModerationLabels"
+    celebrities          = "RecognizeCelebrities"
+    protective_equipment = "DetectProtectiveEquipment"
+  }
+
+  rekognition_analyses_with_settings = [for analysis in keys(local.rekognition_operation_of) : analysis if analysis != "celebrities"]
+
+  rekognition_operations = distinct(compact([
+    for analysis in try(var.rekognition.analyses, []) : lookup(local.rekognition_operation_of, analysis, "")
+  ]))
+
+  rekognition_adapter_arn = try(var.rekognition.moderation.adapter_arn, null)
+
+  # Default quotas of an account, calls a second (AWS General Reference, Amazon Rekognition endpoints and quotas).
+  rekognition_quotas = {
+    DetectLabels              = local.has_large_quotas ? 50 : 5
+    DetectText                = local.has_large_quotas ? 50 : 5
+    DetectFaces               = local.has_large_quotas ? 100 : 25
+    DetectModerationLabels    = local.has_large_quotas ? 50 : 5
+    RecognizeCelebrities      = local.has_large_quotas ? 50 : 5
+    DetectProtectiveEquipment = 5
+  }
+  has_large_quotas = contains(["us-east-1", "us-west-2", "eu-west-1"], local.region)
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How fast the model is asked
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # Of a managed model: the quotas that this deployment may use.
+  calls_per_second = try(local.backend.calls_per_second, {})
+
+  # An image is done when all its analyses have answered: the slowest of them says how many images there are in a second,
+  # and each takes the calls one after the other. A mapping cannot be held to fewer than two invocations. An invocation
+  # has up to 32 threads.
+  invocations = local.is_hosted ? 2 : max(2, min(var.max_concurrency, ceil(
+    min(values(local.calls_per_second)...) * local.image_latency_seconds * length(local.calls_per_second) / min(32, var.batch_size)
+  )))
+
+  # How fast one invocation asks each detector of the backend. Of a hosted model it begins with half of what a unit can do,
+  # as a mapping never runs fewer than two invocations; a model may be better than was said. Of a managed one it has its
+  # part of what is allowed, and never more: what is over would be refused, to us or to somebody else in the account.
+  paces = local.is_hosted ? {
+    (var.backend) = {
+      calls_per_second      = var.images_per_second_per_unit / 2
+      most_calls_per_second = 8 * var.images_per_second_per_unit / 2
+    }
+    } : {
+    for operation, allowed in local.calls_per_second : operation => {
+      calls_per_second      = allowed / local.invocations
+      most_calls_per_second = allowed / local.invocations
+    }
+  }
+
+  # Images that one invocation can ask a managed model about: in half of the time that it has for that (0.6 of its
+  # timeout), so that there is time to repeat what was refused.
+  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 0.3 * var.timings.analyze_timeout_seconds)
+  batch_size     = max(1, min(var.batch_size, local.images_in_time))
 }

@@ -47,6 +47,143 @@ variable "rekognition_custom_labels" {
   }
 }
 
+variable "rekognition" {
+  description = <<-EOT
+    The image APIs of Rekognition, which need no model of your own and no start: analyses is a list out of labels, image_properties, text, faces, moderation, celebrities and protective_equipment. Each image is asked about by each analysis, and paid for by each.
+
+    What can be set of an analysis: labels.min_confidence_percent, labels.max_labels, and labels.include, labels.exclude, labels.include_categories and labels.exclude_categories (lists of names); image_properties.max_dominant_colors; text.min_confidence_percent; faces.attributes (such as ["DEFAULT"], ["ALL"] or ["AGE_RANGE", "SMILE"]); moderation.min_confidence_percent and moderation.adapter_arn (the ARN of a project version); protective_equipment.required_equipment (FACE_COVER, HAND_COVER, HEAD_COVER) and protective_equipment.min_confidence_percent. Where an analysis has no least confidence, min_confidence_percent of the module counts.
+
+    quotas says how many calls a second the account may make of an operation, where that is not the default of the Region, as in { DetectLabels = 100 }; quota_share_percent is what of them this deployment may use.
+  EOT
+  type = object({
+    analyses = list(string)
+    labels = optional(object({
+      min_confidence_percent = optional(number)
+      max_labels             = optional(number)
+      include                = optional(list(string))
+      exclude                = optional(list(string))
+      include_categories     = optional(list(string))
+      exclude_categories     = optional(list(string))
+    }))
+    image_properties = optional(object({ max_dominant_colors = optional(number) }))
+    text             = optional(object({ min_confidence_percent = optional(number) }))
+    faces            = optional(object({ attributes = optional(list(string)) }))
+    moderation = optional(object({
+      min_confidence_percent = optional(number)
+      adapter_arn            = optional(string)
+    }))
+    protective_equipment = optional(object({
+      required_equipment     = optional(list(string))
+      min_confidence_percent = optional(number)
+    }))
+    quotas              = optional(map(number), {})
+    quota_share_percent = optional(number, 100)
+  })
+  default = null
+
+  validation {
+    condition     = length(setsubtract(try(var.rekognition.analyses, []), keys(local.rekognition_operation_of))) == 0
+    error_message = "rekognition.analyses has ${jsonencode(setsubtract(try(var.rekognition.analyses, []), keys(local.rekognition_operation_of)))}. Use ${join(", ", keys(local.rekognition_operation_of))}."
+  }
+
+  validation {
+    condition     = var.rekognition == null ? true : length(var.rekognition.analyses) > 0
+    error_message = "rekognition.analyses is empty. Use one or more of ${join(", ", keys(local.rekognition_operation_of))}."
+  }
+
+  validation {
+    condition     = var.rekognition == null ? true : length(var.rekognition.analyses) == length(distinct(var.rekognition.analyses))
+    error_message = "rekognition.analyses is ${jsonencode(try(var.rekognition.analyses, []))}, and has an analysis twice. Name each once."
+  }
+
+  validation {
+    condition = var.rekognition == null ? true : alltrue([
+      for analysis in local.rekognition_analyses_with_settings : var.rekognition[analysis] == null || contains(var.rekognition.analyses, analysis)
+    ])
+    error_message = "rekognition.${try([for analysis in local.rekognition_analyses_with_settings : analysis if var.rekognition[analysis] != null && !contains(var.rekognition.analyses, analysis)][0], "labels")} is set, and is not one of analyses, which is ${jsonencode(try(var.rekognition.analyses, []))}. Add it to analyses, or leave its settings out."
+  }
+
+  validation {
+    condition = alltrue([
+      for percent in [for analysis in ["labels", "text", "moderation", "protective_equipment"] : try(var.rekognition[analysis].min_confidence_percent, null)] :
+      percent == null ? true : percent >= 0 && percent <= 100
+    ])
+    error_message = "rekognition has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in ["labels", "text", "moderation", "protective_equipment"] : analysis => try(var.rekognition[analysis].min_confidence_percent, null) })}. Use numbers from 0 to 100 (percent, so 80 and not 0.8)."
+  }
+
+  validation {
+    condition     = alltrue([for most in [try(var.rekognition.labels.max_labels, null)] : most == null ? true : most >= 1 && floor(most) == most])
+    error_message = "rekognition.labels.max_labels is ${coalesce(try(var.rekognition.labels.max_labels, null), 0)}. Use a whole number of at least 1, or leave it out."
+  }
+
+  validation {
+    condition = alltrue([
+      for names in [for filter in local.rekognition_filters : coalesce(try(var.rekognition.labels[filter], null), [])] :
+      length(names) <= 100 && alltrue([for name in names : can(regex("^[A-Za-z0-9àâèçñó'_(). -]{1,50}$", name))])
+    ])
+    error_message = "rekognition.labels has a filter that Rekognition refuses: ${jsonencode({ for filter, names in { for filter in local.rekognition_filters : filter => coalesce(try(var.rekognition.labels[filter], null), []) } : filter => length(names) > 100 ? ["${length(names)} names"] : [for name in names : name if !can(regex("^[A-Za-z0-9àâèçñó'_(). -]{1,50}$", name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
+  }
+
+  validation {
+    condition     = alltrue([for most in [try(var.rekognition.image_properties.max_dominant_colors, null)] : most == null ? true : most >= 1 && most <= 20 && floor(most) == most])
+    error_message = "rekognition.image_properties.max_dominant_colors is ${coalesce(try(var.rekognition.image_properties.max_dominant_colors, null), 0)}. Use a whole number from 1 to 20."
+  }
+
+  validation {
+    # DetectFaces of the Rekognition API.
+    condition     = length(setsubtract(coalesce(try(var.rekognition.faces.attributes, null), []), local.rekognition_face_attributes)) == 0
+    error_message = "rekognition.faces.attributes has ${jsonencode(setsubtract(coalesce(try(var.rekognition.faces.attributes, null), []), local.rekognition_face_attributes))}. Use ${join(", ", local.rekognition_face_attributes)}."
+  }
+
+  validation {
+    condition     = length(setsubtract(coalesce(try(var.rekognition.protective_equipment.required_equipment, null), []), ["FACE_COVER", "HAND_COVER", "HEAD_COVER"])) == 0
+    error_message = "rekognition.protective_equipment.required_equipment has ${jsonencode(setsubtract(coalesce(try(var.rekognition.protective_equipment.required_equipment, null), []), ["FACE_COVER", "HAND_COVER", "HEAD_COVER"]))}. Use FACE_COVER, HAND_COVER and HEAD_COVER."
+  }
+
+  validation {
+    condition = try(var.rekognition.moderation.adapter_arn, null) == null ? true : can(regex(
+      "^arn:[a-z0-9-]+:rekognition:[a-z0-9-]+:[0-9]{12}:project/[A-Za-z0-9_.-]{1,255}/version/[A-Za-z0-9_.-]{1,255}/[0-9]+$",
+      var.rekognition.moderation.adapter_arn,
+    ))
+    error_message = "rekognition.moderation.adapter_arn is \"${try(coalesce(var.rekognition.moderation.adapter_arn), "null")}\". Use the ARN of a project version (…:project/<name>/version/<version>/<number>), as `aws rekognition describe-project-versions` shows it."
+  }
+
+  validation {
+    condition     = try(slice(split(":", var.rekognition.moderation.adapter_arn), 3, 5) == tolist([local.region, local.account_id]), true)
+    error_message = "rekognition.moderation.adapter_arn is \"${try(coalesce(var.rekognition.moderation.adapter_arn), "null")}\", and the provider works in Region ${local.region} of account ${local.account_id}. Use an adapter of that Region and account."
+  }
+
+  validation {
+    condition     = length(setsubtract(keys(try(var.rekognition.quotas, {})), values(local.rekognition_operation_of))) == 0
+    error_message = "rekognition.quotas has ${jsonencode(setsubtract(keys(try(var.rekognition.quotas, {})), values(local.rekognition_operation_of)))}. Use operations of Rekognition: ${join(", ", distinct(values(local.rekognition_operation_of)))}."
+  }
+
+  validation {
+    condition     = alltrue([for quota in values(try(var.rekognition.quotas, {})) : quota > 0])
+    error_message = "rekognition.quotas is ${jsonencode(try(var.rekognition.quotas, {}))}. Use calls a second, above 0."
+  }
+
+  validation {
+    condition     = var.rekognition == null ? true : var.rekognition.quota_share_percent > 0 && var.rekognition.quota_share_percent <= 100
+    error_message = "rekognition.quota_share_percent is ${try(var.rekognition.quota_share_percent, 0)}. Use a number above 0, and up to 100."
+  }
+
+  validation {
+    # A call must fit into the half of the time of an invocation, and there are at least two of them: see backends.tf.
+    condition = var.rekognition == null ? true : alltrue([
+      for analysis in var.rekognition.analyses :
+      lookup(merge(local.rekognition_quotas, var.rekognition.quotas), lookup(local.rekognition_operation_of, analysis, ""), 50) * var.rekognition.quota_share_percent / 100 * 0.15 * var.timings.analyze_timeout_seconds >= 1
+    ])
+    error_message = "rekognition.quota_share_percent is ${try(var.rekognition.quota_share_percent, 0)}, and leaves so few of the calls a second of ${jsonencode(merge(local.rekognition_quotas, try(var.rekognition.quotas, {})))} that an image would take longer than timings.analyze_timeout_seconds, which is ${var.timings.analyze_timeout_seconds}. Raise one of the two."
+  }
+
+  validation {
+    # An environment of a function has 4 KB.
+    condition     = length(jsonencode(try(var.rekognition.labels, null))) <= 1000
+    error_message = "rekognition.labels has ${length(jsonencode(try(var.rekognition.labels, null)))} characters as JSON. Use up to 1000: name fewer labels in the filters, or categories in their place."
+  }
+}
+
 variable "lookout_for_vision" {
   description = "The Lookout for Vision model: name of its project and number of its version. AWS ended the service on 2025-10-31, so that this backend runs against the local emulator only; on AWS, choose another"
   type = object({
@@ -72,7 +209,7 @@ variable "lookout_for_vision" {
 }
 
 variable "backend" {
-  description = "Model service: rekognition_custom_labels, or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says which model; those of the others are not set"
+  description = "Model service: rekognition_custom_labels, whose model is started for each run and stopped after it; rekognition, the image APIs that are always there; or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says more; those of the others are not set"
   type        = string
   default     = "rekognition_custom_labels"
   nullable    = false
@@ -84,7 +221,7 @@ variable "backend" {
 
   validation {
     condition     = try(local.backends[var.backend].settings, "unknown") != null
-    error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it to the model to use."
+    error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it: it says which model, or which analyses, to use."
   }
 
   validation {
@@ -94,7 +231,7 @@ variable "backend" {
 }
 
 variable "min_confidence_percent" {
-  description = "Least confidence, in percent, of the predictions that a result holds. Null uses the thresholds that the model was trained with"
+  description = "Least confidence, in percent, of the predictions that a result holds. Null uses the thresholds that the model was trained with, or those of the service"
   type        = number
   default     = null
 
@@ -180,11 +317,72 @@ variable "lambda_package_path" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Where the images are
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "images_bucket_name" {
+  description = "Name of an existing bucket whose images are analyzed where they are: nothing in it is changed, and a result follows each image that is uploaded, replaced or deleted. Its owner turns EventBridge on for it (see examples/existing-bucket). Null makes a bucket to drop images off, which leave it when they are done. Choose before the first apply: a change removes the drop-off bucket, or leaves the results of the former one"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.images_bucket_name == null ? true : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.images_bucket_name))
+    error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\". Use the name of a bucket, not its ARN or URL: 3 to 63 lower-case letters, digits, dots and hyphens."
+  }
+
+  validation {
+    condition     = var.images_bucket_name != local.final_bucket_name
+    error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", the bucket that this deployment makes for its results. Use the bucket that the images are in; results never go there."
+  }
+
+  validation {
+    condition     = var.images_bucket_name != local.source_bucket_name
+    error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", which is the drop-off bucket of this deployment. Leave images_bucket_name out to use it, or choose another name_prefix."
+  }
+}
+
+variable "image_suffixes" {
+  description = "Suffixes of the keys in images_bucket_name that are images, in upper or lower case. An empty list takes every object for an image. A drop-off bucket takes every object for one"
+  type        = list(string)
+  default     = [".jpg", ".jpeg", ".png"]
+  nullable    = false
+
+  validation {
+    condition     = length(var.image_suffixes) <= 20 && alltrue([for suffix in var.image_suffixes : length(suffix) >= 1 && length(suffix) <= 20])
+    error_message = "image_suffixes is ${jsonencode(var.image_suffixes)}. Use up to 20 suffixes of 1 to 20 characters, as in \".jpg\", or [] for every object."
+  }
+}
+
+variable "images_bucket" {
+  description = "More of the bucket in images_bucket_name: account_id where it is another account's, and kms_key_arn where a customer key encrypts its objects. Bucket and key must admit the roles of this deployment: see examples/existing-bucket"
+  type = object({
+    account_id  = optional(string)
+    kms_key_arn = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.images_bucket == null || var.images_bucket_name != null
+    error_message = "images_bucket is set, and images_bucket_name is not. Set images_bucket_name to the bucket's name, or leave images_bucket out."
+  }
+
+  validation {
+    condition     = alltrue([for account_id in compact([try(var.images_bucket.account_id, null)]) : can(regex("^[0-9]{12}$", account_id))])
+    error_message = "images_bucket.account_id is \"${try(coalesce(var.images_bucket.account_id), "null")}\". Use the 12 digits of the account that owns the bucket."
+  }
+
+  validation {
+    condition     = alltrue([for arn in compact([try(var.images_bucket.kms_key_arn, null)]) : can(regex(local.kms_key_arn_pattern, arn)) && try(split(":", arn)[3], "") == local.region])
+    error_message = "images_bucket.kms_key_arn is \"${try(coalesce(var.images_bucket.kms_key_arn), "null")}\". Use the ARN of the key itself in ${local.region} (arn:aws:kms:${local.region}:<account>:key/<id>), not of an alias."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
 # When runs start, and which images they are for
 # ---------------------------------------------------------------------------------------------------------------------
 
 variable "schedule_expression" {
-  description = "When a run starts, in UTC: rate(1 hour), or cron(minute hour day-of-month month day-of-week year)"
+  description = "When a run starts, in UTC: rate(1 hour), or cron(minute hour day-of-month month day-of-week year). A managed model has no runs: in a drop-off bucket, images that no event told of are then looked for"
   type        = string
   default     = "rate(1 hour)"
   nullable    = false
@@ -222,8 +420,8 @@ variable "start_max_age_seconds" {
 
   validation {
     # The alarm for a message that waits too long is not to sound for one that was let wait.
-    condition     = var.start_max_age_seconds == null ? true : var.start_max_age_seconds >= 60 && var.start_max_age_seconds <= floor(local.message_retention_seconds * var.alarm_thresholds.oldest_message_percent / 100) && floor(var.start_max_age_seconds) == var.start_max_age_seconds
-    error_message = "start_max_age_seconds is ${coalesce(var.start_max_age_seconds, 0)}. Use a whole number from 60 to ${floor(local.message_retention_seconds * var.alarm_thresholds.oldest_message_percent / 100)}, which is alarm_thresholds.oldest_message_percent of the 14 days that a message waits."
+    condition     = var.start_max_age_seconds == null ? true : var.start_max_age_seconds >= 60 && var.start_max_age_seconds <= floor(local.message_retention_seconds * local.oldest_message_percent / 100) && floor(var.start_max_age_seconds) == var.start_max_age_seconds
+    error_message = "start_max_age_seconds is ${coalesce(var.start_max_age_seconds, 0)}. Use a whole number from 60 to ${floor(local.message_retention_seconds * local.oldest_message_percent / 100)}, which is alarm_thresholds.oldest_message_percent of the 14 days that a message waits."
   }
 
   validation {
@@ -238,7 +436,7 @@ variable "start_max_age_seconds" {
 }
 
 variable "source_prefix" {
-  description = "Only objects of the source bucket whose keys begin with it are analyzed, as in \"incoming/\". Empty means all"
+  description = "Only objects whose keys begin with it are analyzed, as in \"incoming/\". Empty means all"
   type        = string
   default     = ""
   nullable    = false
@@ -314,7 +512,7 @@ variable "account_images_per_second" {
 }
 
 variable "max_concurrency" {
-  description = "Greatest number of invocations of the analyzing function at the same time. Each run sets as many as keep its inference units busy: with the defaults, 2 for each unit"
+  description = "Greatest number of invocations of the analyzing function at the same time. Each run sets as many as keep its inference units busy: with the defaults, 2 for each unit. A managed model has as many as its quotas keep busy. Leave 5 of the account's concurrent executions to the other functions: of a new account with 10, use up to 5"
   type        = number
   default     = 20
   nullable    = false
@@ -326,7 +524,7 @@ variable "max_concurrency" {
 }
 
 variable "batch_size" {
-  description = "Greatest number of messages in one invocation of the analyzing function. Their images are analyzed at the same time"
+  description = "Greatest number of messages in one invocation of the analyzing function. Their images are analyzed at the same time. A managed model takes fewer where its quotas allow less in the time of an invocation"
   type        = number
   default     = 10
   nullable    = false
@@ -385,9 +583,10 @@ variable "monitoring" {
 }
 
 variable "alarm_thresholds" {
-  description = "When alarms go off: oldest_message_percent of the 14 days that a message waits; model_on_seconds for which the model is on, in whole hours (default: the sum of a run's bounds); no_run_seconds without a run (default: three periods of rate(...); no alarm for cron(...)); function_errors and function_throttles of the analyzing function in five minutes; rejected_percent of the images of a run"
+  description = "When alarms go off: oldest_message_percent of the 14 days that a message waits (default: 75, and 7 for a managed model, which is a day); refused_calls_percent of the calls of a managed model in an hour; model_on_seconds for which the model is on, in whole hours (default: the sum of a run's bounds); no_run_seconds without a run (default: three periods of rate(...); no alarm for cron(...)); function_errors and function_throttles of the analyzing function in five minutes; rejected_percent of the images of a run, or for a managed model of an hour"
   type = object({
-    oldest_message_percent = optional(number, 75)
+    oldest_message_percent = optional(number)
+    refused_calls_percent  = optional(number, 10)
     model_on_seconds       = optional(number)
     no_run_seconds         = optional(number)
     function_errors        = optional(number, 2)
@@ -398,8 +597,8 @@ variable "alarm_thresholds" {
   nullable = false
 
   validation {
-    condition     = var.alarm_thresholds.oldest_message_percent >= 1 && var.alarm_thresholds.oldest_message_percent <= 99
-    error_message = "alarm_thresholds.oldest_message_percent is ${var.alarm_thresholds.oldest_message_percent}. Use 1 to 99: at 100 SQS has deleted the message."
+    condition     = var.alarm_thresholds.oldest_message_percent == null ? true : var.alarm_thresholds.oldest_message_percent >= 1 && var.alarm_thresholds.oldest_message_percent <= 99
+    error_message = "alarm_thresholds.oldest_message_percent is ${coalesce(var.alarm_thresholds.oldest_message_percent, 0)}. Use 1 to 99: at 100 SQS has deleted the message."
   }
 
   validation {
@@ -415,6 +614,11 @@ variable "alarm_thresholds" {
   validation {
     condition     = alltrue([for count in [var.alarm_thresholds.function_errors, var.alarm_thresholds.function_throttles] : count >= 0 && floor(count) == count])
     error_message = "alarm_thresholds.function_errors is ${var.alarm_thresholds.function_errors} and alarm_thresholds.function_throttles is ${var.alarm_thresholds.function_throttles}. Use whole numbers of at least 0."
+  }
+
+  validation {
+    condition     = var.alarm_thresholds.refused_calls_percent > 0 && var.alarm_thresholds.refused_calls_percent < 100
+    error_message = "alarm_thresholds.refused_calls_percent is ${var.alarm_thresholds.refused_calls_percent}. Use more than 0 and less than 100."
   }
 
   validation {
@@ -455,7 +659,7 @@ variable "log_retention_days" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 variable "kms_key_arn" {
-  description = "ARN of a customer key that encrypts buckets, queues, alerts, logs and the environments of the functions. Its policy must allow S3 and CloudWatch Logs to use it: see examples/complete. Null uses keys of the services, at no cost"
+  description = "ARN of a customer key that encrypts buckets, queues, alerts, logs and the environments of the functions. Its policy must allow CloudWatch Logs and whoever sends to the queue to use it, S3 (see examples/complete) or, with images_bucket_name, EventBridge (events.amazonaws.com; see examples/existing-bucket). Null uses keys of the services, at no cost"
   type        = string
   default     = null
 
@@ -497,6 +701,18 @@ variable "permissions_boundary_arn" {
 # ---------------------------------------------------------------------------------------------------------------------
 # What hardly anybody changes
 # ---------------------------------------------------------------------------------------------------------------------
+
+variable "result_history_days" {
+  description = "Days for which the former results of an image in images_bucket_name are kept after a newer one took their place, or the image was deleted. In a drop-off bucket every result stays"
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.result_history_days >= 1 && var.result_history_days <= 36500 && floor(var.result_history_days) == var.result_history_days
+    error_message = "result_history_days is ${var.result_history_days}. Use a whole number from 1 to 36500."
+  }
+}
 
 variable "max_receive_count" {
   description = "Number of deliveries of a message after which its image is given up; it is listed by `batch-vision status` and brought back by `batch-vision retry`"
@@ -624,6 +840,15 @@ variable "former_settings" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
+  rekognition_filters = ["include", "exclude", "include_categories", "exclude_categories"]
+  rekognition_face_attributes = [
+    "DEFAULT", "ALL", "AGE_RANGE", "BEARD", "EMOTIONS", "EYE_DIRECTION", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED", "GENDER",
+    "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES",
+  ]
+
+  # A message of a managed model waits for no run.
+  oldest_message_percent = coalesce(var.alarm_thresholds.oldest_message_percent, local.is_hosted ? 75 : 7)
+
   # Forms that more than one variable has.
   kms_key_arn_pattern = "^arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"
   # S3 wants other characters encoded in a filter.

@@ -7,6 +7,8 @@ arm64, the module's default, is a fifth cheaper.
 
 from __future__ import annotations
 
+import math
+
 INFERENCE_UNIT_HOUR_DOLLARS = 4.00
 STATE_TRANSITION_DOLLARS = 0.025 / 1000
 S3_WRITE_DOLLARS = 0.005 / 1000  # PUT, COPY, LIST
@@ -14,9 +16,31 @@ S3_READ_DOLLARS = 0.0004 / 1000
 SQS_REQUEST_DOLLARS = 0.40 / 1e6
 LAMBDA_REQUEST_DOLLARS = 0.20 / 1e6
 LAMBDA_GB_SECOND_DOLLARS = 0.0000166667
+EVENT_DOLLARS = 1.00 / 1e6  # that S3 sends to EventBridge and a rule takes
+
+# The image APIs of Rekognition (group 2), by images of a month, each call for an image counted; and the image
+# properties of DetectLabels, which are counted by themselves. The tiers above 1,000,000 are from price lists that
+# others have copied, and that above 35,000,000 images is not certain at all.
+GROUP_2_TIERS = ((1_000_000, 0.001), (4_000_000, 0.0008), (30_000_000, 0.0006), (math.inf, 0.00025))
+IMAGE_PROPERTIES_TIERS = ((1_000_000, 0.00075), (math.inf, 0.0006))
 
 # Backends whose service AWS sells no more, and why.
 ENDED = {"lookout_for_vision": "AWS ended Lookout for Vision on 2025-10-31"}
+
+
+def tiered_dollars(images: float, tiers: tuple[tuple[float, float], ...]) -> float:
+    """Return the price of the images of a month.
+
+    Parameters
+    ----------
+    tiers
+        How many images have a price, and that price of one, the first images first.
+    """
+    dollars = 0.0
+    for size, price in tiers:
+        dollars += min(images, size) * price
+        images = max(0.0, images - size)
+    return dollars
 
 
 def model_dollars(unit_seconds: float) -> float:

@@ -1,8 +1,9 @@
-"""The model that the emulator has for each backend, by the name that the module's variable `backend` takes."""
+"""What the emulator has for each backend, by the name that the module's variable `backend` takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from local import config
 
@@ -14,19 +15,27 @@ class EmulatedModel:
     Attributes
     ----------
     arn
-        Its name in the control interface.
+        Its name in the control interface; empty for a managed model, which has none.
     argument
         The argument of the module that names it, whose own name is that of the backend.
     endpoint
         The environment variable by which clients of its service find the emulator.
     off_statuses
-        The statuses of the service in which it costs nothing.
+        The statuses of the service in which it costs nothing; none for a managed model.
+    samples
+        The folder of the samples that show what it does.
     """
 
     arn: str
-    argument: dict[str, str]
+    argument: dict[str, Any]
     endpoint: str
     off_statuses: tuple[str, ...]
+    samples: str = "pile"
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it is started and stopped."""
+        return bool(self.arn)
 
 
 MODELS = {
@@ -42,4 +51,23 @@ MODELS = {
         "AWS_ENDPOINT_URL_LOOKOUTVISION",
         ("TRAINED", "HOSTING_FAILED"),
     ),
+    "rekognition": EmulatedModel(
+        "",
+        {
+            "analyses": [
+                "labels",
+                "image_properties",
+                "text",
+                "faces",
+                "moderation",
+                "celebrities",
+                "protective_equipment",
+            ]
+        },
+        "AWS_ENDPOINT_URL_REKOGNITION",
+        (),
+        samples="scenes",
+    ),
 }
+# Those that are started and stopped.
+HOSTED_MODELS = {name: model for name, model in MODELS.items() if model.is_hosted}

@@ -67,8 +67,8 @@ run "takes_a_boundary_of_aws_and_the_key_of_another_account" {
   }
 
   assert {
-    condition     = module.schedule.settings.role == { path = "/a/b.c/d_e-f/", permissions_boundary_arn = "arn:aws:iam::aws:policy/PowerUserAccess" }
-    error_message = "The role of the schedule is ${jsonencode(module.schedule.settings.role)}."
+    condition     = module.schedule[0].settings.role == { path = "/a/b.c/d_e-f/", permissions_boundary_arn = "arn:aws:iam::aws:policy/PowerUserAccess" }
+    error_message = "The role of the schedule is ${jsonencode(module.schedule[0].settings.role)}."
   }
 }
 

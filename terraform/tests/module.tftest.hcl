@@ -5,7 +5,7 @@ mock_provider "aws" {
 }
 
 override_resource {
-  target = module.source_bucket.aws_s3_bucket.this
+  target = module.source_bucket[0].aws_s3_bucket.this
   values = {
     arn = "arn:aws:s3:::source"
   }
@@ -97,7 +97,7 @@ run "watchdog_looks_after_what_the_module_made" {
   }
 
   assert {
-    condition = module.guard.settings.input == {
+    condition = module.guard[0].settings.input == {
       state_machine_arn         = output.state_machine_arn
       event_source_mapping_uuid = output.event_source_mapping_uuid
       backend                   = "rekognition_custom_labels"
@@ -106,12 +106,12 @@ run "watchdog_looks_after_what_the_module_made" {
       analyze_timeout_seconds   = 41
       alert_topic_arn           = output.alert_topic_arn
     }
-    error_message = "The watchdog is told ${jsonencode(module.guard.settings.input)}."
+    error_message = "The watchdog is told ${jsonencode(module.guard[0].settings.input)}."
   }
 
   assert {
-    condition     = module.guard.settings.expression == "rate(7 minutes)"
-    error_message = "The watchdog looks at ${module.guard.settings.expression}."
+    condition     = module.guard[0].settings.expression == "rate(7 minutes)"
+    error_message = "The watchdog looks at ${module.guard[0].settings.expression}."
   }
 }
 
@@ -188,6 +188,7 @@ run "environment_carries_the_settings" {
   assert {
     condition = merge(values(local.function_environments)...) == {
       SOURCE_BUCKET_NAME           = output.source_bucket_name
+      PACES                        = jsonencode({ rekognition_custom_labels = { calls_per_second = 3.75, most_calls_per_second = 30 } })
       SOURCE_PREFIXES              = jsonencode(["incoming/"])
       FINAL_BUCKET_NAME            = output.final_bucket_name
       QUEUE_URL                    = output.queue_url
@@ -409,6 +410,23 @@ run "a_former_key_is_read_after_it_was_given_up" {
   assert {
     condition     = jsonencode(local.guard_statements.ReadWithFormerKey.actions) == jsonencode(["kms:Decrypt"]) && !contains(keys(local.use_key), "UseCustomerKey")
     error_message = "The keys are used by ${jsonencode(local.use_key)}."
+  }
+}
+
+run "the_source_bucket_tells_of_new_objects_under_the_prefix" {
+  command = plan
+
+  variables {
+    source_prefix = "incoming/"
+  }
+
+  assert {
+    condition = (
+      one(aws_s3_bucket_notification.this[0].queue).events == toset(["s3:ObjectCreated:*"])
+      && one(aws_s3_bucket_notification.this[0].queue).filter_prefix == "incoming/"
+      && keys(local.senders) == ["AllowSourceBucketToSend"]
+    )
+    error_message = "The bucket does not announce its new objects under the prefix."
   }
 }
 

@@ -70,7 +70,7 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   }
 
   assert {
-    condition     = alltrue([for name in ["run-failed", "run-timed-out", "run-aborted"] : module.monitoring[0].alarms[name].dimensions == tomap({ StateMachineArn = module.workflow.state_machine_arn })])
+    condition     = alltrue([for name in ["run-failed", "run-timed-out", "run-aborted"] : module.monitoring[0].alarms[name].dimensions == tomap({ StateMachineArn = module.workflow[0].state_machine_arn })])
     error_message = "An alarm for runs looks at another state machine."
   }
 

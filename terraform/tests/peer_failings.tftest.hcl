@@ -151,13 +151,15 @@ run "peer_failing_no_dead_letter_queue" {
   }
 
   variables {
-    name                       = "welds-images"
-    account_id                 = "111122223333"
-    partition                  = "aws"
-    region                     = "us-east-1"
-    source_bucket_name         = "welds-source"
-    source_bucket_arn          = "arn:aws:s3:::welds-source"
-    source_prefix              = ""
+    name       = "welds-images"
+    account_id = "111122223333"
+    partition  = "aws"
+    region     = "us-east-1"
+    senders = { AllowSourceBucketToSend = {
+      service           = "s3.amazonaws.com"
+      source_arn        = "arn:aws:s3:::welds-source"
+      source_account_id = "111122223333"
+    } }
     visibility_timeout_seconds = 360
     message_retention_seconds  = 1209600
     max_receive_count          = 6

@@ -16,8 +16,8 @@ variables {
 
 run "defaults" {
   assert {
-    condition     = module.schedule.settings.expression == "rate(1 hour)" && module.schedule.settings.state == "ENABLED"
-    error_message = "The schedule is ${jsonencode(module.schedule.settings)}."
+    condition     = module.schedule[0].settings.expression == "rate(1 hour)" && module.schedule[0].settings.state == "ENABLED"
+    error_message = "The schedule is ${jsonencode(module.schedule[0].settings)}."
   }
 
   assert {
@@ -52,13 +52,13 @@ run "defaults" {
 
   assert {
     condition = (
-      module.guard.settings.expression == "rate(15 minutes)"
-      && module.guard_function.settings.timeout_seconds == 900
-      && module.guard_function.settings.memory_mb == 512
+      module.guard[0].settings.expression == "rate(15 minutes)"
+      && module.guard_function[0].settings.timeout_seconds == 900
+      && module.guard_function[0].settings.memory_mb == 512
       && module.alerts.settings.email_addresses == []
       && module.alerts.settings.kms_key_arn == null
     )
-    error_message = "The watchdog is ${jsonencode([module.guard.settings, module.guard_function.settings, module.alerts.settings])}."
+    error_message = "The watchdog is ${jsonencode([module.guard[0].settings, module.guard_function[0].settings, module.alerts.settings])}."
   }
 
   assert {
@@ -81,23 +81,23 @@ run "defaults" {
 
   assert {
     condition = alltrue([
-      for bucket in [module.source_bucket, module.final_bucket] :
+      for bucket in [module.source_bucket[0], module.final_bucket] :
       bucket.settings.force_destroy == false && bucket.settings.kms_key_arn == null
     ])
-    error_message = "The buckets are ${jsonencode([module.source_bucket.settings, module.final_bucket.settings])}."
+    error_message = "The buckets are ${jsonencode([module.source_bucket[0].settings, module.final_bucket.settings])}."
   }
 
   assert {
     condition = alltrue([
-      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow[0].settings.role, module.schedule[0].settings.role]) :
       role.path == "/" && role.permissions_boundary_arn == null
     ])
     error_message = "A role has a path or a boundary that nobody asked for."
   }
 
   assert {
-    condition     = module.workflow.settings.log_level == "ERROR" && module.workflow.settings.log_retention_days == 365
-    error_message = "The workflow is ${jsonencode(module.workflow.settings)}."
+    condition     = module.workflow[0].settings.log_level == "ERROR" && module.workflow[0].settings.log_retention_days == 365
+    error_message = "The workflow is ${jsonencode(module.workflow[0].settings)}."
   }
 
   # That these reach the workflow is shown in workflow.tftest.hcl.
@@ -141,17 +141,17 @@ run "settings_reach_their_resources" {
 
   assert {
     condition = (
-      module.guard.settings.expression == "rate(30 minutes)"
-      && module.guard_function.settings.timeout_seconds == 600
-      && module.guard_function.settings.log_retention_days == 30
+      module.guard[0].settings.expression == "rate(30 minutes)"
+      && module.guard_function[0].settings.timeout_seconds == 600
+      && module.guard_function[0].settings.log_retention_days == 30
       && toset(module.alerts.settings.email_addresses) == toset(["a@example.com", "b@example.com"])
     )
-    error_message = "The watchdog is ${jsonencode([module.guard.settings, module.guard_function.settings, module.alerts.settings])}."
+    error_message = "The watchdog is ${jsonencode([module.guard[0].settings, module.guard_function[0].settings, module.alerts.settings])}."
   }
 
   assert {
-    condition     = module.schedule.settings.expression == "rate(2 hours)" && module.schedule.settings.state == "DISABLED"
-    error_message = "The schedule is ${jsonencode(module.schedule.settings)}."
+    condition     = module.schedule[0].settings.expression == "rate(2 hours)" && module.schedule[0].settings.state == "DISABLED"
+    error_message = "The schedule is ${jsonencode(module.schedule[0].settings)}."
   }
 
   # Each log group, each environment and each bucket, and both queues.
@@ -160,8 +160,8 @@ run "settings_reach_their_resources" {
       concat(values(module.function), values(module.mapping_function))[*].settings.kms_key_arn,
       concat(values(module.function), values(module.mapping_function))[*].settings.environment_key_arn,
       module.queue.settings.kms_key_arns,
-      [module.source_bucket.settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow.settings.kms_key_arn],
-      [module.alerts.settings.kms_key_arn, module.guard_function.settings.kms_key_arn],
+      [module.source_bucket[0].settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow[0].settings.kms_key_arn],
+      [module.alerts.settings.kms_key_arn, module.guard_function[0].settings.kms_key_arn],
     )) == toset([var.kms_key_arn])
     error_message = "Something is not encrypted with the customer key."
   }
@@ -169,7 +169,7 @@ run "settings_reach_their_resources" {
   # Each role: those of the functions, of the workflow and of the schedule.
   assert {
     condition = alltrue([
-      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow.settings.role, module.schedule.settings.role]) :
+      for role in concat(concat(values(module.function), values(module.mapping_function))[*].settings.role, [module.workflow[0].settings.role, module.schedule[0].settings.role]) :
       role.path == var.role_path && role.permissions_boundary_arn == var.permissions_boundary_arn
     ])
     error_message = "A role has another path, or no boundary."
@@ -179,13 +179,13 @@ run "settings_reach_their_resources" {
     condition = toset(flatten([
       concat(values(module.function), values(module.mapping_function))[*].settings.tags,
       module.queue.settings.tags,
-      module.source_bucket.settings.tags,
+      module.source_bucket[0].settings.tags,
       module.final_bucket.settings.tags,
-      module.workflow.settings.tags,
-      module.schedule.settings.tags,
+      module.workflow[0].settings.tags,
+      module.schedule[0].settings.tags,
       module.alerts.settings.tags,
-      module.guard.settings.tags,
-      module.guard_function.settings.tags,
+      module.guard[0].settings.tags,
+      module.guard_function[0].settings.tags,
       aws_lambda_event_source_mapping.this.tags,
     ])) == toset([tomap({ Project = "welds" })])
     error_message = "Something has other tags."
@@ -193,14 +193,14 @@ run "settings_reach_their_resources" {
 
   assert {
     condition = alltrue([
-      for retention in concat(concat(values(module.function), values(module.mapping_function))[*].settings.log_retention_days, [module.workflow.settings.log_retention_days]) :
+      for retention in concat(concat(values(module.function), values(module.mapping_function))[*].settings.log_retention_days, [module.workflow[0].settings.log_retention_days]) :
       retention == 30
     ])
     error_message = "A log is kept for another time."
   }
 
   assert {
-    condition     = module.source_bucket.settings.force_destroy && module.final_bucket.settings.force_destroy
+    condition     = module.source_bucket[0].settings.force_destroy && module.final_bucket.settings.force_destroy
     error_message = "A bucket does not follow force_destroy."
   }
 
@@ -266,8 +266,8 @@ run "example_is_planned" {
   }
 
   assert {
-    condition     = module.schedule.settings.expression == "rate(1 hour)"
-    error_message = "The schedule is ${module.schedule.settings.expression}."
+    condition     = module.schedule[0].settings.expression == "rate(1 hour)"
+    error_message = "The schedule is ${module.schedule[0].settings.expression}."
   }
 
   assert {

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from batch_vision.operator.display import Display
 from local import config, environment
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS, OFF_STATUSES
 from local.errors import LocalError
 from tests.local.faults import LambdaFaults
@@ -307,7 +307,7 @@ class Soak:
         else:
             self.report.problems.append(f"a run was under way {SETTLE_SECONDS:.0f} s after the last image")
         self.report.is_emptied = not self._left()
-        statuses = [self._stack.emulator.model(model.arn)["status"] for model in MODELS.values()]
+        statuses = [self._stack.emulator.model(model.arn)["status"] for model in HOSTED_MODELS.values()]
         if not set(statuses) <= set(OFF_STATUSES) or self._stack.mapping_state() != "Disabled":
             self.report.problems.append(f"left on: models {statuses}, mapping {self._stack.mapping_state()}")
 

@@ -23,7 +23,7 @@ from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.stuck import stuck_key
 from local import config
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS, MODELS
 from local.environment import OFF_STATUSES, Environment, choose
 from local.terraform import Terraform
 from tests.contract.cases import CASES
@@ -366,7 +366,7 @@ class Stack:
 
     def check_nothing_runs(self, *, refused_calls_allowed: bool = False) -> None:
         """Check that the model is stopped, the mapping disabled, nothing in flight, and no letter dead."""
-        for used in MODELS.values():  # the one in use, and the one that may have been before
+        for used in HOSTED_MODELS.values():  # the one in use, and the one that may have been before
             model = self.emulator.model(used.arn)
             assert model["status"] in OFF_STATUSES, model
             assert refused_calls_allowed or model["not_running_calls"] == 0, (

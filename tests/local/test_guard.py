@@ -14,7 +14,7 @@ import pytest
 
 import batch_vision.runs
 from local import config
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS, MODELS
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 from local.terraform import Terraform
@@ -39,7 +39,7 @@ REACTION_SECONDS = 15
 
 
 def is_off(stack: Stack) -> bool:
-    statuses = [stack.emulator.model(model.arn)["status"] for model in MODELS.values()]
+    statuses = [stack.emulator.model(model.arn)["status"] for model in HOSTED_MODELS.values()]
     return stack.mapping_state() == "Disabled" and all(status in OFF_STATUSES for status in statuses)
 
 
@@ -246,7 +246,7 @@ def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
     stack.s3.put_object(Bucket=stack.final, Key="current-run.json", Body=json.dumps(entry | other).encode())
     stack.workflow.stop_execution(executionArn=execution)
     wait_until(lambda: is_off(stack), 2 + 1 + REACTION_SECONDS, "mapping disabled and models off")
-    assert [stack.emulator.model(model.arn)["stops"] for model in MODELS.values()] == [1, 1]
+    assert [stack.emulator.model(model.arn)["stops"] for model in HOSTED_MODELS.values()] == [1, 1]
     stack.check(left=1)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from PIL import Image
 
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS, MODELS
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_stack import LABELLED, NAMES, picture
@@ -114,7 +114,7 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
 @pytest.mark.fault("From outside: `terraform apply` of another model in mid-run")
 def test_a_switch_in_the_middle_of_a_run_leaves_no_model_running(stack: Stack) -> None:
     """The run that is under way stops the model that it started; the next one goes on with the new backend."""
-    old, new = stack.environment.backend, next(name for name in MODELS if name != stack.environment.backend)
+    old, new = stack.environment.backend, next(name for name in HOSTED_MODELS if name != stack.environment.backend)
     stack.emulator.set(start_seconds=3, latency_ms=1500, transactions_per_second_per_unit=1)
     # More than is done before Terraform comes to the functions, on a busy machine too.
     for number in range(200):

@@ -19,7 +19,7 @@ import pytest
 from batch_vision.aws.current_run import write_current_run
 from batch_vision.core.models import Model
 from local import config
-from local.emulator.models import MODELS
+from local.emulator.models import HOSTED_MODELS, MODELS
 from local.environment import choose
 from local.package import PACKAGE
 from local.terraform import Terraform
@@ -133,7 +133,7 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     """Give the watchdog something for each of its tasks: a former model, an open mapping, an execution."""
     tick = target_input(stack, "schedule")
     ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
-    former = next(name for name in MODELS if name != stack.environment.backend)
+    former = next(name for name in HOSTED_MODELS if name != stack.environment.backend)
     stack.emulator.force_status(words_of(former).running, MODELS[former].arn)
     write_current_run(stack.s3, stack.final, "before", former_execution, Model.named(former, MODELS[former].argument))
     call_guard(stack, ended | {"execution_arn": former_execution})

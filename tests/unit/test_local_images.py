@@ -104,7 +104,7 @@ def test_results_are_counted() -> None:
     )
     assert (results.count("processed"), results.count("rejected")) == (4, 1)
     assert results.by_label() == {"normal": 1, "stain": 1, "(no label)": 1, "crack": 1}
-    assert results.by_reason() == {"InvalidImageFormatError": 1}
+    assert results.by_reason("rejected") == {"InvalidImageFormatError": 1}
     assert results.agreement(["normal", "crack", "stain"]) == (1, 3)
     assert results.anomalous() is None
     assert Results([result("a", anomalous=True), result("b", anomalous=False)]).anomalous() == 1
@@ -134,6 +134,8 @@ def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.Mon
         "labelled": SAMPLES / "labelled",
         "localstack": "host",
         "tfvars": None,
+        "images_bucket": None,
+        "versioned": None,
     }
     assert run_command.callback
     with pytest.raises(LocalError, match="'schedule_enabled': False"):

@@ -61,7 +61,17 @@ variable "statements" {
   nullable = false
 
   validation {
-    condition     = alltrue([for statement in values(var.statements) : !contains(statement.resources, "*")])
+    # IAM knows no resource for these, or none but an adapter (service authorization reference, Amazon Rekognition).
+    condition = alltrue([
+      for statement in values(var.statements) : !contains(statement.resources, "*") || length(setsubtract(statement.actions, [
+        "rekognition:DetectFaces",
+        "rekognition:DetectLabels",
+        "rekognition:DetectModerationLabels",
+        "rekognition:DetectProtectiveEquipment",
+        "rekognition:DetectText",
+        "rekognition:RecognizeCelebrities",
+      ])) == 0
+    ])
     error_message = "statements has a statement for all resources (*). Name the ARNs that the function uses."
   }
 }

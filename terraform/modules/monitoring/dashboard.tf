@@ -2,25 +2,49 @@
 locals {
   states = { for name in ["ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"] :
   name => ["AWS/States", name, "StateMachineArn", var.state_machine_arn] }
-  own = { for name in ["ModelOn", "ImagesProcessed", "ImagesRejected", "RejectedPercent", "ModelOnSeconds", "CostDollars", "RunThrottles", "GuardFailed"] :
+  own = { for name in ["ModelOn", "ImagesProcessed", "ImagesRejected", local.given_up_metric, "RejectedPercent", "ModelOnSeconds", "CostDollars", "RunThrottles", "GuardFailed"] :
   name => ["BatchVision", name, "service", var.name] }
+  calls = { for operation in var.operations : operation => {
+    for name in ["CallsMade", "CallsThrottled"] : name => ["BatchVision", name, "service", var.name, "operation", operation]
+  } }
+  dead_letters = concat(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.dead_letter_queue_name], [{ stat = "Maximum" }])
 
-  graphs = [
+  messages_graph = {
+    title = "How far: messages that wait, and are with a function"
+    stat  = "Maximum"
+    metrics = [
+      ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.queue_name],
+      ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "QueueName", var.queue_name],
+    ]
+    lines = []
+  }
+  oldest_message_graph = {
+    title   = "What went wrong: age of the oldest message, seconds"
+    stat    = "Maximum"
+    metrics = [["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", var.queue_name]]
+    lines   = [{ label = "oldest-message", value = local.oldest_message_alarm_seconds }]
+  }
+  function_graph = {
+    title = "What went wrong: errors and throttles of the analyzing function"
+    stat  = "Sum"
+    metrics = [
+      ["AWS/Lambda", "Errors", "FunctionName", var.analyze_function_name],
+      ["AWS/Lambda", "Throttles", "FunctionName", var.analyze_function_name],
+    ]
+    lines = [
+      { label = "analyze-errors", value = var.function_errors },
+      { label = "analyze-throttles", value = var.function_throttles },
+    ]
+  }
+
+  run_graphs = [
     {
       title   = "Is it running: model on, as the watchdog sees it, and runs begun"
       stat    = "Maximum"
       metrics = [local.own["ModelOn"], concat(local.states["ExecutionsStarted"], [{ stat = "Sum" }])]
       lines   = []
     },
-    {
-      title = "How far: messages that wait, and are with a function"
-      stat  = "Maximum"
-      metrics = [
-        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.queue_name],
-        ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "QueueName", var.queue_name],
-      ]
-      lines = []
-    },
+    local.messages_graph,
     {
       title   = "How far: images done in 5 minutes"
       stat    = "Sum"
@@ -37,7 +61,7 @@ locals {
       title = "What went wrong: runs, dead letters, the watchdog"
       stat  = "Sum"
       metrics = concat([for name in ["ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"] : local.states[name]], [
-        concat(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.dead_letter_queue_name], [{ stat = "Maximum" }]),
+        local.dead_letters,
         local.own["GuardFailed"],
       ])
       lines = []
@@ -48,24 +72,8 @@ locals {
       metrics = [local.own["RejectedPercent"]]
       lines   = [{ label = "rejected", value = var.rejected_percent }]
     },
-    {
-      title   = "What went wrong: age of the oldest message, seconds"
-      stat    = "Maximum"
-      metrics = [["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", var.queue_name]]
-      lines   = [{ label = "oldest-message", value = local.oldest_message_alarm_seconds }]
-    },
-    {
-      title = "What went wrong: errors and throttles of the analyzing function"
-      stat  = "Sum"
-      metrics = [
-        ["AWS/Lambda", "Errors", "FunctionName", var.analyze_function_name],
-        ["AWS/Lambda", "Throttles", "FunctionName", var.analyze_function_name],
-      ]
-      lines = [
-        { label = "analyze-errors", value = var.function_errors },
-        { label = "analyze-throttles", value = var.function_throttles },
-      ]
-    },
+    local.oldest_message_graph,
+    local.function_graph,
     {
       title   = "Seconds that the model was on, by run"
       stat    = "Maximum"
@@ -73,6 +81,58 @@ locals {
       lines   = [{ label = "model-on-long", value = 3600 * local.model_on_hours }]
     },
   ]
+
+  managed_graphs = [
+    {
+      title   = "How fast: images done in an hour"
+      stat    = "Sum"
+      period  = 3600
+      metrics = [local.own["ImagesProcessed"], local.own["ImagesRejected"]]
+      lines   = []
+    },
+    local.messages_graph,
+    local.oldest_message_graph,
+    {
+      title   = "What it cost: calls, each of which is paid for, in 5 minutes"
+      stat    = "Sum"
+      metrics = [for calls in values(local.calls) : calls["CallsMade"]]
+      lines   = []
+    },
+    {
+      title   = "What went wrong: calls that the service refused in 5 minutes"
+      stat    = "Sum"
+      metrics = [for calls in values(local.calls) : calls["CallsThrottled"]]
+      lines   = []
+    },
+    {
+      title   = "What went wrong: dead letters, and images that were given up"
+      stat    = "Maximum"
+      metrics = [local.dead_letters, local.own[local.given_up_metric]]
+      lines   = []
+    },
+    local.function_graph,
+  ]
+
+  change_graphs = [
+    {
+      title = "What went wrong: changes of the images bucket that were not delivered"
+      stat  = "Sum"
+      metrics = concat(
+        [["AWS/Events", "FailedInvocations", "RuleName", try(var.changes.rule_name, null)]],
+        [
+          for queue in compact([try(var.changes.rule_dead_letter_queue_name, null), try(var.changes.dead_letter_queue_name, null)]) :
+          concat(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue], [{ stat = "Maximum" }])
+        ],
+      )
+      lines = []
+    },
+  ]
+
+  graphs = concat(
+    [for graph in local.run_graphs : graph if var.is_hosted],
+    [for graph in local.managed_graphs : graph if !var.is_hosted],
+    [for graph in local.change_graphs : graph if var.changes != null],
+  )
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
@@ -94,7 +154,7 @@ resource "aws_cloudwatch_dashboard" "this" {
             region  = var.region
             view    = "timeSeries"
             stat    = graph.stat
-            period  = 300
+            period  = try(graph.period, 300)
             metrics = graph.metrics
           },
           # Left out where there is no line: CloudWatch refuses some empty lists, and documents for none that it takes it.

@@ -9,10 +9,13 @@ locals {
 
   oldest_message_alarm_seconds = floor(var.message_retention_seconds * var.oldest_message_percent / 100)
 
+  # What is given up in an existing bucket has a result that says so.
+  given_up_metric = var.changes == null ? "ImagesStuck" : "ImagesFailed"
+
   # The first sentence of each description is what to do.
-  all_alarms = {
+  common_alarms = {
     dead-letters = {
-      description = "Look at what failed in the log of the analyzing function, mend it, then: batch-vision retry (or make redrive). Messages are in the dead-letter queue, because the function died at each of their deliveries. Their images are still in the source bucket; the next run gives them up, and the alarm stuck goes off."
+      description = "Look at what failed in the log of the analyzing function, mend it, then: batch-vision retry (or make redrive). Messages are in the dead-letter queue, because the function died at each of their deliveries. Their images are still in their bucket.${var.is_hosted ? " The next run gives them up, and the alarm stuck goes off." : ""}"
       namespace   = "AWS/SQS"
       metric_name = "ApproximateNumberOfMessagesVisible"
       statistic   = "Maximum"
@@ -21,7 +24,7 @@ locals {
     }
 
     oldest-message = {
-      description = "Start a run: batch-vision run --watch. If it fails, its error says what to mend. The oldest message has waited for more than ${var.oldest_message_percent}% of the time after which SQS deletes it; its image would then wait for a run that finds it in the bucket."
+      description = "${var.is_hosted ? "Start a run: batch-vision run --watch. If it fails, its error says what to mend." : "See what holds the images up, with batch-vision status: the mapping must be enabled, and the quotas of the service enough for what is uploaded."} The oldest message has waited for more than ${var.oldest_message_percent}% of the time after which SQS deletes it; its image would then wait until it is looked for in the bucket."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateAgeOfOldestMessage"
       statistic   = "Maximum"
@@ -29,6 +32,38 @@ locals {
       threshold   = local.oldest_message_alarm_seconds
     }
 
+    analyze-errors = {
+      description = "Look at what failed in the log of the analyzing function, then see how the images stand: batch-vision status. It ended without an answer (crashed, out of time or memory) more than ${var.function_errors} times in five minutes; its images are tried again."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = var.analyze_function_name }
+      threshold   = var.function_errors
+    }
+
+    analyze-throttles = {
+      description = "Give the account more concurrent executions of Lambda, or lower max_concurrency; then: batch-vision status. Lambda refused to run the analyzing function more than ${var.function_throttles} times in five minutes."
+      namespace   = "AWS/Lambda"
+      metric_name = "Throttles"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = var.analyze_function_name }
+      threshold   = var.function_throttles
+    }
+
+    # Counted where an image is given up, and by the summary of each run that leaves some: not by a tick that does nothing.
+    stuck = {
+      description = "See why images were given up and what mends that, with batch-vision status; then: batch-vision retry. They are still in their bucket, where they start no model and block no other image."
+      namespace   = "BatchVision"
+      metric_name = local.given_up_metric
+      statistic   = "Maximum"
+      dimensions  = local.own_metrics
+      threshold   = 0
+    }
+
+  }
+
+  # Of a model that is started and stopped by runs.
+  run_alarms = {
     run-failed = {
       description = "See which error the run names, with batch-vision status, and what to do about it in docs/operations.md. Images are safe: they wait for the next run."
       namespace   = "AWS/States"
@@ -65,24 +100,6 @@ locals {
       threshold   = 0
     }
 
-    analyze-errors = {
-      description = "Look at what failed in the log of the analyzing function, then see how the run stands: batch-vision status. It ended without an answer (crashed, out of time or memory) more than ${var.function_errors} times in five minutes; its images are tried again."
-      namespace   = "AWS/Lambda"
-      metric_name = "Errors"
-      statistic   = "Sum"
-      dimensions  = { FunctionName = var.analyze_function_name }
-      threshold   = var.function_errors
-    }
-
-    analyze-throttles = {
-      description = "Give the account more concurrent executions of Lambda, or lower max_concurrency; then: batch-vision status. Lambda refused to run the analyzing function more than ${var.function_throttles} times in five minutes."
-      namespace   = "AWS/Lambda"
-      metric_name = "Throttles"
-      statistic   = "Sum"
-      dimensions  = { FunctionName = var.analyze_function_name }
-      threshold   = var.function_throttles
-    }
-
     model-on-long = {
       description = "See what the run waits for, with batch-vision status; to end it: batch-vision stop. The watchdog has found the model on at each of its looks for ${local.model_on_hours} hours."
       namespace   = "BatchVision"
@@ -113,16 +130,6 @@ locals {
       threshold   = var.rejected_percent
     }
 
-    # Counted where an image is given up, and by the summary of each run that leaves some: not by a tick that does nothing.
-    stuck = {
-      description = "See why images were given up and what mends that, with batch-vision status; then: batch-vision retry. They are still in the source bucket, where they start no model and block no other image."
-      namespace   = "BatchVision"
-      metric_name = "ImagesStuck"
-      statistic   = "Maximum"
-      dimensions  = local.own_metrics
-      threshold   = 0
-    }
-
     no-run = {
       description = "Start a run, batch-vision run --watch, and see that the rule of the schedule is enabled. None began for ${local.missing_seconds} seconds, or none yet since the first apply."
       namespace   = "AWS/States"
@@ -137,7 +144,82 @@ locals {
     }
   }
 
-  alarms = { for name, alarm in local.all_alarms : name => alarm if var.parts.alarms && (name != "no-run" || local.looks_for_no_run) }
+  # Of a managed model. Its service counts each operation apart, and so are its refusals: one alarm for each quota.
+  managed_alarms = merge(
+    {
+      rejected = {
+        description = "Look at why images are rejected: batch-vision results --status rejected. More than ${var.rejected_percent}% of the images of an hour were; when it was not their fault: batch-vision retry --rejected."
+        threshold   = var.rejected_percent
+        # Of a handful, one is a large share.
+        expression = "IF(processed + rejected >= 20, 100 * rejected / (processed + rejected), 0)"
+        metrics = {
+          processed = { name = "ImagesProcessed", dimensions = local.own_metrics }
+          rejected  = { name = "ImagesRejected", dimensions = local.own_metrics }
+        }
+      }
+    },
+    {
+      for operation in var.operations : "refused-calls-${operation}" => {
+        description = "Lower rekognition.quota_share_percent, or ask AWS for a greater quota of ${operation} and say it in rekognition.quotas. Somebody else in the account uses it too: the service refused more than ${var.refused_calls_percent}% of the calls of an hour. They are repeated, and nothing is lost."
+        threshold   = var.refused_calls_percent
+        expression  = "IF(made >= 100, 100 * refused / made, 0)"
+        metrics = {
+          made    = { name = "CallsMade", dimensions = merge(local.own_metrics, { operation = operation }) }
+          refused = { name = "CallsThrottled", dimensions = merge(local.own_metrics, { operation = operation }) }
+        }
+      }
+    },
+  )
+
+  # Of changes in an existing bucket on their way to a queue.
+  change_alarms = {
+    rule-failed = {
+      description = "See that the queue admits the rule, and with kms_key_arn that the key's policy allows events.amazonaws.com to use it. EventBridge could not deliver changes of the images bucket. They are in the rule's dead-letter queue where that took them; a new upload of an image, or batch-vision retry, brings its result up to date."
+      namespace   = "AWS/Events"
+      metric_name = "FailedInvocations"
+      statistic   = "Sum"
+      dimensions  = { RuleName = try(var.changes.rule_name, null) }
+      threshold   = 0
+    }
+
+    rule-dead-letters = {
+      description = "Move the messages to the queue that the rule feeds (in the console: Start DLQ redrive), once that is mended which the alarm rule-failed tells of. EventBridge gave up changes of the images bucket; results do not follow them until then."
+      namespace   = "AWS/SQS"
+      metric_name = "ApproximateNumberOfMessagesVisible"
+      statistic   = "Maximum"
+      dimensions  = { QueueName = try(var.changes.rule_dead_letter_queue_name, null) }
+      threshold   = 0
+    }
+  }
+
+  # Of the function that looks at changes before the model is needed.
+  collecting_alarms = {
+    change-dead-letters = {
+      description = "Look at what failed in the log of the function that collects changes, mend it, then move the messages back (in the console: Start DLQ redrive). The function died at each delivery of some changes, and nobody has looked at their images."
+      namespace   = "AWS/SQS"
+      metric_name = "ApproximateNumberOfMessagesVisible"
+      statistic   = "Maximum"
+      dimensions  = { QueueName = try(var.changes.dead_letter_queue_name, null) }
+      threshold   = 0
+    }
+
+    collect-errors = {
+      description = "Look at what failed in the log of the function that collects changes. It ended without an answer (crashed, out of time or memory) more than ${var.function_errors} times in five minutes; the changes are looked at again."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = try(var.changes.function_name, null) }
+      threshold   = var.function_errors
+    }
+  }
+
+  alarms = merge(
+    { for name, alarm in local.common_alarms : name => alarm if var.parts.alarms },
+    { for name, alarm in local.run_alarms : name => alarm if var.parts.alarms && var.is_hosted && (name != "no-run" || local.looks_for_no_run) },
+    { for name, alarm in local.managed_alarms : name => alarm if var.parts.alarms && !var.is_hosted },
+    { for name, alarm in local.change_alarms : name => alarm if var.parts.alarms && var.changes != null },
+    { for name, alarm in local.collecting_alarms : name => alarm if var.parts.alarms && try(var.changes.function_name, null) != null },
+  )
 
   # The watchdog tells of these itself, with more than an alarm knows: one bad end is one mail.
   told_by_watchdog = ["run-failed", "run-timed-out", "run-aborted"]
@@ -148,17 +230,45 @@ resource "aws_cloudwatch_metric_alarm" "this" {
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
-  namespace           = each.value.namespace
-  metric_name         = each.value.metric_name
-  dimensions          = each.value.dimensions
-  statistic           = each.value.statistic
-  period              = try(each.value.period, 300)
+  namespace           = try(each.value.namespace, null)
+  metric_name         = try(each.value.metric_name, null)
+  dimensions          = try(each.value.dimensions, null)
+  statistic           = try(each.value.statistic, null)
+  period              = can(each.value.expression) ? null : try(each.value.period, 300)
   evaluation_periods  = try(each.value.periods, 1)
   threshold           = each.value.threshold
   comparison_operator = try(each.value.comparison, "GreaterThanThreshold")
   # No metric means that nothing happened: queues that nobody uses report none.
   treat_missing_data = try(each.value.missing, "notBreaching")
   alarm_actions      = contains(local.told_by_watchdog, each.key) ? [] : [var.alert_topic_arn]
+
+  # A share is of the sums of an hour.
+  dynamic "metric_query" {
+    for_each = try(each.value.metrics, {})
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "BatchVision"
+        metric_name = metric_query.value.name
+        dimensions  = metric_query.value.dimensions
+        stat        = "Sum"
+        period      = 3600
+      }
+    }
+  }
+
+  dynamic "metric_query" {
+    for_each = try([each.value.expression], [])
+
+    content {
+      id          = "percent"
+      expression  = metric_query.value
+      label       = each.key
+      return_data = true
+    }
+  }
 
   tags = var.tags
 }

@@ -3,10 +3,10 @@ output "alarms" {
   value = {
     for name, alarm in aws_cloudwatch_metric_alarm.this : name => {
       description = alarm.alarm_description
-      metric      = "${alarm.namespace} ${alarm.metric_name}"
+      metric      = try("${alarm.namespace} ${alarm.metric_name}", "BatchVision ${local.alarms[name].expression}")
       dimensions  = alarm.dimensions
       threshold   = alarm.threshold
-      seconds     = alarm.period * alarm.evaluation_periods
+      seconds     = coalesce(alarm.period, 3600) * alarm.evaluation_periods
       missing     = alarm.treat_missing_data
       actions     = alarm.alarm_actions
       tags        = alarm.tags

@@ -4,7 +4,13 @@ locals {
   analyze_log   = "/aws/lambda/${var.analyze_function_name}"
   function_logs = [for name in var.function_names : "/aws/lambda/${name}"]
 
+  # Those that tell of runs need runs.
   queries = {
+    for name, query in local.all_queries : name => query
+    if var.is_hosted || !contains(["what-happened-in-one-run", "runs", "what-the-watchdog-did"], name)
+  }
+
+  all_queries = {
     what-happened-to-one-image = {
       logs  = [local.analyze_log]
       query = <<-EOT
@@ -26,7 +32,7 @@ locals {
     }
 
     runs = {
-      logs  = ["/aws/lambda/${var.summarize_function_name}"]
+      logs  = [for name in var.summarize_function_name[*] : "/aws/lambda/${name}"]
       query = <<-EOT
         fields started_at, ended_at, run_id, end_reason, images_found, images_processed, images_rejected, images_left, images_stuck, retries, throttles, inference_units, start_seconds, drain_seconds, stop_seconds, model_on_seconds, cost_dollars
         | filter message = "run"
@@ -74,7 +80,7 @@ locals {
     }
 
     what-the-watchdog-did = {
-      logs  = ["/aws/lambda/${var.guard_function_name}"]
+      logs  = [for name in var.guard_function_name[*] : "/aws/lambda/${name}"]
       query = <<-EOT
         fields @timestamp, task, run_id, is_model_on, is_model_unowned, is_mapping_disabled, stopped_models.0, stopped_executions.0, left_on.0, refused.0
         | filter message = "guard" and (task != "tick" or ispresent(stopped_models.0) or ispresent(left_on.0) or ispresent(refused.0))

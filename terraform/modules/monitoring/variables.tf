@@ -10,6 +10,12 @@ variable "region" {
   nullable    = false
 }
 
+variable "is_hosted" {
+  description = "Whether the model is started and stopped by runs"
+  type        = bool
+  nullable    = false
+}
+
 variable "queue_name" {
   description = "Name of the queue"
   type        = string
@@ -23,15 +29,13 @@ variable "dead_letter_queue_name" {
 }
 
 variable "state_machine_arn" {
-  description = "ARN of the workflow"
+  description = "ARN of the workflow; null for a managed model, which has no runs"
   type        = string
-  nullable    = false
 }
 
 variable "guard_function_name" {
-  description = "Name of the watchdog"
+  description = "Name of the watchdog; null for a managed model"
   type        = string
-  nullable    = false
 }
 
 variable "analyze_function_name" {
@@ -41,15 +45,30 @@ variable "analyze_function_name" {
 }
 
 variable "summarize_function_name" {
-  description = "Name of the function that sums a run up"
+  description = "Name of the function that sums a run up; null for a managed model"
   type        = string
-  nullable    = false
 }
 
 variable "function_names" {
   description = "Names of all functions, whose logs are looked through together"
   type        = list(string)
   nullable    = false
+}
+
+variable "operations" {
+  description = "Operations of a managed model's service, each with a quota of its own; none for a hosted model"
+  type        = list(string)
+  nullable    = false
+}
+
+variable "changes" {
+  description = "What brings the changes of an existing bucket: the rule, its dead-letter queue, and where there is one, the function that collects them and the dead-letter queue of that. Null for a drop-off bucket"
+  type = object({
+    rule_name                   = string
+    rule_dead_letter_queue_name = string
+    dead_letter_queue_name      = string
+    function_name               = string
+  })
 }
 
 variable "parts" {
@@ -82,7 +101,13 @@ variable "function_throttles" {
 }
 
 variable "rejected_percent" {
-  description = "Share of the images of a run that may be rejected, in percent"
+  description = "Share of the images of a run, or of an hour, that may be rejected, in percent"
+  type        = number
+  nullable    = false
+}
+
+variable "refused_calls_percent" {
+  description = "Share of the calls of an hour that the service may refuse, in percent"
   type        = number
   nullable    = false
 }

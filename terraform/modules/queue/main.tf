@@ -9,28 +9,35 @@ locals {
 
 data "aws_iam_policy_document" "queue" {
   # S3 checks that it may send before it accepts the notification, so this comes first.
-  statement {
-    sid       = "AllowSourceBucketToSend"
-    effect    = "Allow"
-    actions   = ["sqs:SendMessage"]
-    resources = [local.queue_arn]
+  dynamic "statement" {
+    for_each = var.senders
 
-    principals {
-      type        = "Service"
-      identifiers = ["s3.amazonaws.com"]
-    }
+    content {
+      sid       = statement.key
+      effect    = "Allow"
+      actions   = ["sqs:SendMessage"]
+      resources = [local.queue_arn]
 
-    condition {
-      test     = "ArnEquals"
-      variable = "aws:SourceArn"
-      values   = [var.source_bucket_arn]
-    }
+      principals {
+        type        = "Service"
+        identifiers = [statement.value.service]
+      }
 
-    # A bucket ARN names no account: without this, a bucket deleted here and made again elsewhere could send.
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
+      condition {
+        test     = "ArnEquals"
+        variable = "aws:SourceArn"
+        values   = [statement.value.source_arn]
+      }
+
+      dynamic "condition" {
+        for_each = statement.value.source_account_id[*]
+
+        content {
+          test     = "StringEquals"
+          variable = "aws:SourceAccount"
+          values   = [condition.value]
+        }
+      }
     }
   }
 
@@ -104,15 +111,4 @@ resource "aws_sqs_queue" "dead_letter" {
   })
 
   tags = var.tags
-}
-
-resource "aws_s3_bucket_notification" "this" {
-  bucket = var.source_bucket_name
-
-  queue {
-    id            = "images-to-queue"
-    queue_arn     = aws_sqs_queue.this.arn
-    events        = ["s3:ObjectCreated:*"]
-    filter_prefix = var.source_prefix == "" ? null : var.source_prefix
-  }
 }

@@ -5,7 +5,7 @@ variable "name" {
 }
 
 variable "account_id" {
-  description = "Account of the queue and of the source bucket"
+  description = "Account of the queue"
   type        = string
   nullable    = false
 }
@@ -22,21 +22,9 @@ variable "region" {
   nullable    = false
 }
 
-variable "source_bucket_name" {
-  description = "Name of the bucket whose new objects are announced on the queue"
-  type        = string
-  nullable    = false
-}
-
-variable "source_bucket_arn" {
-  description = "ARN of the bucket whose new objects are announced on the queue"
-  type        = string
-  nullable    = false
-}
-
-variable "source_prefix" {
-  description = "Only objects whose keys begin with it are announced; empty for all"
-  type        = string
+variable "senders" {
+  description = "Which services may send to the queue besides the roles of the deployment, by the names of the policy's statements: in the name of which resource and, where its ARN names none, of which account"
+  type        = map(object({ service = string, source_arn = string, source_account_id = optional(string) }))
   nullable    = false
 }
 

@@ -2,7 +2,7 @@ resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18:Access logs need a bucket of their own; an account that wants them has CloudTrail data events
   #checkov:skip=CKV_AWS_144:Images are copies of what the uploader has, and a model works in one Region
   #checkov:skip=CKV_AWS_145:S3 encrypts with its own keys unless kms_key_arn names a customer key
-  #checkov:skip=CKV2_AWS_62:The queue module sets the notification of the source bucket; the final bucket has no listener
+  #checkov:skip=CKV2_AWS_62:The source bucket has a notification; the final bucket has no listener
   bucket        = var.name
   force_destroy = var.force_destroy
 
@@ -71,6 +71,23 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       content {
         noncurrent_days = noncurrent_version_expiration.value
+      }
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.noncurrent_days_by_prefix
+
+    content {
+      id     = "remove-former-${trim(rule.key, "/")}"
+      status = "Enabled"
+
+      filter {
+        prefix = rule.key
+      }
+
+      noncurrent_version_expiration {
+        noncurrent_days = rule.value
       }
     }
   }

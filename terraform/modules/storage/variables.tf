@@ -20,6 +20,12 @@ variable "noncurrent_version_retention_days" {
   type        = number
 }
 
+variable "noncurrent_days_by_prefix" {
+  description = "Days until an overwritten or deleted version of an object under a prefix is removed for good, where it is not kept as elsewhere in the bucket"
+  type        = map(number)
+  nullable    = false
+}
+
 variable "tags" {
   description = "Tags of the bucket"
   type        = map(string)

@@ -19,6 +19,12 @@ mock_data "aws_region" {
   }
 }
 
+mock_data "aws_s3_bucket" {
+  defaults = {
+    region = "us-east-1"
+  }
+}
+
 # The rendered policy is empty. Tests look at the statements that it is rendered from.
 mock_data "aws_iam_policy_document" {
   defaults = {

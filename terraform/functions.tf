@@ -1,0 +1,525 @@
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions: one zip, and for each an environment with what it is told and a role with what it calls
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # Of the drop-off bucket. Whatever source_prefix says: it may have been another one when an image was uploaded or a
+  # message sent.
+  source_objects_arn = "${local.images_bucket_arn}/*"
+
+  # Of an existing bucket, where a message only means "look at this key": one outside these prefixes is not looked at.
+  images_arns = [for prefix in local.source_prefixes : "${local.images_bucket_arn}/${prefix}*"]
+
+  # Where images wait: the first is where they are uploaded now.
+  source_prefixes = distinct(concat([var.source_prefix], tolist(var.former_settings.source_prefixes)))
+
+  # A customer key is named in the policies only when there is one.
+  former_kms_key_arns = setsubtract(var.former_settings.kms_key_arns, var.kms_key_arn[*])
+  use_key = {
+    for sid, statement in {
+      UseCustomerKey    = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = var.kms_key_arn[*] }
+      ReadWithFormerKey = { actions = ["kms:Decrypt"], resources = tolist(local.former_kms_key_arns) }
+    } : sid => statement if length(statement.resources) > 0
+  }
+
+  # The key of a bucket that exists encrypts what the bucket's owner puts into it.
+  read_with_images_key = {
+    for arn in compact([try(var.images_bucket.kms_key_arn, null)]) : "ReadWithImagesKey" => {
+      actions   = ["kms:Decrypt"]
+      resources = [arn]
+    }
+  }
+
+  # Only a run that succeeded tells of itself: the watchdog tells of the others, whatever state they ended in.
+  tell_of_success = var.success_notifications_enabled ? {
+    TellOfSuccess = {
+      actions   = ["sns:Publish"]
+      resources = [module.alerts.topic_arn]
+    }
+  } : {}
+
+  # Null for cron(...).
+  rate                    = try(regex("^rate\\(([0-9]+) (minute|hour|day)s?\\)$", var.schedule_expression), null)
+  schedule_period_seconds = local.rate == null ? null : tonumber(local.rate[0]) * { minute = 60, hour = 3600, day = 86400 }[local.rate[1]]
+  no_run_seconds          = local.rate == null ? var.alarm_thresholds.no_run_seconds : coalesce(var.alarm_thresholds.no_run_seconds, 3 * local.schedule_period_seconds)
+
+  # The handler of each function, by the shape of the deployment: no handler looks at the shape. Null where the shape has no
+  # such function. Those that name the mapping are apart, in runs.tf.
+  handlers = {
+    analyze_images  = local.is_drop_off ? "analyze_images" : local.is_hosted ? "analyze_chunk" : "update_results"
+    collect_changes = local.collects_changes ? "collect_changes" : null
+    requeue_images = (
+      local.is_hosted ? (local.is_drop_off ? "requeue_images" : "send_chunks")
+      : local.is_drop_off ? "requeue_overdue" : null
+    )
+    check_backlog = local.is_hosted ? (local.is_drop_off ? "check_backlog" : "check_chunks") : null
+    start_model   = local.is_hosted ? "start_model" : null
+    summarize_run = local.is_hosted ? (local.is_drop_off ? "summarize_run" : "summarize_chunks") : null
+  }
+
+  functions = { for role, function in local.all_functions : role => function if local.handlers[role] != null }
+
+  all_functions = {
+    analyze_images = {
+      description     = local.is_drop_off ? "Asks the model about each image of a batch, writes the result and moves the image" : "Asks the model about images, and keeps their results in step with the bucket"
+      memory_mb       = var.analyze_memory_mb
+      timeout_seconds = var.timings.analyze_timeout_seconds
+    }
+
+    collect_changes = {
+      description     = "Looks at each image that changed, removes results of deleted ones, and writes down what needs the model"
+      memory_mb       = local.control_memory_mb
+      timeout_seconds = var.timings.analyze_timeout_seconds
+    }
+
+    check_backlog = {
+      description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
+      memory_mb       = local.control_memory_mb
+      timeout_seconds = local.step_timeout_seconds
+    }
+
+    start_model = {
+      description     = "Starts the model, or says how far its start has come"
+      memory_mb       = local.control_memory_mb
+      timeout_seconds = local.step_timeout_seconds
+    }
+
+    requeue_images = {
+      description     = "Puts images that have no message back on the queue, and gives up those of dead letters"
+      memory_mb       = local.control_memory_mb
+      timeout_seconds = var.timings.control_function_timeout_seconds
+    }
+
+    summarize_run = {
+      description = "Sums up the catalog of a run and writes the summary"
+      # One vCPU: it reads a catalog object for each batch of the run, and 540,000 images (six hours of five inference
+      # units) are 54,000 of them. docs/cost.md has the time and the memory that this takes.
+      memory_mb       = 1769
+      timeout_seconds = local.summarize_timeout_seconds
+    }
+  }
+
+  current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
+
+  # What several functions may do.
+
+  # A message that meets a model which is not running is sent anew, with a delay.
+  take_messages = {
+    TakeMessagesAndSendThemAnew = {
+      actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+      resources = [module.queue.queue_arn]
+    }
+  }
+
+  detect = merge(
+    { for statement in [local.backend.detect] : "DetectWithModel" => statement if length(statement.actions) > 0 },
+    { for statement in [try(local.backend.detect_with_adapter, null)] : "DetectWithAdapter" => statement if statement != null },
+  )
+
+  # Where an image is finished only when several analyses have answered, answers are kept until then.
+  keeps_answers = length(local.paces) > 1
+  keep_answers = {
+    for actions in [["s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]] : "KeepAnswers" => {
+      actions   = actions
+      resources = ["${module.final_bucket.bucket_arn}/work/partial/*"]
+    } if local.keeps_answers
+  }
+
+  # For an existing bucket: it is read, and results follow it.
+  follow_bucket = merge(local.use_key, local.read_with_images_key, {
+    ReadImages = {
+      actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+      resources = local.images_arns
+    }
+    # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
+    TellMissingFromForbidden = {
+      actions   = ["s3:ListBucket"]
+      resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+    }
+    WriteResults = {
+      actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      resources = [
+        "${module.final_bucket.bucket_arn}/results/*",
+        "${module.final_bucket.bucket_arn}/results-long/*",
+      ]
+    }
+    WriteCatalog = {
+      actions   = ["s3:PutObject"]
+      resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+    }
+  })
+
+  read_catalog = {
+    actions   = ["s3:GetObject"]
+    resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+  }
+  write_summary = {
+    actions   = ["s3:PutObject"]
+    resources = ["${module.final_bucket.bucket_arn}/runs/*"]
+  }
+
+  requeue_statements = merge(local.use_key, {
+    ListImageVersions = {
+      actions   = ["s3:ListBucketVersions"]
+      resources = [local.images_bucket_arn]
+    }
+    ListStuckImages = {
+      actions   = ["s3:ListBucket"]
+      resources = [module.final_bucket.bucket_arn]
+    }
+    WriteStuckImages = {
+      actions   = ["s3:PutObject"]
+      resources = ["${module.final_bucket.bucket_arn}/stuck/*"]
+    }
+    SendMessages = {
+      actions   = ["sqs:SendMessage"]
+      resources = [module.queue.queue_arn]
+    }
+    TakeDeadLetters = {
+      actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+      resources = [module.queue.dead_letter_queue_arn]
+    }
+  })
+
+  # What each function may do.
+  function_statements = { for role, function in local.functions : role => local.handler_statements[local.handlers[role]] }
+
+  handler_statements = {
+    analyze_images = merge(local.use_key, local.take_messages, local.detect, local.keep_answers, {
+      # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
+      ReadAndRemoveImages = {
+        actions = [
+          "s3:DeleteObjectVersion",
+          "s3:GetObject",
+          "s3:GetObjectLegalHold",
+          "s3:GetObjectRetention",
+          "s3:GetObjectTagging",
+          "s3:GetObjectVersion",
+          "s3:GetObjectVersionTagging",
+        ]
+        resources = [local.source_objects_arn]
+      }
+      WriteCatalog = {
+        actions   = ["s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+      }
+      # Deleting is for what an image has that was deleted before it could be copied or that may not leave the source
+      # bucket, by version, so that what an older upload has there is current again; for a mask that is replaced, and
+      # for a name that was reserved in vain.
+      WriteResults = {
+        actions = [
+          "s3:DeleteObject",
+          "s3:DeleteObjectVersion",
+          "s3:GetObject",
+          "s3:PutObject",
+          "s3:PutObjectTagging",
+        ]
+        resources = [
+          "${module.final_bucket.bucket_arn}/processed/*",
+          "${module.final_bucket.bucket_arn}/rejected/*",
+        ]
+      }
+      # The entries of images that were given up.
+      GiveImagesUp = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/stuck/*"]
+      }
+      # An object over 5 GiB is copied in parts. It is always a rejected one.
+      AbortLargeCopies = {
+        actions   = ["s3:AbortMultipartUpload"]
+        resources = ["${module.final_bucket.bucket_arn}/rejected/*"]
+      }
+      # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+      }
+      # For the order of a key's uploads, what was taken back, and whether an image is really gone. With it S3 answers
+      # 404 for a version that is gone.
+      ListImageVersions = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [local.images_bucket_arn]
+      }
+      NameRunInLog = {
+        actions   = ["s3:GetObject"]
+        resources = [local.current_run_arn]
+      }
+    })
+
+    update_results = merge(local.follow_bucket, local.take_messages, local.detect, local.keep_answers)
+
+    # A chunk is deleted in the version that was read. What is no chunk is put aside, under a delete marker.
+    analyze_chunk = merge(local.follow_bucket, local.take_messages, local.detect, local.keep_answers, {
+      WorkOffChunks = {
+        actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
+      }
+      # Which settings were deployed last.
+      CompareSettings = {
+        actions   = ["s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/settings/*"]
+      }
+      NameRunInLog = {
+        actions   = ["s3:GetObject"]
+        resources = [local.current_run_arn]
+      }
+    })
+
+    collect_changes = merge(local.follow_bucket, {
+      TakeMessagesAndSendThemAnew = {
+        actions   = local.take_messages.TakeMessagesAndSendThemAnew.actions
+        resources = module.changes_queue[*].queue_arn
+      }
+      WriteChunks = {
+        actions   = ["s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/work/live/chunks/*"]
+      }
+    })
+
+    check_backlog = {
+      ListImages = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+      }
+      # Which version is stuck is told by the versions only.
+      ListImageVersions = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [local.images_bucket_arn]
+      }
+      CountMessages = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.queue_arn]
+      }
+      DescribeModel = local.lifecycle.describe
+    }
+
+    check_chunks = {
+      ListChunks = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+      CountMessages = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.queue_arn]
+      }
+      DescribeModel = local.lifecycle.describe
+    }
+
+    start_model = merge(local.use_key, {
+      DescribeModel = local.lifecycle.describe
+      StartModel    = local.lifecycle.start
+      NameRun = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = [local.current_run_arn]
+      }
+      # Before the first run there is none.
+      TellMissingFromForbidden = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+    })
+
+    requeue_images  = local.requeue_statements
+    requeue_overdue = local.requeue_statements
+
+    send_chunks = merge(local.follow_bucket, {
+      SendMessages = {
+        actions   = ["sqs:SendMessage"]
+        resources = [module.queue.queue_arn]
+      }
+      TakeDeadLetters = {
+        actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+        resources = [module.queue.dead_letter_queue_arn]
+      }
+      # A chunk that a function died of is taken apart.
+      TakeChunksApart = {
+        actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
+      }
+    })
+
+    summarize_run = merge(local.use_key, local.tell_of_success, {
+      # Only versions can be told from those that are stuck.
+      TellStuckImages = {
+        actions   = ["s3:ListBucketVersions"]
+        resources = [local.images_bucket_arn]
+      }
+      ListResultsAndImages = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+      }
+      ReadCatalog  = local.read_catalog
+      WriteSummary = local.write_summary
+    })
+
+    summarize_chunks = merge(local.use_key, local.tell_of_success, {
+      ListChunksAndCatalog = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+      ReadCatalog  = local.read_catalog
+      WriteSummary = local.write_summary
+    })
+  }
+
+  # What functions are told, each thing once.
+  settings = {
+    SOURCE_BUCKET_NAME          = one(module.source_bucket[*].bucket_name)
+    IMAGES_BUCKET_NAME          = var.images_bucket_name
+    IMAGE_SUFFIXES              = jsonencode([for suffix in var.image_suffixes : lower(suffix)])
+    SETTINGS_FINGERPRINT        = local.settings_fingerprint
+    SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
+    FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
+    QUEUE_URL                   = module.queue.queue_url
+    DEAD_LETTER_QUEUE_URL       = module.queue.dead_letter_queue_url
+    MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
+    BACKEND                     = var.backend
+    BACKEND_SETTINGS            = jsonencode(local.backend.settings)
+    MIN_CONFIDENCE_PERCENT      = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    START_BACKLOG_IMAGES        = tostring(var.start_backlog_images)
+    START_MAX_AGE_SECONDS       = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
+    MIN_INFERENCE_UNITS         = tostring(var.min_inference_units)
+    MAX_INFERENCE_UNITS         = tostring(var.max_inference_units)
+    TARGET_DRAIN_SECONDS        = tostring(var.target_drain_seconds)
+    IMAGES_PER_SECOND_PER_UNIT  = tostring(var.images_per_second_per_unit)
+    ACCOUNT_IMAGES_PER_SECOND   = tostring(var.account_images_per_second)
+    MAX_CONCURRENCY             = tostring(var.max_concurrency)
+    BATCH_SIZE                  = tostring(var.batch_size)
+    IMAGE_LATENCY_SECONDS       = tostring(local.image_latency_seconds)
+    PACES                       = jsonencode(local.paces)
+    REQUEUE_AFTER_SECONDS       = tostring(2 * local.visibility_timeout_seconds)
+    REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
+    INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.lifecycle.inference_unit_hour_dollars)
+    SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
+    SUCCESS_TOPIC_ARN           = var.success_notifications_enabled ? module.alerts.topic_arn : ""
+  }
+
+  model_settings  = ["BACKEND", "BACKEND_SETTINGS"]
+  bucket_settings = ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES", "FINAL_BUCKET_NAME"]
+
+  start_settings = ["START_BACKLOG_IMAGES", "START_MAX_AGE_SECONDS"]
+  summary_settings = [
+    "FINAL_BUCKET_NAME",
+    "MAX_INFERENCE_UNITS",
+    "INFERENCE_UNIT_HOUR_DOLLARS",
+    "SCHEDULE_PERIOD_SECONDS",
+    "SUCCESS_TOPIC_ARN",
+  ]
+  existing_bucket_settings = [
+    "IMAGES_BUCKET_NAME",
+    "SOURCE_PREFIXES",
+    "IMAGE_SUFFIXES",
+    "FINAL_BUCKET_NAME",
+    "SETTINGS_FINGERPRINT",
+  ]
+  message_settings = ["QUEUE_URL", "MAX_RECEIVE_COUNT"]
+  asking_settings  = concat(local.model_settings, local.message_settings, ["MIN_CONFIDENCE_PERCENT", "PACES"])
+
+  # Who is told what, by handler: the fields of its settings class, to which a test holds it.
+  handler_settings = {
+    analyze_images  = concat(local.asking_settings, ["SOURCE_BUCKET_NAME", "FINAL_BUCKET_NAME"])
+    update_results  = concat(local.asking_settings, local.existing_bucket_settings)
+    analyze_chunk   = concat(local.asking_settings, local.existing_bucket_settings)
+    collect_changes = concat(local.model_settings, local.message_settings, local.existing_bucket_settings)
+    check_backlog   = concat(local.model_settings, local.bucket_settings, local.start_settings)
+    check_chunks    = concat(local.model_settings, local.start_settings, ["FINAL_BUCKET_NAME"])
+    start_model = concat(local.model_settings, [
+      "FINAL_BUCKET_NAME",
+      "MIN_INFERENCE_UNITS",
+      "MAX_INFERENCE_UNITS",
+      "TARGET_DRAIN_SECONDS",
+      "IMAGES_PER_SECOND_PER_UNIT",
+      "ACCOUNT_IMAGES_PER_SECOND",
+      "MAX_CONCURRENCY",
+      "BATCH_SIZE",
+      "IMAGE_LATENCY_SECONDS",
+    ])
+    enable_mapping = []
+    close_run      = ["FINAL_BUCKET_NAME"]
+    guard_model    = ["FINAL_BUCKET_NAME"]
+    requeue_images = concat(local.bucket_settings, ["REQUEUE_LIMIT_IMAGES"])
+    requeue_overdue = concat(local.bucket_settings, [
+      "REQUEUE_LIMIT_IMAGES",
+      "QUEUE_URL",
+      "DEAD_LETTER_QUEUE_URL",
+      "REQUEUE_AFTER_SECONDS",
+    ])
+    send_chunks      = concat(local.model_settings, local.existing_bucket_settings)
+    summarize_run    = concat(local.summary_settings, ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES"])
+    summarize_chunks = local.summary_settings
+  }
+
+  # A function's own queue is the one that feeds it.
+  own_settings = {
+    collect_changes = { QUEUE_URL = one(module.changes_queue[*].queue_url) }
+  }
+
+  function_environments = {
+    for function, handler in merge(local.handlers, local.run_handlers) : function => merge(
+      { for name in local.handler_settings[handler] : name => local.settings[name] },
+      try(local.own_settings[handler], {}),
+      {
+        # The service tells one deployment from another in logs and metrics.
+        POWERTOOLS_SERVICE_NAME      = var.name_prefix
+        POWERTOOLS_METRICS_NAMESPACE = "BatchVision"
+        POWERTOOLS_LOG_LEVEL         = var.log_level
+      },
+    ) if handler != null
+  }
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = local.functions
+
+  name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
+  description        = each.value.description
+  region             = local.region
+  package_path       = local.lambda_package_path
+  handler            = "lambdas.${local.handlers[each.key]}.handler.handler"
+  architecture       = "arm64"
+  memory_mb          = each.value.memory_mb
+  timeout_seconds    = each.value.timeout_seconds
+  environment        = local.function_environments[each.key]
+  statements         = local.function_statements[each.key]
+  log_retention_days = var.log_retention_days
+  kms_key_arn        = var.kms_key_arn
+
+  role_path                = var.role_path
+  permissions_boundary_arn = var.permissions_boundary_arn
+
+  tags = var.tags
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The mapping of the analyzing function: one in every deployment, because Lambda takes one for a queue and a function
+# ---------------------------------------------------------------------------------------------------------------------
+
+# When the kind of lifecycle changes, or the concurrency of a managed model, the mapping is made anew: what the workflow
+# has set, and Terraform ignores, goes with it. Messages wait meanwhile.
+resource "terraform_data" "mapping" {
+  input = local.is_hosted ? "enabled by runs" : "enabled, ${local.invocations} invocations"
+}
+
+resource "aws_lambda_event_source_mapping" "this" {
+  event_source_arn                   = module.queue.queue_arn
+  function_name                      = module.function["analyze_images"].function_arn
+  enabled                            = !local.is_hosted
+  batch_size                         = local.batch_size
+  maximum_batching_window_in_seconds = local.batch_window_seconds
+  function_response_types            = ["ReportBatchItemFailures"]
+
+  scaling_config {
+    # For a hosted model until the first run sets its own.
+    maximum_concurrency = local.invocations
+  }
+
+  tags = var.tags
+
+  lifecycle {
+    # For a hosted model the workflow enables and disables the mapping, as wide as the run needs. An apply in the middle
+    # of a run must not. Somebody who disables that of a managed model pauses it.
+    ignore_changes       = [enabled, scaling_config]
+    replace_triggered_by = [terraform_data.mapping]
+  }
+}

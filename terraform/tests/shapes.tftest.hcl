@@ -1,0 +1,388 @@
+# The four shapes of a deployment: a hosted or a managed model, a drop-off bucket or an existing one. Neither makes what
+# another needs. The provider is mocked, so nothing is made; see tests/mocks.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  target = module.final_bucket.aws_s3_bucket.this
+  values = {
+    arn = "arn:aws:s3:::final"
+  }
+}
+
+variables {
+  lambda_package_path = "tests/fixtures/package.zip"
+}
+
+run "managed_drop_off" {
+  variables {
+    backend     = "rekognition"
+    rekognition = { analyses = ["labels", "image_properties", "text"] }
+  }
+
+  assert {
+    condition = { for role, function in module.function : role => local.handlers[role] } == {
+      analyze_images = "analyze_images"
+      requeue_images = "requeue_overdue"
+    }
+    error_message = "The functions are ${jsonencode(keys(module.function))}."
+  }
+
+  assert {
+    condition     = [for parts in [module.mapping_function, module.workflow, module.guard, module.guard_function, module.schedule, module.changes, module.changes_queue, aws_s3_object.settings] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
+    error_message = "A managed model on a drop-off bucket has a part that it does not use."
+  }
+
+  assert {
+    condition     = [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url] == [null, null, null, null]
+    error_message = "An output names what is not there."
+  }
+
+  assert {
+    condition     = output.analyze_images_function_name == "batch-vision-analyze-images" && output.source_bucket_name != null
+    error_message = "The outputs are those of another shape."
+  }
+
+  # 50 calls a second of each of two operations; 10 images at once in an invocation.
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 10
+    error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this.scaling_config)}."
+  }
+
+  assert {
+    condition = jsondecode(local.function_environments.analyze_images.PACES) == {
+      DetectLabels = { calls_per_second = 5, most_calls_per_second = 5 }
+      DetectText   = { calls_per_second = 5, most_calls_per_second = 5 }
+    }
+    error_message = "The paces are ${local.function_environments.analyze_images.PACES}."
+  }
+
+  assert {
+    condition = jsonencode(module.requeue_schedule[0].settings) == jsonencode({
+      state      = "ENABLED"
+      expression = "rate(1 hour)"
+      target_arn = module.function["requeue_images"].function_arn
+      tags       = [{}]
+    })
+    error_message = "The tick is ${jsonencode(module.requeue_schedule[0].settings)}."
+  }
+
+  assert {
+    condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue.settings.visibility_timeout_seconds)
+    error_message = "Images are put back after ${local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS} seconds."
+  }
+
+  assert {
+    condition = jsonencode({ for name, statements in local.function_statements : name => sort(distinct(flatten(values(statements)[*].actions))) }) == jsonencode({
+      analyze_images = [
+        "rekognition:DetectLabels", "rekognition:DetectText",
+        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectLegalHold",
+        "s3:GetObjectRetention", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
+      requeue_images = [
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
+        "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
+    })
+    error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
+  }
+
+  assert {
+    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1 })
+    error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
+  }
+
+  assert {
+    condition = toset(keys(module.monitoring[0].alarms)) == toset([
+      "analyze-errors", "analyze-throttles", "dead-letters", "oldest-message", "refused-calls-DetectLabels",
+      "refused-calls-DetectText", "rejected", "stuck",
+    ])
+    error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
+  }
+
+  assert {
+    condition     = !can(regex("StateMachineArn|ModelOn|CostDollars|Guard", jsonencode(module.monitoring[0].dashboard)))
+    error_message = "The dashboard speaks of runs."
+  }
+
+  assert {
+    condition = toset(keys(module.monitoring[0].queries)) == toset([for name in [
+      "errors", "rejected-images-by-reason", "slowest-images", "throttles-and-retries-over-time", "what-happened-to-one-image",
+    ] : "batch-vision/${name}"])
+    error_message = "The queries are ${jsonencode(keys(module.monitoring[0].queries))}."
+  }
+
+  # A day.
+  assert {
+    condition     = floor(module.monitoring[0].alarms["oldest-message"].threshold / 3600) == 23
+    error_message = "The alarm is at ${module.monitoring[0].alarms["oldest-message"].threshold} seconds."
+  }
+}
+
+run "managed_existing" {
+  variables {
+    backend                = "rekognition"
+    rekognition            = { analyses = ["moderation"], quota_share_percent = 60 }
+    min_confidence_percent = 70
+    images_bucket_name     = "catalog-images"
+    image_suffixes         = [".JPG", ".tif"]
+    source_prefix          = "products/"
+    former_settings        = { source_prefixes = ["old/"] }
+    images_bucket          = { kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/images" }
+    kms_key_arn            = "arn:aws:kms:us-east-1:111122223333:key/own"
+  }
+
+  assert {
+    condition     = { for role, function in module.function : role => local.handlers[role] } == { analyze_images = "update_results" }
+    error_message = "The functions are ${jsonencode(keys(module.function))}."
+  }
+
+  assert {
+    condition = [
+      for parts in [
+        module.source_bucket, aws_s3_bucket_notification.this, module.mapping_function, module.workflow, module.guard,
+        module.guard_function, module.schedule, module.requeue_schedule, module.changes_queue,
+        aws_lambda_event_source_mapping.changes,
+      ] : length(parts)
+    ] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    error_message = "A managed model on an existing bucket has a part that it does not use."
+  }
+
+  assert {
+    condition     = [output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name] == [null, null, null] && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
+    error_message = "The outputs are those of another shape."
+  }
+
+  assert {
+    condition     = jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && module.changes[0].settings.admits_accounts == []
+    error_message = "Changes go to ${module.changes[0].settings.target_arn}."
+  }
+
+  assert {
+    condition = module.changes[0].settings.pattern == {
+      source        = ["aws.s3"]
+      "detail-type" = ["Object Created", "Object Deleted"]
+      detail        = { bucket = { name = ["catalog-images"] }, object = { key = [{ prefix = "products/" }, { prefix = "old/" }] } }
+    }
+    error_message = "The rule is for ${jsonencode(module.changes[0].settings.pattern)}."
+  }
+
+  assert {
+    condition = jsonencode(local.senders) == jsonencode({ AllowRuleToSend = {
+      service           = "events.amazonaws.com"
+      source_account_id = null
+      source_arn        = "arn:aws:events:us-east-1:111122223333:rule/batch-vision-changes"
+    } }) && module.changes[0].rule_name == "batch-vision-changes"
+    error_message = "The queue admits ${jsonencode(local.senders)}."
+  }
+
+  # 30 calls a second.
+  assert {
+    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 3 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 10
+    error_message = "The pace is ${local.settings.PACES}."
+  }
+
+  assert {
+    condition = { for name, value in local.function_environments.analyze_images : name => value if !startswith(name, "POWERTOOLS_") } == {
+      BACKEND                = "rekognition"
+      BACKEND_SETTINGS       = jsonencode({ analyses = ["moderation"] })
+      MIN_CONFIDENCE_PERCENT = "70"
+      PACES                  = local.settings.PACES
+      IMAGES_BUCKET_NAME     = "catalog-images"
+      IMAGE_SUFFIXES         = "[\".jpg\",\".tif\"]"
+      SOURCE_PREFIXES        = "[\"products/\",\"old/\"]"
+      FINAL_BUCKET_NAME      = output.final_bucket_name
+      SETTINGS_FINGERPRINT   = local.settings_fingerprint
+      QUEUE_URL              = output.queue_url
+      MAX_RECEIVE_COUNT      = "5"
+    }
+    error_message = "The function is told ${jsonencode(local.function_environments.analyze_images)}."
+  }
+
+  assert {
+    condition     = aws_s3_object.settings[0].key == "settings/${local.settings_fingerprint}.json" && jsondecode(aws_s3_object.settings[0].content).min_confidence_percent == 70
+    error_message = "The settings are in ${aws_s3_object.settings[0].key}: ${aws_s3_object.settings[0].content}."
+  }
+
+  # Nothing is written to the bucket, and outside the prefixes nothing is read.
+  assert {
+    condition = sort(flatten([
+      for statement in values(local.function_statements.analyze_images) : [
+        for pair in setproduct(statement.actions, statement.resources) : join(" ", pair) if strcontains(pair[1], "catalog-images")
+      ]
+      ])) == sort([
+      "s3:GetObject arn:aws:s3:::catalog-images/old/*",
+      "s3:GetObject arn:aws:s3:::catalog-images/products/*",
+      "s3:GetObjectVersion arn:aws:s3:::catalog-images/old/*",
+      "s3:GetObjectVersion arn:aws:s3:::catalog-images/products/*",
+      "s3:ListBucket arn:aws:s3:::catalog-images",
+    ])
+    error_message = "A role may do something else to the images bucket: ${jsonencode(local.function_statements.analyze_images)}."
+  }
+
+  assert {
+    condition = {
+      for sid, statement in local.function_statements.analyze_images : sid => sort(statement.actions)
+      if !contains(["ReadImages", "TellMissingFromForbidden", "TakeMessagesAndSendThemAnew"], sid)
+      } == {
+      DetectWithModel   = tolist(["rekognition:DetectModerationLabels"])
+      ReadWithImagesKey = tolist(["kms:Decrypt"])
+      UseCustomerKey    = tolist(["kms:Decrypt", "kms:GenerateDataKey"])
+      WriteCatalog      = tolist(["s3:PutObject"])
+      WriteResults      = tolist(["s3:DeleteObject", "s3:GetObject", "s3:PutObject"])
+    }
+    error_message = "The function has gained or lost a permission: ${jsonencode(local.function_statements.analyze_images)}."
+  }
+
+  assert {
+    condition     = local.function_statements.analyze_images.WriteResults.resources == ["arn:aws:s3:::final/results/*", "arn:aws:s3:::final/results-long/*"]
+    error_message = "Results are written to ${jsonencode(local.function_statements.analyze_images.WriteResults.resources)}."
+  }
+
+  assert {
+    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1, "results/" = 30, "results-long/" = 30 })
+    error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
+  }
+
+  assert {
+    condition = toset(keys(module.monitoring[0].alarms)) == toset([
+      "analyze-errors", "analyze-throttles", "dead-letters", "oldest-message", "refused-calls-DetectModerationLabels",
+      "rejected", "rule-dead-letters", "rule-failed", "stuck",
+    ]) && module.monitoring[0].alarms["stuck"].metric == "BatchVision ImagesFailed"
+    error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
+  }
+}
+
+run "hosted_existing" {
+  variables {
+    images_bucket_name = "catalog-images"
+    images_bucket      = { account_id = "444455556666" }
+    timings            = { drain_poll_seconds = 7 }
+
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  assert {
+    condition = { for role, function in module.function : role => local.handlers[role] } == {
+      analyze_images  = "analyze_chunk"
+      check_backlog   = "check_chunks"
+      collect_changes = "collect_changes"
+      requeue_images  = "send_chunks"
+      start_model     = "start_model"
+      summarize_run   = "summarize_chunks"
+    }
+    error_message = "The functions are ${jsonencode(keys(module.function))}."
+  }
+
+  assert {
+    condition     = [for parts in [module.source_bucket, aws_s3_bucket_notification.this, module.requeue_schedule, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0]
+    error_message = "A hosted model on an existing bucket has a part that it does not use."
+  }
+
+  assert {
+    condition     = output.source_bucket_name == null && output.state_machine_arn != null && output.schedule_rule_name == "batch-vision-schedule" && output.rule_dead_letter_queue_url != null
+    error_message = "The outputs are those of another shape."
+  }
+
+  # The mapping of the analyzing function waits for a run, that of the collecting one for nothing.
+  assert {
+    condition     = !aws_lambda_event_source_mapping.this.enabled && coalesce(aws_lambda_event_source_mapping.changes[0].enabled, true)
+    error_message = "A mapping is enabled that runs enable, or the other one is not."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 7 && module.changes_queue[0].settings.visibility_timeout_seconds == 367
+    error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
+  }
+
+  # The rule is of the queue of changes; the queue of the model takes messages of functions only.
+  assert {
+    condition     = local.senders == {} && module.changes_queue[0].queue_name == "batch-vision-changes" && module.changes[0].settings.target_arn == module.changes_queue[0].queue_arn
+    error_message = "Changes go to ${module.changes[0].settings.target_arn}."
+  }
+
+  assert {
+    condition     = !can(module.changes[0].settings.pattern.detail.object) && module.changes[0].settings.admits_accounts == ["444455556666"]
+    error_message = "Without a prefix the rule is for all keys, and the event bus admits the bucket's owner."
+  }
+
+  assert {
+    condition = jsonencode({ for name, statements in local.function_statements : name => sort(distinct(flatten(values(statements)[*].actions))) }) == jsonencode({
+      analyze_images = [
+        "rekognition:DetectCustomLabels", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion",
+        "s3:ListBucket", "s3:PutObject",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
+      check_backlog = ["rekognition:DescribeProjectVersions", "s3:ListBucket", "sqs:GetQueueAttributes"]
+      collect_changes = [
+        "s3:DeleteObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
+      requeue_images = [
+        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ]
+      start_model = [
+        "rekognition:DescribeProjectVersions", "rekognition:StartProjectVersion", "s3:GetObject", "s3:ListBucket",
+        "s3:PutObject",
+      ]
+      summarize_run = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+    })
+    error_message = "A function has gained or lost a permission: ${jsonencode({ for name, statements in local.function_statements : name => sort(distinct(flatten(values(statements)[*].actions))) })}."
+  }
+
+  # The bucket that stays as it is.
+  assert {
+    condition = toset(flatten([
+      for statements in concat(values(local.function_statements), values(local.mapping_function_statements), [local.guard_statements]) : [
+        for statement in values(statements) : statement.actions if strcontains(jsonencode(statement.resources), "catalog-images")
+      ]
+    ])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"])
+    error_message = "A role may write to the images bucket."
+  }
+
+  # The workflow calls neither of the functions that a queue feeds.
+  assert {
+    condition     = length(local.functions) + length(local.mapping_functions) == 8
+    error_message = "The functions are ${jsonencode(concat(keys(local.functions), keys(local.mapping_functions)))}."
+  }
+
+  assert {
+    condition     = alltrue([for alarm in ["change-dead-letters", "collect-errors", "rule-dead-letters", "rule-failed", "run-failed", "watchdog-failed"] : contains(keys(module.monitoring[0].alarms), alarm)])
+    error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
+  }
+}
+
+# One mapping, made anew when the kind of lifecycle changes: what replaces it says so.
+run "hosted_drop_off" {
+  command = plan
+
+  variables {
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  assert {
+    condition     = [for parts in [module.changes, module.changes_queue, module.requeue_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0]
+    error_message = "A hosted model on a drop-off bucket has a part that it does not use."
+  }
+
+  assert {
+    condition     = terraform_data.mapping.input == "enabled by runs" && local.noncurrent_days_by_prefix == {}
+    error_message = "The mapping is ${terraform_data.mapping.input}."
+  }
+
+  assert {
+    condition     = local.function_statements.analyze_images.DetectWithModel.resources == [var.rekognition_custom_labels.project_version_arn] && !contains(keys(local.function_statements.analyze_images), "KeepAnswers")
+    error_message = "The function has a permission of another shape."
+  }
+}
