@@ -129,6 +129,7 @@ def test_a_chunk_goes_when_each_of_its_keys_has_a_result_or_no_object(world: Wor
     assert world.s3.objects["final"][chunk] == []
 
 
+@pytest.mark.fault("Chunks: a chunk is written again while it is worked on")
 def test_a_chunk_that_was_written_again_meanwhile_stays(world: World) -> None:
     chunk = world.put(*world.upload("a.jpg"))
 
@@ -173,6 +174,7 @@ def test_a_message_of_another_version_of_the_chunk_begins_anew(world: World) -> 
     assert world.results() == dict.fromkeys(keys, "processed")
 
 
+@pytest.mark.fault("Chunks: the model stops in the middle of a chunk")
 def test_a_model_that_is_not_running_is_asked_once_and_costs_no_attempt(world: World) -> None:
     chunk = world.put(*world.upload(*(f"{number}.jpg" for number in range(50))))
     world.backend.detections = [errors.ModelNotReadyError("STOPPED")]
@@ -183,6 +185,7 @@ def test_a_model_that_is_not_running_is_asked_once_and_costs_no_attempt(world: W
     assert (world.waiting(), world.results()) == ([chunk], {})
 
 
+@pytest.mark.fault("Chunks: one image of a chunk fails every time")
 def test_a_key_that_fails_beside_others_uses_up_no_attempt(world: World) -> None:
     keys = world.upload("a.jpg", "bad.jpg", "c.jpg")
     chunk = world.put(*keys)
@@ -193,6 +196,7 @@ def test_a_key_that_fails_beside_others_uses_up_no_attempt(world: World) -> None
     assert world.waiting() == [chunk]
 
 
+@pytest.mark.fault("Chunks: one image of a chunk fails every time")
 def test_a_key_that_fails_alone_is_left_to_the_queue_and_at_last_given_up(world: World) -> None:
     chunk = world.put(*world.upload("bad.jpg"))
     world.backend.detections = [failing("bad.jpg", THROTTLED)]
@@ -241,6 +245,7 @@ def current_run(world: World, run_id: str) -> None:
     world.s3.put_object("final", "current-run.json", json.dumps({"run_id": run_id}).encode())
 
 
+@pytest.mark.fault("Chunks: messages of chunks that an earlier run has left")
 def test_messages_that_an_earlier_run_has_left_are_out_of_date(world: World) -> None:
     """The run that is under way has sent one of its own: two would ask about each image twice."""
     current_run(world, "r2")
