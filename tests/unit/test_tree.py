@@ -20,7 +20,7 @@ def test_no_file_is_a_symbolic_link() -> None:
 def test_a_handler_is_an_entry_point_and_no_more() -> None:
     """Parse, call, return: what it decides would be out of reach of the watchdog and of the operator's tool."""
     handlers = list((REPOSITORY / "lambdas").glob("*/handler.py"))
-    assert len(handlers) == 8
+    assert len(handlers) >= 8
     for path in handlers:
         assert len(path.read_text().splitlines()) < 30, path
         assert [other.name for other in path.parent.glob("*.py") if other != path] == ["__init__.py"]
