@@ -179,9 +179,11 @@ class Results:
         try:
             with translated():
                 answer = self._s3.get_object(Bucket=self._bucket, Key=result_key(key))
-                return json.loads(answer["Body"].read()), _answered_at(answer)
+                content = answer["Body"].read()
         except errors.ImageGoneError as gone:
             return None, _answered_at(getattr(gone.__cause__, "response", {}))
+        is_result = answer["Metadata"].get(MARK) == RESULT  # and nothing that somebody else put there
+        return json.loads(content) if is_result else None, _answered_at(answer)
 
 
 def _answered_at(answer: Any) -> datetime:
