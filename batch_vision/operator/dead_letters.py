@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.uploads import is_there
-from batch_vision.core.events import parse_message
+from batch_vision.core.events import message_about, parse_change, parse_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,11 +138,22 @@ class _Mover:
         if self._is_of_gone_images(message["Body"]):
             outcome = "dropped"
         else:
-            sent = self._stack.sqs.send_message(QueueUrl=self._queue_url, MessageBody=message["Body"])
-            with self._lock:
-                self._sent.add(sent["MessageId"])
+            for body in self._bodies(message["Body"]):
+                sent = self._stack.sqs.send_message(QueueUrl=self._queue_url, MessageBody=body)
+                with self._lock:
+                    self._sent.add(sent["MessageId"])
         self._stack.sqs.delete_message(QueueUrl=self._dead_letter_queue_url, ReceiptHandle=message["ReceiptHandle"])
         return outcome
+
+    def _bodies(self, body: str) -> list[str]:
+        """Return what is sent in the place of a dead letter."""
+        if self._stack.is_drop_off:
+            return [body]
+        # It is a first delivery again. A message of ours tells all the same that a function may have worked on the key
+        # and died before it wrote the line of the catalog.
+        bucket = self._stack.bucket_name
+        changes, _ = parse_change(body, bucket)
+        return [message_about(bucket, change.key) for change in changes] or [body]
 
     def _count(self, outcome: str, number: int) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batch_vision.core.events import Change, parse_change
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import catalog, images_bucket
 from batch_vision.operator.results import download
@@ -244,6 +245,24 @@ def test_dead_letters_of_the_other_queues(hosted_in_place: Deployed, queue: str)
     assert deployed.call("retry").exit_code == 0
     assert deployed.counts(deployed.other_queues["changes"]) == 1
     assert problems(deployed) == []
+
+
+@pytest.mark.parametrize("is_hosted", [True, False])
+def test_a_dead_letter_that_is_back_owes_its_line_of_the_catalog(deploy: Deploy, is_hosted: bool) -> None:
+    """A function may have written the result and died, and as a new message of S3's it would be a first delivery."""
+    deployed = deploy(is_hosted=is_hosted, is_drop_off=False)
+    queue = deployed.other_queues["changes"] if is_hosted else deployed.queue_url
+    dead = deployed.other_queues["changes-dead-letter"] if is_hosted else deployed.dead_letter_queue_url
+    event = {"source": "aws.s3", "detail": {"bucket": {"name": IMAGES}, "object": {"key": "a+b.png"}}}
+    deployed.sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(event))
+    deployed.functions.update_event_source_mapping(UUID=deployed.mapping_uuid, Enabled=False)  # moto takes messages
+    assert deployed.call("retry").exit_code == 0
+    received = deployed.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    changes = [parse_change(message["Body"], IMAGES)[0] for message in received]
+    assert sorted(changes, key=str) == [
+        [Change("a b.png", is_resent=True)],
+        [Change("a+b.png", is_resent=True)],
+    ]
 
 
 def test_what_waits_for_a_hosted_model_is_in_work(hosted_in_place: Deployed) -> None:
