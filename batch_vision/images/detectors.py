@@ -75,16 +75,22 @@ class KeptAnswers:
         self._version: dict[str, str] | None = None  # of the object that is there, as far as is known
 
     def load(self) -> dict[str, Answer]:
-        """Read what an earlier delivery has kept; raises as `s3_errors.translated`, but for an object that is gone."""
+        """Read what an earlier delivery has kept; raises as `s3_errors.translated`, but for an object that is gone.
+
+        What another version of this code has written, or somebody else, is no answer.
+        """
         try:
             with translated():
                 answer = self._s3.get_object(**self._place)  # type: ignore[arg-type]
-                kept = json.loads(answer["Body"].read())
+                body = answer["Body"].read()
         except errors.ImageGoneError:
             return {}
         self._version = _version_in(answer)
-        answers: dict[str, Answer] = kept["answers"] if kept.get("schema_version") == SCHEMA_VERSION else {}
-        return answers
+        try:
+            kept = json.loads(body)
+            return dict(kept["answers"]) if kept["schema_version"] == SCHEMA_VERSION else {}
+        except (ValueError, TypeError, KeyError):
+            return {}
 
     def save(self, answers: Mapping[str, Answer]) -> None:
         """Write all answers that there are; a failure is logged, for the image is left for a reason of its own."""
@@ -93,9 +99,11 @@ class KeptAnswers:
             self._s3.put_object(**self._place, Body=body.encode(), ContentType="application/json")  # type: ignore[arg-type]
         except Exception:
             logger.exception("answers not kept", extra={"partial_key": self._place["Key"]})
+            return
+        self.discard()  # the version that was read: it would be the current one again when this one goes
 
     def discard(self) -> None:
-        """Delete what was read: the image has its result. A failure is logged, for a leftover does no harm."""
+        """Delete the version that was read; a failure is logged, for a leftover does no harm."""
         if self._version is None:
             return
         try:
@@ -232,13 +240,11 @@ class Detectors:
                 list(pool.map(ask_one, missing))
         failed = [said for name in missing if isinstance(said := asked[name], Exception)]
         answers |= {name: said for name, said in asked.items() if not isinstance(said, Exception)}
-        for error in failed:
-            if isinstance(error, errors.ImageGoneError):
-                raise error
         if failed:
-            if kept and len(failed) < len(missing):
+            is_gone = any(isinstance(error, errors.ImageGoneError) for error in failed)
+            if kept and not is_gone and len(failed) < len(missing):
                 kept.save(answers)
-            raise failed[0]
+            raise min(failed, key=_persistence)
         return {name: answers[name] for name in self._by_name}, next(iter(masks), None)
 
     def _ask_one(
@@ -272,6 +278,13 @@ class Detectors:
             reraise=True,
         )
         return retrying(detect)
+
+
+def _persistence(error: Exception) -> int:
+    """Return the place of an error among those of one image: what no other try mends says more than what passes."""
+    if isinstance(error, errors.ImageGoneError):
+        return 0
+    return 2 if isinstance(error, errors.TransientError) else 1
 
 
 def is_worth_retrying(error: BaseException) -> bool:

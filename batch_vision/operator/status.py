@@ -27,6 +27,8 @@ ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
 _WORKING = ("Enabled", "Enabling", "Updating", "Creating")
 # Two ticks of the hour in which images without a message are put back on the queue.
 _LONGEST_WAIT = timedelta(hours=2)
+# As alarm_thresholds.refused_calls_percent; a managed model that is used well is refused under 2%.
+_MOST_REFUSED_PERCENT = 10
 _MOST_CAUSES = 3
 _USELESS = (ModelState.NOT_TRAINED, ModelState.UNAVAILABLE)
 
@@ -129,6 +131,15 @@ class Status:
                 Problem(
                     f"the event source mapping is {self.mapping_state}: no image is analyzed",
                     f"Enable it: aws lambda update-event-source-mapping --uuid {uuid} --enabled",
+                )
+            )
+        refused_percent = self.recent and self.recent.refused_percent
+        if refused_percent and refused_percent > _MOST_REFUSED_PERCENT:
+            found.append(
+                Problem(
+                    f"refused: {refused_percent:.0f}% of the calls of the model, because there were too many",
+                    "Set rekognition.quota_share_percent to what others in the account leave of the quota, or ask AWS"
+                    " for a greater one and say it in rekognition.quotas. Nothing is lost.",
                 )
             )
         oldest_at = self.waiting.oldest_at

@@ -13,7 +13,8 @@ from tests.local.test_stack import picture
 pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(900)]
 
 BACKEND = soak.BACKEND
-FILE_ARGUMENTS = soak.ARGUMENTS
+# Under the name that the stack of these tests has: it is changed in place.
+FILE_ARGUMENTS = {name: value for name, value in soak.ARGUMENTS.items() if name != "name_prefix"}
 SEED = 20261121
 
 

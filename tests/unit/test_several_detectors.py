@@ -147,6 +147,7 @@ def test_each_answer_more_is_kept_with_those_before(world: Several, upload: Uplo
     world.answer("DetectFaces", FACES)
     world.analyze(image, again=True)
     assert world.asked() == [1, 2, 3]
+    assert world.kept() == 0
 
 
 def test_an_image_that_was_given_up_is_retried_with_what_was_paid_for(world: Several, upload: Upload) -> None:
@@ -174,6 +175,29 @@ def test_answers_of_other_settings_or_of_another_upload_are_not_taken(world: Sev
     world.fingerprint = "settings of now"
     world.analyze(upload("a.jpg", b"2"), again=True)
     assert world.asked() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("body", ["", "[", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 3, "answers": {}}'])
+def test_an_object_in_their_place_that_is_none_of_ours_is_no_answer(world: Several, upload: Upload, body: str) -> None:
+    image = upload("a.jpg")
+    world.answer("DetectText", errors.AccessDeniedError("no"))
+    with pytest.raises(errors.AccessDeniedError):
+        world.analyze(image)
+    (place,) = (key for key in world.keys("final") if key.startswith("work/partial/"))
+    world.s3.put_object(Bucket="final", Key=place, Body=body)
+    world.answer("DetectText", TEXTS)
+    assert world.analyze(image, again=True).status == "processed"
+    assert world.asked() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_errors_the_one_that_no_other_try_mends_is_told(
+    world: Several, upload: Upload, order: tuple[int, int]
+) -> None:
+    told = [errors.ThrottledError("too many"), errors.ModelNotFoundError("no such adapter")]
+    for name, number in zip(NAMES[1:], order, strict=True):
+        world.answer(name, told[number])
+    assert world.analyze(upload("a.jpg"), last=True).error_type == "ModelNotFoundError"
 
 
 def test_kept_answers_that_cannot_be_read_leave_the_image(

@@ -16,6 +16,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 PHONE = {"width": 360, "height": 740}
 
 
+PATIENCE_MS = 120_000  # a busy machine takes a while for a page
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -32,6 +35,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     opened = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()
 
@@ -161,6 +165,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(context: BrowserContext, pa
 
 def test_without_scripts_all_is_shown(browser: Browser, path: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(path.as_uri())
     assert shown(page) == ALL

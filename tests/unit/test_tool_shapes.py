@@ -140,6 +140,8 @@ def test_how_fast_and_how_often_refused(managed: Deployed) -> None:
         "images_rejected": 1,
     }
     assert recent["refused_percent"] == 30
+    (problem,) = problems(managed)
+    assert problem.startswith("refused: 30% of the calls")
     assert "3 processed, 1 rejected, 0 failed in 24 h 0 min" in managed.call("status").stdout
     assert "3 images an hour, 30.0% of calls refused" in managed.call("status").stdout
 

@@ -18,7 +18,7 @@ from batch_vision.operator import stop as stop_module
 from batch_vision.operator.stack import Stack
 from batch_vision.operator.stop import Stopped, stop
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
-from tests.unit.tool_stack import FINAL, FUNCTIONS, NAME, Deployed
+from tests.unit.tool_stack import FINAL, NAME, Deployed
 
 MODEL = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
 
@@ -194,7 +194,7 @@ def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) 
     variables = deployed.environment("analyze-images")
     few = {variable: variables[variable] for variable in ("BACKEND", "BACKEND_SETTINGS")}
     for told in (few, few | {"OF_A_LATER_VERSION": "1", "MIN_INFERENCE_UNITS": "many", "SOURCE_PREFIXES": "{"}):
-        for function in FUNCTIONS:
+        for function in deployed.function_names:
             deployed.functions.update_function_configuration(
                 FunctionName=f"{NAME}-{function}", Environment={"Variables": told}
             )
@@ -206,7 +206,7 @@ def test_a_stack_of_another_version_is_stopped_all_the_same(deployed: Deployed) 
 
 
 def test_it_needs_no_more_than_the_environment_of_the_analyzing_function(deployed: Deployed) -> None:
-    for function in set(FUNCTIONS) - {"analyze-images"}:
+    for function in set(deployed.function_names) - {"analyze-images"}:
         deployed.functions.delete_function(FunctionName=f"{NAME}-{function}")
     turn_on(deployed)
     result = deployed.call("stop", "--poll-seconds", "0.2")
