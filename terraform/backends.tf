@@ -203,8 +203,9 @@ locals {
     }
     } : {
     for operation, allowed in local.calls_per_second : operation => {
-      calls_per_second      = allowed / local.invocations
-      most_calls_per_second = allowed / local.invocations
+      # Without the many digits of a third.
+      calls_per_second      = floor(1000 * allowed / local.invocations) / 1000
+      most_calls_per_second = floor(1000 * allowed / local.invocations) / 1000
     }
   }
 
