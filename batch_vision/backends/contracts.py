@@ -167,7 +167,7 @@ class Detector(ABC):
     """A model that is asked about images.
 
     The module of a backend makes its detectors: ``make_detectors(settings, min_confidence_percent)`` returns them by
-    name, in the order in which an image is taken to them. One that has a single model names it as itself. A service
+    name, in the order of their answers in a result. One that has a single model names it as itself. A service
     with several analyses has a detector for each of its operations, by the operation's name. An image is finished
     when all of them have answered.
 

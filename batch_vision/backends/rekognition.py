@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import boto3
 from botocore import xform_name
+from botocore.config import Config
 
-from batch_vision.aws.clients import NOT_RETRYING
+from batch_vision.aws.clients import MAX_CONNECTIONS, NOT_RETRYING
 from batch_vision.backends.contracts import Detection, Detector, Instance, Kind, Prediction
 from batch_vision.backends.rekognition_requests import DETECT_ERRORS, MOST_STORED_BYTES, ask, bounding_box
 from batch_vision.core import errors
@@ -58,11 +59,11 @@ def make_detectors(settings: Mapping[str, Any], min_confidence_percent: float | 
             f"Environment variable BACKEND_SETTINGS has the analyses {analyses!r}; they must be some of"
             f" {', '.join(OPERATIONS)}. Set rekognition.analyses and apply the module again."
         )
-    client = boto3.client("rekognition", config=NOT_RETRYING)
-    return {
-        cls.operation: cls(client, settings, min_confidence_percent)
-        for cls in dict.fromkeys(OPERATIONS[analysis] for analysis in analyses)
-    }
+    operations = dict.fromkeys(OPERATIONS[analysis] for analysis in analyses)
+    # An image is taken to all of them at once.
+    connections = Config(max_pool_connections=MAX_CONNECTIONS * len(operations))
+    client = boto3.client("rekognition", config=NOT_RETRYING.merge(connections))
+    return {cls.operation: cls(client, settings, min_confidence_percent) for cls in operations}
 
 
 class ImageOperation(Detector):

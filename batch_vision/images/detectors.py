@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ class Detectors:
     backend
         Name of the backend.
     by_name
-        The detectors, in the order in which an image is taken to them.
+        The detectors, in the order of their answers in a result.
     paces
         Of the same names.
     fingerprint
@@ -174,7 +175,7 @@ class Detectors:
         kept: KeptAnswers | None = None,
         is_repeated: bool = False,
     ) -> tuple[dict[str, Answer], bytes | None]:
-        """Ask each detector that has not answered yet, again and again while time allows.
+        """Ask each detector that has not answered yet, side by side, again and again while time allows.
 
         Parameters
         ----------
@@ -208,27 +209,37 @@ class Detectors:
             empty = refusal_of(errors.InvalidImageFormatError("The object is empty."))
             return dict.fromkeys(self._by_name, empty), None
         answers = kept.load() if kept and is_repeated else {}
-        asked: dict[str, Answer] = {}
-        mask_png: bytes | None = None
-        try:
-            for name in self._by_name:
-                if name in answers:
-                    continue
-                try:
-                    detection = self._ask_one(name, image, calls, deadline, check_readable)
-                except errors.PermanentImageError as error:
-                    asked[name] = refusal_of(error)
-                else:
-                    asked[name] = answer_of(detection)
-                    mask_png = mask_png or detection.mask_png
-        except errors.ImageGoneError:
-            raise
-        except Exception:
-            if kept and asked:
-                kept.save(answers | asked)
-            raise
-        answers |= asked
-        return {name: answers[name] for name in self._by_name}, mask_png
+        missing = [name for name in self._by_name if name not in answers]
+        asked: dict[str, Answer | Exception] = {}
+        masks: list[bytes] = []
+
+        def ask_one(name: str) -> None:
+            try:
+                detection = self._ask_one(name, image, calls, deadline, check_readable)
+            except errors.PermanentImageError as error:
+                asked[name] = refusal_of(error)
+            except Exception as error:
+                asked[name] = error
+            else:
+                asked[name] = answer_of(detection)
+                masks.extend([detection.mask_png] if detection.mask_png else [])
+
+        if len(missing) == 1:
+            ask_one(missing[0])
+        elif missing:
+            # Side by side: one after the other, a turn of the pace that waits for another service's answer is lost.
+            with ThreadPoolExecutor(len(missing)) as pool:
+                list(pool.map(ask_one, missing))
+        failed = [said for name in missing if isinstance(said := asked[name], Exception)]
+        answers |= {name: said for name, said in asked.items() if not isinstance(said, Exception)}
+        for error in failed:
+            if isinstance(error, errors.ImageGoneError):
+                raise error
+        if failed:
+            if kept and len(failed) < len(missing):
+                kept.save(answers)
+            raise failed[0]
+        return {name: answers[name] for name in self._by_name}, next(iter(masks), None)
 
     def _ask_one(
         self, name: str, image: ReadableImage, calls: Calls, deadline: float, check_readable: Callable[[], None]

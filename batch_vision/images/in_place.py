@@ -179,9 +179,11 @@ class Results:
         try:
             with translated():
                 answer = self._s3.get_object(Bucket=self._bucket, Key=result_key(key))
-                return json.loads(answer["Body"].read()), _answered_at(answer)
+                content = answer["Body"].read()
         except errors.ImageGoneError as gone:
             return None, _answered_at(getattr(gone.__cause__, "response", {}))
+        is_result = answer["Metadata"].get(MARK) == RESULT  # and nothing that somebody else put there
+        return json.loads(content) if is_result else None, _answered_at(answer)
 
 
 def _answered_at(answer: Any) -> datetime:
@@ -285,7 +287,7 @@ def update_result(
                 answer = written_at is not None
             case Step.DELETE_RESULT:
                 update.lines.append(_tombstone(key, results.delete(key)))
-                update.status, update.result = "deleted", None
+                update.status, update.result, update.cause = "deleted", None, None
                 answer = True
             case Step.LOOK_AGAIN:
                 again = images.find(key)

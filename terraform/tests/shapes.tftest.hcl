@@ -220,6 +220,7 @@ run "managed_existing" {
       "s3:GetObjectVersion arn:aws:s3:::catalog-images/old/*",
       "s3:GetObjectVersion arn:aws:s3:::catalog-images/products/*",
       "s3:ListBucket arn:aws:s3:::catalog-images",
+      "s3:ListBucketVersions arn:aws:s3:::catalog-images",
     ])
     error_message = "A role may do something else to the images bucket: ${jsonencode(local.function_statements.analyze_images)}."
   }
@@ -317,16 +318,18 @@ run "hosted_existing" {
     condition = jsonencode({ for name, statements in local.function_statements : name => sort(distinct(flatten(values(statements)[*].actions))) }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion",
-        "s3:ListBucket", "s3:PutObject",
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       check_backlog = ["rekognition:DescribeProjectVersions", "s3:ListBucket", "sqs:GetQueueAttributes"]
       collect_changes = [
-        "s3:DeleteObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "s3:DeleteObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions",
+        "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       requeue_images = [
-        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
+        "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       start_model = [
@@ -344,7 +347,7 @@ run "hosted_existing" {
       for statements in concat(values(local.function_statements), values(local.mapping_function_statements), [local.guard_statements]) : [
         for statement in values(statements) : statement.actions if strcontains(jsonencode(statement.resources), "catalog-images")
       ]
-    ])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"])
+    ])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"])
     error_message = "A role may write to the images bucket."
   }
 

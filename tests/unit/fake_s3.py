@@ -67,6 +67,9 @@ class FakeS3:
         self._seconds_each = seconds_each
         self._made = 0
 
+    def let_pass(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
     # What the owner of a bucket does.
 
     def upload(self, bucket: str, key: str, body: bytes, **about: Any) -> Stored:
