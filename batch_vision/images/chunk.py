@@ -207,10 +207,13 @@ class ChunkBatch:
         return work
 
     def _is_ahead(self, fingerprint: str) -> bool:
-        """Tell whether other settings than this function's were deployed after them; those from before are gone."""
+        """Tell whether other settings than this function's were deployed after them; those from before are gone.
+
+        Times are in whole seconds.
+        """
         theirs = deployed_at(self._s3, self._bucket, fingerprint)
         ours = deployed_at(self._s3, self._bucket, self._settings.settings_fingerprint)
-        return theirs is not None and (ours is None or theirs > ours)
+        return theirs is not None and (ours is None or theirs >= ours)
 
     def _update(self, key: str, work: Work) -> Progress:
         """Bring the result of a key in step."""

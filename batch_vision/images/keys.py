@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.backends.registry import make_detectors
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from batch_vision.images.in_place import Found
 
 
+@cache
 def unasked_detectors(model: Model) -> Detectors:
     """Return the detectors of a function that does not ask them: results name them, and an empty object needs none."""
     return Detectors(model.backend, make_detectors(model, None), {})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -58,6 +59,8 @@ class FakeS3:
     seconds_each
         How long a request takes, so that some have the same Date and some do not.
     """
+
+    exceptions = SimpleNamespace(NoSuchKey=ClientError)
 
     def __init__(self, *versioned: str, seconds_each: float = 0.3) -> None:
         self.versioned = set(versioned)
@@ -141,8 +144,13 @@ class FakeS3:
                     versions.append(about | {"Size": len(one.body), "ETag": one.etag})
         yield {"Versions": versions, "DeleteMarkers": markers}
 
-    def _list(self, Bucket: str, Prefix: str = "", **_: Any) -> Iterator[dict[str, Any]]:
+    def _list(self, Bucket: str, Prefix: str = "", Delimiter: str = "", **_: Any) -> Iterator[dict[str, Any]]:
         self._asked("ListObjectsV2", Bucket, Prefix)
+        if Delimiter:
+            rest = [key.removeprefix(Prefix) for key in self.keys(Bucket) if key.startswith(Prefix)]
+            folders = sorted({key.partition(Delimiter)[0] for key in rest if Delimiter in key})
+            yield {"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}{Delimiter}"} for folder in folders]}
+            return
         yield {
             "Contents": [
                 {"Key": key, "Size": len(one.body or b""), "LastModified": one.last_modified, "ETag": one.etag}

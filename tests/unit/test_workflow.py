@@ -74,7 +74,7 @@ def test_an_error_that_waiting_does_not_mend_is_not_repeated() -> None:
 
 def terraform_list(name: str) -> list[str]:
     """Read a list of texts among the locals of the module."""
-    text = (REPOSITORY / "terraform" / "main.tf").read_text()
+    text = "\n".join(path.read_text() for path in sorted((REPOSITORY / "terraform").glob("*.tf")))
     (items,) = re.findall(rf"^  {name} += \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)
     return re.findall(r'"(.*?)"', items)
 

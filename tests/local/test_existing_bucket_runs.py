@@ -1,0 +1,178 @@
+"""End to end on an existing bucket with a hosted model: what needs the model waits as chunks until a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from batch_vision.core.chunks import PREFIX, images_in
+from batch_vision.core.scope import Scope
+from batch_vision.operator.display import Display
+from local import environment
+from local.environment import Environment
+from local.images_bucket import ImagesBucket
+from tests.existing_bucket import broken_promises
+from tests.local import permissions
+from tests.local.deployment import ARGUMENTS, LABELLED, TIMES
+from tests.local.faults import LambdaFaults
+from tests.local.stack import Stack
+from tests.local.test_stack import picture
+from tests.local.waits import wait_until
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+
+IMAGES = "warehouse"
+SCOPE = Scope(("",), (".jpg", ".jpeg", ".png"))
+# A message of a function that died is delivered again after the visibility timeout.
+REDELIVERY_SECONDS = 120
+
+
+class World(Stack):
+    """The bucket as its owner uses it, and what became of its images."""
+
+    def __post_init__(self) -> None:
+        self.s3, self.sqs = self.environment.client("s3"), self.environment.client("sqs")
+        self.workflow, self.functions = self.environment.client("stepfunctions"), self.environment.client("lambda")
+        self.emulator = self.environment.emulator
+        self.lambda_faults = LambdaFaults()
+        self.source, self.final = IMAGES, self.environment.output("final_bucket_name")
+        self.queue_url = self.environment.output("queue_url")
+        self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
+        self.state_machine_arn = self.environment.output("state_machine_arn")
+        self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
+        prefix = self.queue_url.rsplit("-", 1)[0]
+        self.changes_urls = [f"{prefix}-changes", f"{prefix}-changes-dead-letter"]
+
+    def put(self, key: str, number: int = 0) -> None:
+        self.s3.put_object(Bucket=IMAGES, Key=key, Body=picture(number, "JPEG"))
+
+    def chunks(self) -> list[str]:
+        return [key for key in self.keys(self.final, PREFIX) if images_in(key) is not None]
+
+    def collect(self) -> None:
+        """Wait until each change was looked at: what is in step already is, and the rest waits in chunks."""
+        wait_until(lambda: not sum(self.messages(self.changes_urls[0]).values()), REDELIVERY_SECONDS, "not collected")
+        assert sum(self.messages(self.changes_urls[1]).values()) == 0
+
+    def broken(self) -> list[str]:
+        return broken_promises(self.s3, IMAGES, self.final, SCOPE)
+
+    def content(self) -> Any:
+        listed = self.s3.list_object_versions(Bucket=IMAGES)
+        kinds = ("Versions", "DeleteMarkers")
+        return [
+            (entry["Key"], entry["VersionId"], entry.get("ETag")) for kind in kinds for entry in listed.get(kind, [])
+        ]
+
+    def run_through(self) -> dict[str, Any]:
+        """Let a run work off what waits, and check that it left nothing to do and nothing on."""
+        self.collect()
+        before = self.content()
+        described = self.run()
+        assert described["status"] == "SUCCEEDED", described
+        assert (self.chunks(), self.broken()) == ([], [])
+        assert self.content() == before, "the bucket of the images is not written"
+        self.check_nothing_runs()
+        summary: dict[str, Any] = json.loads(described.get("output") or "{}")
+        return summary
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["versioned", "unversioned"])
+def started(request: pytest.FixtureRequest, alone: None) -> Iterator[Environment]:
+    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
+    permissions.RECORDED_CALLS.unlink(missing_ok=True)
+    running = environment.up(
+        Display(),
+        LABELLED,
+        backend="rekognition_custom_labels",
+        dies_with_parent=True,
+        arguments=ARGUMENTS | {"name_prefix": "chunks"},
+        emulator_settings=TIMES,
+        localstack_settings={
+            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
+            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
+        },
+        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
+        images_bucket=ImagesBucket(IMAGES, is_versioned=request.param),
+    )
+    try:
+        yield running
+        assert permissions.refused_calls() == []
+    finally:
+        environment.down()
+
+
+@pytest.fixture
+def world(started: Environment) -> World:
+    world = World(started)
+    world.lambda_faults.clear()
+    world.emulator.reset()
+    return world
+
+
+def test_results_follow_the_bucket_and_only_images_start_the_model(world: World) -> None:
+    names = ["a.jpg", "line 3/café & 90%.jpg", "plus+and%20.JPG", "x" * 1010 + ".png", "notes.txt", "folder/"]
+    for number, name in enumerate(names):
+        world.put(name, number)
+    world.s3.put_object(Bucket=IMAGES, Key="no-image.jpg", Body=b"this is no image")
+    for number in range(4):
+        world.put("overwritten.jpg", number)
+    world.put("gone.jpg")
+    world.s3.delete_object(Bucket=IMAGES, Key="gone.jpg")
+    world.collect()
+    assert world.chunks()
+    assert world.environment.model()["starts"] == 0
+    summary = world.run_through()
+    assert (summary["images_processed"], summary["images_rejected"], summary["images_left"]) == (5, 1, 0)
+    model = world.environment.model()
+    assert (model["starts"], model["stops"]) == (1, 1)
+    # What needs no model starts none.
+    world.s3.delete_object(Bucket=IMAGES, Key="a.jpg")
+    world.s3.put_object(Bucket=IMAGES, Key="empty.png", Body=b"")
+    world.s3.put_object(Bucket=IMAGES, Key="other.txt", Body=b"")
+    event = {"source": "aws.s3", "detail": {"bucket": {"name": IMAGES}, "object": {"key": "overwritten.jpg"}}}
+    world.sqs.send_message(QueueUrl=world.changes_urls[0], MessageBody=json.dumps(event))
+    world.run_through()
+    assert world.environment.model()["starts"] == 1
+    # A copy, the same bytes again, and what is brought back.
+    world.s3.copy_object(Bucket=IMAGES, Key="renamed.jpg", CopySource={"Bucket": IMAGES, "Key": "overwritten.jpg"})
+    world.put("overwritten.jpg", 3)
+    world.put("a.jpg", 9)
+    world.run_through()
+    assert world.environment.model()["starts"] == 2
+
+
+def test_what_changes_while_a_run_works_is_part_of_it(world: World) -> None:
+    for number in range(40):
+        world.put(f"early/{number}.jpg", number)
+    world.collect()
+    execution = world.start()
+    wait_until(lambda: world.keys(world.final, "results/early/"), 60, "no result")
+    for number in range(5):
+        world.put(f"late/{number}.jpg", number)
+    world.s3.delete_object(Bucket=IMAGES, Key="early/0.jpg")
+    world.put("early/1.jpg", 77)
+    described = world.wait(execution)
+    assert described["status"] == "SUCCEEDED", described
+    world.run_through()
+    assert world.environment.model()["starts"] <= 2
+
+
+@pytest.mark.fault("Chunks: the function dies before any request of its work on a chunk")
+@pytest.mark.fault("Chunks: the function that looks dies before any request")
+def test_functions_that_die_lose_nothing(world: World) -> None:
+    world.put("die/deleted.jpg")
+    world.run_through()
+    injected = [
+        world.lambda_faults.inject("collect-changes", "die", "before PutObject", key="^work/"),
+        world.lambda_faults.inject("collect-changes", "die", "after DeleteObject", key=r"^results/die/deleted\.jpg"),
+        world.lambda_faults.inject("analyze-images", "die", "after PutObject", key=r"^results/die/1\.jpg"),
+    ]
+    world.s3.delete_object(Bucket=IMAGES, Key="die/deleted.jpg")
+    for number in range(6):
+        world.put(f"die/{number}.jpg", number)
+    world.run_through()
+    assert [world.lambda_faults.hits(fault) for fault in injected] == [1, 1, 1]
