@@ -101,11 +101,11 @@ locals {
       Action   = ["s3:GetObject", "s3:GetObjectVersion"]
       Resource = "arn:${local.partition}:s3:::${var.images_bucket_name}/${var.prefix}*"
     }),
-    # Without it S3 answers 403 for an object that is gone, and its result would stay.
+    # Without them S3 answers 403 for an object that is gone, and its result would stay.
     merge(local.principal, {
       Sid      = "LetBatchVisionTellMissingFromForbidden"
       Effect   = "Allow"
-      Action   = ["s3:ListBucket"]
+      Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
       Resource = "arn:${local.partition}:s3:::${var.images_bucket_name}"
     }),
   ]

@@ -44,7 +44,7 @@ run "plans_for_two_accounts" {
   assert {
     condition = [for statement in jsondecode(output.bucket_policy_statements) : { actions = statement.Action, resource = statement.Resource }] == [
       { actions = ["s3:GetObject", "s3:GetObjectVersion"], resource = "arn:aws:s3:::catalog-images/products/*" },
-      { actions = ["s3:ListBucket"], resource = "arn:aws:s3:::catalog-images" },
+      { actions = ["s3:ListBucket", "s3:ListBucketVersions"], resource = "arn:aws:s3:::catalog-images" },
     ]
     error_message = "The owner is to allow ${output.bucket_policy_statements}."
   }
