@@ -172,7 +172,7 @@ variable "rekognition" {
     # A call must fit into the half of the time of an invocation, and there are at least two of them: see backends.tf.
     condition = var.rekognition == null ? true : alltrue([
       for analysis in var.rekognition.analyses :
-      lookup(merge(local.rekognition_quotas, var.rekognition.quotas), lookup(local.rekognition_operation_of, analysis, ""), 50) * var.rekognition.quota_share_percent / 100 * 0.15 * var.timings.analyze_timeout_seconds >= 1
+      lookup(merge(local.rekognition_quotas, var.rekognition.quotas), lookup(local.rekognition_operation_of, analysis, ""), 50) * var.rekognition.quota_share_percent / 100 * 3 * var.timings.analyze_timeout_seconds / 20 >= 1
     ])
     error_message = "rekognition.quota_share_percent is ${try(var.rekognition.quota_share_percent, 0)}, and leaves so few of the calls a second of ${jsonencode(merge(local.rekognition_quotas, try(var.rekognition.quotas, {})))} that an image would take longer than timings.analyze_timeout_seconds, which is ${var.timings.analyze_timeout_seconds}. Raise one of the two."
   }
