@@ -203,13 +203,14 @@ locals {
     }
     } : {
     for operation, allowed in local.calls_per_second : operation => {
-      calls_per_second      = allowed / local.invocations
-      most_calls_per_second = allowed / local.invocations
+      # Without the many digits of a third.
+      calls_per_second      = floor(1000 * allowed / local.invocations) / 1000
+      most_calls_per_second = floor(1000 * allowed / local.invocations) / 1000
     }
   }
 
   # Images that one invocation can ask a managed model about: in half of the time that it has for that (0.6 of its
   # timeout), so that there is time to repeat what was refused.
-  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 0.3 * var.timings.analyze_timeout_seconds)
+  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 10)
   batch_size     = max(1, min(var.batch_size, local.images_in_time))
 }

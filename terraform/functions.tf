@@ -136,6 +136,11 @@ locals {
       actions   = ["s3:ListBucket"]
       resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
     }
+    # S3 refuses the HEAD of an object with a key of its uploader's own (SSE-C), and says nothing about it.
+    ListImageVersions = {
+      actions   = ["s3:ListBucketVersions"]
+      resources = [local.images_bucket_arn]
+    }
     WriteResults = {
       actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
       resources = [

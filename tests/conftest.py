@@ -13,7 +13,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
-WITHOUT_STACK = ["existing_bucket_runs", "commands", "lambda_executor", "life_cycle"]
+WITHOUT_STACK = ["existing_bucket_runs", "existing_bucket", "commands", "lambda_executor", "life_cycle"]
 WITH_STACK = ["soak", "faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {f"local/test_{name}": place for place, name in enumerate([*WITHOUT_STACK, "", *WITH_STACK])}
 

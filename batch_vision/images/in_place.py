@@ -287,7 +287,7 @@ def update_result(
                 answer = written_at is not None
             case Step.DELETE_RESULT:
                 update.lines.append(_tombstone(key, results.delete(key)))
-                update.status, update.result = "deleted", None
+                update.status, update.result, update.cause = "deleted", None, None
                 answer = True
             case Step.LOOK_AGAIN:
                 again = images.find(key)

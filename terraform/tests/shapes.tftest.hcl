@@ -36,7 +36,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url] == [null, null, null, null]
+    condition     = length(compact([output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url])) == 0
     error_message = "An output names what is not there."
   }
 
@@ -92,7 +92,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1 })
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1 }
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -153,7 +153,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = [output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name] == [null, null, null] && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
+    condition     = length(compact([output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name])) == 0 && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
     error_message = "The outputs are those of another shape."
   }
 
@@ -220,6 +220,7 @@ run "managed_existing" {
       "s3:GetObjectVersion arn:aws:s3:::catalog-images/old/*",
       "s3:GetObjectVersion arn:aws:s3:::catalog-images/products/*",
       "s3:ListBucket arn:aws:s3:::catalog-images",
+      "s3:ListBucketVersions arn:aws:s3:::catalog-images",
     ])
     error_message = "A role may do something else to the images bucket: ${jsonencode(local.function_statements.analyze_images)}."
   }
@@ -244,7 +245,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1, "results/" = 30, "results-long/" = 30 })
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1, "results/" = 30, "results-long/" = 30 }
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -261,7 +262,7 @@ run "hosted_existing" {
   variables {
     images_bucket_name = "catalog-images"
     images_bucket      = { account_id = "444455556666" }
-    timings            = { drain_poll_seconds = 7 }
+    timings            = { drain_poll_seconds = 40 }
 
     rekognition_custom_labels = {
       project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
@@ -298,7 +299,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 7 && module.changes_queue[0].settings.visibility_timeout_seconds == 367
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.changes_queue[0].settings.visibility_timeout_seconds == 400
     error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
   }
 
@@ -317,16 +318,18 @@ run "hosted_existing" {
     condition = jsonencode({ for name, statements in local.function_statements : name => sort(distinct(flatten(values(statements)[*].actions))) }) == jsonencode({
       analyze_images = [
         "rekognition:DetectCustomLabels", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion",
-        "s3:ListBucket", "s3:PutObject",
+        "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       check_backlog = ["rekognition:DescribeProjectVersions", "s3:ListBucket", "sqs:GetQueueAttributes"]
       collect_changes = [
-        "s3:DeleteObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "s3:DeleteObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions",
+        "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       requeue_images = [
-        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject",
+        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
+        "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       start_model = [
@@ -344,7 +347,7 @@ run "hosted_existing" {
       for statements in concat(values(local.function_statements), values(local.mapping_function_statements), [local.guard_statements]) : [
         for statement in values(statements) : statement.actions if strcontains(jsonencode(statement.resources), "catalog-images")
       ]
-    ])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"])
+    ])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"])
     error_message = "A role may write to the images bucket."
   }
 

@@ -157,14 +157,16 @@ class World:
         self.is_versioned = is_versioned
         self.calls: list[Any] = []
         self.contents: dict[tuple[str, str], bytes] = {}
-        self._uploads = 0
+        self.uploads = 0
+        self.brought = 0  # how often an object became the current one
 
     def send_message(self, MessageBody: str, **_: Any) -> None:  # noqa: N803 - boto3's
         self.queue.append((MessageBody, 0))
 
     def upload(self, key: str) -> None:
-        self._uploads += 1
-        self.s3.upload("images", key, f"{'bad' if self._uploads % 5 == 0 else 'content'} {self._uploads}".encode())
+        self.uploads += 1
+        self.brought += 1
+        self.s3.upload("images", key, f"{'bad' if self.uploads % 5 == 0 else 'content'} {self.uploads}".encode())
         self.queue.append((event(key), 0))
 
     def remove(self, key: str) -> None:
@@ -177,6 +179,7 @@ class World:
             self.remove(key)
         elif self.s3.objects["images"].get(key):
             self.s3.remove_newest("images", key)
+            self.brought += self.s3.current("images", key) is not None
             self.queue.append((event(key), 0))
 
     def begin(self, messages: list[tuple[str, int]]) -> None:
@@ -205,7 +208,9 @@ class World:
             failed = range(len(messages)) if turn.answer is None else map(int, turn.answer)
             self.queue += [(messages[number][0], messages[number][1] + 1) for number in failed]
 
-    def play(self, chance: random.Random, *, operations: int, deaths: int, duplicates: int) -> None:
+    def play(
+        self, chance: random.Random, *, operations: int, deaths: int, duplicates: int, workers: int = MOST_WORKERS
+    ) -> None:
         """Let all happen in an order of chance until all is quiet.
 
         One worker goes on for a while, so that others may be left behind for long.
@@ -214,7 +219,7 @@ class World:
         while operations or self.queue or self.workers:
             moves = ["operation"] * 6 * bool(operations)
             if self.queue:
-                moves += ["begin"] * 12 * (len(self.workers) < MOST_WORKERS) + ["duplicate"] * bool(duplicates)
+                moves += ["begin"] * 12 * (len(self.workers) < workers) + ["duplicate"] * bool(duplicates)
             moves += ["go on"] * 12 * bool(self.workers)
             moves += ["die", "repeat"] * bool(deaths and self.workers)
             if place >= len(self.workers) or chance.random() < 0.15:
@@ -274,3 +279,13 @@ def test_every_order_ends_with_one_result_of_each_object(seed: int, is_versioned
     world = play_bursts(seed, is_versioned=is_versioned)
     written = {bucket for operation, bucket, _ in world.s3.requests if operation in OWN_WRITES}
     assert written <= {"final"}, "the bucket of the images is not written"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.booleans())
+def test_nothing_is_paid_for_twice_where_nothing_overlaps_and_nobody_dies(seed: int, is_versioned: bool) -> None:
+    """Each upload once, and once more when its deletion took its result and it was brought back."""
+    world = World(is_versioned=is_versioned)
+    world.play(random.Random(seed), operations=30, deaths=0, duplicates=30, workers=1)
+    assert world.broken() == []
+    assert len(world.calls) <= world.brought
