@@ -186,11 +186,11 @@ locals {
   # Of a managed model: the quotas that this deployment may use.
   calls_per_second = try(local.backend.calls_per_second, {})
 
-  # An image is done when all its analyses have answered: the slowest of them says how many images there are in a second,
-  # and each takes the calls one after the other. A mapping cannot be held to fewer than two invocations. An invocation
-  # has up to 32 threads.
+  # An image is done when all its analyses have answered, which it is taken to at once: the slowest of them says how many
+  # images there are in a second. Twice as many invocations as that takes, for one also waits for S3 and for its next
+  # batch. A mapping cannot be held to fewer than two. An invocation has up to 32 threads.
   invocations = local.is_hosted ? 2 : max(2, min(var.max_concurrency, ceil(
-    min(values(local.calls_per_second)...) * local.image_latency_seconds * length(local.calls_per_second) / min(32, var.batch_size)
+    2 * min(values(local.calls_per_second)...) * local.image_latency_seconds / min(32, var.batch_size)
   )))
 
   # How fast one invocation asks each detector of the backend. Of a hosted model it begins with half of what a unit can do,

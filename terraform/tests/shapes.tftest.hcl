@@ -45,7 +45,7 @@ run "managed_drop_off" {
     error_message = "The outputs are those of another shape."
   }
 
-  # 50 calls a second of each of two operations; 10 images at once in an invocation.
+  # 50 calls a second of each of two operations; 10 images at once in an invocation, and twice as many invocations.
   assert {
     condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 10
     error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this.scaling_config)}."
@@ -182,7 +182,7 @@ run "managed_existing" {
 
   # 30 calls a second.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 3 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 10
+    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
     error_message = "The pace is ${local.settings.PACES}."
   }
 
