@@ -62,6 +62,7 @@ locals {
           for name, value in var.rekognition[analysis] : name => value if value != null
         } if var.rekognition[analysis] != null
       })
+      # All resources: these operations have none, but for an adapter's model.
       detect = {
         actions = [
           for operation in local.rekognition_operations : "rekognition:${operation}"
