@@ -23,7 +23,7 @@ from local.config import REPOSITORY
 # Six hours (drain_timeout_seconds) of five inference units at five images a second, and more than that.
 SIZES = (540_000, 1_000_000)
 BATCH_SIZE = 10
-# Of the function in terraform/main.tf: 1,769 MB is one vCPU (AWS Lambda developer guide, "Configure memory").
+# Of the function in terraform/functions.tf: 1,769 MB is one vCPU (AWS Lambda developer guide, "Configure memory").
 MEMORY_MB = 1769
 TIMEOUT_SECONDS = 900
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

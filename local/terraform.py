@@ -162,6 +162,7 @@ class Terraform:
             "source": os.path.relpath(MODULE / "tests" / "mocks", self.directory),
             "mock_data": {
                 "aws_region": {"defaults": {"id": region, "name": region}},
+                "aws_s3_bucket": {"defaults": {"region": region}},
                 "aws_caller_identity": {"defaults": {"account_id": account_id}},
             },
         }

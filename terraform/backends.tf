@@ -62,6 +62,7 @@ locals {
           for name, value in var.rekognition[analysis] : name => value if value != null
         } if var.rekognition[analysis] != null
       })
+      # All resources: these operations have none, but for an adapter's model.
       detect = {
         actions = [
           for operation in local.rekognition_operations : "rekognition:${operation}"
@@ -186,11 +187,11 @@ locals {
   # Of a managed model: the quotas that this deployment may use.
   calls_per_second = try(local.backend.calls_per_second, {})
 
-  # An image is done when all its analyses have answered: the slowest of them says how many images there are in a second,
-  # and each takes the calls one after the other. A mapping cannot be held to fewer than two invocations. An invocation
-  # has up to 32 threads.
+  # An image is done when all its analyses have answered, which it is taken to at once: the slowest of them says how many
+  # images there are in a second. Twice as many invocations as that takes, for one also waits for S3 and for its next
+  # batch. A mapping cannot be held to fewer than two. An invocation has up to 32 threads.
   invocations = local.is_hosted ? 2 : max(2, min(var.max_concurrency, ceil(
-    min(values(local.calls_per_second)...) * local.image_latency_seconds * length(local.calls_per_second) / min(32, var.batch_size)
+    2 * min(values(local.calls_per_second)...) * local.image_latency_seconds / min(32, var.batch_size)
   )))
 
   # How fast one invocation asks each detector of the backend. Of a hosted model it begins with half of what a unit can do,
@@ -203,13 +204,14 @@ locals {
     }
     } : {
     for operation, allowed in local.calls_per_second : operation => {
-      calls_per_second      = allowed / local.invocations
-      most_calls_per_second = allowed / local.invocations
+      # Without the many digits of a third.
+      calls_per_second      = floor(1000 * allowed / local.invocations) / 1000
+      most_calls_per_second = floor(1000 * allowed / local.invocations) / 1000
     }
   }
 
   # Images that one invocation can ask a managed model about: in half of the time that it has for that (0.6 of its
   # timeout), so that there is time to repeat what was refused.
-  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 0.3 * var.timings.analyze_timeout_seconds)
+  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 10)
   batch_size     = max(1, min(var.batch_size, local.images_in_time))
 }

@@ -324,8 +324,14 @@ locals {
       }
     })
 
-    requeue_images  = local.requeue_statements
-    requeue_overdue = local.requeue_statements
+    requeue_images = local.requeue_statements
+    requeue_overdue = merge(local.requeue_statements, {
+      # Where messages still wait, the images may have one already.
+      CountMessages = {
+        actions   = ["sqs:GetQueueAttributes"]
+        resources = [module.queue.queue_arn]
+      }
+    })
 
     send_chunks = merge(local.follow_bucket, {
       SendMessages = {

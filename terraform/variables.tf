@@ -119,9 +119,9 @@ variable "rekognition" {
   validation {
     condition = alltrue([
       for names in [for filter in local.rekognition_filters : coalesce(try(var.rekognition.labels[filter], null), [])] :
-      length(names) <= 100 && alltrue([for name in names : can(regex("^[A-Za-z0-9àâèçñó'_(). -]{1,50}$", name))])
+      length(names) <= 100 && alltrue([for name in names : can(regex("^[A-Za-z0-9àâèçñó'-_(). ]{1,50}$", name))])
     ])
-    error_message = "rekognition.labels has a filter that Rekognition refuses: ${jsonencode({ for filter, names in { for filter in local.rekognition_filters : filter => coalesce(try(var.rekognition.labels[filter], null), []) } : filter => length(names) > 100 ? ["${length(names)} names"] : [for name in names : name if !can(regex("^[A-Za-z0-9àâèçñó'_(). -]{1,50}$", name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
+    error_message = "rekognition.labels has a filter that Rekognition refuses: ${jsonencode({ for filter, names in { for filter in local.rekognition_filters : filter => coalesce(try(var.rekognition.labels[filter], null), []) } : filter => length(names) > 100 ? ["${length(names)} names"] : [for name in names : name if !can(regex("^[A-Za-z0-9àâèçñó'-_(). ]{1,50}$", name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
   }
 
   validation {
@@ -172,15 +172,15 @@ variable "rekognition" {
     # A call must fit into the half of the time of an invocation, and there are at least two of them: see backends.tf.
     condition = var.rekognition == null ? true : alltrue([
       for analysis in var.rekognition.analyses :
-      lookup(merge(local.rekognition_quotas, var.rekognition.quotas), lookup(local.rekognition_operation_of, analysis, ""), 50) * var.rekognition.quota_share_percent / 100 * 0.15 * var.timings.analyze_timeout_seconds >= 1
+      lookup(merge(local.rekognition_quotas, var.rekognition.quotas), lookup(local.rekognition_operation_of, analysis, ""), 50) * var.rekognition.quota_share_percent / 100 * 3 * var.timings.analyze_timeout_seconds / 20 >= 1
     ])
     error_message = "rekognition.quota_share_percent is ${try(var.rekognition.quota_share_percent, 0)}, and leaves so few of the calls a second of ${jsonencode(merge(local.rekognition_quotas, try(var.rekognition.quotas, {})))} that an image would take longer than timings.analyze_timeout_seconds, which is ${var.timings.analyze_timeout_seconds}. Raise one of the two."
   }
 
   validation {
-    # An environment of a function has 4 KB.
-    condition     = length(jsonencode(try(var.rekognition.labels, null))) <= 1000
-    error_message = "rekognition.labels has ${length(jsonencode(try(var.rekognition.labels, null)))} characters as JSON. Use up to 1000: name fewer labels in the filters, or categories in their place."
+    # An environment of a function has 4 KB, in which source_prefix has a part.
+    condition     = try(var.rekognition.labels, null) == null ? true : length(jsonencode(var.rekognition.labels)) + length(var.source_prefix) <= 700
+    error_message = "rekognition.labels has ${length(jsonencode(try(var.rekognition.labels, null)))} characters as JSON, and source_prefix ${length(var.source_prefix)}. Use up to 700 for both: name fewer labels in the filters, or categories in their place."
   }
 }
 
@@ -348,8 +348,8 @@ variable "image_suffixes" {
   nullable    = false
 
   validation {
-    condition     = length(var.image_suffixes) <= 20 && alltrue([for suffix in var.image_suffixes : length(suffix) >= 1 && length(suffix) <= 20])
-    error_message = "image_suffixes is ${jsonencode(var.image_suffixes)}. Use up to 20 suffixes of 1 to 20 characters, as in \".jpg\", or [] for every object."
+    condition     = length(jsonencode(var.image_suffixes)) <= 200 && alltrue([for suffix in var.image_suffixes : length(suffix) >= 1])
+    error_message = "image_suffixes is ${jsonencode(var.image_suffixes)}. Use suffixes of at least 1 character, as in \".jpg\", of up to 200 characters as JSON together, or [] for every object."
   }
 }
 

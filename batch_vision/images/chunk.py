@@ -33,6 +33,7 @@ from batch_vision.core.times import utc_now
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys
 from batch_vision.images.settings import AnalyzeChunkSettings
+from batch_vision.images.updating import count_updates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -290,13 +291,9 @@ class ChunkBatch:
 
     def _tell(self, messages: int, failed: int) -> None:
         """Write the metrics of the batch."""
-        count = Counter({f"Images{status}": 0 for status in ("Processed", "Rejected", "Failed", "Deleted")})
-        count.update(f"Images{update.status.title()}" for update in self._updates)
-        calls = self._keys.calls
-        self._count["DetectRetries"] = sum(max(0, made - 1) for one in calls for made in one.made.values())
-        self._count["DetectThrottles"] = sum(one.throttled.total() for one in calls)
-        self._count["MessagesLeftForRedelivery"] = failed
-        told: dict[str, int] = {**count, **self._count}
-        for name, value in told.items():
+        count = count_updates(self._updates, self._keys.calls)
+        count.update(self._count)
+        count["MessagesLeftForRedelivery"] = failed
+        for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)
-        logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **told})
+        logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **count})

@@ -205,15 +205,20 @@ class Batch:
 
     def _tell(self, updates: list[Update], messages: int, failed: int) -> None:
         """Write the metrics of the batch."""
-        count = Counter({"ImagesProcessed": 0, "ImagesRejected": 0, "ImagesFailed": 0, "ResultsDeleted": 0})
+        count = count_updates(updates, self._calls)
         count.update(self._count)
-        for update in updates:
-            count[_COUNTED[update.status]] += 1
-        for calls in self._calls:
-            count["DetectRetries"] += sum(made - 1 for made in calls.made.values())
-            count["DetectThrottles"] += calls.throttled.total()
         count["MessagesLeftForRedelivery"] = failed
         for name, value in count.items():
             metrics.add_metric(name, MetricUnit.Count, value)
         tell_calls(self._detectors.operations, self._calls, [update.result for update in updates if update.result])
         logger.info("batch", extra={"messages": messages, "failed": failed, **count})
+
+
+def count_updates(updates: Iterable[Update], calls: Iterable[Calls]) -> Counter[str]:
+    """Count what became of keys and what they have cost, by the names of the metrics."""
+    count = Counter({"ImagesProcessed": 0, "ImagesRejected": 0, "ImagesFailed": 0, "ResultsDeleted": 0})
+    count.update(_COUNTED[update.status] for update in updates)
+    for one in calls:
+        count["DetectRetries"] += sum(made - 1 for made in one.made.values())
+        count["DetectThrottles"] += one.throttled.total()
+    return count

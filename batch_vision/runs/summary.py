@@ -184,8 +184,8 @@ def summarize(
 
 
 def _upload_of(line: Mapping[str, Any]) -> str:
-    """Tell an upload from others of its key; where S3 keeps no versions, by when its result was written."""
-    return str(line["version_id"] or line["recorded_at"])
+    """Tell an upload from others of its key; where S3 keeps no versions, by when it was analyzed."""
+    return str(line["version_id"] or line["finished_at"])
 
 
 def _digest(key: str, version_id: str) -> bytes:

@@ -1,35 +1,45 @@
 output "source_bucket_name" {
-  description = "Name of the bucket to upload images to"
+  description = "Name of the bucket to upload images to; null where images stay in an existing bucket"
   value       = module.batch_vision.source_bucket_name
 }
 
+output "images_bucket_name" {
+  description = "Name of the existing bucket whose images are analyzed; null where they are dropped off in source_bucket_name"
+  value       = module.batch_vision.images_bucket_name
+}
+
 output "final_bucket_name" {
-  description = "Name of the bucket that holds processed and rejected images, their results, the catalog and the run summaries"
+  description = "Name of the bucket that holds results, the catalog and the run summaries, and the images that were dropped off"
   value       = module.batch_vision.final_bucket_name
 }
 
 output "queue_url" {
-  description = "URL of the queue of images that wait"
+  description = "URL of the queue of the analyzing function"
   value       = module.batch_vision.queue_url
 }
 
 output "dead_letter_queue_url" {
-  description = "URL of the queue of messages that were received too often; their images are still in the source bucket"
+  description = "URL of the queue of messages that were received too often; their images are still in their bucket"
   value       = module.batch_vision.dead_letter_queue_url
 }
 
+output "rule_dead_letter_queue_url" {
+  description = "URL of the queue of changes in the existing bucket that the rule could not deliver; null without one"
+  value       = module.batch_vision.rule_dead_letter_queue_url
+}
+
 output "state_machine_arn" {
-  description = "ARN of the workflow; start an execution of it to run without waiting for the schedule"
+  description = "ARN of the workflow; start an execution of it to run without waiting for the schedule. Null for a managed model, which needs no runs"
   value       = module.batch_vision.state_machine_arn
 }
 
 output "schedule_rule_name" {
-  description = "Name of the EventBridge rule that starts the workflow; disable it to pause the runs"
+  description = "Name of the EventBridge rule that starts the workflow; disable it to pause the runs. Null for a managed model"
   value       = module.batch_vision.schedule_rule_name
 }
 
 output "event_source_mapping_uuid" {
-  description = "UUID of the mapping between the queue and the analyzing function; it is enabled only while a run is draining the queue"
+  description = "UUID of the mapping between the queue and the analyzing function; it is always enabled for a managed model, and for a hosted one only while a run is draining the queue"
   value       = module.batch_vision.event_source_mapping_uuid
 }
 
@@ -39,6 +49,6 @@ output "analyze_images_function_name" {
 }
 
 output "alert_topic_arn" {
-  description = "ARN of the topic that tells what the watchdog stopped, or could not stop; subscribe to it, or set alert_email_addresses"
+  description = "ARN of the topic that tells of alarms and of what the watchdog stopped, or could not stop; subscribe to it, or set alert_email_addresses"
   value       = module.batch_vision.alert_topic_arn
 }

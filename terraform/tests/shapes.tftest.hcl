@@ -36,7 +36,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url] == [null, null, null, null]
+    condition     = length(compact([output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url])) == 0
     error_message = "An output names what is not there."
   }
 
@@ -45,7 +45,7 @@ run "managed_drop_off" {
     error_message = "The outputs are those of another shape."
   }
 
-  # 50 calls a second of each of two operations; 10 images at once in an invocation.
+  # 50 calls a second of each of two operations; 10 images at once in an invocation, and twice as many invocations.
   assert {
     condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 10
     error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this.scaling_config)}."
@@ -92,7 +92,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1 })
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1 }
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -153,7 +153,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = [output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name] == [null, null, null] && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
+    condition     = length(compact([output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name])) == 0 && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
     error_message = "The outputs are those of another shape."
   }
 
@@ -182,7 +182,7 @@ run "managed_existing" {
 
   # 30 calls a second.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 3 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 10
+    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
     error_message = "The pace is ${local.settings.PACES}."
   }
 
@@ -245,7 +245,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == tomap({ "work/" = 1, "results/" = 30, "results-long/" = 30 })
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1, "results/" = 30, "results-long/" = 30 }
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -262,7 +262,7 @@ run "hosted_existing" {
   variables {
     images_bucket_name = "catalog-images"
     images_bucket      = { account_id = "444455556666" }
-    timings            = { drain_poll_seconds = 7 }
+    timings            = { drain_poll_seconds = 40 }
 
     rekognition_custom_labels = {
       project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
@@ -299,7 +299,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 7 && module.changes_queue[0].settings.visibility_timeout_seconds == 367
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.changes_queue[0].settings.visibility_timeout_seconds == 400
     error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
   }
 

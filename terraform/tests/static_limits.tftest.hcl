@@ -111,6 +111,89 @@ run "largest_for_lookout" {
   }
 }
 
+run "largest_managed" {
+  variables {
+    backend                = "rekognition"
+    name_prefix            = "abcdefghijklmnopqrstuvwxyz0"
+    kms_key_arn            = "arn:aws:kms:us-isof-south-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    source_prefix          = format("%0512d", 3)
+    former_settings        = { source_prefixes = ["f${format("%0511d", 6)}"] }
+    min_confidence_percent = 33.333333333333336
+    max_receive_count      = 1000
+    max_concurrency        = 1000
+    schedule_expression    = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
+
+    rekognition = {
+      analyses             = ["labels", "image_properties", "text", "faces", "moderation", "celebrities", "protective_equipment"]
+      labels               = { max_labels = 10 }
+      image_properties     = { max_dominant_colors = 20 }
+      text                 = { min_confidence_percent = 33.333333333333336 }
+      faces                = { attributes = ["AGE_RANGE", "BEARD", "EMOTIONS", "EYE_DIRECTION", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED", "GENDER", "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES"] }
+      moderation           = { min_confidence_percent = 33.333333333333336, adapter_arn = "arn:aws:rekognition:us-isof-south-1:111122223333:project/${format("%0255d", 1)}/version/${format("%0255d", 2)}/1732190000000" }
+      protective_equipment = { required_equipment = ["FACE_COVER", "HAND_COVER", "HEAD_COVER"], min_confidence_percent = 33.333333333333336 }
+      quota_share_percent  = 33.333333333333336
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "us-isof-south-1"
+    }
+  }
+
+  assert {
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
+  }
+}
+
+run "largest_managed_existing" {
+  variables {
+    backend                = "rekognition"
+    name_prefix            = "abcdefghijklmnopqrstuvwxyz0"
+    kms_key_arn            = "arn:aws:kms:us-isof-south-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    source_prefix          = format("%0512d", 3)
+    former_settings        = { source_prefixes = ["f${format("%0511d", 6)}"] }
+    min_confidence_percent = 33.333333333333336
+    max_receive_count      = 1000
+    max_concurrency        = 1000
+    images_bucket_name     = format("%063d", 7)
+    image_suffixes         = [for number in range(9) : format(".%017d", number)]
+    images_bucket          = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-isof-south-1:444455556666:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9" }
+
+    rekognition = {
+      analyses   = ["labels", "image_properties", "text", "faces", "moderation", "celebrities", "protective_equipment"]
+      labels     = { max_labels = 10 }
+      moderation = { adapter_arn = "arn:aws:rekognition:us-isof-south-1:111122223333:project/${format("%0255d", 1)}/version/${format("%0255d", 2)}/1732190000000" }
+    }
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = {
+      id = "us-isof-south-1"
+    }
+  }
+
+  assert {
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
+  }
+}
+
+run "hosted_existing" {
+  variables {
+    name_prefix        = "abcdefghijklmnopqrstuvwxyz0"
+    images_bucket_name = "catalog-images"
+
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+}
+
 run "defaults" {
   variables {
     rekognition_custom_labels = {

@@ -6,15 +6,15 @@ import re
 from typing import Any
 
 import pytest
+from botocore.session import get_session
 
 from batch_vision.backends.registry import BACKENDS
+from batch_vision.backends.rekognition import OPERATIONS
 from local.config import REPOSITORY
 from local.emulator.models import MODELS
 from tests.contract.cases import CASES
 
 TERRAFORM = REPOSITORY / "terraform"
-# Terraform has no entry for it yet.
-PENDING = {"rekognition"}
 
 
 def test_everything_names_the_same_backends() -> None:
@@ -36,7 +36,7 @@ def test_everything_names_the_same_backends() -> None:
     }
 
     names = {name for name, _ in in_map}
-    assert names | PENDING == set(BACKENDS) == set(CASES) == set(MODELS)
+    assert names == set(BACKENDS) == set(CASES) == set(MODELS)
     assert names == examples
     assert names <= declared
     assert all(name in chosen for name in names), "the description of `backend` leaves one out"
@@ -50,9 +50,26 @@ def test_each_lifecycle_is_registered_under_its_own_name_and_each_backend_has_it
     assert backend.lifecycle is None or backend.lifecycle.name == name
 
 
-@pytest.mark.parametrize("name", set(BACKENDS) - PENDING)
+@pytest.mark.parametrize("name", [name for name, backend in BACKENDS.items() if backend.lifecycle])
 def test_terraform_gives_each_backend_the_settings_that_it_reads(name: str) -> None:
     """`test_lifecycles.py` shows that each of them is needed."""
     backends = (TERRAFORM / "backends.tf").read_text()
     (entry,) = re.findall(rf"^    {name} = .*?tomap\(\{{\n(.*?)\}}\)", backends, re.DOTALL | re.MULTILINE)
     assert set(re.findall(r"^ +(\w+) +=", entry, re.MULTILINE)) == set(MODELS[name].argument)
+
+
+def test_terraform_and_the_backend_know_the_same_analyses_and_operations() -> None:
+    backends = (TERRAFORM / "backends.tf").read_text()
+    (entries,) = re.findall(r"^  rekognition_operation_of = \{\n(.*?)^  \}", backends, re.DOTALL | re.MULTILINE)
+    told = dict(re.findall(r'^ +(\w+) += "(\w+)"$', entries, re.MULTILINE))
+    assert told == {analysis: cls.operation for analysis, cls in OPERATIONS.items()}
+
+
+def test_terraform_names_what_the_service_takes() -> None:
+    """The values that the API of the service lists: attributes of faces, and equipment."""
+    service = get_session().get_service_model("rekognition")
+    variables = (TERRAFORM / "variables.tf").read_text()
+    (attributes,) = re.findall(r"rekognition_face_attributes = \[(.*?)\]", variables, re.DOTALL)
+    assert set(re.findall(r'"(\w+)"', attributes)) == set(service.shape_for("Attribute").enum)
+    equipment = set(re.findall(r'"(FACE_COVER|HAND_COVER|HEAD_COVER|[A-Z]+_COVER)"', variables))
+    assert equipment == set(service.shape_for("ProtectiveEquipmentType").enum)

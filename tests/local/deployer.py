@@ -77,6 +77,8 @@ _RENAMED = {
     "s3:GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
     "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
     "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
     "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
     "s3:PutBucketNotificationConfiguration": "s3:PutBucketNotification",
@@ -130,7 +132,7 @@ def _resources(call: Call) -> Iterator[str]:
     if call.operation in _WITHOUT_RESOURCE:
         yield "*"
     elif service == "s3":
-        yield f"arn:{call.partition}:s3:::{asked['Bucket']}"
+        yield f"arn:{call.partition}:s3:::{asked['Bucket']}" + (f"/{asked['Key']}" if "Key" in asked else "")
     elif service == "iam":
         yield f"arn:{call.partition}:iam::{call.account_id}:role{asked.get('Path', '/')}{asked['RoleName']}"
     elif "QueueUrl" in asked:
@@ -155,6 +157,7 @@ def _demand(reason: str, resource: str, *actions: str) -> dict[Permission, str]:
 
 _REGIONAL = f"{config.REGION}:{config.ACCOUNT_ID}"
 _BUCKET = f"arn:aws:s3:::e2e-source-{config.ACCOUNT_ID}-{config.REGION}"
+_FINAL_BUCKET = f"arn:aws:s3:::e2e-final-{config.ACCOUNT_ID}-{config.REGION}"
 _ROLE = f"arn:aws:iam::{config.ACCOUNT_ID}:role/e2e-schedule-{config.REGION}"
 _LOG_GROUP = f"arn:aws:logs:{_REGIONAL}:log-group:/aws/lambda/e2e-guard-model"
 
@@ -169,6 +172,16 @@ DEMANDS: Mapping[Permission, str] = {
         f"arn:aws:lambda:{_REGIONAL}:function:e2e-guard-model",
         "lambda:ListTags",
     ),
+    **_demand(
+        "the object with the settings, with images_bucket_name (provider, s3/object.go and s3/delete.go)",
+        f"{_FINAL_BUCKET}/settings/0a1b2c3d.json",
+        "s3:DeleteObject",
+        "s3:DeleteObjectVersion",
+        "s3:GetObject",
+        "s3:GetObjectTagging",
+        "s3:PutObject",
+    ),
+    **_demand("the versions of that object, when it is deleted", _FINAL_BUCKET, "s3:ListBucketVersions"),
     **_demand(
         "the role of the rule's target (EventBridge user guide, Using resource-based policies and roles)",
         _ROLE,

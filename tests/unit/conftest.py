@@ -172,6 +172,22 @@ def planned() -> list[dict[str, Any]]:
     return [resource for module_state in modules for resource in module_state.get("resources", [])]
 
 
+@pytest.fixture(scope="session")
+def planned_shapes() -> dict[str, list[dict[str, Any]]]:
+    """Every resource of the shapes that shapes.tftest.hcl makes, by its runs: all but the shape of `planned`."""
+    module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
+    module.init()
+    finished = module.run("test", "-filter=tests/shapes.tftest.hcl", "-verbose", "-json")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    shapes = {}
+    for event in map(json.loads, finished.stdout.splitlines()):
+        if event["type"] == "test_state":
+            root = event["test_state"]["root_module"]
+            modules = [root, *root["child_modules"]]
+            shapes[event["@testrun"]] = [one for module_state in modules for one in module_state.get("resources", [])]
+    return shapes
+
+
 class NoReader:
     def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
         raise AssertionError("nothing is detected in unit tests")

@@ -41,7 +41,7 @@ def test_a_summary_is_measured_and_exact() -> None:
 
 
 def test_the_summary_is_measured_against_what_the_function_has() -> None:
-    text = (REPOSITORY / "terraform" / "main.tf").read_text()
+    text = "".join(path.read_text() for path in sorted((REPOSITORY / "terraform").glob("*.tf")))
     assert re.search(rf"memory_mb += {summary.MEMORY_MB}\n", text)
     assert re.search(rf"summarize_timeout_seconds += {summary.TIMEOUT_SECONDS}\n", text)
 

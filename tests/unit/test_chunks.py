@@ -31,14 +31,17 @@ from batch_vision.core.chunks import (
     to_send,
 )
 from batch_vision.core.settings import settings_of
-from batch_vision.core.times import to_text
+from batch_vision.core.times import from_text, to_text
 from batch_vision.images import sending
 from batch_vision.images.keys import Keys
 from batch_vision.runs import steps
 from batch_vision.runs.backlog import count_chunks
+from batch_vision.runs.reporting import summarize_chunks
 from batch_vision.runs.settings import CheckChunksSettings
 from batch_vision.runs.summary import count_left_in_chunks
 from tests.unit.conftest import NOW, FakeBackend
+from tests.unit.test_summary import EVENT as ENDED
+from tests.unit.test_summary import VALIDATOR
 
 HOSTILE = [
     "a b+c%20.jpg",
@@ -506,3 +509,30 @@ def test_a_refusal_of_s3_is_not_taken_for_a_chunk_that_is_there(world: World, mo
     monkeypatch.setattr(world.s3, "put_object", refuse)
     with pytest.raises(ClientError):
         world.put("a")
+
+
+def line(key: str, status: str, **other: Any) -> dict[str, Any]:
+    about = {"key": key, "status": status, "recorded_at": "2026-11-20T08:16:00.000Z", "version_id": None}
+    cost = {"error_type": None, "attempts": 1, "throttles": 0, "duration_ms": 100}
+    return about | cost | {"finished_at": "2026-11-20T08:16:00.000Z"} | other
+
+
+def test_a_run_is_summed_up_from_its_lines_and_what_is_left_in_chunks(world: World) -> None:
+    """A tombstone is no image, what has failed waits for somebody, and two uploads without versions are two."""
+    lines = [
+        line("a.jpg", "processed"),
+        line("a.jpg", "processed", recorded_at="2026-11-20T08:16:30.000Z"),  # of a redelivery
+        line("a.jpg", "processed", finished_at="2026-11-20T08:17:00.000Z"),
+        line("b.jpg", "rejected", error_type="InvalidImageFormatError"),
+        line("c.jpg", "failed", error_type="ImageArchivedError"),
+        {"key": "d.jpg", "status": "deleted", "recorded_at": "2026-11-20T08:16:00.000Z"},
+    ]
+    body = "".join(json.dumps(one) + "\n" for one in lines)
+    world.s3.put_object(Bucket="final", Key=catalog_key(from_text("2026-11-20T08:17:00Z"), "x"), Body=body)
+    world.put(*"efg")
+    summary = summarize_chunks(ENDED)
+    assert (summary["images_processed"], summary["images_rejected"]) == (2, 1)
+    assert (summary["images_left"], summary["images_stuck"]) == (3, 1)
+    assert summary["rejected_by_reason"] == {"InvalidImageFormatError": 1}
+    VALIDATOR.validate(summary)
+    assert json.loads(world.s3.get_object(Bucket="final", Key="runs/r1.json")["Body"].read()) == summary

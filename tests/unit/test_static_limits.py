@@ -55,6 +55,17 @@ pytestmark = pytest.mark.timeout(300)
 
 ACCOUNT_ID = "111122223333"
 
+RUNS = (
+    "largest",
+    "largest_for_lookout",
+    "largest_managed",
+    "largest_managed_existing",
+    "hosted_existing",
+    "defaults",
+    "china",
+    "govcloud",
+)
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -114,8 +125,9 @@ class Run:
             + max((item.values["function_name"] for item in self.of("aws_lambda_function")), key=len),
             "sqs": ":" + max((item.values["name"] for item in self.of("aws_sqs_queue")), key=len),
             "states": ":stateMachine:"
-            + max((item.values["name"] for item in self.of("aws_sfn_state_machine")), key=len),
-            "events": ":rule/" + max((item.values["name"] for item in self.of("aws_cloudwatch_event_rule")), key=len),
+            + max((item.values["name"] for item in self.of("aws_sfn_state_machine")), key=len, default=""),
+            "events": ":rule/"
+            + max((item.values["name"] for item in self.of("aws_cloudwatch_event_rule")), key=len, default=""),
             "sns": ":" + max((item.values["name"] for item in self.of("aws_sns_topic")), key=len, default=""),
         }[service]
         place = "" if service == "s3" else f":{self.region}:{ACCOUNT_ID}"
@@ -148,11 +160,11 @@ def runs() -> dict[str, Run]:
         for entry in messages
         if entry["type"] == "test_state"
     }
-    assert set(found) == {"largest", "largest_for_lookout", "defaults", "china", "govcloud"}
+    assert set(found) == set(RUNS)
     return found
 
 
-@pytest.fixture(params=["largest", "largest_for_lookout", "defaults", "china", "govcloud"])
+@pytest.fixture(params=RUNS)
 def run(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
     return runs[request.param]
 
@@ -160,6 +172,7 @@ def run(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
 # Type, argument, characters. From the page of each service's API, and where that differs from its quotas, from these.
 LONGEST = [
     ("aws_s3_bucket", "bucket", 63),  # S3 user guide, General purpose bucket naming rules
+    ("aws_s3_object", "key", 1024),  # S3 user guide, Naming Amazon S3 objects
     ("aws_iam_role", "name", 64),  # IAM API, CreateRole
     ("aws_iam_role", "description", 1000),
     ("aws_iam_role", "path", 512),
@@ -174,6 +187,7 @@ LONGEST = [
     ("aws_cloudwatch_event_rule", "description", 512),
     ("aws_cloudwatch_event_rule", "schedule_expression", 256),
     ("aws_cloudwatch_event_rule", "event_pattern", 4096),
+    ("aws_cloudwatch_event_permission", "statement_id", 64),  # EventBridge API, PutPermission
     ("aws_cloudwatch_event_target", "target_id", 64),  # EventBridge API, Target
     ("aws_cloudwatch_event_target", "input", 8192),
     ("aws_cloudwatch_log_group", "name", 512),  # CloudWatch Logs API, CreateLogGroup
@@ -356,7 +370,10 @@ def test_resource_policies_are_for_one_source(run: Run) -> None:
                 continue
             assert statement["Principal"].keys() == {"Service"}
             assert not set(_services(statement)) & PRINCIPALS_BY_PARTITION
-            assert {"aws:SourceArn", "aws:SourceAccount"} <= _conditions(statement).keys()
+            conditions = _conditions(statement)
+            (source,) = conditions["aws:SourceArn"]
+            # The ARN of a bucket names no account.
+            assert f":{ACCOUNT_ID}:" in source or conditions["aws:SourceAccount"] == [ACCOUNT_ID]
     assert found >= 5
     for permission in run.of("aws_lambda_permission"):
         assert permission.values["source_arn"], permission.address
@@ -398,20 +415,21 @@ def test_what_aws_checks_first_is_made_first(run: Run) -> None:
 
 def test_the_mapping_fits_its_queue_and_function(run: Run) -> None:
     """Lambda developer guide, Using Lambda with Amazon SQS: configuring, and CreateEventSourceMapping."""
-    (mapping,) = run.of("aws_lambda_event_source_mapping")
-    (function,) = (
-        item for item in run.of("aws_lambda_function") if item.values["function_name"].endswith("-analyze-images")
-    )
-    (queue,) = (item for item in run.of("aws_sqs_queue") if _given(item.values["redrive_policy"]))
-    batch, window = mapping.values["batch_size"], mapping.values["maximum_batching_window_in_seconds"]
-    timeout = function.values["timeout"]
-    assert 1 <= batch <= 10_000
-    assert 0 <= window <= 300
-    assert batch <= 10 or window >= 1
-    assert 6 * timeout + window <= queue.values["visibility_timeout_seconds"] <= 43_200
-    assert 2 <= mapping.values["scaling_config"][0]["maximum_concurrency"] <= 1000
-    assert 5 <= _given(queue.values["redrive_policy"])["maxReceiveCount"] <= 1000
-    assert mapping.values["enabled"] is False
+    is_hosted = bool(run.of("aws_sfn_state_machine"))
+    mappings = {mapping.name: mapping for mapping in run.of("aws_lambda_event_source_mapping")}
+    ends = {"this": ("-images", "-analyze-images"), "changes": ("-changes", "-collect-changes")}
+    for name, mapping in mappings.items():
+        (queue,) = (item for item in run.of("aws_sqs_queue") if item.values["name"].endswith(ends[name][0]))
+        (function,) = (f for f in run.of("aws_lambda_function") if f.values["function_name"].endswith(ends[name][1]))
+        batch, window = mapping.values["batch_size"], mapping.values["maximum_batching_window_in_seconds"]
+        timeout = function.values["timeout"]
+        assert 1 <= batch <= 10_000
+        assert 0 <= window <= 300
+        assert batch <= 10 or window >= 1
+        assert 6 * timeout + window <= queue.values["visibility_timeout_seconds"] <= 43_200
+        assert 2 <= mapping.values["scaling_config"][0]["maximum_concurrency"] <= 1000
+        assert 5 <= _given(queue.values["redrive_policy"])["maxReceiveCount"] <= 1000
+    assert mappings["this"].values["enabled"] is not is_hosted
 
 
 def test_queues_have_an_encryption_that_s3_can_use(run: Run) -> None:
@@ -455,7 +473,7 @@ def test_the_workflow_logs_as_step_functions_wants_it(run: Run) -> None:
         (logging,) = machine.values["logging_configuration"]
         assert logging["log_destination"].endswith(":*")
         assert not logging["log_destination"].endswith(":*:*")
-    assert groups
+    assert bool(groups) == bool(run.of("aws_sfn_state_machine"))
     assert all(group.values["name"].startswith("/aws/vendedlogs/states/") for group in groups)
 
 
