@@ -95,7 +95,7 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
-    """Return what functions are told: each variable under its name in capitals, and what is given besides."""
+    """Return the environment of functions: each variable under its name in capitals, and what is given besides."""
     environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
     names = {
         "SOURCE_BUCKET_NAME": "source",

@@ -55,7 +55,7 @@ def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage
 
 
 def is_taken_back(version: Mapping[str, Any], newest_marker_at: datetime | None) -> bool:
-    """Tell whether a version has a delete marker that is newer than it.
+    """Return whether a version has a delete marker that is newer than it.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def is_taken_back(version: Mapping[str, Any], newest_marker_at: datetime | None)
 
 
 def is_there(s3: S3Client, image: SourceImage) -> bool:
-    """Tell whether the version is still in its bucket, be it taken back or not."""
+    """Return whether the version is still in its bucket, be it taken back or not."""
     versions = versions_of(s3, image.bucket, image.key)
     return any(image.version_id in (None, version["VersionId"]) for version in versions)
 

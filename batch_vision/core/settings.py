@@ -129,7 +129,7 @@ def _read(environment: Mapping[str, str], name: str, hint: Any) -> Any:
         ) from None
 
 
-# What several functions are told.
+# Settings of several functions.
 
 
 @dataclass(frozen=True)

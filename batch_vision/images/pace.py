@@ -29,7 +29,7 @@ _RANGE = 8.0
 
 
 class Pace:
-    """Gives each call of a process its turn.
+    """Paces the calls of a process.
 
     Parameters
     ----------

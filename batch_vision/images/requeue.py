@@ -39,7 +39,7 @@ _REMEDY = (
 
 
 def requeue_images(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Give up the images of dead letters, and put all others that wait back on the queue.
+    """Write the images of dead letters to ``stuck/``, and put all others that wait back on the queue.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What each function that handles images is told: see `core.settings`."""
+"""The settings of each function that handles images: see `core.settings`."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from batch_vision.core.settings import AboveZero, BucketSettings, ModelSettings,
 
 @dataclass(frozen=True)
 class AnalyzeImagesSettings(ModelSettings):
-    """What `analyze_images` is told.
+    """The settings of `analyze_images`.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class AnalyzeImagesSettings(ModelSettings):
 
 @dataclass(frozen=True)
 class RequeueImagesSettings(BucketSettings):
-    """What `requeue_images` is told.
+    """The settings of `requeue_images`.
 
     Attributes
     ----------

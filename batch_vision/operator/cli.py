@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
-    """Give a command the options that find a stack, and the stack as its first argument."""
+    """Add the options that find a stack to a command, and pass the stack as its first argument."""
 
     @click.option(
         "--outputs",
@@ -179,7 +179,7 @@ def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
 
 
 def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
-    """Give a command the options that choose a span of time, or a run instead."""
+    """Return a decorator that adds the options for a span of time, or for a run instead, to a command."""
 
     def with_options(command: F) -> F:
         command = click.option("--run", "run_id", type=Text(), help=run_help)(command)
@@ -305,7 +305,7 @@ def _print_run(run: Run) -> None:
 @json_option
 @on_stack
 def retry(stack: Stack, reason: str | None, *, rejected: bool, as_json: bool) -> None:
-    """Give stuck images and dead letters, or rejected images, another try.
+    """Try stuck images and dead letters, or rejected images, again.
 
     Stuck images, which were given up, and dead letters go back to the queue, rejected images (--rejected) to the source
     bucket, as new uploads; the next run takes them. Nothing is lost when this is interrupted: call it again. A stuck
@@ -571,7 +571,7 @@ def results(
     They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
 
     A download has a path for each image: its key, with %XX for what is no plain name. An image gets another path, and
-    is told, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
+    is shown, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
     """
     lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
     if lowest is not None and highest is not None and lowest > highest:
@@ -593,7 +593,7 @@ def results(
 
 
 def _is_run(run_id: str | None) -> TypeIs[str]:
-    """Tell whether a run was asked for, and not a span of time as well."""
+    """Return whether a run was asked for, and not a span of time as well."""
     ctx = click.get_current_context()
     typed = [name for name in ("since", "until") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if run_id is not None and typed:
@@ -719,7 +719,7 @@ def report(
 @json_option
 @on_stack
 def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bool) -> None:
-    """Stop the runs, close the event source mapping, stop the model.
+    """Stop the runs, disable the event source mapping, stop the model.
 
     Images in flight are finished, the others stay where they are. It ends with 0 only when the service has confirmed
     that the model is stopped. The schedule is left as it is: its next tick starts a run if images wait.

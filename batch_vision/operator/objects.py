@@ -27,7 +27,7 @@ def found(call: Callable[..., Any], **request: Any) -> Any:
 
 
 def is_not_found(error: ClientError) -> bool:
-    """Tell whether an error says that there is no such object, or no such version of it."""
+    """Return whether an error says that there is no such object, or no such version of it."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
 
 

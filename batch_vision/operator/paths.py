@@ -29,7 +29,7 @@ def plain_path(key: str) -> str:
 
 
 def fits(path: str) -> bool:
-    """Tell whether a file system takes the names of a path, and those of what belongs to the image."""
+    """Return whether a file system takes the names of a path, and those of what belongs to the image."""
     *folders, name = path.split("/")
     return len(name.encode()) <= _IMAGE_BYTES and all(len(folder.encode()) <= _SEGMENT_BYTES for folder in folders)
 

@@ -37,7 +37,7 @@ def explain_file(error: OSError) -> str:
 
 
 def is_wrong_endpoint(error: Exception) -> bool:
-    """Tell whether botocore found an endpoint that is no URL, in a profile, say."""
+    """Return whether botocore found an endpoint that is no URL, in a profile, say."""
     return isinstance(error, ValueError) and str(error).startswith("Invalid endpoint")
 
 

@@ -155,7 +155,7 @@ def _copy_back(stack: Stack, image: Any, result: Any) -> bool:
 
 
 def _has_newer_result(stack: Stack, source: Any) -> bool:
-    """Tell whether a newer upload of a key has its result under the key's own name."""
+    """Return whether a newer upload of a key has its result under the key's own name."""
     uploaded_at = from_text(source["uploaded_at"])
     for status in ("processed", "rejected"):
         answer = read_result(stack.s3, stack.final_bucket_name, f"{status}/{usual_name(source['key'])}.json")

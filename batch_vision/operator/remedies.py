@@ -14,7 +14,7 @@ REMEDIES = {
     ),
     "DrainTimeoutError": (
         "Go on with the images that are left: batch-vision run --watch."
-        " If runs do not keep up, raise max_inference_units, or drain_timeout_seconds."
+        " If runs do not keep up, raise max_inference_units, or timings.drain_timeout_seconds."
     ),
     "MappingError": (
         "Look at the State and LastProcessingResult of the event source mapping"
@@ -46,7 +46,7 @@ REMEDIES = {
     ),
     "ModelStartTimeoutError": (
         "Check that the model is off (batch-vision status), then try again: batch-vision run --watch."
-        " If the model needs longer to start, raise start_timeout_seconds."
+        " If the model needs longer to start, raise timings.start_timeout_seconds."
     ),
     "ModelStopTimeoutError": (
         "Stop the model now, because it may be costing money: batch-vision stop."

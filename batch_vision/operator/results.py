@@ -60,7 +60,7 @@ class Filter:
     is_anomalous: bool | None = None
 
     def matches(self, line: dict[str, Any]) -> bool:
-        """Tell whether a line of the catalog is wanted."""
+        """Return whether a line of the catalog is wanted."""
         if self.key is not None and line["key"] != self.key:
             return False
         if self.status and line["status"] != self.status:
@@ -285,7 +285,7 @@ def _mask_version(s3: S3Client, bucket: str, result: dict[str, Any]) -> str | No
 
 
 def _is_of_another(path: Path, place: str) -> bool:
-    """Tell whether the disk has something else there: an image of an earlier download, or a file of the user."""
+    """Return whether the disk has something else there: an image of an earlier download, or a file of the user."""
     beside = path.with_name(f"{path.name}.json")
     try:
         return bool(json.loads(beside.read_bytes())["image_key"] != place)

@@ -49,7 +49,7 @@ _LONGEST_NAME = 27
 
 @dataclass(frozen=True)
 class Stack:
-    """Where everything of a stack is, and what its functions are told.
+    """Where everything of a stack is, and the settings of its functions.
 
     The stack may be older or newer than this tool: of a function's environment is read what is needed, when it is
     needed, and what is missing or unknown hinders nothing else.
@@ -145,7 +145,7 @@ class Stack:
 
 
 def find_by_outputs(path: Path) -> Stack:
-    """Find the stack that a file of ``terraform output -json`` tells of.
+    """Find the stack that a file of ``terraform output -json`` describes.
 
     Raises
     ------

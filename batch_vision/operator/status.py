@@ -66,7 +66,7 @@ class Status:
             name = self.stack.analyze_images_function_name
             found.append(
                 Problem(
-                    f"dead letters: {self.dead_letters} in the dead-letter queue; their images were tried too often",
+                    f"dead letters: {self.dead_letters} messages failed max_receive_count times",
                     f"See what failed (aws logs tail /aws/lambda/{name} --since 1d --filter-pattern WARNING), mend it,"
                     " then: batch-vision retry",
                 )

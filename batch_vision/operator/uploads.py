@@ -99,7 +99,7 @@ class Upload:
         return False
 
     def _is_there(self, key: str, path: Path) -> bool:
-        """Tell whether a bucket has these very bytes under a key; not to be told with a customer key, so then no."""
+        """Return whether a bucket has these very bytes under a key; not to be told with a customer key, so then no."""
         with path.open("rb") as file:
             etag = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         stack, name = self._stack, usual_name(key)

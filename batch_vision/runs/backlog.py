@@ -149,13 +149,13 @@ def first_answer(backlog: Mapping[str, Any], deferred: str | None) -> dict[str, 
 
 
 def finished_since(s3: S3Client, bucket: str, moment: datetime) -> bool:
-    """Tell whether a batch of images was finished since a time; one request, however long the past is."""
+    """Return whether a batch of images was finished since a time; one request, however long the past is."""
     start = catalog_key(moment - _CLOCK_MARGIN)
     return s3.list_objects_v2(Bucket=bucket, Prefix=PREFIX, StartAfter=start, MaxKeys=1)["KeyCount"] > 0
 
 
 def is_to_look_at_model(waiting: Waiting, previous: Mapping[str, Any] | None, *, is_moving: bool) -> bool:
-    """Tell whether nothing has moved for so long that the model may have failed, or somebody may have stopped it."""
+    """Return whether nothing has moved for so long that the model may have failed, or somebody may have stopped it."""
     return waiting.images > 0 and _idle_rounds(previous, "stalled_checks", is_idle=not is_moving) >= _CHECKS_UNTIL_LOOK
 
 
@@ -230,13 +230,15 @@ def assess(
         left = f"{waiting.images} images in the source bucket (counted up to 1,000) and {total} messages are left."
         if now - progressed_at > timedelta(seconds=drain.stall_timeout_seconds):
             raise errors.NoProgressError(
-                f"No image was finished since {to_text(progressed_at)}, longer than stall_timeout_seconds ="
-                f" {drain.stall_timeout_seconds}: {left} See the log of analyze-images; nothing is lost."
+                f"No image was finished since {to_text(progressed_at)}, longer than"
+                f" timings.stall_timeout_seconds = {drain.stall_timeout_seconds}: {left} See the log of"
+                " analyze-images; nothing is lost."
             )
         if now - started_at > timedelta(seconds=drain.drain_timeout_seconds):
             raise errors.DrainTimeoutError(
-                f"The drain began at {to_text(started_at)} and took longer than drain_timeout_seconds ="
-                f" {drain.drain_timeout_seconds}: {left} The next run goes on with them."
+                f"The drain began at {to_text(started_at)} and took longer than"
+                f" timings.drain_timeout_seconds = {drain.drain_timeout_seconds}: {left} The next run goes on"
+                " with them."
             )
     images = max(waiting.with_content, total) if waiting.with_content else 0
     answer = {
@@ -260,7 +262,7 @@ def _idle_rounds(previous: Mapping[str, Any] | None, name: str, *, is_idle: bool
 
 
 def _model_lost(model: ModelStatus, restarts: int, left_seconds: float, start_seconds: float) -> str:
-    """Say what to do about a model that does not run in mid-run."""
+    """Return what to do about a model that does not run in mid-run."""
     said = f"The model is {model.service_status}{f' ({model.message})' if model.message else ''} in mid-run"
     if model.state is not ModelState.FAILED:
         raise errors.ModelStoppedError(
@@ -271,8 +273,8 @@ def _model_lost(model: ModelStatus, restarts: int, left_seconds: float, start_se
         raise errors.ModelFailedError(f"{said}, after it was started again. The images that are left wait.")
     if left_seconds <= start_seconds:
         raise errors.ModelFailedError(
-            f"{said}, and of drain_timeout_seconds too little is left for another start: {left_seconds:.0f} seconds."
-            " The images that are left wait for the next run."
+            f"{said}, and of timings.drain_timeout_seconds too little is left for another start:"
+            f" {left_seconds:.0f} seconds. The images that are left wait for the next run."
         )
     return "model_failed"
 

@@ -243,8 +243,8 @@ def progress(
         if now - requested_at > timedelta(seconds=bounds.stop_timeout_seconds):
             raise errors.ModelStopTimeoutError(
                 f"{model.name} is still {model.state}; it was asked to stop at {to_text(requested_at)} and did not"
-                f" within stop_timeout_seconds = {bounds.stop_timeout_seconds}.{model.refusal} It may be costing money:"
-                " stop it by hand, and look at the service's own status page."
+                f" within timings.stop_timeout_seconds = {bounds.stop_timeout_seconds}.{model.refusal} It may be"
+                " costing money: stop it by hand, and look at the service's own status page."
             )
     mapping = look.mapping
     if mapping.is_off:
@@ -254,8 +254,8 @@ def progress(
     elif not on and is_late:
         raise errors.MappingNotDisabledError(
             f"{mapping.name} is still {mapping.state}; it was asked to be disabled at {to_text(requested_at)} and was"
-            f" not within mapping_timeout_seconds = {bounds.mapping_timeout_seconds}.{mapping.refusal} Look at its"
-            " State, and disable it by hand. The model is stopped, and messages stay on the queue."
+            f" not within timings.mapping_timeout_seconds = {bounds.mapping_timeout_seconds}.{mapping.refusal} Look at"
+            " its State, and disable it by hand. The model is stopped, and messages stay on the queue."
         )
     if not on:
         stopped_at = stopped_at or now

@@ -61,8 +61,8 @@ def ensure_enabled(
         if now - requested_at > timedelta(seconds=timeout_seconds):
             raise errors.MappingNotEnabledError(
                 f"Event source mapping {mapping.uuid} is still {state}; it was asked to be enabled at"
-                f" {to_text(requested_at)} and was not within mapping_timeout_seconds = {timeout_seconds}. Look at its"
-                " State and LastProcessingResult."
+                f" {to_text(requested_at)} and was not within timings.mapping_timeout_seconds = {timeout_seconds}. Look"
+                " at its State and LastProcessingResult."
             )
         if state == DISABLED:
             with suppress(errors.MappingBusyError):

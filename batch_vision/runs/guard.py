@@ -179,7 +179,7 @@ class Guard:
         poll_seconds
             Time between two looks.
         seconds_left
-            Gives the time that the invocation has left.
+            Returns the time that the invocation has left.
 
         Raises
         ------

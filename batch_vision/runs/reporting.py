@@ -1,4 +1,4 @@
-"""The end of a run: its summary is written and counted, and a run that succeeded is told of."""
+"""The end of a run: its summary is written and counted, and a run that succeeded is published."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _METRICS = {
 
 
 def summarize_run(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Sum up the run, write ``runs/<run id>.json``, count it, and tell of it when it succeeded.
+    """Sum up the run, write ``runs/<run id>.json``, count it, and publish it when it succeeded.
 
-    The workflow may call again when the answer was lost: the summary is written again, and nobody is told twice.
+    The workflow may call again when the answer was lost: the summary is written again, and published only once.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _count(summary: dict[str, Any]) -> None:
 
 
 def _tell(summary: dict[str, Any], topic_arn: str) -> None:
-    """Tell of a run that succeeded; the watchdog tells of the others."""
+    """Publish a run that succeeded; the watchdog publishes the others."""
     name = summary["execution_arn"].split(":")[-2]
     lines = ["Nothing to do: the run is done, and the model is stopped.", "", *facts(summary)]
     try:

@@ -1,4 +1,4 @@
-"""What each function of a run is told: see `core.settings`. `enable_mapping` is told nothing."""
+"""The settings of each function of a run: see `core.settings`. `enable_mapping` has none."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from batch_vision.core.settings import BucketSettings, Dollars, ModelSettings, P
 
 @dataclass(frozen=True)
 class CheckBacklogSettings(BucketSettings, ModelSettings):
-    """What `check_backlog` is told.
+    """The settings of `check_backlog`.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class CheckBacklogSettings(BucketSettings, ModelSettings):
 
 @dataclass(frozen=True)
 class StartModelSettings(CapacitySettings, ModelSettings):
-    """What `start_model` is told.
+    """The settings of `start_model`.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class StartModelSettings(CapacitySettings, ModelSettings):
 
 @dataclass(frozen=True)
 class CloseRunSettings:
-    """What `close_run` is told.
+    """The settings of `close_run`.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class CloseRunSettings:
 
 @dataclass(frozen=True)
 class GuardModelSettings:
-    """What `guard_model` is told.
+    """The settings of `guard_model`.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class GuardModelSettings:
 
 @dataclass(frozen=True)
 class SummarizeRunSettings(BucketSettings):
-    """What `summarize_run` is told.
+    """The settings of `summarize_run`.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class SummarizeRunSettings(BucketSettings):
     schedule_period_seconds
         The longest time between two ticks of the schedule; None when it is not known.
     success_topic_arn
-        Topic that is told of a run that succeeded; None tells nobody.
+        Topic to which a run that succeeded is published; None publishes it nowhere.
     """
 
     max_inference_units: Positive

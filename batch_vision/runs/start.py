@@ -95,7 +95,7 @@ def ensure_running(
     if now - asked_at > timedelta(seconds=timeout_seconds):
         raise errors.ModelStartTimeoutError(
             f"{_named(model, status)} It was asked to start at {to_text(asked_at)} and did not run within"
-            f" start_timeout_seconds = {timeout_seconds}. Raise that variable if the model needs longer."
+            f" timings.start_timeout_seconds = {timeout_seconds}. Raise it if the model needs longer."
         )
     if status.state in (ModelState.STOPPED, ModelState.FAILED):
         # Where it was started or is stopping since the description, the next step will see which.

@@ -62,7 +62,7 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Alarms tell of themselves on an encrypted topic.
+  # Alarms publish to an encrypted topic.
   statement {
     sid       = "AllowAlarmsToPublish"
     effect    = "Allow"

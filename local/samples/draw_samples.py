@@ -54,7 +54,7 @@ def draw_part(label: str, rng: np.random.Generator) -> tuple[Image.Image, Box | 
     label
         `normal`, `crack` or `stain`.
     rng
-        Gives the variation of light, position, grain and defect.
+        Source of the variation of light, position, grain and defect.
 
     Returns
     -------

@@ -27,7 +27,7 @@ class LambdaFaults:
 
     @classmethod
     def prepare(cls) -> Path:
-        """Make the folder that LocalStack is to be told of, with nothing in it."""
+        """Make the empty folder that LocalStack reads its faults from."""
         prepared = cls()
         prepared.directory.mkdir(parents=True, exist_ok=True)
         prepared.clear()

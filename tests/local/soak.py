@@ -273,7 +273,7 @@ class Soak:
         return [execution for page in pages for execution in page["executions"]]
 
     def _look_for_what_nobody_owns(self) -> None:
-        """Count a run that has left the model on, or the mapping open, for longer than the bound."""
+        """Count a run that has left the model on, or the mapping enabled, for longer than the bound."""
         # First whether it is on, then whether a run owns it: a run that begins in between owns what it turns on.
         is_on = self._status() not in (*OFF_STATUSES, "STOPPING") or self._stack.mapping_state() == "Enabled"
         if not is_on or self._executions("RUNNING"):
@@ -319,7 +319,7 @@ class Soak:
         self._stack.lambda_faults.clear()
 
     def _account(self) -> None:
-        """Give every upload its one end, or say that it has none or two."""
+        """Return the end of every upload, or that it has none or two."""
         report, stack = self.report, self._stack
         results = stack.results()
         waiting = stack.waiting()
@@ -351,7 +351,7 @@ class Soak:
         report.inference_unit_seconds = model["billed_unit_seconds"]
 
     def _outcome(self, execution: dict[str, Any]) -> str:
-        """Give the error of an execution, or how it ended well: RunSucceeded, NothingToDo or AlreadyRunning."""
+        """Return the error of an execution, or how it ended well: RunSucceeded, NothingToDo or AlreadyRunning."""
         described = self._stack.workflow.describe_execution(executionArn=execution["executionArn"])
         if described["status"] == "SUCCEEDED":
             return self._stack.states(execution["executionArn"])[-1]

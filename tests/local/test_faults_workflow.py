@@ -111,7 +111,7 @@ def test_a_model_that_somebody_else_is_starting(stack: Stack) -> None:
 @pytest.mark.fault("Finishing: stop throttled")
 @pytest.mark.fault("Finishing: stop refused")
 def test_a_mapping_and_a_stop_that_are_refused(stack: Stack) -> None:
-    """One run: Lambda refuses to open the mapping, and is throttled; the service throttles and refuses the stop."""
+    """One run: Lambda refuses to enable the mapping, and is throttled; the service throttles and refuses the stop."""
     refused = [
         stack.lambda_faults.refuse("UpdateEventSourceMapping", "ResourceInUseException", count=3),
         stack.lambda_faults.refuse("GetEventSourceMapping", "TooManyRequestsException", count=2, status=429),

@@ -272,7 +272,7 @@ def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
 
 @pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
-    """No execution, so no event either: the mapping is open and the model runs."""
+    """No execution, so no event either: the mapping is enabled and the model runs."""
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
         "-refresh=false",

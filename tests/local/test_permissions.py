@@ -130,7 +130,7 @@ def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
 
 
 def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
-    """Give the watchdog something for each of its tasks: a former model, an open mapping, an execution."""
+    """Set up something for each task of the watchdog: a former model, an enabled mapping, an execution."""
     tick = target_input(stack, "schedule")
     ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
     former = next(name for name in MODELS if name != stack.environment.backend)

@@ -215,15 +215,15 @@ def test_peer_failing_each_hour_adds_another_execution(stack: Stack) -> None:
     stack.check()
 
 
-@pytest.mark.fault("Mapping: closed by hand while the run begins")
-def test_a_mapping_that_is_closed_while_a_run_begins_is_opened_all_the_same(stack: Stack) -> None:
+@pytest.mark.fault("Mapping: disabled by hand while the run begins")
+def test_a_mapping_that_is_disabled_while_a_run_begins_is_enabled_all_the_same(stack: Stack) -> None:
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.upload("a.png", picture())
-    # The run is not to come to the mapping before it is closed.
+    # The run is not to come to the mapping before it is disabled.
     stack.emulator.set(start_seconds=3600)
     execution = stack.start()
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=False)
-    wait_until(lambda: stack.mapping_state() == "Disabled", what="the mapping is closed")
+    wait_until(lambda: stack.mapping_state() == "Disabled", what="the mapping is disabled")
     wait_until(lambda: stack.environment.model()["status"] == stack.words.starting, what="the model starts")
     stack.emulator.set(start_seconds=0)
     assert stack.wait(execution)["status"] == "SUCCEEDED"
@@ -271,7 +271,7 @@ def test_a_drain_that_ends_in_the_middle_of_the_work(stack: Stack) -> None:
 
 @pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> None:
-    """No image waits, but the model runs and the mapping is open: whatever left them so, the tick ends it."""
+    """No image waits, but the model runs and the mapping is enabled: whatever left them so, the tick ends it."""
     stack.force_status("running")
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     described = stack.run()

@@ -294,7 +294,7 @@ def test_a_model_whose_status_is_new_to_us_is_stopped() -> None:
 
 
 def test_a_missing_permission_hinders_nothing_else() -> None:
-    """The mapping is closed although the model cannot be stopped, and nobody waits for a permission."""
+    """The mapping is disabled although the model cannot be stopped, and nobody waits for a permission."""
     refused = scene(S.RUNNING)
     refused.functions.states = ["Enabled"]
     refused.model.stop_error = errors.AccessDeniedError("not authorized")

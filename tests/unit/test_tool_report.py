@@ -75,7 +75,7 @@ class Page(HTMLParser):
         self.text += data
 
     def all(self, tag: str, name: str = "") -> list[dict[str, str | None]]:
-        """Give the attributes of all elements of a kind, or of those with a class."""
+        """Return the attributes of all elements of a kind, or of those with a class."""
         return [
             has for kind, has in self.tags if kind == tag and (not name or name in (has.get("class") or "").split())
         ]
