@@ -42,7 +42,7 @@ EMULATOR_LOG_FILE = config.LOGS / "emulator.log"
 
 _DEV_PYTHON = config.BUILD / "venvs" / "dev" / "bin" / "python"
 _EMULATOR_MODULE = "local.emulator"
-_EMULATOR_READY_SECONDS = 60.0
+_EMULATOR_READY_SECONDS = 240.0
 _EMULATOR_POLL_SECONDS = 0.1
 _EMULATOR_STOP_SECONDS = 5.0
 

@@ -28,7 +28,7 @@ PID_FILE = config.LOCAL_BUILD / "localstack.pid"
 LOG_FILE = config.LOGS / "localstack.log"
 LAMBDA_LOGS = config.LOGS / "lambda"
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 STOP_SECONDS = 15.0
 LAMBDA_START_SECONDS = 30
 HEALTH_SECONDS = 5.0
