@@ -13,8 +13,8 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
-WITHOUT_STACK = [f"local/test_{name}" for name in ("commands", "lambda_executor", "life_cycle")]
-WITH_STACK = ["soak", "faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
+WITHOUT_STACK = [f"local/test_{name}" for name in ("soak", "commands", "lambda_executor", "life_cycle")]
+WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}
 
 ONE_BY_ONE = {"local/test_stack", "local/test_tool", "local/test_guard", "local/test_faults_images"}
