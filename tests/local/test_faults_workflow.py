@@ -32,6 +32,8 @@ BACKEND = "rekognition_custom_labels"
 STALL_SECONDS = 22
 STOP_SECONDS = 15
 MAPPING_SECONDS = 5
+# For a batch on a busy machine, where a redelivery would be counted; within the visibility timeout of 18 s.
+ENOUGH_SECONDS = 15
 FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
     "stop_timeout_seconds": STOP_SECONDS,
@@ -189,10 +191,12 @@ def test_messages_that_are_not_one_image_each(stack: Stack) -> None:
     for body in ("no JSON", json.dumps({"Event": "s3:TestEvent", "Bucket": stack.source}), elsewhere):
         stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
     stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps({"Records": records}))
-    described = stack.run()
+    with stack.time_to_analyze(ENOUGH_SECONDS):
+        described = stack.run()
     assert described["status"] == "SUCCEEDED", described
     summary = json.loads(described["output"])
     assert (summary["images_processed"], summary["images_rejected"], summary["requeued_images"]) == (10, 0, 0)
+    assert stack.environment.model()["detect_calls"] == 10
     assert stack.messages()[""] == 0
     stack.check()
 
@@ -362,10 +366,10 @@ def test_a_run_that_ends_by_its_bound_uses_up_no_delivery(stack: Stack) -> None:
     stack.lambda_faults.slow_mapping(4)
     for number in range(300):
         stack.upload(f"{number}.png", picture(number))
-    with stack.definition(soon):
+    with stack.definition(soon), stack.time_to_analyze(ENOUGH_SECONDS):
         described = stack.run()
-    assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
-    wait_until(lambda: is_off(stack), REACTION_SECONDS, "mapping disabled")
+        assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
+        wait_until(lambda: is_off(stack), REACTION_SECONDS, "mapping disabled")
     left = len(stack.keys(stack.source))
     assert left > 200
     stack.check_each(left=left)
@@ -380,9 +384,7 @@ def test_a_run_that_ends_by_its_bound_uses_up_no_delivery(stack: Stack) -> None:
         return len(deliveries) >= left
 
     wait_until(all_received, 120, "those that were sent anew come after a minute")
-    # But what the analyzing function had no time for before, in the last of its batches of ten.
-    assert max(deliveries.values()) <= 2
-    assert sum(count > 1 for count in deliveries.values()) <= 20
+    assert set(deliveries.values()) == {1}
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)  # what was received here is hidden; the run finds it by the listing
     stack.lambda_faults.clear()
     stack.emulator.set(latency_ms=20, transactions_per_second_per_unit=100)
