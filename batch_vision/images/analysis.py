@@ -132,7 +132,7 @@ def analyze(
     Parameters
     ----------
     pace
-        Of the calls of the model.
+        The pace of the calls of the model.
     is_redelivery
         Whether the message was delivered before: then a result may be there already, and is kept.
     deadline

@@ -319,7 +319,7 @@ class Soak:
         self._stack.lambda_faults.clear()
 
     def _account(self) -> None:
-        """Return the end of every upload, or that it has none or two."""
+        """Report the end of every upload, or that it has none or two."""
         report, stack = self.report, self._stack
         results = stack.results()
         waiting = stack.waiting()
