@@ -66,7 +66,8 @@ class Status:
             name = self.stack.analyze_images_function_name
             found.append(
                 Problem(
-                    f"dead letters: {self.dead_letters} messages failed max_receive_count times",
+                    f"dead letters: {self.dead_letters} message{'' if self.dead_letters == 1 else 's'} failed"
+                    " max_receive_count times",
                     f"See what failed (aws logs tail /aws/lambda/{name} --since 1d --filter-pattern WARNING), mend it,"
                     " then: batch-vision retry",
                 )
