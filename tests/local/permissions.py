@@ -330,6 +330,12 @@ def _log_stream(call: Call) -> str:
     return call.arn("logs", f"log-group:{asked['logGroupName']}:log-stream:{asked['logStreamName']}")
 
 
+def _put_log_events(call: Call) -> Iterator[Permission]:
+    # Who writes to a stream has made it, maybe before the recording began.
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        yield Permission(action, _log_stream(call))
+
+
 def _lookout_model(call: Call) -> str:
     asked = call.parameters
     return call.arn("lookoutvision", f"model/{asked['ProjectName']}/{asked['ModelVersion']}")
@@ -363,7 +369,7 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     ),
     "states:StopExecution": _on("states:StopExecution", _parameter("executionArn")),
     "logs:CreateLogStream": _on("logs:CreateLogStream", _log_stream),
-    "logs:PutLogEvents": _on("logs:PutLogEvents", _log_stream),
+    "logs:PutLogEvents": _put_log_events,
     "rekognition:DetectCustomLabels": _detect_custom_labels,
     # The Reference has projects as the only resource of this one, and versions of the other two.
     "rekognition:DescribeProjectVersions": _on("rekognition:DescribeProjectVersions", _parameter("ProjectArn")),
