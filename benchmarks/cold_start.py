@@ -69,7 +69,7 @@ print(json.dumps({{"import": imported - began, "both": both, "cpu": time.process
 
 
 def _events() -> dict[str, dict[str, Any]]:
-    """Call each function once, as shortly as it is called in a run."""
+    """Return an event for the first call of each function, as short as its calls are."""
     backend_settings = {"project_arn": PROJECT_ARN, "project_version_arn": PROJECT_VERSION_ARN}
     run = {"id": "run", "execution_arn": "arn", "backend": "rekognition_custom_labels"}
     run |= {"backend_settings": backend_settings}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
+from batch_vision.core.chunks import PREFIX, images_in
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _MOST = 10_000  # in ten requests, or some more
-_CHUNK = re.compile(r"work/[^/]+/chunks/[^/]+-(?P<images>[0-9]{1,9})-[0-9a-f]+\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def count_waiting(stack: Stack) -> Waiting:
         return Waiting(min(len(found), _MOST), len(found) > _MOST, len(stuck), oldest_at)
     if not stack.is_hosted:
         return Waiting(sum(count_messages(stack.sqs, stack.queue_url).values()), is_at_least=False)
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix="work/")
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
     keys = (entry["Key"] for page in pages for entry in page.get("Contents", []))
-    chunks = list(islice(filter(None, map(_CHUNK.fullmatch, keys)), _MOST + 1))
-    return Waiting(sum(int(chunk["images"]) for chunk in chunks[:_MOST]), is_at_least=len(chunks) > _MOST)
+    counts = list(islice(filter(None, map(images_in, keys)), _MOST + 1))
+    return Waiting(sum(counts[:_MOST]), is_at_least=len(counts) > _MOST)

@@ -56,7 +56,7 @@ from batch_vision.operator.results import (
 from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
-from batch_vision.operator.text import bad, good, prepare_streams, print_json, print_lines, say, visible
+from batch_vision.operator.text import bad, good, prepare_streams, print_json, print_lines, say, shown_number, visible
 from batch_vision.operator.uploads import Upload, journal_of
 from batch_vision.operator.watch import Progress, watch
 
@@ -231,11 +231,6 @@ def display() -> Display:
 def shown_time(moment: datetime) -> str:
     """Write a time for people, in UTC."""
     return f"{to_text(moment)[:19].replace('T', ' ')}Z"
-
-
-def shown_number(number: int, noun: str) -> str:
-    """Write a number of things for people."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shown_duration(duration: timedelta) -> str:

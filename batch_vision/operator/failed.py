@@ -7,11 +7,11 @@ retry, which finds its line in the catalog, sends the message then.
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.core.events import message_about
 from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _PARALLEL = 16
-_OWN_SOURCE = "batch-vision"
 
 
 @dataclass
@@ -72,14 +71,3 @@ def _retry(stack: Stack, line: dict[str, Any]) -> bool:
         QueueUrl=stack.look_queue_url, MessageBody=message_about(stack.images_bucket_name, line["key"])
     )
     return True
-
-
-def message_about(bucket: str, key: str) -> str:
-    """Return the message that makes a key of an existing bucket be looked at, in the form of EventBridge."""
-    return json.dumps(
-        {
-            "detail-type": "Object Created",
-            "source": _OWN_SOURCE,
-            "detail": {"bucket": {"name": bucket}, "object": {"key": key}},
-        }
-    )

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from batch_vision.operator.objects import found, read_result
 from batch_vision.operator.problems import Problem
+from batch_vision.operator.text import shown_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,6 +176,6 @@ def failed_images(stack: Stack, recent: Recent) -> Problem | None:
     remedies = dict.fromkeys((read[0].get("error") or {}).get("remedy") for read in results if read)
     counts = ", ".join(f"{cause} {number}" for cause, number in causes)
     return Problem(
-        f"failed: {len(lines):,} image{'' if len(lines) == 1 else 's'} in the last {recent.hours:.0f} hours ({counts})",
+        f"failed: {shown_number(len(lines), 'image')} in the last {recent.hours:.0f} hours ({counts})",
         " ".join([*filter(None, remedies), "Then: batch-vision retry"]),
     )

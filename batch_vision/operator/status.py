@@ -15,6 +15,7 @@ from batch_vision.operator.backlog import Waiting, count_waiting
 from batch_vision.operator.catalog import read_recent
 from batch_vision.operator.images_bucket import failed_images, look_at_bucket
 from batch_vision.operator.problems import Problem
+from batch_vision.operator.text import shown_number
 
 if TYPE_CHECKING:
     from batch_vision.operator.catalog import Recent
@@ -101,13 +102,13 @@ class Status:
     def _dead_letter_problem(self, queue: str, number: int) -> Problem:
         if queue == "rule":
             return Problem(
-                f"dead letters: {number} events of {self.stack.images_bucket_name} did not reach the queue",
+                f"dead letters: {shown_number(number, 'event')} of {self.stack.images_bucket_name} did not reach the queue",
                 "Apply the module again, so that EventBridge may send to the queue and use its key, then:"
                 " batch-vision retry",
             )
         role = "collect-changes" if queue == "changes" else "analyze-images"
         return Problem(
-            f"dead letters: {number} messages failed max_receive_count times",
+            f"dead letters: {shown_number(number, 'message')} failed max_receive_count times",
             f"See what failed (aws logs tail /aws/lambda/{self.stack.name}-{role} --since 1d --filter-pattern WARNING),"
             " mend it, then: batch-vision retry",
         )
@@ -116,7 +117,7 @@ class Status:
         counts = ", ".join(f"{cause.type} {cause.images}" for cause in self.stuck[:_MOST_CAUSES])
         remedies = dict.fromkeys(cause.remedy for cause in self.stuck[:_MOST_CAUSES] if cause.remedy)
         return Problem(
-            f"stuck: {self.waiting.stuck:,} image{'' if self.waiting.stuck == 1 else 's'} given up ({counts or '?'})",
+            f"stuck: {shown_number(self.waiting.stuck, 'image')} given up ({counts or '?'})",
             " ".join([*remedies, "Then: batch-vision retry"]),
         )
 

@@ -21,6 +21,11 @@ def visible(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def shown_number(number: int, noun: str) -> str:
+    """Write a number of things for people."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def prepare_streams() -> None:
     """Let no character that a stream's encoding lacks end a command: it is written out instead."""
     for stream in (sys.stdout, sys.stderr):

@@ -344,6 +344,12 @@ def _log_stream(call: Call) -> str:
     return call.arn("logs", f"log-group:{asked['logGroupName']}:log-stream:{asked['logStreamName']}")
 
 
+def _put_log_events(call: Call) -> Iterator[Permission]:
+    # Who writes to a stream has made it, maybe before the recording began.
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        yield Permission(action, _log_stream(call))
+
+
 def _lookout_model(call: Call) -> str:
     asked = call.parameters
     return call.arn("lookoutvision", f"model/{asked['ProjectName']}/{asked['ModelVersion']}")
@@ -355,6 +361,8 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:PutObject": _put_object,
     "s3:CopyObject": _copy_object,
     "s3:DeleteObject": _delete_object,
+    # botocore asks for the bucket's Region where S3 answers a HEAD with 400, as it does for SSE-C.
+    "s3:HeadBucket": _on("s3:ListBucket", _bucket_of),
     "s3:ListObjectsV2": _on("s3:ListBucket", _bucket_of),
     "s3:ListObjectVersions": _on("s3:ListBucketVersions", _bucket_of),
     "sqs:ReceiveMessage": _receive_message,
@@ -375,7 +383,7 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     ),
     "states:StopExecution": _on("states:StopExecution", _parameter("executionArn")),
     "logs:CreateLogStream": _on("logs:CreateLogStream", _log_stream),
-    "logs:PutLogEvents": _on("logs:PutLogEvents", _log_stream),
+    "logs:PutLogEvents": _put_log_events,
     "rekognition:DetectCustomLabels": _detect_custom_labels,
     # The Reference has projects as the only resource of this one, and versions of the other two.
     "rekognition:DescribeProjectVersions": _on("rekognition:DescribeProjectVersions", _parameter("ProjectArn")),

@@ -319,7 +319,7 @@ class Soak:
         self._stack.lambda_faults.clear()
 
     def _account(self) -> None:
-        """Return the end of every upload, or that it has none or two."""
+        """Report the end of every upload, or that it has none or two."""
         report, stack = self.report, self._stack
         results = stack.results()
         waiting = stack.waiting()
@@ -373,6 +373,19 @@ def save(report: Report) -> None:
     REPORT_FILE.write_text(json.dumps(asdict(report), indent=2) + "\n")
 
 
+def up(display: Display) -> environment.Environment:
+    """Start the environment of a soak; raises `LocalError` as `local.environment.up` does."""
+    return environment.up(
+        display,
+        SAMPLES,
+        backend=BACKEND,
+        dies_with_parent=True,
+        arguments=ARGUMENTS,
+        emulator_settings=EMULATOR,
+        localstack_settings={"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())},
+    )
+
+
 @click.command()
 @click.option("--images", type=click.IntRange(100, 20_000), default=2000, show_default=True, help="How many to upload.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Repeat the faults of an earlier soak.")
@@ -386,15 +399,7 @@ def main(images: int, seed: int | None, minutes: float) -> None:
     display.console.print(f"seed {seed}: repeat with make soak SEED={seed} IMAGES={images}", highlight=False)
     began = time.monotonic()
     try:
-        running = environment.up(
-            display,
-            SAMPLES,
-            backend=BACKEND,
-            dies_with_parent=True,
-            arguments=ARGUMENTS,
-            emulator_settings=EMULATOR,
-            localstack_settings={"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())},
-        )
+        running = up(display)
     except LocalError as error:
         raise click.ClickException(str(error)) from error
     try:

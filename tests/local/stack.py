@@ -215,6 +215,21 @@ class Stack:
             self.workflow.update_state_machine(stateMachineArn=self.state_machine_arn, definition=deployed)
 
     @contextmanager
+    def time_to_analyze(self, seconds: int) -> Iterator[None]:
+        """Run something with another timeout of the analyzing function, within the visibility timeout of its queue."""
+        name = self.environment.output("analyze_images_function_name")
+        deployed = self.functions.get_function_configuration(FunctionName=name)["Timeout"]
+        try:
+            self._set_timeout(name, seconds)
+            yield
+        finally:
+            self._set_timeout(name, deployed)
+
+    def _set_timeout(self, function_name: str, seconds: int) -> None:
+        self.functions.update_function_configuration(FunctionName=function_name, Timeout=seconds)
+        self.functions.get_waiter("function_updated_v2").wait(FunctionName=function_name)
+
+    @contextmanager
     def bounds(self, **seconds: float) -> Iterator[None]:
         """Run something with other bounds in the deployed workflow, for the executions that begin meanwhile."""
 

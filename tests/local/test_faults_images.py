@@ -267,7 +267,7 @@ def test_images_that_are_deleted_before_their_turn(stack: Stack) -> None:
         return str(stack.s3.delete_object(Bucket=stack.source, Key=upload.key)["VersionId"])
 
     with_message, without, gone = (
-        stack.upload(f"{name}.png", picture(number)) for number, name in enumerate(("with message", "without", "gone"))
+        stack.upload(f"{name}.png", picture(number)) for number, name in enumerate(("with-message", "without", "gone"))
     )
     wait_for_events(stack, 3)
     stack.sqs.purge_queue(QueueUrl=stack.queue_url)

@@ -32,6 +32,8 @@ BACKEND = "rekognition_custom_labels"
 STALL_SECONDS = 22
 STOP_SECONDS = 15
 MAPPING_SECONDS = 5
+# For a batch on a busy machine, where a redelivery would be counted; within the visibility timeout of 18 s.
+ENOUGH_SECONDS = 15
 FILE_ARGUMENTS = {
     "analyze_timeout_seconds": 3,
     "stop_timeout_seconds": STOP_SECONDS,
@@ -163,7 +165,7 @@ def test_a_mapping_whose_change_takes_longer_than_its_time(stack: Stack) -> None
     wait_until(lambda: is_off(stack), 30 + REACTION_SECONDS, "mapping disabled")
     stack.emulator.set(latency_ms=20)
     stack.upload("b.png", picture(1))
-    check_recovers(stack)
+    check_recovers(stack, refused_calls_allowed=True)  # those of the first run
 
 
 @pytest.mark.fault("Mapping: enabled by hand before the run")
@@ -189,7 +191,8 @@ def test_messages_that_are_not_one_image_each(stack: Stack) -> None:
     for body in ("no JSON", json.dumps({"Event": "s3:TestEvent", "Bucket": stack.source}), elsewhere):
         stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=body)
     stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps({"Records": records}))
-    described = stack.run()
+    with stack.time_to_analyze(ENOUGH_SECONDS):
+        described = stack.run()
     assert described["status"] == "SUCCEEDED", described
     summary = json.loads(described["output"])
     assert (summary["images_processed"], summary["images_rejected"], summary["requeued_images"]) == (10, 0, 0)
@@ -363,10 +366,10 @@ def test_a_run_that_ends_by_its_bound_uses_up_no_delivery(stack: Stack) -> None:
     stack.lambda_faults.slow_mapping(4)
     for number in range(300):
         stack.upload(f"{number}.png", picture(number))
-    with stack.definition(soon):
+    with stack.definition(soon), stack.time_to_analyze(ENOUGH_SECONDS):
         described = stack.run()
-    assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
-    wait_until(lambda: is_off(stack), REACTION_SECONDS, "mapping disabled")
+        assert (described["status"], described["error"]) == ("FAILED", "DrainTimeoutError")
+        wait_until(lambda: is_off(stack), REACTION_SECONDS, "mapping disabled")
     left = len(stack.keys(stack.source))
     assert left > 200
     stack.check_each(left=left)

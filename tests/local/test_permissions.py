@@ -454,8 +454,13 @@ def test_what_waits_under_a_former_prefix_or_key_is_analyzed(scenario: Scenario,
     package.write_bytes(PACKAGE.read_bytes())
     with zipfile.ZipFile(package, "a") as archive:
         archive.writestr("lambdas/new.py", "")
-    changed = {"source_prefix": "after/", "former_settings": {"source_prefixes": ["before/"]}, "batch_size": 9}
-    changed["max_receive_count"] = 7
+    changed: dict[str, Any] = {
+        "source_prefix": "after/",
+        "former_settings": {"source_prefixes": ["before/"]},
+        # Of the mapping and of the queue, for whoever applies.
+        "batch_size": 9,
+        "max_receive_count": 7,
+    }
     stack.apply(**changed, lambda_package_path=str(package))
     stack.upload("after/b.png", picture(3))
     wait_for_messages(stack, 2)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
+from batch_vision.operator.display import Display
+from local import environment
 from tests.local import soak
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 
 pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(900)]
 
-BACKEND = soak.BACKEND
-# Under the name that the stack of these tests has: it is changed in place.
-FILE_ARGUMENTS = {name: value for name, value in soak.ARGUMENTS.items() if name != "name_prefix"}
 SEED = 20261121
+
+
+@pytest.fixture(scope="module")
+def soaked(alone: None) -> Iterator[Stack]:
+    """A stack of its own: LocalStack takes no other schedule for a rule that has one."""
+    running = soak.up(Display())
+    try:
+        yield Stack(running, dict(soak.ARGUMENTS))
+    finally:
+        environment.down()
+
+
+@pytest.fixture
+def stack(soaked: Stack) -> Stack:
+    soaked.reset(applies=False)
+    return soaked
 
 
 @pytest.mark.fault("Soak: all of these together, over several scheduled runs, drawn from a seed")

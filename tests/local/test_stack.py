@@ -172,7 +172,7 @@ def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack
     # The model is stuck for longer than start_timeout_seconds, and lets itself be stopped only when it is up.
     wait_until(lambda: "Close" in stack.states(execution), 120, "the model is asked to stop")
     stack.emulator.set(start_seconds=0)
-    words = "start_timeout_seconds = 20. Raise that variable if the model needs longer."
+    words = "start_timeout_seconds = 20. Raise it if the model needs longer."
     described = stack.wait(execution)
     check_failed(stack, described, "ModelStartTimeoutError", words, step="StartModel", within_seconds=20)
     stack.check(left=1)

@@ -14,8 +14,6 @@ from tests.unit.tool_stack import Deployed
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE = {"width": 360, "height": 740}
-
-
 PATIENCE_MS = 120_000  # a busy machine takes a while for a page
 
 

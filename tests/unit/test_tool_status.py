@@ -50,7 +50,7 @@ def test_many_objects_are_counted_so_far_only(deployed: Deployed, monkeypatch: p
 
 def test_dead_letters_are_a_problem(deployed: Deployed) -> None:
     deployed.sqs.send_message(QueueUrl=deployed.dead_letter_queue_url, MessageBody="m")
-    assert problems(deployed) == ["dead letters: 1 messages failed max_receive_count times"]
+    assert problems(deployed) == ["dead letters: 1 message failed max_receive_count times"]
     assert "batch-vision retry" in deployed.call("status").stdout
 
 
