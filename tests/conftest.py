@@ -17,7 +17,9 @@ WITHOUT_STACK = [
     f"local/test_{name}"
     for name in (
         "existing_bucket",
+        "soak_existing",
         "existing_bucket_runs",
+        "managed",
         "commands",
         "lambda_executor",
         "life_cycle",

@@ -108,7 +108,7 @@ class Stack:
         self.functions = self.environment.client("lambda")
         self.emulator = self.environment.emulator
         self.lambda_faults = LambdaFaults()
-        self.source = self.environment.output("source_bucket_name")
+        self.source = self.environment.bucket_name
         self.final = self.environment.output("final_bucket_name")
         self.queue_url = self.environment.output("queue_url")
         self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
