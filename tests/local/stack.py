@@ -112,7 +112,8 @@ class Stack:
         self.final = self.environment.output("final_bucket_name")
         self.queue_url = self.environment.output("queue_url")
         self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
-        self.state_machine_arn = self.environment.output("state_machine_arn")
+        has_runs = self.environment.has("state_machine_arn")
+        self.state_machine_arn = self.environment.output("state_machine_arn") if has_runs else ""
         self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
 
     @property
