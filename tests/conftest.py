@@ -15,7 +15,16 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
 WITHOUT_STACK = [
     f"local/test_{name}"
-    for name in ("soak", "existing_bucket", "existing_bucket_runs", "commands", "lambda_executor", "life_cycle")
+    for name in (
+        "soak",
+        "existing_bucket",
+        "soak_existing",
+        "existing_bucket_runs",
+        "managed",
+        "commands",
+        "lambda_executor",
+        "life_cycle",
+    )
 ]
 WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}

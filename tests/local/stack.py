@@ -108,11 +108,12 @@ class Stack:
         self.functions = self.environment.client("lambda")
         self.emulator = self.environment.emulator
         self.lambda_faults = LambdaFaults()
-        self.source = self.environment.output("source_bucket_name")
+        self.source = self.environment.bucket_name
         self.final = self.environment.output("final_bucket_name")
         self.queue_url = self.environment.output("queue_url")
         self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
-        self.state_machine_arn = self.environment.output("state_machine_arn")
+        has_runs = self.environment.has("state_machine_arn")
+        self.state_machine_arn = self.environment.output("state_machine_arn") if has_runs else ""
         self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
 
     @property

@@ -1,0 +1,106 @@
+"""Deployments of the other shapes than the stack that most end-to-end tests share: a managed model, an existing bucket.
+
+Each is applied once for a file of tests, in the environment of the process, which it has to itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from batch_vision.operator.display import Display
+from local import environment
+from local.images_bucket import ImagesBucket
+from local.terraform import Terraform
+from tests.local import permissions
+from tests.local.deployment import ARGUMENTS, LABELLED, TIMES
+from tests.local.faults import LambdaFaults
+from tests.local.stack import Stack
+from tests.local.waits import wait_until
+
+# Of each operation. With two invocations, LocalStack's one poller has half of it.
+QUOTA = 400
+OPERATIONS = (
+    "DetectLabels",
+    "DetectText",
+    "DetectFaces",
+    "DetectModerationLabels",
+    "RecognizeCelebrities",
+    "DetectProtectiveEquipment",
+)
+ALL_ANALYSES = ["labels", "image_properties", "text", "faces", "moderation", "celebrities", "protective_equipment"]
+
+
+def rekognition(*analyses: str) -> dict[str, Any]:
+    """The module's argument for some analyses, fast enough that no test waits for a quota."""
+    return {"analyses": list(analyses), "quotas": dict.fromkeys(OPERATIONS, QUOTA)}
+
+
+@contextmanager
+def deployed(backend: str, images_bucket: ImagesBucket | None = None, **arguments: Any) -> Iterator[Stack]:
+    """Apply a deployment of another shape, and end it; AWS must have refused nothing that its roles did."""
+    wanted = ARGUMENTS | {"max_concurrency": 2} | arguments
+    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
+    permissions.RECORDED_CALLS.unlink(missing_ok=True)
+    environment.down()  # a process that a test before has killed may still be ending
+    running = environment.up(
+        Display(),
+        LABELLED,
+        backend=backend,
+        dies_with_parent=True,
+        arguments=wanted,
+        emulator_settings=TIMES | {"latency_ms": 10, "calls_per_second": dict.fromkeys(OPERATIONS, QUOTA)},
+        localstack_settings={
+            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
+            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
+        },
+        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
+        images_bucket=images_bucket,
+    )
+    try:
+        yield Stack(running, wanted)
+        refused = permissions.refused_calls()
+        assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)
+    finally:
+        environment.down()
+
+
+def changed(stack: Stack, backend: str, **arguments: Any) -> Stack:
+    """Apply another backend to a deployment, as users do by a file of variables, and return it as it is then."""
+    terraform = Terraform()
+    wanted = {name: value for name, value in stack.arguments.items() if name not in environment.MODELS}
+    wanted |= environment.choose(backend) | arguments
+    if bucket := stack.environment.images_bucket:
+        wanted["images_bucket_name"] = bucket.name
+    terraform.write_root(wanted)
+    terraform.apply()
+    outputs = terraform.outputs()
+    environment.OUTPUTS_FILE.write_text(json.dumps(outputs))
+    running = environment.Environment(
+        outputs, backend, stack.environment.source_prefix, stack.environment.images_bucket
+    )
+    return Stack(running, stack.arguments, stack.uploads)
+
+
+def set_mapping(stack: Stack, *, is_enabled: bool) -> None:
+    """Resume or pause a managed model, as an operator does: messages wait meanwhile."""
+    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=is_enabled)
+    wanted = "Enabled" if is_enabled else "Disabled"
+    wait_until(lambda: stack.mapping_state() == wanted, 5, f"the mapping is {wanted}")
+
+
+@contextmanager
+def paused(stack: Stack) -> Iterator[None]:
+    """Do something while no message is taken from the queue of images."""
+    set_mapping(stack, is_enabled=False)
+    try:
+        yield
+    finally:
+        set_mapping(stack, is_enabled=True)
+
+
+def paid(stack: Stack) -> dict[str, int]:
+    """How many images each operation has answered about; a refused call costs nothing."""
+    return {name: count["images"] for name, count in stack.emulator.state()["operations"].items() if count["images"]}

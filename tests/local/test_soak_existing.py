@@ -1,0 +1,190 @@
+"""A managed model on an existing bucket under several pollers at once, and what its owner may do besides uploading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.existing_bucket import broken_promises
+from tests.local import permissions, shapes, soak_existing
+from tests.local.permissions import Recording
+from tests.local.soak_existing import BUCKET, SCOPE, Soak
+from tests.local.stack import VALIDATOR, Stack
+from tests.local.test_stack import picture
+from tests.local.waits import wait_until
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
+
+SEED = 20261126
+READS = {"s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
+
+
+@pytest.fixture(scope="module")
+def applied(alone: None) -> Iterator[Stack]:
+    with shapes.deployed("rekognition", BUCKET, **soak_existing.ARGUMENTS) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(applied: Stack) -> Stack:
+    """The deployment with whatever the tests before have left in its buckets."""
+    applied.lambda_faults.clear()
+    applied.emulator.reset()
+    return applied
+
+
+def content(stack: Stack) -> list[Any]:
+    """Every version and delete marker in the bucket of the owner."""
+    pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET.name)
+    return [
+        (kind, entry["Key"], entry["VersionId"], entry.get("ETag"), entry["IsLatest"], str(entry["LastModified"]))
+        for page in pages
+        for kind in ("Versions", "DeleteMarkers")
+        for entry in page.get(kind, [])
+    ]
+
+
+def broken(stack: Stack) -> list[str]:
+    return broken_promises(stack.s3, BUCKET.name, stack.final, SCOPE)
+
+
+def check(stack: Stack) -> dict[str, Any]:
+    """Wait until all is quiet, and return the results by the key of their image."""
+    before = content(stack)
+    wait_until(lambda: not any(stack.messages().values()) and not broken(stack), 60, "all is in step")
+    assert broken(stack) == []
+    assert sum(stack.messages(stack.dead_letter_queue_url).values()) == 0
+    assert content(stack) == before, "the bucket of the owner is not written"
+    places = [*stack.keys(stack.final, "results/"), *stack.keys(stack.final, "results-long/")]
+    found = [stack.read_json(place) for place in places]
+    for result in found:
+        VALIDATOR.validate(result)
+    return {result["source"]["key"]: result for result in found}
+
+
+# In this order, on one bucket: a bucket without versions that gets them, and no more of them later.
+@pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
+def test_results_follow_whatever_the_owner_does(stack: Stack, versioning: str) -> None:
+    if versioning:
+        stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+    folder = f"pile/{versioning or 'never'}/"
+
+    def put(key: str, body: bytes) -> None:
+        stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=body)
+
+    def delete(key: str, **version: str) -> Any:
+        return stack.s3.delete_object(Bucket=BUCKET.name, Key=key, **version)
+
+    longest_plain = folder + "x" * (1011 - len(folder) - 4) + ".jpg"
+    longest = folder + "y" * 500 + "/" + "z" * (1024 - len(folder) - 501 - 4) + ".jpg"
+    names = ["a b/c+d (1).JPG", "café/R&D 50%.jpeg", "100%25=1;2,3@4:5!$'*.png", "plus+and%2B.PNG", "twice.jpg"]
+    assert (len(longest_plain), len(longest)) == (1011, 1024)
+    keys = [*(folder + name for name in names), longest_plain, longest]
+    for number, key in enumerate(keys):
+        put(key, picture(number, "JPEG"))
+    put(folder + "no picture.jpg", b"no picture at all")
+    for outside in (f"other{folder}/a.jpg", f"{folder}notes.txt", f"{folder}folder/"):
+        put(outside, picture())
+    results = {key: result for key, result in check(stack).items() if key.startswith(folder)}
+    assert {key for key, result in results.items() if result["status"] == "processed"} == set(keys)
+    assert {key for key, result in results.items() if result["status"] == "rejected"} == {folder + "no picture.jpg"}
+    assert f"results/{longest_plain}.json" in stack.keys(stack.final, f"results/{folder}")
+    assert all(bool(result["source"]["version_id"]) == (versioning == "Enabled") for result in results.values())
+
+    key = folder + "twice.jpg"
+    first = stack.s3.head_object(Bucket=BUCKET.name, Key=key).get("VersionId")
+    put(key, picture(77, "JPEG"))
+    put(keys[0], picture(0, "JPEG"))  # the same bytes again
+    source = {"Bucket": BUCKET.name, "Key": keys[1]}
+    stack.s3.copy_object(Bucket=BUCKET.name, Key=folder + "renamed.jpeg", CopySource=source)
+    marker = delete(keys[1])
+    delete(keys[2])
+    put(keys[2], picture(78))
+    results = check(stack)
+    assert folder + "renamed.jpeg" in results
+    assert keys[1] not in results
+
+    if versioning == "Enabled":
+        delete(keys[1], VersionId=marker["VersionId"])
+        restored = {"Bucket": BUCKET.name, "Key": key, "VersionId": first}
+        stack.s3.copy_object(Bucket=BUCKET.name, Key=key, CopySource=restored)
+        newest = stack.s3.head_object(Bucket=BUCKET.name, Key=keys[2])["VersionId"]
+        delete(keys[2], VersionId=newest)
+        results = check(stack)
+        assert keys[1] in results
+        assert keys[2] not in results
+        assert results[key]["source"]["version_id"] not in (first, None)
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_some_changes_under_several_pollers(stack: Stack) -> None:
+    soak_and_check(stack, changes=120, keys=25)
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")
+@pytest.mark.fault("Soak: changes of an existing bucket, drawn from a seed")
+@pytest.mark.parametrize("versioning", ["Suspended", "Enabled"])
+def test_hundreds_of_changes_with_every_fault(stack: Stack, versioning: str) -> None:
+    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+    report = soak_and_check(stack, changes=600, keys=120)
+    assert sum(count for name, count in report.faults.items() if name.startswith("die ")) > 0
+    assert report.faults["DetectLabels:ProvisionedThroughputExceededException"] > 20
+    assert report.overlaps > 0
+
+
+def soak_and_check(stack: Stack, changes: int, keys: int) -> soak_existing.Report:
+    status = stack.s3.get_bucket_versioning(Bucket=BUCKET.name).get("Status")
+    with shapes.paused(stack):
+        report = Soak(stack, SEED, changes, keys, is_versioned=status == "Enabled").run(600)
+    assert report.is_good, report
+    assert report.wrong_ends == 0
+    assert report.objects > 0
+    assert sum(report.paid.values()) > 0
+    check(stack)
+    return report
+
+
+def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
+    """The accounts of what is right, and then with each of the promises broken by hand."""
+    key = "pile/wrong.jpg"
+    stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(1, "JPEG"))
+    check(stack)
+
+    def account() -> soak_existing.Report:
+        soak = Soak(stack, SEED, 1, 1, is_versioned=False)
+        soak._owner.appearances = 1
+        soak._account()
+        return soak.report
+
+    assert account().is_good
+    place = f"results/{key}.json"
+    result = stack.read_json(place)
+    stack.s3.put_object(
+        Bucket=stack.final, Key=place, Body=json.dumps(result | {"analyzed_at": "2026-01-01T00:00:00Z"})
+    )
+    assert "the catalog says" in account().problems[0]
+    stack.s3.delete_object(Bucket=stack.final, Key=place)
+    report = account()
+    assert (report.wrong_ends, report.is_good) == (2, False), report.problems
+    event = {"source": "aws.s3", "detail": {"bucket": {"name": BUCKET.name}, "object": {"key": key}}}
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(event))
+    check(stack)
+    report = account()
+    assert (report.wrong_ends, report.paid["DetectLabels"], report.is_good) == (0, 2, False)
+
+
+def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> None:
+    stack.s3.put_object(Bucket=BUCKET.name, Key="pile/read.jpg", Body=picture(2, "JPEG"))
+    check(stack)
+    recording = Recording.read(permissions.RECORDED_CALLS)
+    asked = {call.operation for call in recording.calls if call.parameters.get("Bucket") == BUCKET.name}
+    assert {"s3:HeadObject"} <= asked <= READS
+    for policies in recording.latest_policies().values():
+        for grant in permissions.grants(policies):
+            is_of_bucket = f":::{BUCKET.name}" in grant.resource or grant.resource == "*"
+            writes = grant.action.startswith(("s3:Put", "s3:Delete", "s3:Restore", "s3:Replicate", "s3:Abort"))
+            assert not (is_of_bucket and writes), grant
