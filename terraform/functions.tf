@@ -107,7 +107,7 @@ locals {
   take_messages = {
     TakeMessagesAndSendThemAnew = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
-      resources = [module.queue.queue_arn]
+      resources = [local.analysis_queue.queue_arn]
     }
   }
 
@@ -178,11 +178,11 @@ locals {
     }
     SendMessages = {
       actions   = ["sqs:SendMessage"]
-      resources = [module.queue.queue_arn]
+      resources = [local.analysis_queue.queue_arn]
     }
     TakeDeadLetters = {
       actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
-      resources = [module.queue.dead_letter_queue_arn]
+      resources = [local.analysis_queue.dead_letter_queue_arn]
     }
   })
 
@@ -273,7 +273,7 @@ locals {
     collect_changes = merge(local.follow_bucket, {
       TakeMessagesAndSendThemAnew = {
         actions   = local.take_messages.TakeMessagesAndSendThemAnew.actions
-        resources = module.changes_queue[*].queue_arn
+        resources = [module.queue.queue_arn]
       }
       WriteChunks = {
         actions   = ["s3:PutObject"]
@@ -293,7 +293,7 @@ locals {
       }
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [module.queue.queue_arn]
+        resources = [local.analysis_queue.queue_arn]
       }
       DescribeModel = local.lifecycle.describe
     }
@@ -305,7 +305,7 @@ locals {
       }
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [module.queue.queue_arn]
+        resources = [local.analysis_queue.queue_arn]
       }
       DescribeModel = local.lifecycle.describe
     }
@@ -329,18 +329,18 @@ locals {
       # Where messages still wait, the images may have one already.
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [module.queue.queue_arn]
+        resources = [local.analysis_queue.queue_arn]
       }
     })
 
     send_chunks = merge(local.follow_bucket, {
       SendMessages = {
         actions   = ["sqs:SendMessage"]
-        resources = [module.queue.queue_arn]
+        resources = [local.analysis_queue.queue_arn]
       }
       TakeDeadLetters = {
         actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
-        resources = [module.queue.dead_letter_queue_arn]
+        resources = [local.analysis_queue.dead_letter_queue_arn]
       }
       # A chunk that a function died of is taken apart.
       TakeChunksApart = {
@@ -381,8 +381,8 @@ locals {
     SETTINGS_FINGERPRINT        = local.settings_fingerprint
     SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
-    QUEUE_URL                   = module.queue.queue_url
-    DEAD_LETTER_QUEUE_URL       = module.queue.dead_letter_queue_url
+    QUEUE_URL                   = local.analysis_queue.queue_url
+    DEAD_LETTER_QUEUE_URL       = local.analysis_queue.dead_letter_queue_url
     MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
     BACKEND                     = var.backend
     BACKEND_SETTINGS            = jsonencode(local.backend.settings)
@@ -462,7 +462,7 @@ locals {
 
   # A function's own queue is the one that feeds it.
   own_settings = {
-    collect_changes = { QUEUE_URL = one(module.changes_queue[*].queue_url) }
+    collect_changes = { QUEUE_URL = module.queue.queue_url }
   }
 
   function_environments = {
@@ -513,7 +513,7 @@ resource "terraform_data" "mapping" {
 }
 
 resource "aws_lambda_event_source_mapping" "this" {
-  event_source_arn                   = module.queue.queue_arn
+  event_source_arn                   = local.analysis_queue.queue_arn
   function_name                      = module.function["analyze_images"].function_arn
   enabled                            = !local.is_hosted
   batch_size                         = local.batch_size

@@ -50,7 +50,7 @@ module "changes" {
   rule_arn           = local.changes_rule_arn
   images_bucket_name = var.images_bucket_name
   prefixes           = local.source_prefixes
-  queue_arn          = local.is_hosted ? module.changes_queue[0].queue_arn : module.queue.queue_arn
+  queue_arn          = module.queue.queue_arn
   kms_key_arn        = var.kms_key_arn
   tags               = var.tags
 }
@@ -73,31 +73,30 @@ resource "aws_s3_object" "settings" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
-# With a hosted model: what needs no model is done at once, and what does waits as chunks of keys for the next run
+# With a hosted model: what needs no model is done at once, and what does waits as chunks of keys for the next run, which
+# sends a message for each of them
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
   collects_changes = local.is_hosted && !local.is_drop_off
 
   # A change waits for others for as long as a run waits between two looks.
-  collect_window_seconds = min(300, var.timings.drain_poll_seconds)
+  collect_window_seconds             = min(300, var.timings.drain_poll_seconds)
+  collect_visibility_timeout_seconds = 6 * var.timings.analyze_timeout_seconds + local.collect_window_seconds
   # The least that a mapping can be held to.
   collect_concurrency = 2
 }
 
-module "changes_queue" {
+module "chunk_queue" {
   source = "./modules/queue"
   count  = local.collects_changes ? 1 : 0
 
-  name       = "${var.name_prefix}-changes"
-  account_id = local.account_id
-  partition  = local.partition
-  region     = local.region
-  senders = { AllowRuleToSend = {
-    service    = "events.amazonaws.com"
-    source_arn = local.changes_rule_arn
-  } }
-  visibility_timeout_seconds = 6 * var.timings.analyze_timeout_seconds + local.collect_window_seconds
+  name                       = "${var.name_prefix}-chunks"
+  account_id                 = local.account_id
+  partition                  = local.partition
+  region                     = local.region
+  senders                    = {}
+  visibility_timeout_seconds = local.visibility_timeout_seconds
   message_retention_seconds  = local.message_retention_seconds
   max_receive_count          = var.max_receive_count
   kms_key_arn                = var.kms_key_arn
@@ -107,7 +106,7 @@ module "changes_queue" {
 resource "aws_lambda_event_source_mapping" "changes" {
   count = local.collects_changes ? 1 : 0
 
-  event_source_arn = module.changes_queue[0].queue_arn
+  event_source_arn = module.queue.queue_arn
   function_name    = module.function["collect_changes"].function_arn
   # Each batch becomes a chunk, so it is let grow for a while.
   batch_size                         = 1000

@@ -86,7 +86,10 @@ locals {
     { for prefix in ["results/", "results-long/"] : prefix => var.result_history_days if !local.is_drop_off },
   )
 
-  # Who tells the queue of images.
+  # What feeds the analyzing function: the queue of images, or where changes are looked at first, that of chunks.
+  analysis_queue = one(concat(module.chunk_queue, [for queue in [module.queue] : queue if !local.collects_changes]))
+
+  # Who tells the queue of images, whatever the model: so it has the same messages when the model becomes another one.
   senders = merge(
     # A bucket ARN names no account: without it, a bucket deleted here and made again elsewhere could send.
     { for arn in module.source_bucket[*].bucket_arn : "AllowSourceBucketToSend" => {
@@ -98,7 +101,7 @@ locals {
       service           = "events.amazonaws.com"
       source_arn        = arn
       source_account_id = null
-    } if !local.is_hosted },
+    } },
   )
 }
 
@@ -110,7 +113,7 @@ module "queue" {
   partition                  = local.partition
   region                     = local.region
   senders                    = local.senders
-  visibility_timeout_seconds = local.visibility_timeout_seconds
+  visibility_timeout_seconds = local.collects_changes ? local.collect_visibility_timeout_seconds : local.visibility_timeout_seconds
   message_retention_seconds  = local.message_retention_seconds
   max_receive_count          = var.max_receive_count
   kms_key_arn                = var.kms_key_arn

@@ -21,8 +21,8 @@ module "monitoring" {
   name                      = var.name_prefix
   region                    = local.region
   is_hosted                 = local.is_hosted
-  queue_name                = module.queue.queue_name
-  dead_letter_queue_name    = module.queue.dead_letter_queue_name
+  queue_name                = local.analysis_queue.queue_name
+  dead_letter_queue_name    = local.analysis_queue.dead_letter_queue_name
   state_machine_arn         = one(module.workflow[*].state_machine_arn)
   guard_function_name       = one(module.guard_function[*].function_name)
   analyze_function_name     = module.function["analyze_images"].function_name
@@ -48,7 +48,7 @@ locals {
   changes_to_watch = [for changes in module.changes : {
     rule_name                   = changes.rule_name
     rule_dead_letter_queue_name = changes.dead_letter_queue_name
-    dead_letter_queue_name      = one(module.changes_queue[*].dead_letter_queue_name)
+    dead_letter_queue_name      = local.collects_changes ? module.queue.dead_letter_queue_name : null
     function_name               = try(module.function["collect_changes"].function_name, null)
   }]
 }

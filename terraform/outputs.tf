@@ -15,12 +15,12 @@ output "final_bucket_name" {
 
 output "queue_url" {
   description = "URL of the queue of the analyzing function"
-  value       = module.queue.queue_url
+  value       = local.analysis_queue.queue_url
 }
 
 output "dead_letter_queue_url" {
   description = "URL of the queue of messages that were received too often; their images are still in their bucket"
-  value       = module.queue.dead_letter_queue_url
+  value       = local.analysis_queue.dead_letter_queue_url
 }
 
 output "rule_dead_letter_queue_url" {

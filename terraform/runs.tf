@@ -77,8 +77,8 @@ locals {
   workflow_template = !local.is_hosted ? "" : templatefile("${path.module}/../state_machine.asl.json", {
     partition                   = local.partition
     backend                     = var.backend
-    queue_url                   = module.queue.queue_url
-    dead_letter_queue_url       = module.queue.dead_letter_queue_url
+    queue_url                   = local.analysis_queue.queue_url
+    dead_letter_queue_url       = local.analysis_queue.dead_letter_queue_url
     event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid
     check_backlog_function_arn  = module.function["check_backlog"].function_arn
     start_model_function_arn    = module.function["start_model"].function_arn
@@ -140,7 +140,7 @@ locals {
       StopFormerModels = local.stop_former_models
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [module.queue.queue_arn]
+        resources = [local.analysis_queue.queue_arn]
       }
       CloseRun = {
         actions   = ["s3:GetObject", "s3:PutObject"]
@@ -289,6 +289,7 @@ module "guard" {
     module.function,
     module.guard_function,
     module.mapping_function,
+    module.chunk_queue,
     module.queue,
     module.source_bucket,
     module.workflow,

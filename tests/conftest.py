@@ -18,7 +18,6 @@ WITHOUT_STACK = [
     for name in (
         "soak",
         "existing_bucket",
-        "soak_existing",
         "existing_bucket_runs",
         "managed",
         "commands",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
-from batch_vision.core.chunks import PREFIX, images_in
+from batch_vision.core.chunks import LIVE, PREFIX, chunks_prefix, images_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from batch_vision.operator.stack import Stack
@@ -54,7 +55,16 @@ def count_waiting(stack: Stack) -> Waiting:
         return Waiting(min(len(found), _MOST), len(found) > _MOST, len(stuck), oldest_at)
     if not stack.is_hosted:
         return Waiting(sum(count_messages(stack.sqs, stack.queue_url).values()), is_at_least=False)
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
-    keys = (entry["Key"] for page in pages for entry in page.get("Contents", []))
-    counts = list(islice(filter(None, map(images_in, keys)), _MOST + 1))
+    counts = list(islice(filter(None, map(images_in, _keys(stack, PREFIX))), _MOST + 1))
     return Waiting(sum(counts[:_MOST]), is_at_least=len(counts) > _MOST)
+
+
+def left_chunks(stack: Stack) -> Iterator[str]:
+    """Yield the chunks of a hosted model that the stack had before its managed one, which gets no run to work them off."""
+    if not stack.is_drop_off and not stack.is_hosted:
+        yield from filter(images_in, _keys(stack, chunks_prefix(LIVE)))
+
+
+def _keys(stack: Stack, prefix: str) -> Iterator[str]:
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=prefix)
+    return (entry["Key"] for page in pages for entry in page.get("Contents", []))

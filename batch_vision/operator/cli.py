@@ -37,7 +37,7 @@ from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import Redriven, redrive
 from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
-from batch_vision.operator.failed import retry_lines
+from batch_vision.operator.failed import retry_lines, send_left_chunks
 from batch_vision.operator.folders import find_files
 from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS, in_words
@@ -374,18 +374,26 @@ def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *
     with display().step(f"Sending {status} images again") as step:
         sent = retry_lines(stack, (line for line in lines if reason in (None, line["error_type"])), step.progress)
         step.done(f"{sent.retried} sent")
-    answer = None if status == "rejected" else _redrive(stack)
+    answer, left = None, 0
+    if status != "rejected":
+        answer = _redrive(stack)
+        if not stack.is_hosted:
+            with display().step("Sending what waits for a former model") as step:
+                left = send_left_chunks(stack, step.progress)
+                step.done(shown_number(left, "image"))
     is_good = answer is None or answer.is_good
     if as_json:
-        print_json({**(asdict(answer) if answer else {}), status: asdict(sent)})
+        print_json({**(asdict(answer) if answer else {}), status: asdict(sent), "of_former_model": left})
         return is_good
     if sent.retried:
         good(f"{shown_number(sent.retried, f'{status} image')} on the queue to be looked at again. {_next(stack)}")
     if sent.changed:
         say(f"- {sent.changed} left: analyzed again since")
+    if left:
+        good(f"{shown_number(left, 'image')} that waited for a hosted model on the queue. {_next(stack)}")
     if answer:
         _print_redriven(stack, answer)
-    if not sent.retried and not (answer and answer.moved + answer.left):
+    if not sent.retried + left and not (answer and answer.moved + answer.left):
         good(f"No {status} image since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
     return is_good
 

@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.queues import send_messages
+from batch_vision.core.chunks import Chunk
 from batch_vision.core.events import message_about
+from batch_vision.operator.backlog import left_chunks
 from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
@@ -59,6 +62,24 @@ def retry_lines(stack: Stack, lines: Iterable[dict[str, Any]], progress: Callabl
             pool.shutdown(cancel_futures=True)  # what has begun is finished
             raise
     return answer
+
+
+def send_left_chunks(stack: Stack, progress: Callable[[int, int], None]) -> int:
+    """Turn what waits for a hosted model that there is no more into messages, and return how many images that is.
+
+    A chunk is deleted, in the version that was read, when all its messages are sent.
+    """
+    images, chunks = 0, list(left_chunks(stack))
+    for done, key in enumerate(chunks, start=1):
+        place = {"Bucket": stack.final_bucket_name, "Key": key}
+        if answer := found(stack.s3.get_object, **place):
+            chunk = Chunk.from_body(answer["Body"].read())
+            bodies = (message_about(stack.images_bucket_name, each) for each in chunk.keys)
+            send_messages(stack.sqs, stack.look_queue_url, bodies)
+            stack.s3.delete_object(**place, VersionId=answer["VersionId"])
+            images += len(chunk.keys)
+        progress(done, len(chunks))
+    return images
 
 
 def _retry(stack: Stack, line: dict[str, Any]) -> bool:

@@ -103,6 +103,11 @@ class Stack:
         return not self.images_bucket_name
 
     @property
+    def collects_changes(self) -> bool:
+        """Whether the changes of an existing bucket are looked at first, and wait as chunks for a run."""
+        return self.is_hosted and not self.is_drop_off
+
+    @property
     def analyses(self) -> list[str]:
         """What a managed model is asked for; empty for a model that says one thing."""
         return [str(analysis) for analysis in json.loads(self.model.settings).get("analyses") or []]
@@ -115,17 +120,18 @@ class Stack:
     @cached_property
     def look_queue_url(self) -> str:
         """The queue whose messages name the keys of an existing bucket to look at."""
-        return self._queue_url("changes") if self.is_hosted else self.queue_url
+        return self._queue_url("images") if self.collects_changes else self.queue_url
 
     @cached_property
     def queues(self) -> dict[str, tuple[str, str]]:
         """Each dead-letter queue by its name: its URL, and that of the queue that its messages belong to."""
-        queues = {"images": (self.dead_letter_queue_url, self.queue_url)}
+        analyzing = (self.dead_letter_queue_url, self.queue_url)
         if self.is_drop_off:
-            return queues
-        if self.is_hosted:
-            queues["changes"] = (self._queue_url("changes-dead-letter"), self.look_queue_url)
-        return queues | {"rule": (self._queue_url("rule-dead-letter"), self.look_queue_url)}
+            return {"images": analyzing}
+        queues = {"rule": (self._queue_url("rule-dead-letter"), self.look_queue_url)}
+        if not self.collects_changes:
+            return {"images": analyzing} | queues
+        return {"chunks": analyzing, "images": (self._queue_url("images-dead-letter"), self.look_queue_url)} | queues
 
     def _queue_url(self, role: str) -> str:
         return self.sqs.get_queue_url(QueueName=f"{self.name}-{role}")["QueueUrl"]
@@ -260,20 +266,21 @@ def find_by_name(name: str) -> Stack:
     functions = boto3.client("lambda", region_name=region, config=RETRYING)
     pages = functions.get_paginator("list_event_source_mappings").paginate(FunctionName=function_name)
     mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
-    of_queue = [mapping for mapping in mappings if mapping["EventSourceArn"].endswith(f":{name}-images")]
-    if len(of_queue) != 1:
-        raise UnreachableError(
-            f"Function {function_name} has {len(of_queue)} event source mappings with the queue {name}-images; a stack"
-            " has one. Give --outputs with what `terraform output -json` prints, or apply the module again."
-        )
     model, variables = _model(function_name, configuration)
     images_bucket_name = variables.get("IMAGES_BUCKET_NAME", "")
+    queue_name = f"{name}-{'images' if is_managed(model) or not images_bucket_name else 'chunks'}"
+    of_queue = [mapping for mapping in mappings if mapping["EventSourceArn"].endswith(f":{queue_name}")]
+    if len(of_queue) != 1:
+        raise UnreachableError(
+            f"Function {function_name} has {len(of_queue)} event source mappings with the queue {queue_name}; a stack"
+            " has one. Give --outputs with what `terraform output -json` prints, or apply the module again."
+        )
     outputs = {
         "source_bucket_name": "" if images_bucket_name else f"{name}-source-{account_id}-{region}",
         "images_bucket_name": images_bucket_name,
         "final_bucket_name": f"{name}-final-{account_id}-{region}",
-        "queue_url": _queue_url(f"{name}-images", region),
-        "dead_letter_queue_url": _queue_url(f"{name}-images-dead-letter", region),
+        "queue_url": _queue_url(queue_name, region),
+        "dead_letter_queue_url": _queue_url(f"{queue_name}-dead-letter", region),
         "event_source_mapping_uuid": of_queue[0]["UUID"],
         "analyze_images_function_name": function_name,
     }

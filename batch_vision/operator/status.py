@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.queues import count_messages
 from batch_vision.backends.contracts import ModelState, ModelStatus
+from batch_vision.core.chunks import images_in
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import runs, stuck
-from batch_vision.operator.backlog import Waiting, count_waiting
+from batch_vision.operator.backlog import Waiting, count_waiting, left_chunks
 from batch_vision.operator.catalog import read_recent
 from batch_vision.operator.images_bucket import failed_images, look_at_bucket
 from batch_vision.operator.problems import Problem
@@ -59,6 +60,8 @@ class Status:
         Of the runs of a hosted model.
     dead_letters
         By the name of the queue, see `Stack.queues`.
+    left_images
+        Images in chunks that no run will work off, see `left_chunks`.
     stuck
         Why images were given up, the commonest cause first.
     runs
@@ -76,6 +79,7 @@ class Status:
     schedule: Schedule | None
     messages: dict[str, int]
     dead_letters: dict[str, int]
+    left_images: int
     waiting: Waiting
     stuck: list[stuck.Cause]
     runs: list[Run]
@@ -90,6 +94,13 @@ class Status:
             found += self.bucket.problems
         if self.waiting.stuck:
             found.append(self._stuck_problem())
+        if self.left_images:
+            found.append(
+                Problem(
+                    f"waiting: {shown_number(self.left_images, 'image')} for a hosted model that the stack had before",
+                    "batch-vision retry",
+                )
+            )
         if self.bucket and self.recent and (failed := failed_images(self.stack, self.recent)):
             found.append(failed)
         found += [self._dead_letter_problem(name, number) for name, number in self.dead_letters.items() if number]
@@ -106,7 +117,7 @@ class Status:
                 "Apply the module again, so that EventBridge may send to the queue and use its key, then:"
                 " batch-vision retry",
             )
-        role = "collect-changes" if queue == "changes" else "analyze-images"
+        role = "collect-changes" if queue == "images" and self.stack.collects_changes else "analyze-images"
         return Problem(
             f"dead letters: {shown_number(number, 'message')} failed max_receive_count times",
             f"See what failed (aws logs tail /aws/lambda/{self.stack.name}-{role} --since 1d --filter-pattern WARNING),"
@@ -264,6 +275,7 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         mapping_state=stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)["State"],
         schedule=schedule,
         messages=count_messages(stack.sqs, stack.queue_url),
+        left_images=sum(images_in(key) or 0 for key in left_chunks(stack)),
         dead_letters={name: sum(count_messages(stack.sqs, dead).values()) for name, (dead, _) in stack.queues.items()},
         waiting=waiting,
         stuck=stuck.causes(stack) if waiting.stuck else [],

@@ -31,7 +31,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = [for parts in [module.mapping_function, module.workflow, module.guard, module.guard_function, module.schedule, module.changes, module.changes_queue, aws_s3_object.settings] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
+    condition     = [for parts in [module.mapping_function, module.workflow, module.guard, module.guard_function, module.schedule, module.changes, module.chunk_queue, aws_s3_object.settings] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
     error_message = "A managed model on a drop-off bucket has a part that it does not use."
   }
 
@@ -145,7 +145,7 @@ run "managed_existing" {
     condition = [
       for parts in [
         module.source_bucket, aws_s3_bucket_notification.this, module.mapping_function, module.workflow, module.guard,
-        module.guard_function, module.schedule, module.requeue_schedule, module.changes_queue,
+        module.guard_function, module.schedule, module.requeue_schedule, module.chunk_queue,
         aws_lambda_event_source_mapping.changes,
       ] : length(parts)
     ] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -299,13 +299,13 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.changes_queue[0].settings.visibility_timeout_seconds == 400
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.queue.settings.visibility_timeout_seconds == 400
     error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
   }
 
-  # The rule is of the queue of changes; the queue of the model takes messages of functions only.
+  # The rule sends to the queue of images, as with a managed model; the model's own takes messages of functions only.
   assert {
-    condition     = local.senders == {} && module.changes_queue[0].queue_name == "batch-vision-changes" && module.changes[0].settings.target_arn == module.changes_queue[0].queue_arn
+    condition     = keys(local.senders) == ["AllowRuleToSend"] && module.chunk_queue[0].queue_name == "batch-vision-chunks" && jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && jsonencode(aws_lambda_event_source_mapping.this.event_source_arn) == jsonencode(module.chunk_queue[0].queue_arn)
     error_message = "Changes go to ${module.changes[0].settings.target_arn}."
   }
 
@@ -375,7 +375,7 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = [for parts in [module.changes, module.changes_queue, module.requeue_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0]
+    condition     = [for parts in [module.changes, module.chunk_queue, module.requeue_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0]
     error_message = "A hosted model on a drop-off bucket has a part that it does not use."
   }
 

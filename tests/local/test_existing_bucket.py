@@ -9,191 +9,253 @@ from typing import Any
 
 import pytest
 
-from batch_vision.core.scope import Scope
-from batch_vision.operator.display import Display
-from local import environment
-from local.environment import Environment
-from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
-from tests.local.faults import LambdaFaults
-from tests.local.test_stack import LABELLED, picture
+from tests.local import permissions, shapes, soak_existing
+from tests.local.permissions import Recording
+from tests.local.soak_existing import BUCKET, SCOPE, Soak
+from tests.local.stack import VALIDATOR, Stack
+from tests.local.test_stack import picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
-IMAGES = "warehouse"
-ARGUMENTS = {
-    "name_prefix": "inplace",
-    "analyze_timeout_seconds": 10,
-    "rekognition": {"analyses": ["labels", "moderation"]},
-}
-# A message of a function that died is delivered again after the visibility timeout.
-REDELIVERY_SECONDS = 120
+SEED = 20261126
+READS = {"s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
 
 
-class World:
-    """The bucket as its owner uses it, and what became of its images."""
-
-    def __init__(self, running: Environment, faults: LambdaFaults, *, is_versioned: bool) -> None:
-        self.emulator = running.emulator
-        self.faults = faults
-        self.is_versioned = is_versioned
-        self.s3, self.sqs = running.client("s3"), running.client("sqs")
-        self.final = running.output("final_bucket_name")
-        self.queue_url = running.output("queue_url")
-        self.dead_letter_queue_url = running.output("dead_letter_queue_url")
-
-    def upload(self, key: str, number: int = 0) -> None:
-        self.s3.put_object(Bucket=IMAGES, Key=key, Body=picture(number, "JPEG"))
-
-    def delete(self, key: str) -> str:
-        return str(self.s3.delete_object(Bucket=IMAGES, Key=key).get("VersionId", ""))
-
-    def results(self) -> dict[str, dict[str, Any]]:
-        """The results by the key of the image."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.final, Prefix="results")
-        places = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        bodies = [self.s3.get_object(Bucket=self.final, Key=place)["Body"].read() for place in places]
-        return {result["source"]["key"]: result for result in map(json.loads, bodies)}
-
-    def content(self) -> Any:
-        """Every version and delete marker in the bucket of the images."""
-        listed = self.s3.list_object_versions(Bucket=IMAGES)
-        return [
-            (entry["Key"], entry["VersionId"], entry.get("ETag"), str(entry["LastModified"]))
-            for kind in ("Versions", "DeleteMarkers")
-            for entry in listed.get(kind, [])
-        ]
-
-    def messages(self, queue_url: str) -> int:
-        counts = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
-        return sum(int(text) for name, text in counts.items() if name.startswith("ApproximateNumberOfMessages"))
-
-    def broken(self) -> list[str]:
-        return broken_promises(self.s3, IMAGES, self.final, Scope(("",), (".jpg", ".jpeg", ".png")))
-
-    def check(self, seconds: float = REDELIVERY_SECONDS) -> None:
-        """Wait until all is quiet, and check that the promise is kept and the bucket is as its owner left it."""
-        before = self.content()
-        wait_until(lambda: not self.messages(self.queue_url) and not self.broken(), REDELIVERY_SECONDS, "no quiet end")
-        assert self.broken() == []
-        assert self.messages(self.dead_letter_queue_url) == 0
-        assert self.content() == before, "the bucket of the images is not written"
+@pytest.fixture(scope="module")
+def applied(alone: None) -> Iterator[Stack]:
+    with shapes.deployed("rekognition", BUCKET, **soak_existing.ARGUMENTS) as stack:
+        yield stack
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["versioned", "unversioned"])
-def world(request: pytest.FixtureRequest, alone: None) -> Iterator[World]:
-    faults = LambdaFaults()
-    running = environment.up(
-        Display(),
-        LABELLED[0].parent.parent,
-        backend="rekognition",
-        dies_with_parent=True,
-        arguments=ARGUMENTS,
-        emulator_settings={"latency_ms": 20},
-        localstack_settings={"BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare())},
-        images_bucket=ImagesBucket(IMAGES, is_versioned=request.param),
-    )
-    try:
-        yield World(running, faults, is_versioned=request.param)
-    finally:
-        environment.down()
+@pytest.fixture
+def stack(applied: Stack) -> Stack:
+    """The deployment with whatever the tests before have left in its buckets."""
+    applied.lambda_faults.clear()
+    applied.emulator.reset()
+    return applied
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(world: World) -> None:
-    world.faults.clear()
-    world.emulator.clear_faults()
-
-
-def test_results_follow_uploads_overwrites_deletes_copies_and_what_is_brought_back(world: World) -> None:
-    names = ["a.jpg", "line 3/café & 90%.jpg", "plus+and%20.JPG", "notes.txt", "x" * 1010 + ".png", "folder/"]
-    for number, name in enumerate(names):
-        world.upload(name, number)
-    world.s3.put_object(Bucket=IMAGES, Key="no-image.jpg", Body=b"this is no image")
-    world.s3.put_object(Bucket=IMAGES, Key="empty.png", Body=b"")
-    for number in range(6):
-        world.upload("overwritten.jpg", number)
-    world.upload("gone.jpg")
-    world.delete("gone.jpg")
-    world.s3.copy_object(Bucket=IMAGES, Key="renamed.jpg", CopySource={"Bucket": IMAGES, "Key": "a.jpg"})
-    world.delete("a.jpg")
-    world.check()
-    status = {key: result["status"] for key, result in world.results().items()}
-    assert status == {
-        "line 3/café & 90%.jpg": "processed",
-        "plus+and%20.JPG": "processed",
-        "x" * 1010 + ".png": "processed",
-        "no-image.jpg": "rejected",
-        "empty.png": "rejected",
-        "overwritten.jpg": "processed",
-        "renamed.jpg": "processed",
-    }
-    if world.is_versioned:
-        marker = world.delete("renamed.jpg")
-        world.check()
-        assert "renamed.jpg" not in world.results()
-        world.s3.delete_object(Bucket=IMAGES, Key="renamed.jpg", VersionId=marker)
-        newest = world.s3.head_object(Bucket=IMAGES, Key="overwritten.jpg")["VersionId"]
-        world.s3.delete_object(Bucket=IMAGES, Key="overwritten.jpg", VersionId=newest)
-    else:
-        world.delete("renamed.jpg")
-        world.upload("renamed.jpg")
-    world.check()
-    assert {"renamed.jpg", "overwritten.jpg"} <= world.results().keys()
-
-
-@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
-def test_thousands_of_events_shuffled_and_doubled_change_nothing(world: World) -> None:
-    keys = [f"many/{number:02}.jpg" for number in range(20)]
-    for number, key in enumerate(keys):
-        world.upload(key, number)
-        if number % 4 == 0:
-            world.delete(key)
-    world.check()
-    calls = world.emulator.operation("DetectLabels")
-    bodies = [
-        json.dumps({"source": "aws.s3", "detail": {"bucket": {"name": IMAGES}, "object": {"key": key}}})
-        for key in keys
-        for _ in range(100)
+def content(stack: Stack) -> list[Any]:
+    """Every version and delete marker in the bucket of the owner."""
+    pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET.name)
+    return [
+        (kind, entry["Key"], entry["VersionId"], entry.get("ETag"), entry["IsLatest"], str(entry["LastModified"]))
+        for page in pages
+        for kind in ("Versions", "DeleteMarkers")
+        for entry in page.get(kind, [])
     ]
-    random.Random(14).shuffle(bodies)
-    for at in range(0, len(bodies), 10):
-        entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies[at : at + 10])]
-        world.sqs.send_message_batch(QueueUrl=world.queue_url, Entries=entries)
-    world.check(seconds=600)  # LocalStack has one poller
-    assert world.emulator.operation("DetectLabels") == calls, "nothing is paid for twice"
+
+
+def broken(stack: Stack) -> list[str]:
+    return broken_promises(stack.s3, BUCKET.name, stack.final, SCOPE)
+
+
+def check(stack: Stack, seconds: float = 60) -> dict[str, Any]:
+    """Wait until all is quiet, and return the results by the key of their image."""
+    before = content(stack)
+    wait_until(lambda: not any(stack.messages().values()) and not broken(stack), seconds, "all is in step")
+    assert broken(stack) == []
+    assert sum(stack.messages(stack.dead_letter_queue_url).values()) == 0
+    assert content(stack) == before, "the bucket of the owner is not written"
+    places = [*stack.keys(stack.final, "results/"), *stack.keys(stack.final, "results-long/")]
+    found = [stack.read_json(place) for place in places]
+    for result in found:
+        VALIDATOR.validate(result)
+    return {result["source"]["key"]: result for result in found}
+
+
+# In this order, on one bucket: a bucket without versions that gets them, and no more of them later.
+@pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
+def test_results_follow_whatever_the_owner_does(stack: Stack, versioning: str) -> None:
+    if versioning:
+        stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+    folder = f"pile/{versioning or 'never'}/"
+
+    def put(key: str, body: bytes) -> None:
+        stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=body)
+
+    def delete(key: str, **version: str) -> Any:
+        return stack.s3.delete_object(Bucket=BUCKET.name, Key=key, **version)
+
+    longest_plain = folder + "x" * (1011 - len(folder) - 4) + ".jpg"
+    longest = folder + "y" * 500 + "/" + "z" * (1024 - len(folder) - 501 - 4) + ".jpg"
+    names = ["a b/c+d (1).JPG", "café/R&D 50%.jpeg", "100%25=1;2,3@4:5!$'*.png", "plus+and%2B.PNG", "twice.jpg"]
+    assert (len(longest_plain), len(longest)) == (1011, 1024)
+    keys = [*(folder + name for name in names), longest_plain, longest]
+    for number, key in enumerate(keys):
+        put(key, picture(number, "JPEG"))
+    put(folder + "no picture.jpg", b"no picture at all")
+    for outside in (f"other{folder}/a.jpg", f"{folder}notes.txt", f"{folder}folder/"):
+        put(outside, picture())
+    results = {key: result for key, result in check(stack).items() if key.startswith(folder)}
+    assert {key for key, result in results.items() if result["status"] == "processed"} == set(keys)
+    assert {key for key, result in results.items() if result["status"] == "rejected"} == {folder + "no picture.jpg"}
+    assert f"results/{longest_plain}.json" in stack.keys(stack.final, f"results/{folder}")
+    assert all(bool(result["source"]["version_id"]) == (versioning == "Enabled") for result in results.values())
+
+    key = folder + "twice.jpg"
+    first = stack.s3.head_object(Bucket=BUCKET.name, Key=key).get("VersionId")
+    put(key, picture(77, "JPEG"))
+    put(keys[0], picture(0, "JPEG"))  # the same bytes again
+    source = {"Bucket": BUCKET.name, "Key": keys[1]}
+    stack.s3.copy_object(Bucket=BUCKET.name, Key=folder + "renamed.jpeg", CopySource=source)
+    marker = delete(keys[1])
+    delete(keys[2])
+    put(keys[2], picture(78))
+    results = check(stack)
+    assert folder + "renamed.jpeg" in results
+    assert keys[1] not in results
+
+    if versioning == "Enabled":
+        delete(keys[1], VersionId=marker["VersionId"])
+        restored = {"Bucket": BUCKET.name, "Key": key, "VersionId": first}
+        stack.s3.copy_object(Bucket=BUCKET.name, Key=key, CopySource=restored)
+        newest = stack.s3.head_object(Bucket=BUCKET.name, Key=keys[2])["VersionId"]
+        delete(keys[2], VersionId=newest)
+        results = check(stack)
+        assert keys[1] in results
+        assert keys[2] not in results
+        assert results[key]["source"]["version_id"] not in (first, None)
+
+
+def event_of(key: str) -> str:
+    """The message that EventBridge puts on the queue for a key."""
+    return json.dumps({"source": "aws.s3", "detail": {"bucket": {"name": BUCKET.name}, "object": {"key": key}}})
+
+
+def hand(stack: Stack, *keys: str, receive_count: int = 1) -> dict[str, Any]:
+    """Hand the messages of keys to the analyzing function, as SQS would; give the function's answer or error."""
+    records = [
+        {
+            "messageId": str(number),
+            "body": event_of(key),
+            "attributes": {"ApproximateReceiveCount": str(receive_count)},
+            "eventSource": "aws:sqs",
+        }
+        for number, key in enumerate(keys)
+    ]
+    name = stack.environment.output("analyze_images_function_name")
+    answer = stack.functions.invoke(FunctionName=name, Payload=json.dumps({"Records": records}))
+    said: dict[str, Any] = json.loads(answer["Payload"].read())
+    return said
 
 
 @pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")
-def test_functions_that_die_between_any_two_steps_lose_nothing(world: World) -> None:
-    world.upload("die/deleted.jpg")
-    world.check()
+def test_a_function_that_dies_between_any_two_steps_loses_nothing(stack: Stack) -> None:
+    deleted = "pile/die/deleted.jpg"
+    stack.s3.put_object(Bucket=BUCKET.name, Key=deleted, Body=picture(0, "JPEG"))
+    check(stack)
     points = {
-        "die/found.jpg": "before HeadObject",
-        "die/asked.jpg": "before PutObject",
-        "die/written.jpg": "after PutObject",
-        "die/deleted.jpg": "after DeleteObject",
+        "before HeadObject": "",
+        "before PutObject": "^results/",
+        "after PutObject": "^results/",
+        "before PutObject ": "^catalog/",
+        "after PutObject ": "^catalog/",
+        "after DeleteObject": "^results/",
     }
-    injected = {
-        key: world.faults.inject("analyze-images", "die", point, key=rf"^results/{key}\.json$")
-        for key, point in points.items()
-    }
-    injected["catalog"] = world.faults.inject("analyze-images", "die", "before PutObject", key="^catalog/")
-    for number, key in enumerate(points):
-        if key == "die/deleted.jpg":
-            world.delete(key)
-        else:
-            world.upload(key, number)
-    world.check()
-    assert {key: world.faults.hits(fault) for key, fault in injected.items()} == dict.fromkeys(injected, 1)
+    with shapes.paused(stack):
+        for number, (point, pattern) in enumerate(points.items()):
+            key = deleted if "Delete" in point else f"pile/die/{number}.jpg"
+            if key == deleted:
+                stack.s3.delete_object(Bucket=BUCKET.name, Key=key)
+            else:
+                stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(number, "JPEG"))
+            fault = stack.lambda_faults.inject("analyze-images", "die", point.strip(), key=pattern)
+            assert hand(stack, key)["errorType"] == "Runtime.ExitError", point
+            assert stack.lambda_faults.hits(fault) == 1, point
+            assert hand(stack, key, receive_count=2) == {"batchItemFailures": []}
+        assert broken(stack) == []
+    results = check(stack)
+    assert {key for key in results if key.startswith("pile/die/")} == {f"pile/die/{number}.jpg" for number in range(5)}
 
 
-def test_a_service_that_throttles_and_fails_loses_nothing(world: World) -> None:
-    world.emulator.inject("DetectLabels", "ThrottlingException", probability=0.3, seed=1)
-    world.emulator.inject("DetectModerationLabels", "InternalServerError", probability=0.2, seed=2)
-    for number in range(20):
-        world.upload(f"busy/{number}.jpg", number)
-    world.check()
-    statuses = {result["status"] for key, result in world.results().items() if key.startswith("busy/")}
-    assert statuses == {"processed"}
+@pytest.mark.matrix
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_thousands_of_events_shuffled_and_doubled_pay_for_nothing(stack: Stack) -> None:
+    """Also deletions of what is there, and uploads of what is not: only bucket and key are believed."""
+    keys = [f"pile/many/{number:02}.jpg" for number in range(40)]
+    for number, key in enumerate(keys):
+        stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(number, "JPEG"))
+        if number % 4 == 0:
+            stack.s3.delete_object(Bucket=BUCKET.name, Key=key)
+    check(stack)
+    paid = shapes.paid(stack)
+    bodies = [event_of(key) for key in keys for _ in range(50)]
+    random.Random(SEED).shuffle(bodies)
+    for at in range(0, len(bodies), 10):
+        entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies[at : at + 10])]
+        stack.sqs.send_message_batch(QueueUrl=stack.queue_url, Entries=entries)
+    check(stack, seconds=300)  # LocalStack has one poller
+    assert shapes.paid(stack) == paid
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_some_changes_under_several_pollers(stack: Stack) -> None:
+    soak_and_check(stack, changes=120, keys=25)
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")
+@pytest.mark.fault("Soak: changes of an existing bucket, drawn from a seed")
+@pytest.mark.parametrize("versioning", ["Suspended", "Enabled"])
+def test_hundreds_of_changes_with_every_fault(stack: Stack, versioning: str) -> None:
+    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+    report = soak_and_check(stack, changes=600, keys=120)
+    assert sum(count for name, count in report.faults.items() if name.startswith("die ")) > 0
+    assert report.faults["DetectLabels:ProvisionedThroughputExceededException"] > 20
+    assert report.overlaps > 0
+
+
+def soak_and_check(stack: Stack, changes: int, keys: int) -> soak_existing.Report:
+    status = stack.s3.get_bucket_versioning(Bucket=BUCKET.name).get("Status")
+    with shapes.paused(stack):
+        report = Soak(stack, SEED, changes, keys, is_versioned=status == "Enabled").run(600)
+    assert report.is_good, report
+    assert report.wrong_ends == 0
+    assert report.objects > 0
+    assert sum(report.paid.values()) > 0
+    check(stack)
+    return report
+
+
+def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
+    """The accounts of what is right, and then with each of the promises broken by hand."""
+    key = "pile/wrong.jpg"
+    stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(1, "JPEG"))
+    check(stack)
+
+    def account() -> soak_existing.Report:
+        soak = Soak(stack, SEED, 1, 1, is_versioned=False)
+        soak._owner.appearances = 1
+        soak._account()
+        return soak.report
+
+    assert account().is_good
+    place = f"results/{key}.json"
+    result = stack.read_json(place)
+    stack.s3.put_object(
+        Bucket=stack.final, Key=place, Body=json.dumps(result | {"analyzed_at": "2026-01-01T00:00:00Z"})
+    )
+    assert "the catalog says" in account().problems[0]
+    stack.s3.delete_object(Bucket=stack.final, Key=place)
+    report = account()
+    assert (report.wrong_ends, report.is_good) == (2, False), report.problems
+    stack.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=event_of(key))
+    check(stack)
+    report = account()
+    assert (report.wrong_ends, report.paid["DetectLabels"], report.is_good) == (0, 2, False)
+
+
+def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> None:
+    stack.s3.put_object(Bucket=BUCKET.name, Key="pile/read.jpg", Body=picture(2, "JPEG"))
+    check(stack)
+    recording = Recording.read(permissions.RECORDED_CALLS)
+    asked = {call.operation for call in recording.calls if call.parameters.get("Bucket") == BUCKET.name}
+    assert {"s3:HeadObject"} <= asked <= READS
+    for policies in recording.latest_policies().values():
+        for grant in permissions.grants(policies):
+            is_of_bucket = f":::{BUCKET.name}" in grant.resource or grant.resource == "*"
+            writes = grant.action.startswith(("s3:Put", "s3:Delete", "s3:Restore", "s3:Replicate", "s3:Abort"))
+            assert not (is_of_bucket and writes), grant

@@ -10,14 +10,9 @@ import pytest
 
 from batch_vision.core.chunks import PREFIX, images_in
 from batch_vision.core.scope import Scope
-from batch_vision.operator.display import Display
-from local import environment
-from local.environment import Environment
 from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
-from tests.local import permissions
-from tests.local.deployment import ARGUMENTS, LABELLED, TIMES
-from tests.local.faults import LambdaFaults
+from tests.local import shapes
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
@@ -34,17 +29,9 @@ class World(Stack):
     """The bucket as its owner uses it, and what became of its images."""
 
     def __post_init__(self) -> None:
-        self.s3, self.sqs = self.environment.client("s3"), self.environment.client("sqs")
-        self.workflow, self.functions = self.environment.client("stepfunctions"), self.environment.client("lambda")
-        self.emulator = self.environment.emulator
-        self.lambda_faults = LambdaFaults()
-        self.source, self.final = IMAGES, self.environment.output("final_bucket_name")
-        self.queue_url = self.environment.output("queue_url")
-        self.dead_letter_queue_url = self.environment.output("dead_letter_queue_url")
-        self.state_machine_arn = self.environment.output("state_machine_arn")
-        self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
-        prefix = self.queue_url.rsplit("-", 1)[0]
-        self.changes_urls = [f"{prefix}-changes", f"{prefix}-changes-dead-letter"]
+        super().__post_init__()
+        prefix = self.queue_url.removesuffix("-chunks")
+        self.changes_urls = [f"{prefix}-images", f"{prefix}-images-dead-letter"]
 
     def put(self, key: str, number: int = 0) -> None:
         self.s3.put_object(Bucket=IMAGES, Key=key, Body=picture(number, "JPEG"))
@@ -80,40 +67,25 @@ class World(Stack):
         return summary
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["versioned", "unversioned"])
-def started(request: pytest.FixtureRequest, alone: None) -> Iterator[Environment]:
-    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
-    permissions.RECORDED_CALLS.unlink(missing_ok=True)
-    running = environment.up(
-        Display(),
-        LABELLED,
-        backend="rekognition_custom_labels",
-        dies_with_parent=True,
-        arguments=ARGUMENTS | {"name_prefix": "chunks"},
-        emulator_settings=TIMES,
-        localstack_settings={
-            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
-            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
-        },
-        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
-        images_bucket=ImagesBucket(IMAGES, is_versioned=request.param),
-    )
-    try:
-        yield running
-        assert permissions.refused_calls() == []
-    finally:
-        environment.down()
+@pytest.fixture(scope="module")
+def applied(alone: None) -> Iterator[World]:
+    with shapes.deployed("rekognition_custom_labels", ImagesBucket(IMAGES)) as stack:
+        yield World(stack.environment, stack.arguments)
 
 
 @pytest.fixture
-def world(started: Environment) -> World:
-    world = World(started)
-    world.lambda_faults.clear()
-    world.emulator.reset()
-    return world
+def world(applied: World) -> World:
+    """The deployment with whatever the tests before have left in its buckets."""
+    applied.lambda_faults.clear()
+    applied.emulator.reset()
+    return applied
 
 
-def test_results_follow_the_bucket_and_only_images_start_the_model(world: World) -> None:
+# In this order: a bucket without versions that gets them.
+@pytest.mark.parametrize("versioning", ["", "Enabled"])
+def test_results_follow_the_bucket_and_only_images_start_the_model(world: World, versioning: str) -> None:
+    if versioning:
+        world.s3.put_bucket_versioning(Bucket=IMAGES, VersioningConfiguration={"Status": versioning})
     names = ["a.jpg", "line 3/café & 90%.jpg", "plus+and%20.JPG", "x" * 1010 + ".png", "notes.txt", "folder/"]
     for number, name in enumerate(names):
         world.put(name, number)

@@ -417,7 +417,11 @@ def test_the_mapping_fits_its_queue_and_function(run: Run) -> None:
     """Lambda developer guide, Using Lambda with Amazon SQS: configuring, and CreateEventSourceMapping."""
     is_hosted = bool(run.of("aws_sfn_state_machine"))
     mappings = {mapping.name: mapping for mapping in run.of("aws_lambda_event_source_mapping")}
-    ends = {"this": ("-images", "-analyze-images"), "changes": ("-changes", "-collect-changes")}
+    is_collected = "changes" in mappings
+    ends = {
+        "this": ("-chunks" if is_collected else "-images", "-analyze-images"),
+        "changes": ("-images", "-collect-changes"),
+    }
     for name, mapping in mappings.items():
         (queue,) = (item for item in run.of("aws_sqs_queue") if item.values["name"].endswith(ends[name][0]))
         (function,) = (f for f in run.of("aws_lambda_function") if f.values["function_name"].endswith(ends[name][1]))

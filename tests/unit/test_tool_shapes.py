@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batch_vision.core.chunks import Chunk, chunk_key, live_chunk_key
 from batch_vision.core.events import Change, parse_change
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import catalog, images_bucket
@@ -236,14 +237,14 @@ def test_failed_images_and_their_remedies(in_place: Deployed) -> None:
     assert problems(in_place) == []
 
 
-@pytest.mark.parametrize("queue", ["rule", "changes"])
+@pytest.mark.parametrize("queue", ["rule", "images"])
 def test_dead_letters_of_the_other_queues(hosted_in_place: Deployed, queue: str) -> None:
     deployed = hosted_in_place
     deployed.sqs.send_message(QueueUrl=deployed.other_queues[f"{queue}-dead-letter"], MessageBody="an event")
     (problem,) = problems(deployed)
     assert problem.startswith("dead letters: 1 ")
     assert deployed.call("retry").exit_code == 0
-    assert deployed.counts(deployed.other_queues["changes"]) == 1
+    assert deployed.counts(deployed.other_queues["images"]) == 1
     assert problems(deployed) == []
 
 
@@ -251,8 +252,8 @@ def test_dead_letters_of_the_other_queues(hosted_in_place: Deployed, queue: str)
 def test_a_dead_letter_that_is_back_owes_its_line_of_the_catalog(deploy: Deploy, is_hosted: bool) -> None:
     """A function may have written the result and died, and as a new message of S3's it would be a first delivery."""
     deployed = deploy(is_hosted=is_hosted, is_drop_off=False)
-    queue = deployed.other_queues["changes"] if is_hosted else deployed.queue_url
-    dead = deployed.other_queues["changes-dead-letter"] if is_hosted else deployed.dead_letter_queue_url
+    queue = deployed.other_queues["images"] if is_hosted else deployed.queue_url
+    dead = deployed.other_queues["images-dead-letter"] if is_hosted else deployed.dead_letter_queue_url
     event = {"source": "aws.s3", "detail": {"bucket": {"name": IMAGES}, "object": {"key": "a+b.png"}}}
     deployed.sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(event))
     deployed.functions.update_event_source_mapping(UUID=deployed.mapping_uuid, Enabled=False)  # moto takes messages
@@ -263,6 +264,20 @@ def test_a_dead_letter_that_is_back_owes_its_line_of_the_catalog(deploy: Deploy,
         [Change("a b.png", is_resent=True)],
         [Change("a+b.png", is_resent=True)],
     ]
+
+
+def test_what_waited_for_a_hosted_model_is_sent_to_the_managed_one(in_place: Deployed) -> None:
+    keys = tuple(f"{number}.png" for number in range(12))
+    in_place.functions.update_event_source_mapping(UUID=in_place.mapping_uuid, Enabled=False)  # moto takes messages
+    for chunk in (Chunk("f", keys[:11]), Chunk("f", keys[11:])):
+        in_place.put(live_chunk_key(utc_now(), chunk), chunk.body(), FINAL)
+    # A backfill works off its own.
+    in_place.put(chunk_key("job-1", "1", Chunk("f", keys)), Chunk("f", keys).body(), FINAL)
+    assert "waiting: 12 images for a hosted model that the stack had before" in str(problems(in_place))
+    assert "12 images that waited for a hosted model on the queue" in in_place.call("retry").stdout
+    assert problems(in_place) == []
+    assert in_place.counts(in_place.queue_url) == 12
+    assert [key for key in in_place.keys(FINAL) if key.startswith("work/live")] == []
 
 
 def test_what_waits_for_a_hosted_model_is_in_work(hosted_in_place: Deployed) -> None:
@@ -404,7 +419,7 @@ def test_retry_has_failed_images_looked_at_again(deploy: Deploy, is_hosted: bool
     assert result.exit_code == 0, result.output
     assert "2 failed images on the queue" in result.stdout
     assert "1 left" in result.stdout
-    queue = deployed.other_queues["changes"] if is_hosted else deployed.queue_url
+    queue = deployed.other_queues["images"] if is_hosted else deployed.queue_url
     received = deployed.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
     details = [json.loads(message["Body"])["detail"] for message in received]
     assert {detail["bucket"]["name"] for detail in details} == {IMAGES}

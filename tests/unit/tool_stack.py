@@ -100,10 +100,11 @@ class Deployed:
         for bucket in (self.bucket, FINAL):
             self.s3.create_bucket(Bucket=bucket)
             self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        self.queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images")["QueueUrl"]
-        self.dead_letter_queue_url = self.sqs.create_queue(QueueName=f"{NAME}-images-dead-letter")["QueueUrl"]
+        queue = "chunks" if self.is_hosted and not self.is_drop_off else "images"
+        self.queue_url = self.sqs.create_queue(QueueName=f"{NAME}-{queue}")["QueueUrl"]
+        self.dead_letter_queue_url = self.sqs.create_queue(QueueName=f"{NAME}-{queue}-dead-letter")["QueueUrl"]
         if not self.is_drop_off:
-            queues = ["rule-dead-letter", *(["changes", "changes-dead-letter"] if self.is_hosted else [])]
+            queues = ["rule-dead-letter", *(["images", "images-dead-letter"] if self.is_hosted else [])]
             self.other_queues = {name: self.sqs.create_queue(QueueName=f"{NAME}-{name}")["QueueUrl"] for name in queues}
             self.put(f"settings/{FINGERPRINT}.json", b"{}", FINAL)
             self.send_events(is_on=True)
