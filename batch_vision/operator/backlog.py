@@ -60,7 +60,7 @@ def count_waiting(stack: Stack) -> Waiting:
 
 
 def left_chunks(stack: Stack) -> Iterator[str]:
-    """Yield the chunks of a hosted model that the stack had before its managed one, which gets no run to work them off."""
+    """Yield the chunks of a hosted model that the stack had before its managed one: no run works them off."""
     if not stack.is_drop_off and not stack.is_hosted:
         yield from filter(images_in, _keys(stack, chunks_prefix(LIVE)))
 

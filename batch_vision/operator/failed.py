@@ -71,12 +71,11 @@ def send_left_chunks(stack: Stack, progress: Callable[[int, int], None]) -> int:
     """
     images, chunks = 0, list(left_chunks(stack))
     for done, key in enumerate(chunks, start=1):
-        place = {"Bucket": stack.final_bucket_name, "Key": key}
-        if answer := found(stack.s3.get_object, **place):
+        if answer := found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key):
             chunk = Chunk.from_body(answer["Body"].read())
             bodies = (message_about(stack.images_bucket_name, each) for each in chunk.keys)
             send_messages(stack.sqs, stack.look_queue_url, bodies)
-            stack.s3.delete_object(**place, VersionId=answer["VersionId"])
+            stack.s3.delete_object(Bucket=stack.final_bucket_name, Key=key, VersionId=answer["VersionId"])
             images += len(chunk.keys)
         progress(done, len(chunks))
     return images

@@ -113,7 +113,8 @@ class Status:
     def _dead_letter_problem(self, queue: str, number: int) -> Problem:
         if queue == "rule":
             return Problem(
-                f"dead letters: {shown_number(number, 'event')} of {self.stack.images_bucket_name} did not reach the queue",
+                f"dead letters: {shown_number(number, 'event')} of {self.stack.images_bucket_name} did not reach the"
+                " queue",
                 "Apply the module again, so that EventBridge may send to the queue and use its key, then:"
                 " batch-vision retry",
             )
