@@ -25,6 +25,7 @@ from local.emulator.models import MODELS
 from local.errors import LocalError
 from local.images import check_out, clear_out, download, upload
 from local.images_bucket import choose_bucket
+from local.provider import running_provider
 from local.terraform import check_module
 from local.tfvars import read_tfvars
 from local.workflow_diagram import draw_into_document
@@ -214,7 +215,8 @@ def down_command() -> None:
 @main.command("check-terraform")
 def check_terraform_command() -> None:
     """Check format, validity and native tests of the Terraform module."""
-    check_module()
+    with running_provider():
+        check_module()
 
 
 @main.command("draw-workflow")

@@ -213,7 +213,7 @@ class Terraform:
         process, lifeline = start_tied(
             ["terraform", *arguments],
             cwd=self.directory,
-            env=_environment() | ({"TF_DATA_DIR": str(self._data_directory)} if self._data_directory else {}),
+            env=environment() | ({"TF_DATA_DIR": str(self._data_directory)} if self._data_directory else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=problems,
@@ -297,7 +297,7 @@ def check_version() -> None:
     if shutil.which("terraform") is None:
         raise LocalError(f"terraform is not on PATH. Install Terraform {wanted} or later.")
     finished = subprocess.run(
-        ["terraform", "version", "-json"], env=_environment(), check=False, capture_output=True, text=True
+        ["terraform", "version", "-json"], env=environment(), check=False, capture_output=True, text=True
     )
     try:
         found = json.loads(finished.stdout)["terraform_version"]
@@ -326,7 +326,7 @@ def _init_options() -> Iterator[list[str]]:
     yield []
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the user's environment without what would lead the provider to a real account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
     if not Path(kept.get("TF_CLI_CONFIG_FILE", "")).is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -65,6 +66,9 @@ def _load_once(loader: JSONFileLoader, path: str) -> Any:
 JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
 
 
+_open = ExitStack()
+
+
 class Scheduling(LoadScopeScheduling):
     """Processes take files, but of those whose tests all run on the stack as it is, each test by itself."""
 
@@ -91,9 +95,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         DEPLOYMENT.begin()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Each process also has a provider of its own for its commands of Terraform: it has the settings of its stack.
+    if worker and any(_needs_stack(item) for item in session.items):
+        from local.provider import running_provider
+
+        _open.enter_context(running_provider())
+
+
 def pytest_sessionfinish() -> None:
     if deployment := sys.modules.get("tests.local.deployment"):
         deployment.DEPLOYMENT.end()
+    _open.close()
 
 
 def _place(item: pytest.Item) -> tuple[int, int]:

@@ -36,7 +36,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = length(compact([output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url])) == 0
+    condition     = length([for value in [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url] : value if value != null]) == 0
     error_message = "An output names what is not there."
   }
 
@@ -85,7 +85,7 @@ run "managed_drop_off" {
       ]
       requeue_images = [
         "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
-        "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
     })
     error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
@@ -153,7 +153,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = length(compact([output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name])) == 0 && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
+    condition     = length([for value in [output.source_bucket_name, output.state_machine_arn, output.schedule_rule_name] : value if value != null]) == 0 && output.images_bucket_name == "catalog-images" && output.rule_dead_letter_queue_url != null
     error_message = "The outputs are those of another shape."
   }
 
@@ -226,16 +226,17 @@ run "managed_existing" {
   }
 
   assert {
-    condition = {
+    condition = jsonencode({
       for sid, statement in local.function_statements.analyze_images : sid => sort(statement.actions)
       if !contains(["ReadImages", "TellMissingFromForbidden", "TakeMessagesAndSendThemAnew"], sid)
-      } == {
-      DetectWithModel   = tolist(["rekognition:DetectModerationLabels"])
-      ReadWithImagesKey = tolist(["kms:Decrypt"])
-      UseCustomerKey    = tolist(["kms:Decrypt", "kms:GenerateDataKey"])
-      WriteCatalog      = tolist(["s3:PutObject"])
-      WriteResults      = tolist(["s3:DeleteObject", "s3:GetObject", "s3:PutObject"])
-    }
+      }) == jsonencode({
+      DetectWithModel   = ["rekognition:DetectModerationLabels"]
+      ListImageVersions = ["s3:ListBucketVersions"]
+      ReadWithImagesKey = ["kms:Decrypt"]
+      UseCustomerKey    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      WriteCatalog      = ["s3:PutObject"]
+      WriteResults      = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+    })
     error_message = "The function has gained or lost a permission: ${jsonencode(local.function_statements.analyze_images)}."
   }
 

@@ -18,6 +18,7 @@ import pytest
 
 from local import config, environment
 from local.processes import find_background
+from local.provider import VARIABLE
 from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
@@ -74,7 +75,8 @@ def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["make", *words],
         cwd=config.REPOSITORY,
-        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"} | environment,
+        # Without what a user does not have: the flags of the make that runs the tests, and their provider.
+        env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", VARIABLE)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

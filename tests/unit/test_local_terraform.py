@@ -72,14 +72,14 @@ def test_apply_tells_progress_and_gives_terraforms_own_error(tmp_path: Path, mon
 def test_nothing_of_the_users_account_reaches_terraform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("TF_VAR_name_prefix", "production")
-    environment = terraform._environment()
+    environment = terraform.environment()
     assert not [name for name in environment if name.startswith(("AWS_", "TF_VAR_"))]
 
 
 def test_terraform_asks_localstack_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "intranet.example")
-    environment = terraform._environment()
+    environment = terraform.environment()
     assert environment["HTTPS_PROXY"] == "http://proxy.example:3128"  # for the registry of providers
     assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet.example,127.0.0.1,localhost"
 
