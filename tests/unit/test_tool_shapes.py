@@ -275,7 +275,7 @@ def test_what_waited_for_a_hosted_model_is_sent_to_the_managed_one(in_place: Dep
     in_place.put(chunk_key("job-1", "1", Chunk("f", keys)), Chunk("f", keys).body(), FINAL)
     assert "waiting: 12 images for a hosted model that the stack had before" in str(problems(in_place))
     assert "12 images that waited for a hosted model on the queue" in in_place.call("retry").stdout
-    assert problems(in_place) == []
+    assert "waiting" not in str(problems(in_place))
     assert in_place.counts(in_place.queue_url) == 12
     assert [key for key in in_place.keys(FINAL) if key.startswith("work/live")] == []
 
