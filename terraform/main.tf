@@ -58,6 +58,7 @@ module "source_bucket" {
   # was analyzed, so it is kept far longer than the 14 days for which its message can wait.
   noncurrent_version_retention_days = 365
   noncurrent_days_by_prefix         = {}
+  current_days_by_prefix            = {}
   tags                              = var.tags
 }
 
@@ -76,6 +77,7 @@ module "final_bucket" {
   # result like any other.
   noncurrent_version_retention_days = null
   noncurrent_days_by_prefix         = local.noncurrent_days_by_prefix
+  current_days_by_prefix            = local.current_days_by_prefix
   tags                              = var.tags
 }
 
@@ -88,6 +90,9 @@ locals {
 
   # What feeds the analyzing function: the queue of images, or where changes are looked at first, that of chunks.
   analysis_queue = one(concat(module.chunk_queue, [for queue in [module.queue] : queue if !local.collects_changes]))
+
+  # Answers that are kept for a message, which SQS keeps for 14 days; those of an upload that was replaced are left.
+  current_days_by_prefix = { for prefix in ["work/partial/"] : prefix => 15 if local.keeps_answers }
 
   # Who tells the queue of images, whatever the model: so it has the same messages when the model becomes another one.
   senders = merge(

@@ -15,6 +15,7 @@ run "bucket_is_private_versioned_and_encrypted" {
     kms_key_arn                       = null
     noncurrent_version_retention_days = 365
     noncurrent_days_by_prefix         = {}
+    current_days_by_prefix            = {}
     tags                              = {}
   }
 
@@ -55,6 +56,7 @@ run "lifecycle_never_expires_a_current_object" {
     kms_key_arn                       = null
     noncurrent_version_retention_days = 365
     noncurrent_days_by_prefix         = {}
+    current_days_by_prefix            = {}
     tags                              = {}
   }
 
@@ -84,6 +86,7 @@ run "bucket_with_customer_key" {
     kms_key_arn                       = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
     noncurrent_version_retention_days = 365
     noncurrent_days_by_prefix         = {}
+    current_days_by_prefix            = {}
     tags                              = {}
   }
 

@@ -92,7 +92,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == { "work/" = 1 }
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1 } && local.current_days_by_prefix == { "work/partial/" = 15 }
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -246,7 +246,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = local.noncurrent_days_by_prefix == { "work/" = 1, "results/" = 30, "results-long/" = 30 }
+    condition     = local.noncurrent_days_by_prefix == { "work/" = 1, "results/" = 30, "results-long/" = 30 } && local.current_days_by_prefix == {}
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
   }
 
@@ -381,7 +381,7 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = terraform_data.mapping.input == "enabled by runs" && local.noncurrent_days_by_prefix == {}
+    condition     = terraform_data.mapping.input == "enabled by runs" && local.noncurrent_days_by_prefix == {} && local.current_days_by_prefix == {}
     error_message = "The mapping is ${terraform_data.mapping.input}."
   }
 

@@ -42,9 +42,10 @@ class LambdaFaults:
         faults.write(self.directory, self._faults)
         return fault.id
 
-    def refuse(self, operation: str, code: str, *, count: int = 1, status: int = 400) -> str:
+    def refuse(self, operation: str, code: str, *, count: int = 1, status: int = 400, key: str = "") -> str:
         """Have a service of LocalStack refuse an operation, whoever asks; give the id to ask `hits` with."""
-        refusal = {"id": f"{next(_numbers)}", "operation": operation, "code": code, "status": status, "count": count}
+        named = {"id": f"{next(_numbers)}", "operation": operation, "key": key}
+        refusal = named | {"code": code, "status": status, "count": count}
         self._refusals.append(refusal)
         self._write(SERVICES_FILE_NAME, self._refusals)
         return str(refusal["id"])

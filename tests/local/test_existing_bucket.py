@@ -111,7 +111,8 @@ def test_results_follow_whatever_the_owner_does(stack: Stack, versioning: str) -
     if versioning == "Enabled":
         delete(keys[1], VersionId=marker["VersionId"])
         restored = {"Bucket": BUCKET.name, "Key": key, "VersionId": first}
-        stack.s3.copy_object(Bucket=BUCKET.name, Key=key, CopySource=restored)
+        # LocalStack takes the version for the object itself, which may be copied with a change only.
+        stack.s3.copy_object(Bucket=BUCKET.name, Key=key, CopySource=restored, MetadataDirective="REPLACE")
         newest = stack.s3.head_object(Bucket=BUCKET.name, Key=keys[2])["VersionId"]
         delete(keys[2], VersionId=newest)
         results = check(stack)

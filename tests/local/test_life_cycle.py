@@ -26,6 +26,8 @@ def test_a_bucket_that_holds_images_outlives_a_destroy(localstack: LocalStackEnd
         "force_destroy": False,  # the module's own default
         "kms_key_arn": None,
         "noncurrent_version_retention_days": 365,
+        "noncurrent_days_by_prefix": {},
+        "current_days_by_prefix": {},
         "tags": {},
     }
     (tmp_path / "main.tf.json").write_text(json.dumps({"module": {"bucket": part}}))

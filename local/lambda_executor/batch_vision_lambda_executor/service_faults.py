@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ class Refusal:
         What it is refused with.
     count
         How often.
+    key
+        Regular expression that is found in the key of the object that the operation names; any if it is empty.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Refusal:
     code: str
     status: int
     count: int
+    key: str = ""
 
 
 @hooks.on_infra_start()
@@ -68,7 +72,9 @@ class CallRefuser:
             return
         for fields in json.loads((self._directory / FILE_NAME).read_text()):
             refusal = Refusal(**fields)
-            if refusal.operation == context.operation.name and self._is_due(refusal):
+            key = str((context.service_request or {}).get("Key", ""))
+            is_meant = refusal.operation == context.operation.name and re.search(refusal.key, key)
+            if is_meant and self._is_due(refusal):
                 raise CommonServiceException(refusal.code, "injected by a test", refusal.status)
 
     def _is_due(self, refusal: Refusal) -> bool:

@@ -92,6 +92,23 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
+  dynamic "rule" {
+    for_each = var.current_days_by_prefix
+
+    content {
+      id     = "remove-${trim(rule.key, "/")}"
+      status = "Enabled"
+
+      filter {
+        prefix = rule.key
+      }
+
+      expiration {
+        days = rule.value
+      }
+    }
+  }
+
   # S3 takes a rule about noncurrent versions only for a versioned bucket.
   depends_on = [aws_s3_bucket_versioning.this]
 }

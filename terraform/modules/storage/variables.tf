@@ -26,6 +26,12 @@ variable "noncurrent_days_by_prefix" {
   nullable    = false
 }
 
+variable "current_days_by_prefix" {
+  description = "Days after which an object under a prefix is of no use any more and is removed"
+  type        = map(number)
+  nullable    = false
+}
+
 variable "tags" {
   description = "Tags of the bucket"
   type        = map(string)
