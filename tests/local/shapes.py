@@ -17,6 +17,7 @@ from local.terraform import Terraform
 from tests.local import permissions
 from tests.local.deployment import ARGUMENTS, LABELLED, TIMES
 from tests.local.faults import LambdaFaults
+from tests.local.permissions import Recording
 from tests.local.stack import Stack
 from tests.local.waits import wait_until
 
@@ -104,3 +105,20 @@ def paused(stack: Stack) -> Iterator[None]:
 def paid(stack: Stack) -> dict[str, int]:
     """How many images each operation has answered about; a refused call costs nothing."""
     return {name: count["images"] for name, count in stack.emulator.state()["operations"].items() if count["images"]}
+
+
+def wrong_permissions(stack: Stack, *functions: str) -> list[str]:
+    """What the roles of some functions may not do and have done, and what they may do and nothing has needed.
+
+    LocalStack neither reads a legal hold when it copies nor copies in parts: `permissions.demands` has these.
+    """
+    demands = permissions.demands(f"arn:aws:s3:::{stack.source}", f"arn:aws:s3:::{stack.final}")
+    roles = [
+        role
+        for role in permissions.role_names(stack)
+        if role.startswith(tuple(f"{stack.arguments['name_prefix']}-{function}-" for function in functions))
+    ]
+    assert len(roles) == len(functions)
+    moved = demands if not stack.environment.images_bucket else []
+    verdicts = permissions.judge(Recording.read(permissions.RECORDED_CALLS), roles, moved)
+    return [problem for verdict in verdicts for problem in verdict.problems()]

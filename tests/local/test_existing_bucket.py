@@ -249,6 +249,20 @@ def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
     assert (report.wrong_ends, report.paid["DetectLabels"], report.is_good) == (0, 2, False)
 
 
+def test_an_object_with_a_key_of_its_uploader_fails_without_a_call(stack: Stack) -> None:
+    place = {"Bucket": BUCKET.name, "Key": "pile/sealed.jpg"}
+    encryption = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    stack.s3.put_object(**place, Body=picture(3, "JPEG"), **encryption)
+    wait_until(lambda: stack.keys(stack.final, "results/pile/sealed"), 30, "the result")
+    result = stack.read_json("results/pile/sealed.jpg.json")
+    VALIDATOR.validate(result)
+    assert (result["status"], result["predictions"]) == ("failed", [])
+    assert result["error"]["remedy"]
+    stack.s3.delete_object(**place)
+    check(stack)
+    assert shapes.paid(stack) == {}
+
+
 def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> None:
     stack.s3.put_object(Bucket=BUCKET.name, Key="pile/read.jpg", Body=picture(2, "JPEG"))
     check(stack)
@@ -260,3 +274,8 @@ def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> N
             is_of_bucket = f":::{BUCKET.name}" in grant.resource or grant.resource == "*"
             writes = grant.action.startswith(("s3:Put", "s3:Delete", "s3:Restore", "s3:Replicate", "s3:Abort"))
             assert not (is_of_bucket and writes), grant
+
+
+def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
+    """After all that the tests before have done."""
+    assert shapes.wrong_permissions(stack, "analyze-images") == []

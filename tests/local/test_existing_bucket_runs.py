@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_vision.core.chunks import PREFIX, images_in
+from batch_vision.core.chunks import PREFIX, Chunk, ChunkMessage, chunk_key, images_in
 from batch_vision.core.scope import Scope
 from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
@@ -133,6 +133,29 @@ def test_what_changes_while_a_run_works_is_part_of_it(world: World) -> None:
     assert world.environment.model()["starts"] <= 2
 
 
+@pytest.mark.fault("Chunks: a function dies of an image every time, until the dead-letter queue has its chunk")
+def test_dead_letters_are_taken_apart_and_what_is_no_chunk_is_put_aside(world: World) -> None:
+    """Beside a chunk of a backfill with settings that are no longer deployed."""
+    for number in range(4):
+        world.put(f"dead/{number}.jpg", number)
+    world.collect()
+    together = world.chunks()
+    world.put("dead/alone.jpg", 5)
+    world.collect()
+    (alone,) = set(world.chunks()) - set(together)
+    for key in (*together, alone):
+        world.sqs.send_message(QueueUrl=world.dead_letter_queue_url, MessageBody=ChunkMessage(key).body())
+    former = Chunk("0" * 64, ("dead/0.jpg", "dead/gone.jpg"))
+    rubbish = chunk_key("job-1", "2", Chunk("0" * 64, ("a.jpg",)))
+    world.s3.put_object(Bucket=world.final, Key=chunk_key("job-1", "1", former), Body=former.body())
+    world.s3.put_object(Bucket=world.final, Key=rubbish, Body=b"no chunk")
+    summary = world.run_through()
+    assert summary["images_failed"] == 1
+    error = world.read_json("results/dead/alone.jpg.json")["error"]
+    assert error["type"] == "FunctionDiedError"
+    assert {world.read_json(f"results/dead/{number}.jpg.json")["status"] for number in range(4)} == {"processed"}
+
+
 @pytest.mark.fault("Chunks: the function dies before any request of its work on a chunk")
 @pytest.mark.fault("Chunks: the function that looks dies before any request")
 def test_functions_that_die_lose_nothing(world: World) -> None:
@@ -148,3 +171,9 @@ def test_functions_that_die_lose_nothing(world: World) -> None:
         world.put(f"die/{number}.jpg", number)
     world.run_through()
     assert [world.lambda_faults.hits(fault) for fault in injected] == [1, 1, 1]
+
+
+def test_each_role_may_do_what_it_does_and_nothing_else(world: World) -> None:
+    """After all that the tests before have done; of the others, test_permissions.py has the scenario."""
+    functions = ("analyze-images", "collect-changes", "requeue-images", "check-backlog", "summarize-run")
+    assert shapes.wrong_permissions(world, *functions) == []

@@ -167,6 +167,11 @@ def test_the_tick_puts_back_what_no_event_told_of(stack: Stack) -> None:
     assert paid(stack) == dict.fromkeys(OPERATIONS, 12)
 
 
+def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
+    """After all that the tests before have done."""
+    assert shapes.wrong_permissions(stack, "analyze-images", "requeue-images") == []
+
+
 @pytest.mark.matrix
 def test_the_tick_is_called_by_its_rule(stack: Stack) -> None:
     events = stack.environment.client("events")
