@@ -50,7 +50,7 @@ def running_provider() -> Iterator[None]:
     provider = start_background(
         [program, "-debug"],
         environment=environment(),
-        directory=directory,
+        directory=config.REPOSITORY,
         log_file=log_file,
         pid_file=config.LOCAL_BUILD / "provider.pid",
         dies_with_parent=True,
