@@ -183,7 +183,7 @@ locals {
     }
 
     rule-dead-letters = {
-      description = "Move the messages to the queue that the rule feeds (in the console: Start DLQ redrive), once that is mended which the alarm rule-failed tells of. EventBridge gave up changes of the images bucket; results do not follow them until then."
+      description = "Mend what the alarm rule-failed tells of, then: batch-vision retry. EventBridge gave up changes of the images bucket; results do not follow them until then."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateNumberOfMessagesVisible"
       statistic   = "Maximum"
@@ -195,7 +195,7 @@ locals {
   # Of the function that looks at changes before the model is needed.
   collecting_alarms = {
     change-dead-letters = {
-      description = "Look at what failed in the log of the function that collects changes, mend it, then move the messages back (in the console: Start DLQ redrive). The function died at each delivery of some changes, and nobody has looked at their images."
+      description = "Look at what failed in the log of the function that collects changes, mend it, then: batch-vision retry. The function died at each delivery of some changes, and nobody has looked at their images."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateNumberOfMessagesVisible"
       statistic   = "Maximum"
