@@ -488,6 +488,7 @@ def test_what_waits_under_a_former_prefix_or_key_is_analyzed(scenario: Scenario,
 def test_whoever_applies_may_do_what_an_apply_a_change_and_a_destroy_do(tagged: Stack) -> None:
     """And nothing else: examples/deployer-policy.json by the calls that Terraform's provider has made in this file."""
     tagged.reset(applies=False)
+    tagged.is_destroyed = True
     destroyed = Terraform().run("destroy", "-auto-approve", "-input=false", "-no-color")
     assert destroyed.returncode == 0, destroyed.stdout + destroyed.stderr
     calls = Recording.read(permissions.RECORDED_CALLS).terraform_calls
