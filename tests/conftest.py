@@ -31,7 +31,7 @@ ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_
 
 ONE_BY_ONE = {"local/test_stack", "local/test_tool", "local/test_guard", "local/test_faults_images"}
 # Terraform plans something for all of them in a quarter of a minute: once is enough.
-PLANNED = {"unit/test_alarms", "unit/test_examples", "unit/test_logs"}
+PLANNED = {f"unit/test_{name}" for name in ("alarms", "examples", "logs", "settings", "static_limits")}
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):

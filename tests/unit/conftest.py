@@ -160,32 +160,37 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
 
 
 @pytest.fixture(scope="session")
-def planned() -> list[dict[str, Any]]:
-    """Every resource of the first run of monitoring.tftest.hcl, as Terraform makes it with a mocked provider."""
+def tested() -> dict[str, dict[str, Any]]:
+    """The root module of each run of static_limits.tftest.hcl and shapes.tftest.hcl, as Terraform makes it.
+
+    The provider is mocked.
+    """
     module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
     module.init()
-    finished = module.run("test", "-filter=tests/monitoring.tftest.hcl", "-verbose", "-json")
-    assert finished.returncode == 0, finished.stdout[-2000:]
-    events = (json.loads(line) for line in finished.stdout.splitlines())
-    state = next(event["test_state"] for event in events if event["type"] == "test_state")
-    modules = [state["root_module"], *state["root_module"]["child_modules"]]
-    return [resource for module_state in modules for resource in module_state.get("resources", [])]
+    files = [f"-filter=tests/{name}.tftest.hcl" for name in ("static_limits", "shapes")]
+    finished = module.run("test", *files, "-verbose", "-json")
+    messages = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert finished.returncode == 0, [entry["diagnostic"] for entry in messages if "diagnostic" in entry]
+    return {
+        entry["@testrun"]: entry["test_state"]["root_module"] for entry in messages if entry["type"] == "test_state"
+    }
 
 
 @pytest.fixture(scope="session")
-def planned_shapes() -> dict[str, list[dict[str, Any]]]:
-    """Every resource of the shapes that shapes.tftest.hcl makes, by its runs: all but the shape of `planned`."""
-    module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
-    module.init()
-    finished = module.run("test", "-filter=tests/shapes.tftest.hcl", "-verbose", "-json")
-    assert finished.returncode == 0, finished.stdout[-2000:]
-    shapes = {}
-    for event in map(json.loads, finished.stdout.splitlines()):
-        if event["type"] == "test_state":
-            root = event["test_state"]["root_module"]
-            modules = [root, *root["child_modules"]]
-            shapes[event["@testrun"]] = [one for module_state in modules for one in module_state.get("resources", [])]
-    return shapes
+def planned(tested: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every resource of a hosted model on a drop-off bucket, with the defaults of all variables."""
+    return _resources(tested["defaults"])
+
+
+@pytest.fixture(scope="session")
+def planned_shapes(tested: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Every resource of each shape but that of `planned`."""
+    return {name: _resources(tested[name]) for name in ("managed_drop_off", "managed_existing", "hosted_existing")}
+
+
+def _resources(root_module: dict[str, Any]) -> list[dict[str, Any]]:
+    modules = [root_module, *root_module["child_modules"]]
+    return [resource for module in modules for resource in module.get("resources", [])]
 
 
 class NoReader:

@@ -327,7 +327,7 @@ def queries(planned: list[dict[str, Any]]) -> dict[str, tuple[set[str], str]]:
     """Functions and text of each query."""
     return {
         resource["index"]: (
-            {name.removeprefix("/aws/lambda/welds-") for name in resource["values"]["log_group_names"]},
+            {name.removeprefix("/aws/lambda/batch-vision-") for name in resource["values"]["log_group_names"]},
             resource["values"]["query_string"],
         )
         for resource in planned
@@ -384,7 +384,7 @@ def counted(printed: Printed) -> dict[tuple[str, str], set[str]]:
     for entry in printed.metrics:
         (directive,) = entry["_aws"]["CloudWatchMetrics"]
         ((dimension,),) = directive["Dimensions"]
-        assert entry[dimension] == "welds"
+        assert entry[dimension] == "batch-vision"
         names = {metric["Name"] for metric in directive["Metrics"]}
         assert names <= set(entry)
         found.setdefault((directive["Namespace"], dimension), set()).update(names)
@@ -397,7 +397,7 @@ def test_alarms_and_dashboard_look_at_metrics_that_there_are(planned: list[dict[
         "QueueName": {item["values"]["name"] for item in planned if item["type"] == "aws_sqs_queue"},
         "FunctionName": {item["values"]["function_name"] for item in planned if item["type"] == "aws_lambda_function"},
         "StateMachineArn": {item["values"]["arn"] for item in planned if item["type"] == "aws_sfn_state_machine"},
-        "service": {"welds"},
+        "service": {"batch-vision"},
     }
     asked = []
     for resource in planned:
