@@ -276,7 +276,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
         "-refresh=false",
-        "-replace=module.batch_vision.module.guard.aws_cloudwatch_event_target.schedule",
+        "-replace=module.batch_vision.module.guard[0].aws_cloudwatch_event_target.schedule",
         guard_schedule_expression="rate(1 minute)",
     )
     stack.emulator.force_status("RUNNING")

@@ -126,15 +126,15 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
     for address in (
         "aws_lambda_event_source_mapping.this",
         'module.function["analyze_images"].aws_lambda_function.this',
-        "module.queue.aws_s3_bucket_notification.this",
+        "aws_s3_bucket_notification.this[0]",
         "module.queue.aws_sqs_queue.this",
-        "module.schedule.aws_cloudwatch_event_rule.this",
-        "module.source_bucket.aws_s3_bucket.this",
-        "module.workflow.aws_sfn_state_machine.this",
+        "module.schedule[0].aws_cloudwatch_event_rule.this",
+        "module.source_bucket[0].aws_s3_bucket.this",
+        "module.workflow[0].aws_sfn_state_machine.this",
     ):
         assert actions.pop(address) == ["update"], address
     # No resource of AWS: the call to the watchdog that stops the former model.
-    assert set(actions.pop("module.guard.aws_lambda_invocation.model")) == {"create", "delete"}
+    assert set(actions.pop("module.guard[0].aws_lambda_invocation.model")) == {"create", "delete"}
     assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 
@@ -375,7 +375,7 @@ def test_the_schedule_itself_starts_a_run(stack: Stack) -> None:
     # LocalStack takes up a changed schedule only when a target is put to the rule again.
     stack.apply(
         "-refresh=false",
-        "-replace=module.batch_vision.module.schedule.aws_cloudwatch_event_target.this",
+        "-replace=module.batch_vision.module.schedule[0].aws_cloudwatch_event_target.this",
         schedule_expression="rate(1 minute)",
     )
     wait_until(lambda: set(executions(stack)) - before, 120, "the rule starts a run")
