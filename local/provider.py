@@ -39,7 +39,7 @@ def running_provider() -> Iterator[None]:
     LocalError
         Terraform cannot install the provider, or it does not start.
     """
-    if VARIABLE in os.environ:
+    if os.environ.get(VARIABLE):
         yield
         return
     directory = config.LOCAL_BUILD / "terraform-provider"
