@@ -42,7 +42,7 @@ from local.emulator.client import EmulatorClient
 from local.emulator.labelled import learn_folder
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings as EmulatorSettings
-from local.terraform import MODULE, Terraform
+from local.terraform import MODULE, RUN_BY_UNIT_TESTS, Terraform
 from tests.unit.tool_stack import ENVIRONMENT, Deployed
 
 SAMPLES = REPOSITORY / "local" / "samples" / "labelled"
@@ -161,13 +161,13 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
 
 @pytest.fixture(scope="session")
 def tested() -> dict[str, dict[str, Any]]:
-    """The root module of each run of static_limits.tftest.hcl and shapes.tftest.hcl, as Terraform makes it.
+    """The root module of each run of `RUN_BY_UNIT_TESTS`, as Terraform makes it.
 
     The provider is mocked.
     """
     module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
     module.init()
-    files = [f"-filter=tests/{name}.tftest.hcl" for name in ("static_limits", "shapes")]
+    files = [f"-filter=tests/{name}.tftest.hcl" for name in RUN_BY_UNIT_TESTS]
     finished = module.run("test", *files, "-verbose", "-json")
     messages = [json.loads(line) for line in finished.stdout.splitlines()]
     assert finished.returncode == 0, [entry["diagnostic"] for entry in messages if "diagnostic" in entry]
