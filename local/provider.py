@@ -23,7 +23,10 @@ from local.terraform import MODULE, Terraform, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PID_FILE = config.LOCAL_BUILD / "provider.pid"
 VARIABLE = "TF_REATTACH_PROVIDERS"
+# It would write each request to its log.
+_QUIET = dict.fromkeys(("TF_LOG", "TF_LOG_PROVIDER", "TF_LOG_PROVIDER_AWS", "TF_LOG_SDK", "TF_LOG_SDK_PROTO"), "ERROR")
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -49,10 +52,11 @@ def running_provider() -> Iterator[None]:
     log_file.unlink(missing_ok=True)
     provider = start_background(
         [program, "-debug"],
-        environment=environment(),
-        directory=config.REPOSITORY,
+        environment=environment() | _QUIET,
+        # It reads the package, whose path is relative to where Terraform works.
+        directory=config.LOCAL_BUILD / "terraform",
         log_file=log_file,
-        pid_file=config.LOCAL_BUILD / "provider.pid",
+        pid_file=PID_FILE,
         dies_with_parent=True,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 
 from local import config, environment
 from local.processes import find_background
-from local.provider import VARIABLE
+from local.provider import PID_FILE, VARIABLE
 from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
@@ -33,14 +34,25 @@ MARKS = ("localstack.runtime.main", "local.emulator", "awslambdaric", "terraform
 
 def leftovers() -> list[str]:
     """Processes of this environment: others may run beside it, each in a folder and on ports of its own."""
-    listed = psutil.process_iter(["cmdline", "cwd"])
-    found = [(" ".join(process.info["cmdline"] or ()), process.info["cwd"] or "") for process in listed]
+    own = find_background(PID_FILE)  # the tests' provider
+    listed = psutil.process_iter(["cmdline", "cwd", "pid"])
+    found = [
+        (" ".join(process.info["cmdline"] or ()), process.info["cwd"] or "")
+        for process in listed
+        if own is None or session_of(process.info["pid"]) != own.pid
+    ]
     return [
         line
         for line, folder in found
         if any(mark in line for mark in MARKS)
         and (f"--port={config.EMULATOR_PORT}" in line or folder.startswith(f"{config.LOCAL_BUILD}/"))
     ]
+
+
+def session_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None
 
 
 @pytest.fixture(autouse=True)
