@@ -213,5 +213,10 @@ locals {
   # Images that one invocation can ask a managed model about: in half of the time that it has for that (0.6 of its
   # timeout), so that there is time to repeat what was refused.
   images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 10)
-  batch_size     = max(1, min(var.batch_size, local.images_in_time))
+  # A message of a chunk is as much as an invocation does by itself.
+  batch_size = local.collects_changes ? 1 : max(1, min(var.batch_size, local.images_in_time))
+
+  # The most images in a chunk: what one invocation asks a hosted model about in the time that it has for that. A listing
+  # has a thousand keys, and so has a chunk at most.
+  chunk_images = max(1, min(1000, floor(min(values(local.paces)[*].calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 5)))
 }

@@ -398,6 +398,7 @@ locals {
     BATCH_SIZE                  = tostring(var.batch_size)
     IMAGE_LATENCY_SECONDS       = tostring(local.image_latency_seconds)
     PACES                       = jsonencode(local.paces)
+    CHUNK_IMAGES                = tostring(local.chunk_images)
     REQUEUE_AFTER_SECONDS       = tostring(2 * local.visibility_timeout_seconds)
     REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.lifecycle.inference_unit_hour_dollars)
@@ -431,7 +432,7 @@ locals {
     analyze_images  = concat(local.asking_settings, ["SOURCE_BUCKET_NAME", "FINAL_BUCKET_NAME"])
     update_results  = concat(local.asking_settings, local.existing_bucket_settings)
     analyze_chunk   = concat(local.asking_settings, local.existing_bucket_settings)
-    collect_changes = concat(local.model_settings, local.message_settings, local.existing_bucket_settings)
+    collect_changes = concat(local.model_settings, local.message_settings, local.existing_bucket_settings, ["CHUNK_IMAGES"])
     check_backlog   = concat(local.model_settings, local.bucket_settings, local.start_settings)
     check_chunks    = concat(local.model_settings, local.start_settings, ["FINAL_BUCKET_NAME"])
     start_model = concat(local.model_settings, [

@@ -24,7 +24,7 @@ locals {
   lambda_package_path = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")
 
   # Lambda wants a window of at least a second for batches of more than 10.
-  batch_window_seconds = var.batch_size > 10 ? 1 : 0
+  batch_window_seconds = local.batch_size > 10 ? 1 : 0
 
   # AWS advises six times the timeout of the function plus the batch window, so that a batch that is throttled and
   # tried again is not handed out a second time meanwhile.

@@ -21,7 +21,7 @@ module "monitoring" {
   name                      = var.name_prefix
   region                    = local.region
   is_hosted                 = local.is_hosted
-  queue_name                = local.analysis_queue.queue_name
+  queue_name                = module.queue.queue_name
   dead_letter_queue_name    = local.analysis_queue.dead_letter_queue_name
   state_machine_arn         = one(module.workflow[*].state_machine_arn)
   guard_function_name       = one(module.guard_function[*].function_name)

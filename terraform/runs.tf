@@ -284,7 +284,11 @@ module "guard" {
   # All that it needs at the end, and all else but the schedule: a destroy that cannot stop the model has destroyed
   # nothing, and an apply that cannot has changed nothing.
   depends_on = [
+    aws_lambda_event_source_mapping.changes,
+    aws_s3_bucket_notification.this,
+    aws_s3_object.settings,
     module.alerts,
+    module.changes,
     module.final_bucket,
     module.function,
     module.guard_function,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 PREFIX = "work/"
 LIVE = "live"  # the job of what events tell of; every other one is a backfill's
-MOST_KEYS = 1000
 _NAMED = re.compile(r"work/[^/]+/chunks/[^/]+-([0-9]{1,9})-[0-9a-f]{16}\.json")
 # How long the counts of a queue may lag behind what was sent (SQS API reference, GetQueueAttributes).
 _COUNTS_LAG = timedelta(seconds=60)

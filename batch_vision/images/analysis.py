@@ -167,7 +167,6 @@ def analyze(
             deadline=deadline,
             check_readable=partial(source.check_readable, image),
             kept=kept,
-            is_repeated=is_repeated,
         )
         result = make_result(source_of(image), detectors.backend, detectors.model_id, answers, utc_now())
 

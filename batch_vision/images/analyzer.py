@@ -52,7 +52,7 @@ class ImageAnalyzer:
         self._deadline = deadline
         self._kept: KeptAnswers | None = None
 
-    def analyze(self, found: Found, *, is_repeated: bool) -> dict[str, Any]:
+    def analyze(self, found: Found) -> dict[str, Any]:
         """Return the result JSON of an image that was processed or rejected; raises as `Detectors.ask`."""
         image = found.image
         if self._detectors.has_several:
@@ -64,7 +64,6 @@ class ImageAnalyzer:
             deadline=self._deadline,
             check_readable=partial(self._source.check_readable, image),
             kept=self._kept,
-            is_repeated=is_repeated,
         )
         return make_result(_source_of(found), self._detectors.backend, self._detectors.model_id, answers, utc_now())
 

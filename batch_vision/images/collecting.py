@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import name_without_model
 from batch_vision.aws.chunks import write_live_chunk
-from batch_vision.core.chunks import MOST_KEYS, Chunk
+from batch_vision.core.chunks import Chunk
 from batch_vision.core.errors import BatchVisionError, NoTimeLeftError
 from batch_vision.core.in_place import Step
 from batch_vision.core.observability import logger
@@ -62,30 +62,43 @@ class Collecting(Batch):
         detectors = unasked_detectors(settings.model)
         super().__init__(settings, s3, sqs, detectors, deadline)
         self._keys = Keys(settings, s3, detectors)
+        self._chunk_images = settings.chunk_images
 
     def _update(self, key: str, how: Named) -> Update | None:
         """Bring the result of a key in step as far as that needs no model; None where its messages come again."""
         try:
-            if time.monotonic() > self._deadline:
+            # At the last delivery all the same: the next one would be to the dead-letter queue.
+            if time.monotonic() > self._deadline and not how.is_last_delivery:
                 raise NoTimeLeftError("The invocation is nearly over: the key is left for another one.")
             update = self._keys.look(key, may_owe_line=how.may_owe_line)
-        except BatchVisionError as error:
-            logger.warning("image left for redelivery", extra={"key": key, "error": repr(error)})
-            return None
-        except Exception:
-            logger.exception("image left for redelivery", extra={"key": key})
-            return None
+        except Exception as error:
+            given_up = self._give_up(key, error) if how.is_last_delivery else None
+            if given_up is None:
+                is_ours = isinstance(error, BatchVisionError)
+                logger.warning(
+                    "image left for redelivery", extra={"key": key, "error": repr(error)}, exc_info=not is_ours
+                )
+                return None
+            update = given_up
         is_handed_on = update.ending is Step.HAND_BACK
         logger.info("image", extra={"key": key, "outcome": "handed_on" if is_handed_on else update.status})
         if update.cause:
             logger.warning("image given up", extra={"key": key, "error": repr(update.cause)})
         return update
 
+    def _give_up(self, key: str, error: Exception) -> Update | None:
+        """Write that a key has failed, in place of its messages' last delivery; None where that failed too."""
+        try:
+            return self._keys.give_up(key, error)
+        except Exception:
+            logger.exception("image not given up", extra={"key": key})
+            return None
+
     def _recorded(self, updates: list[Update], invocation_id: str) -> list[Update]:
         """Write chunks of the keys that need the model, then the lines of the others; return what is written."""
         handed = [update.key for update in updates if update.ending is Step.HAND_BACK]
         lost: set[str] = set()
-        for keys in batched(handed, MOST_KEYS, strict=False):
+        for keys in batched(handed, self._chunk_images, strict=False):
             chunk = Chunk(self._settings.settings_fingerprint, keys)
             try:
                 key = write_live_chunk(self._s3, self._settings.final_bucket_name, chunk)

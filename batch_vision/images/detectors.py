@@ -181,7 +181,6 @@ class Detectors:
         deadline: float,
         check_readable: Callable[[], None],
         kept: KeptAnswers | None = None,
-        is_repeated: bool = False,
     ) -> tuple[dict[str, Answer], bytes | None]:
         """Ask each detector that has not answered yet, side by side, again and again while time allows.
 
@@ -194,9 +193,8 @@ class Detectors:
         check_readable
             Raises S3's own reason where the service cannot read the image.
         kept
-            Where answers are kept; None where there is one detector only.
-        is_repeated
-            Whether an earlier delivery may have kept some.
+            Where answers are kept, by an earlier delivery or another message of the same upload; None where there is
+            one detector only.
 
         Returns
         -------
@@ -216,7 +214,7 @@ class Detectors:
         if image.size_bytes == 0:
             empty = refusal_of(errors.InvalidImageFormatError("The object is empty."))
             return dict.fromkeys(self._by_name, empty), None
-        answers = kept.load() if kept and is_repeated else {}
+        answers = kept.load() if kept else {}
         missing = [name for name in self._by_name if name not in answers]
         asked: dict[str, Answer | Exception] = {}
         masks: list[bytes] = []

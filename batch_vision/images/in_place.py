@@ -273,7 +273,7 @@ def update_result(
                 if result is None or detected != found:  # the answer that was paid for in an earlier round is as good
                     detected, (result, update.cause) = (
                         found,
-                        _detect(_known(found), _known(analyzer), may_owe_line, is_last_delivery=is_last_delivery),
+                        _detect(_known(found), _known(analyzer), is_last_delivery=is_last_delivery),
                     )
                 answer = result is not None
             case Step.WRITE_RESULT:
@@ -302,13 +302,13 @@ def update_result(
 
 
 def _detect(
-    found: Found, analyzer: ImageAnalyzer, is_repeated: bool, *, is_last_delivery: bool
+    found: Found, analyzer: ImageAnalyzer, *, is_last_delivery: bool
 ) -> tuple[dict[str, Any] | None, Exception | None]:
     """Return the result of an image, None where it is not there any more, and why it failed."""
     try:
         if found.refusal:
             raise found.refusal
-        return analyzer.analyze(found, is_repeated=is_repeated), None
+        return analyzer.analyze(found), None
     except errors.ImageGoneError:
         return None, None
     except errors.ModelNotReadyError:

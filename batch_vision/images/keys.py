@@ -85,7 +85,7 @@ class _GivingUp(ImageAnalyzer):
 
     error: Exception
 
-    def analyze(self, found: Found, *, is_repeated: bool) -> dict[str, Any]:
+    def analyze(self, found: Found) -> dict[str, Any]:
         """Raise the error."""
         raise self.error
 
@@ -93,8 +93,8 @@ class _GivingUp(ImageAnalyzer):
 class _Looking(ImageAnalyzer):
     """Asks nobody: knows of an image only whether it is empty. What S3 refuses to read does not even come here."""
 
-    def analyze(self, found: Found, *, is_repeated: bool) -> dict[str, Any]:
+    def analyze(self, found: Found) -> dict[str, Any]:
         """Return the result JSON of an empty object; raise `ModelNotReadyError` for all others."""
         if found.image.size_bytes:
             raise errors.ModelNotReadyError("It is handed to a function that asks the model.")
-        return super().analyze(found, is_repeated=is_repeated)
+        return super().analyze(found)

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, name_without_model, write_lines
 from batch_vision.aws.chunks import delete_chunk, list_chunks, read_chunk, write_chunk
 from batch_vision.aws.queues import delete_messages, receive_messages, send_messages
 from batch_vision.core.chunks import ChunkMessage, split, to_send
 from batch_vision.core.errors import FunctionDiedError
-from batch_vision.core.observability import logger
+from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.images.keys import Keys, unasked_detectors
@@ -56,6 +58,7 @@ def send_chunks(event: Mapping[str, Any]) -> dict[str, Any]:
     settings, s3, sqs = settings_of(SendChunksSettings), clients.s3(), clients.sqs()
     bucket, before = settings.final_bucket_name, event["requeue"]
     given_up = DeadLetters(s3, sqs, event["dead_letter_queue_url"], settings).take()
+    metrics.add_metric("ImagesFailed", MetricUnit.Count, given_up)
     waiting = list(islice(list_chunks(s3, bucket), _MOST_LISTED))
     sent_until = before.get("sent_until", "")
     chunks = to_send(waiting, sent_until, _MOST_SENT)

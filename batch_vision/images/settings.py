@@ -40,8 +40,8 @@ class AnalyzeImagesSettings(ModelSettings):
 
 
 @dataclass(frozen=True)
-class CollectChangesSettings(ExistingBucketSettings, ModelSettings):
-    """What `collect_changes` is told.
+class LookingSettings(ExistingBucketSettings, ModelSettings):
+    """What a function is told that looks at keys of an existing bucket.
 
     Attributes
     ----------
@@ -54,7 +54,21 @@ class CollectChangesSettings(ExistingBucketSettings, ModelSettings):
 
 
 @dataclass(frozen=True)
-class UpdateResultsSettings(CollectChangesSettings):
+class CollectChangesSettings(LookingSettings):
+    """What `collect_changes` is told.
+
+    Attributes
+    ----------
+    chunk_images
+        The most keys in a chunk: what one invocation of the analyzing function does in its time. In larger ones a few
+        images would wait for one invocation, while the others have nothing to do.
+    """
+
+    chunk_images: Positive
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(LookingSettings):
     """What `update_results` is told.
 
     Attributes

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from batch_vision.images.detectors import Calls
     from batch_vision.images.in_place import Update
-    from batch_vision.images.settings import CollectChangesSettings
+    from batch_vision.images.settings import LookingSettings
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
 _RETRY_SHARE = 0.6
@@ -101,7 +101,7 @@ class Batch:
     """
 
     def __init__(
-        self, settings: CollectChangesSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
+        self, settings: LookingSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
     ) -> None:
         self._settings = settings
         self._s3 = s3
@@ -152,7 +152,8 @@ class Batch:
         """Bring the result of a key in step; None where its messages must be delivered again."""
         analyzer = ImageAnalyzer(self._detectors, self._s3, self._settings, self._images.source, self._deadline)
         try:
-            if time.monotonic() > self._deadline:
+            # At the last delivery what finds no time is given up: its message would be a dead letter.
+            if time.monotonic() > self._deadline and not how.is_last_delivery:
                 raise NoTimeLeftError("The invocation is nearly over: the key is left for another one.")
             update = update_result(
                 key,

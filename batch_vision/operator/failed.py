@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.chunks import delete_chunk, read_chunk, set_aside_chunk
 from batch_vision.aws.queues import send_messages
-from batch_vision.core.chunks import Chunk
 from batch_vision.core.events import message_about
 from batch_vision.operator.backlog import left_chunks
 from batch_vision.operator.objects import found
@@ -71,11 +71,16 @@ def send_left_chunks(stack: Stack, progress: Callable[[int, int], None]) -> int:
     """
     images, chunks = 0, list(left_chunks(stack))
     for done, key in enumerate(chunks, start=1):
-        if answer := found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key):
-            chunk = Chunk.from_body(answer["Body"].read())
+        try:
+            found_chunk = read_chunk(stack.s3, stack.final_bucket_name, key)
+        except ValueError:
+            set_aside_chunk(stack.s3, stack.final_bucket_name, key)  # as the function that works off chunks does
+            found_chunk = None
+        if found_chunk:
+            chunk, version_id = found_chunk
             bodies = (message_about(stack.images_bucket_name, each) for each in chunk.keys)
             send_messages(stack.sqs, stack.look_queue_url, bodies)
-            stack.s3.delete_object(Bucket=stack.final_bucket_name, Key=key, VersionId=answer["VersionId"])
+            delete_chunk(stack.s3, stack.final_bucket_name, key, version_id)
             images += len(chunk.keys)
         progress(done, len(chunks))
     return images

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from batch_vision.operator.catalog import Recent
     from batch_vision.operator.stack import Stack
 
+# States of an event source mapping that is enabled, or will be.
+WORKING_MAPPING = ("Enabled", "Enabling", "Updating", "Creating")
 _RESULT_PREFIXES = ("results/", "results-long/")
 _MOST_RESULTS = 10_000  # in ten requests
 _MOST_CAUSES = 3
@@ -70,7 +72,20 @@ def look_at_bucket(stack: Stack) -> ImagesBucket:
     if problem := _wrong_bucket(stack):
         return ImagesBucket(None, [problem], older_results)
     sends_events, problems = _look_at_events(stack)
-    return ImagesBucket(sends_events, [*problems, *_empty_prefixes(stack)], older_results)
+    return ImagesBucket(sends_events, [*problems, *_not_collected(stack), *_empty_prefixes(stack)], older_results)
+
+
+def _not_collected(stack: Stack) -> Iterator[Problem]:
+    """Yield what keeps changes from the function that looks at them before a run."""
+    if not stack.collects_changes:
+        return
+    name = f"{stack.name}-collect-changes"
+    for mapping in stack.functions.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
+        if mapping["State"] not in WORKING_MAPPING:
+            yield Problem(
+                f"the event source mapping of {name} is {mapping['State']}: no change of the bucket is looked at",
+                f"Enable it: aws lambda update-event-source-mapping --uuid {mapping['UUID']} --enabled",
+            )
 
 
 def _wrong_bucket(stack: Stack) -> Problem | None:

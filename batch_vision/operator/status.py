@@ -14,7 +14,7 @@ from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import runs, stuck
 from batch_vision.operator.backlog import Waiting, count_waiting, left_chunks
 from batch_vision.operator.catalog import read_recent
-from batch_vision.operator.images_bucket import failed_images, look_at_bucket
+from batch_vision.operator.images_bucket import WORKING_MAPPING, failed_images, look_at_bucket
 from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # In these it costs money, or may do so soon.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
-_WORKING = ("Enabled", "Enabling", "Updating", "Creating")
 # Two ticks of the hour in which images without a message are put back on the queue.
 _LONGEST_WAIT = timedelta(hours=2)
 # As alarm_thresholds.refused_calls_percent; a managed model that is used well is refused under 2%.
@@ -138,7 +137,7 @@ class Status:
         if self.stack.is_hosted:
             return []
         found = []
-        if self.mapping_state not in _WORKING:
+        if self.mapping_state not in WORKING_MAPPING:
             uuid = self.stack.event_source_mapping_uuid
             found.append(
                 Problem(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.translation import control_calls
-from batch_vision.core.observability import logger
+from batch_vision.core.observability import logger, metrics
 from batch_vision.images.sending import send_chunks
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@metrics.log_metrics
 @logger.inject_lambda_context
 @control_calls()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:

@@ -107,10 +107,15 @@ def paid(stack: Stack) -> dict[str, int]:
     return {name: count["images"] for name, count in stack.emulator.state()["operations"].items() if count["images"]}
 
 
-def wrong_permissions(stack: Stack, *functions: str) -> list[str]:
+def wrong_permissions(stack: Stack, *functions: str, sids: set[str] | None = None) -> list[str]:
     """What the roles of some functions may not do and have done, and what they may do and nothing has needed.
 
     LocalStack neither reads a legal hold when it copies nor copies in parts: `permissions.demands` has these.
+
+    Parameters
+    ----------
+    sids
+        The statements in which nothing may be that nothing has needed; None for all.
     """
     demands = permissions.demands(f"arn:aws:s3:::{stack.source}", f"arn:aws:s3:::{stack.final}")
     roles = [
@@ -121,4 +126,10 @@ def wrong_permissions(stack: Stack, *functions: str) -> list[str]:
     assert len(roles) == len(functions)
     moved = demands if not stack.environment.images_bucket else []
     verdicts = permissions.judge(Recording.read(permissions.RECORDED_CALLS), roles, moved)
-    return [problem for verdict in verdicts for problem in verdict.problems()]
+    wrong = [problem for verdict in verdicts for problem in verdict.problems()]
+    needless = "which nothing needs"
+    return [
+        problem
+        for problem in wrong
+        if sids is None or needless not in problem or any(f"({sid})" in problem for sid in sids)
+    ]

@@ -20,7 +20,8 @@ from tests.local.waits import wait_until
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 SEED = 20261126
-READS = {"s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
+# botocore asks for the bucket's Region where S3 answers a HEAD with 400.
+READS = {"s3:HeadBucket", "s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
 
 
 @pytest.fixture(scope="module")
@@ -278,4 +279,5 @@ def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> N
 
 def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     """After all that the tests before have done."""
-    assert shapes.wrong_permissions(stack, "analyze-images") == []
+    wrong = shapes.wrong_permissions(stack, "analyze-images")
+    assert not wrong, "\n".join(wrong)

@@ -168,8 +168,10 @@ def test_the_tick_puts_back_what_no_event_told_of(stack: Stack) -> None:
 
 
 def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
-    """After all that the tests before have done."""
-    assert shapes.wrong_permissions(stack, "analyze-images", "requeue-images") == []
+    """After all that the tests before have done; of the other statements, test_permissions.py has the scenario."""
+    own = {"DetectWithModel", "KeepAnswers", "CountMessages"}
+    wrong = shapes.wrong_permissions(stack, "analyze-images", "requeue-images", sids=own)
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.matrix

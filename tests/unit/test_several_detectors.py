@@ -101,12 +101,13 @@ def test_all_answers_are_one_result(world: Several, upload: Upload) -> None:
     assert (outcome.attempts, outcome.throttles) == (3, 0)
 
 
-def test_an_image_costs_no_more_requests_to_s3_than_with_one(world: Several, upload: Upload) -> None:
+def test_an_image_costs_one_request_to_s3_more_than_with_one(world: Several, upload: Upload) -> None:
     image = upload("a.jpg")
     requests: list[str] = []
     world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
     world.analyze(image)
-    assert requests == ["HeadObject", "PutObject", "CopyObject", "DeleteObject"]
+    # The GET: another message of the same upload may have had answers that were kept.
+    assert requests == ["HeadObject", "GetObject", "PutObject", "CopyObject", "DeleteObject"]
 
 
 @pytest.mark.parametrize(

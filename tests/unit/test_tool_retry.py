@@ -164,7 +164,9 @@ def test_messages_that_fail_again_meanwhile_do_not_go_round_for_ever(deployed: D
 
     stack.__dict__["sqs"] = Returning(real, "", 0, KeyboardInterrupt())
     answer = redrive(stack, nothing)
-    assert (answer.moved, answer.is_good) == (1, False)
+    # Each of those who move may have it once before its new id is known.
+    assert 1 <= answer.moved <= dead_letters._PARALLEL
+    assert not answer.is_good
     assert answer.failed_again >= 1
     assert answer.left == 1
 

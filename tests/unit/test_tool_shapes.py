@@ -237,6 +237,13 @@ def test_failed_images_and_their_remedies(in_place: Deployed) -> None:
     assert problems(in_place) == []
 
 
+def test_changes_that_nobody_looks_at(hosted_in_place: Deployed) -> None:
+    hosted_in_place.functions.update_event_source_mapping(UUID=hosted_in_place.collecting_uuid, Enabled=False)
+    (problem,) = problems(hosted_in_place)
+    mapping = f"the event source mapping of {NAME}-collect-changes"
+    assert problem == f"{mapping} is Disabled: no change of the bucket is looked at"
+
+
 @pytest.mark.parametrize("queue", ["rule", "images"])
 def test_dead_letters_of_the_other_queues(hosted_in_place: Deployed, queue: str) -> None:
     deployed = hosted_in_place

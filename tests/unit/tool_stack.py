@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "REQUEUE_AFTER_SECONDS": "720",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images",
     "MAX_RECEIVE_COUNT": "5",
+    "CHUNK_IMAGES": "1000",
     "IMAGE_LATENCY_SECONDS": "1",
     "REQUEUE_LIMIT_IMAGES": "1000",
     "INFERENCE_UNIT_HOUR_DOLLARS": "4",
@@ -123,6 +124,14 @@ class Deployed:
         self.mapping_uuid = self.functions.create_event_source_mapping(
             EventSourceArn=attributes["QueueArn"], FunctionName=f"{NAME}-analyze-images", Enabled=not self.is_hosted
         )["UUID"]
+        if self.is_hosted and not self.is_drop_off:
+            # Not the queue itself, whose messages moto would take.
+            other_url = self.sqs.create_queue(QueueName=f"{NAME}-other")["QueueUrl"]
+            asked = {"QueueUrl": other_url, "AttributeNames": ["QueueArn"]}
+            queue_arn = self.sqs.get_queue_attributes(**asked)["Attributes"]["QueueArn"]
+            self.collecting_uuid = self.functions.create_event_source_mapping(
+                EventSourceArn=queue_arn, FunctionName=f"{NAME}-collect-changes", Enabled=True
+            )["UUID"]
         # As Terraform prints them: without those that are null.
         self.outputs = {
             "source_bucket_name" if self.is_drop_off else "images_bucket_name": self.bucket,
@@ -148,7 +157,8 @@ class Deployed:
     def function_names(self) -> list[str]:
         """The functions whose environment the tool reads."""
         if self.is_hosted:
-            return ["analyze-images", "check-backlog", "start-model"]
+            collecting = [] if self.is_drop_off else ["collect-changes"]
+            return ["analyze-images", "check-backlog", "start-model", *collecting]
         return ["analyze-images", *(["requeue-images"] if self.is_drop_off else [])]
 
     def send_events(self, *, is_on: bool) -> None:
@@ -164,7 +174,7 @@ class Deployed:
             backend, settings = "rekognition", {"analyses": ["labels", "text"]}
         variables = ENVIRONMENT | {"FINAL_BUCKET_NAME": FINAL, "BACKEND": backend}
         variables |= {"BACKEND_SETTINGS": json.dumps(settings), "SOURCE_BUCKET_NAME": self.bucket}
-        if function == "analyze-images" and not self.is_drop_off:
+        if not self.is_drop_off and function in ("analyze-images", "collect-changes"):
             names = {*IN_PLACE_VARIABLES}
             variables |= {"IMAGES_BUCKET_NAME": IMAGES, "SETTINGS_FINGERPRINT": FINGERPRINT, "IMAGE_SUFFIXES": "[]"}
         else:

@@ -24,7 +24,7 @@ locals {
     }
 
     oldest-message = {
-      description = "${var.is_hosted ? "Start a run: batch-vision run --watch. If it fails, its error says what to mend." : "See what holds the images up, with batch-vision status: the mapping must be enabled, and the quotas of the service enough for what is uploaded."} The oldest message has waited for more than ${var.oldest_message_percent}% of the time after which SQS deletes it; its image would then wait until it is looked for in the bucket."
+      description = "${var.is_hosted && var.changes == null ? "Start a run: batch-vision run --watch. If it fails, its error says what to mend." : "See what holds the images up, with batch-vision status: the mapping must be enabled, and the quotas of the service enough for what is uploaded."} The oldest message has waited for more than ${var.oldest_message_percent}% of the time after which SQS deletes it; ${var.changes == null ? "its image would then wait until it is looked for in the bucket" : "nobody would look at its image then, until it is uploaded again"}."
       namespace   = "AWS/SQS"
       metric_name = "ApproximateAgeOfOldestMessage"
       statistic   = "Maximum"
@@ -201,6 +201,15 @@ locals {
       statistic   = "Maximum"
       dimensions  = { QueueName = try(var.changes.dead_letter_queue_name, null) }
       threshold   = 0
+    }
+
+    collect-throttles = {
+      description = "Give the account more concurrent executions of Lambda. Lambda refused to run the function that collects changes more than ${var.function_throttles} times in five minutes; they wait in the queue meanwhile."
+      namespace   = "AWS/Lambda"
+      metric_name = "Throttles"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = try(var.changes.function_name, null) }
+      threshold   = var.function_throttles
     }
 
     collect-errors = {
