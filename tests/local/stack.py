@@ -230,6 +230,16 @@ class Stack:
         self.functions.update_function_configuration(FunctionName=function_name, Timeout=seconds)
         self.functions.get_waiter("function_updated_v2").wait(FunctionName=function_name)
 
+    def schedule(self, rule: str, expression: str) -> None:
+        """Make a rule anew with a schedule: LocalStack goes on with each that a rule has had, until it is deleted."""
+        events = self.environment.client("events")
+        described = events.describe_rule(Name=rule)
+        targets = events.list_targets_by_rule(Rule=rule)["Targets"]
+        events.remove_targets(Rule=rule, Ids=[target["Id"] for target in targets])
+        events.delete_rule(Name=rule)
+        events.put_rule(Name=rule, ScheduleExpression=expression, Description=described["Description"])
+        events.put_targets(Rule=rule, Targets=targets)
+
     @contextmanager
     def bounds(self, **seconds: float) -> Iterator[None]:
         """Run something with other bounds in the deployed workflow, for the executions that begin meanwhile."""

@@ -282,8 +282,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     stack.emulator.force_status("RUNNING")
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     wait_until(lambda: is_off(stack), 120 + REACTION_SECONDS, "mapping disabled and model off")
-    # LocalStack would go on with this schedule whatever Terraform makes of it, and the next tests are not to meet it.
-    stack.environment.client("events").disable_rule(Name=rule_name(stack, "schedule"))
+    stack.schedule(rule_name(stack, "schedule"), stack.arguments["guard_schedule_expression"])
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (0, 1)
     stack.check()

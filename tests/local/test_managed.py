@@ -185,11 +185,11 @@ def test_the_tick_is_called_by_its_rule(stack: Stack) -> None:
         return sum(call.role_name.startswith(f"{rule}-images") for call in recorded)
 
     before = calls()
-    events.put_rule(Name=rule, ScheduleExpression="rate(1 minute)")
+    stack.schedule(rule, "rate(1 minute)")
     try:
         wait_until(lambda: calls() > before, 65, "the tick")
     finally:
-        events.put_rule(Name=rule, ScheduleExpression=schedule)
+        stack.schedule(rule, schedule)
 
 
 @pytest.mark.matrix
