@@ -60,7 +60,10 @@ class TransientError(BatchVisionError):
 class ThrottledError(TransientError):
     """The service accepts no more calls now."""
 
-    remedy = "Look for what else in the account calls the service, or lower images_per_second_per_unit."
+    remedy = (
+        "Look for what else in the account calls the service; lower images_per_second_per_unit, or with the image APIs"
+        " rekognition.quota_share_percent."
+    )
 
 
 class ServiceUnavailableError(TransientError):

@@ -21,7 +21,7 @@ from tests.unit import test_analyze_chunk
 from tests.unit.fake_s3 import refused
 from tests.unit.tool_stack import ENVIRONMENT
 
-SETTINGS = read_settings(CollectChangesSettings, ENVIRONMENT)
+SETTINGS = read_settings(CollectChangesSettings, ENVIRONMENT | {"CHUNK_IMAGES": "10"})
 
 
 def event(key: str, bucket: str = "images") -> str:
@@ -76,9 +76,9 @@ def test_what_needs_the_model_is_one_chunk_for_a_batch(world: World) -> None:
 
 
 def test_more_keys_than_a_chunk_holds_are_several(world: World) -> None:
-    keys = world.upload(*(f"{number}.jpg" for number in range(1005)))
+    keys = world.upload(*(f"{number}.jpg" for number in range(25)))
     assert world.collect(*(event(key) for key in keys)) == []
-    assert sorted(len(chunk.keys) for chunk in world.chunks()) == [5, 1000]
+    assert sorted(len(chunk.keys) for chunk in world.chunks()) == [5, 10, 10]
     assert {key for chunk in world.chunks() for key in chunk.keys} == set(keys)
 
 
@@ -147,11 +147,24 @@ def test_a_key_that_s3_does_not_tell_of_now_is_left_and_hides_no_other(world: Wo
     assert [chunk.keys for chunk in world.chunks()] == [("b.jpg",)]
 
 
-def test_what_finds_no_time_is_left(world: World) -> None:
+@pytest.mark.fault("Existing bucket: access to an object is denied")
+def test_an_access_that_is_denied_is_tried_again_until_the_last_delivery(world: World) -> None:
+    def denied(operation: str) -> Exception:
+        return refused("AccessDenied", 403, "Access Denied", operation)
+
+    world.s3.upload("images", "a.jpg", b"content", refusal=denied)
+    assert world.collect(event("a.jpg")) == [event("a.jpg")]
+    assert world.collect(event("a.jpg"), deliveries=SETTINGS.max_receive_count) == []
+    assert (world.waiting(), world.results()) == ([], {"a.jpg": "failed"})
+
+
+def test_what_finds_no_time_is_left_but_for_the_last_delivery(world: World) -> None:
     world.upload("a.jpg")
     world.seconds = -1
     assert world.collect(event("a.jpg")) == [event("a.jpg")]
     assert world.waiting() == []
+    assert world.collect(event("a.jpg"), deliveries=SETTINGS.max_receive_count) == []
+    assert [chunk.keys for chunk in world.chunks()] == [("a.jpg",)]
 
 
 def test_a_replaced_image_waits_again_and_keeps_its_result_until_then(world: World) -> None:

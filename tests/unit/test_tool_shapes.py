@@ -278,9 +278,10 @@ def test_what_waited_for_a_hosted_model_is_sent_to_the_managed_one(in_place: Dep
     in_place.functions.update_event_source_mapping(UUID=in_place.mapping_uuid, Enabled=False)  # moto takes messages
     for chunk in (Chunk("f", keys[:11]), Chunk("f", keys[11:])):
         in_place.put(live_chunk_key(utc_now(), chunk), chunk.body(), FINAL)
+    in_place.put(live_chunk_key(utc_now(), Chunk("f", ("x.png",))), b"no chunk", FINAL)
     # A backfill works off its own.
     in_place.put(chunk_key("job-1", "1", Chunk("f", keys)), Chunk("f", keys).body(), FINAL)
-    assert "waiting: 12 images for a hosted model that the stack had before" in str(problems(in_place))
+    assert "waiting: 13 images for a hosted model that the stack had before" in str(problems(in_place))
     assert "12 images that waited for a hosted model on the queue" in in_place.call("retry").stdout
     assert "waiting" not in str(problems(in_place))
     assert in_place.counts(in_place.queue_url) == 12

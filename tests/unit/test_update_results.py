@@ -404,6 +404,12 @@ def test_a_key_that_is_not_begun_in_time_is_delivered_again(world: World) -> Non
     assert world.s3.requests == []
 
 
+def test_at_the_last_delivery_a_key_is_begun_all_the_same(world: World) -> None:
+    world.s3.upload("images", "a.jpg", b"content")
+    assert world.update(event("a.jpg"), received=50, deadline=0) == []
+    assert world.result("a.jpg")["status"] == "processed"
+
+
 @pytest.mark.fault("Existing bucket: one of several analyses cannot answer now")
 def test_answers_that_were_paid_for_are_kept_until_the_result_is_there(world: World) -> None:
     other = Reader(world.s3)
