@@ -59,7 +59,7 @@ class Case:
     def invocations(self, latency_seconds: float, batch_size: int) -> int:
         """Return how many invocations at once use it, as Terraform computes it."""
         threads = min(MAX_CONNECTIONS, batch_size)
-        return max(2, math.ceil(self.cap * latency_seconds * len(self.analyses) / threads))
+        return max(2, math.ceil(2 * self.cap * latency_seconds / threads))
 
 
 # Two cores manage about 20 images a second through LocalStack.

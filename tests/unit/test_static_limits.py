@@ -399,9 +399,21 @@ def test_what_aws_checks_first_is_made_first(run: Run) -> None:
         assert f"{_plain(function.module)}.aws_cloudwatch_log_group.this" in function.depends_on
 
 
-def _plain(module: str) -> str:
-    """The address of a module without its key: dependencies are told so."""
-    return re.sub(r"\[.*\]", "", module)
+def test_a_destroy_that_cannot_stop_the_model_has_destroyed_nothing_that_is_needed(run: Run) -> None:
+    """The call of the watchdog depends on all else but the schedule of the runs, and what only watches."""
+    apart = ("module.schedule", "module.guard[", "module.monitoring")
+    others = {
+        _plain(resource.address)
+        for resource in run.resources
+        if "data." not in resource.address and not resource.address.startswith(apart)
+    }
+    for call in run.of("aws_lambda_invocation"):
+        assert others - set(call.depends_on) == set(), call.address
+
+
+def _plain(address: str) -> str:
+    """An address without keys: dependencies are told so."""
+    return re.sub(r"\[[^\]]*\]", "", address)
 
 
 def test_the_mapping_fits_its_queue_and_function(run: Run) -> None:
