@@ -245,6 +245,17 @@ class ManagedEstimate:
         }
 
 
+def dollars_by_analysis(images: int, analyses: Sequence[str]) -> dict[str, float]:
+    """Return the price of each analysis of so many images of one month, in the order of `ANALYSES`."""
+    chosen = [analysis for analysis in ANALYSES if analysis in analyses]
+    of_group_2 = [analysis for analysis in chosen if analysis != IMAGE_PROPERTIES]
+    group_2_dollars = tiered_dollars(images * len(of_group_2), GROUP_2_TIERS)
+    dollars = {analysis: group_2_dollars / len(of_group_2) for analysis in of_group_2}
+    if IMAGE_PROPERTIES in chosen:
+        dollars[IMAGE_PROPERTIES] = tiered_dollars(images, IMAGE_PROPERTIES_TIERS)
+    return {analysis: dollars[analysis] for analysis in chosen}
+
+
 def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_place: bool) -> ManagedEstimate:
     """Estimate the cost of a month of 30 days.
 
@@ -256,13 +267,9 @@ def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_plac
         Whether the images stay in an existing bucket.
     """
     images = 30 * images_per_day
-    chosen = [analysis for analysis in ANALYSES if analysis in analyses]
-    of_group_2 = [analysis for analysis in chosen if analysis != IMAGE_PROPERTIES]
-    group_2_dollars = tiered_dollars(images * len(of_group_2), GROUP_2_TIERS)
-    dollars = {analysis: group_2_dollars / len(of_group_2) for analysis in of_group_2}
-    if IMAGE_PROPERTIES in chosen:
-        dollars[IMAGE_PROPERTIES] = tiered_dollars(images, IMAGE_PROPERTIES_TIERS)
-    calls = len(of_group_2) + (IMAGE_PROPERTIES in chosen and "labels" not in chosen)
+    dollars = dollars_by_analysis(images, analyses)
+    # Labels and image properties are one call.
+    calls = len(dollars) - ({"labels", IMAGE_PROPERTIES} <= dollars.keys())
     reads = S3_READS_PER_IMAGE_IN_PLACE if is_in_place else 0
     writes = S3_WRITES_PER_BATCH + (S3_WRITES_PER_IMAGE_IN_PLACE if is_in_place else S3_WRITES_PER_IMAGE)
     deployment = Deployment()
@@ -276,7 +283,7 @@ def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_plac
     )
     return ManagedEstimate(
         images_per_month=images,
-        analyses_dollars={analysis: dollars[analysis] for analysis in chosen},
+        analyses_dollars=dollars,
         requests_dollars=requests_dollars,
         calls_per_image=calls,
         s3_reads_per_image=reads,

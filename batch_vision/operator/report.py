@@ -23,6 +23,7 @@ from PIL import Image, ImageChops, ImageOps
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
+from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import found, image_place, read_result
 from batch_vision.operator.prices import ENDED, model_dollars
@@ -185,6 +186,7 @@ def make_report(
         "runs": [_run(summary) for summary in summaries[:_MOST_RUNS]],
         "runs_left": max(0, len(summaries) - _MOST_RUNS),
         "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
+        "analyses_dollars": {} if stack.is_hosted else dollars_by_analysis(tally.statuses["processed"], stack.analyses),
         "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
         "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
         "options": {

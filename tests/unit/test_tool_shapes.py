@@ -410,6 +410,8 @@ def test_a_report_of_an_existing_bucket(in_place: Deployed, tmp_path: Path) -> N
     assert "in Animal" in page
     assert "<h4>label</h4>" in page
     assert "Restore the object." in page
+    # Of the image that was processed.
+    assert "<dt>Cost of labels, about</dt><dd>$0.0010</dd>" in page
     assert "<dt>Failed</dt>" in page
 
 
