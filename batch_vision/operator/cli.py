@@ -279,6 +279,11 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
             bad(problem.problem, problem.remedy)
         if not problems:
             good("a run is under way" if found.running else "all is well")
+            if found.bucket and found.recent:
+                say(
+                    f"- images that failed more than {found.recent.hours:.0f} hours ago:"
+                    " batch-vision results --status failed --since 30d"
+                )
     if problems:
         click.get_current_context().exit(OperatorError.exit_status)
 
