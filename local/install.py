@@ -34,10 +34,6 @@ _VARIABLES = {
     "proxy": "ALL_PROXY",
 }
 _SEPARATORS = {"UV_FIND_LINKS": ","}
-# The files are compiled where many processes use them. Not so the functions: they start without writing anything.
-_NOT_COMPILED = "lambda-runtime"
-
-
 _LOCK_OPTIONS: dict[str, list[str]] = {
     # The same versions in the container as without one.
     "emulator": ["--universal", "--constraint", "dev.txt"],
@@ -113,9 +109,9 @@ def install_environment(lock_file: Path) -> None:
     target = VENVS / lock_file.stem
     shutil.rmtree(target, ignore_errors=True)
     run_uv("venv", "--python", sys.executable, target)
-    compiling = [] if lock_file.stem == _NOT_COMPILED else ["--compile-bytecode"]
+    # Compiled, for many processes use the files, and functions write none at their cold starts.
     run_uv(
-        *("pip", "install", "--require-hashes", *compiling),
+        *("pip", "install", "--require-hashes", "--compile-bytecode"),
         *("--python", target / "bin" / "python", "--requirements", lock_file.resolve()),
     )
 

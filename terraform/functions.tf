@@ -344,7 +344,7 @@ locals {
       }
       # A chunk that a function died of is taken apart.
       TakeChunksApart = {
-        actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]
+        actions   = ["s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
     })
