@@ -251,6 +251,20 @@ def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
     assert (report.wrong_ends, report.paid["DetectLabels"], report.is_good) == (0, 2, False)
 
 
+@pytest.mark.fault("Existing bucket: one of several analyses cannot answer now")
+def test_an_answer_that_was_paid_for_is_kept(stack: Stack) -> None:
+    key = "pile/kept.jpg"
+    with shapes.paused(stack):
+        stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(5, "JPEG"))
+        stack.emulator.inject("DetectModerationLabels", "ProvisionedThroughputExceededException", probability=1.0)
+        assert len(hand(stack, key)["batchItemFailures"]) == 1
+        assert stack.keys(stack.final, "work/partial/")
+        stack.emulator.clear_faults()
+        assert hand(stack, key, receive_count=2) == {"batchItemFailures": []}
+        assert shapes.paid(stack) == {"DetectLabels": 1, "DetectModerationLabels": 1}
+    check(stack)
+
+
 def test_an_object_with_a_key_of_its_uploader_fails_without_a_call(stack: Stack) -> None:
     place = {"Bucket": BUCKET.name, "Key": "pile/sealed.jpg"}
     encryption = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
