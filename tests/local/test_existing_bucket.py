@@ -202,9 +202,9 @@ def test_some_changes_under_several_pollers(stack: Stack) -> None:
 @pytest.mark.matrix
 @pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")
 @pytest.mark.fault("Soak: changes of an existing bucket, drawn from a seed")
-@pytest.mark.parametrize("versioning", ["Suspended", "Enabled"])
-def test_hundreds_of_changes_with_every_fault(stack: Stack, versioning: str) -> None:
-    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+def test_hundreds_of_changes_with_every_fault(stack: Stack) -> None:
+    """In a versioned bucket; the shorter one is in a bucket that keeps no versions."""
+    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": "Enabled"})
     report = soak_and_check(stack, changes=600, keys=120)
     assert sum(count for name, count in report.faults.items() if name.startswith("die ")) > 0
     assert report.faults["DetectLabels:ProvisionedThroughputExceededException"] > 20
