@@ -55,7 +55,7 @@ from batch_vision.core.times import utc_now
 from batch_vision.operator.report import make_report
 import batch_vision
 assert batch_vision.__file__.startswith(sys.argv[1]), batch_vision.__file__
-stack = SimpleNamespace(name="pile", account_id="1", region="r", model=SimpleNamespace(backend="b"))
+stack = SimpleNamespace(name="pile", account_id="1", region="r", analyses=[], model=SimpleNamespace(backend="b"))
 now = utc_now()
 print(make_report(stack, [], now, now, [], max_images=1, is_run=False, progress=print).html)
 """
