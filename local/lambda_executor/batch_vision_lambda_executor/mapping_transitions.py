@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from localstack.aws.api.lambda_ import ResourceInUseException, ResourceNotFoundException
 from localstack.runtime import hooks
-from localstack.services.lambda_.event_source_mapping.esm_worker import EsmState
+from localstack.services.lambda_.event_source_mapping.esm_worker import EsmState, EsmWorker
 from localstack.services.lambda_.invocation.models import lambda_stores
 
 from batch_vision_lambda_executor.settings import FAULTS_VARIABLE
@@ -48,6 +48,23 @@ def make_transitions_slow() -> None:
         LambdaProvider.update_event_source_mapping_v2 = slow_update(
             Path(directory) / FILE_NAME, LambdaProvider.update_event_source_mapping_v2
         )
+
+
+@hooks.on_infra_start()
+def forget_deleted_mappings() -> None:
+    """Have a mapping be gone that is deleted while it is disabled, as on AWS: LocalStack leaves it `Deleting` for ever.
+
+    No other one could be made for its queue and function.
+    """
+    delete = EsmWorker.delete
+
+    def delete_it(worker: EsmWorker) -> None:
+        is_polling = worker.current_state != EsmState.DISABLED
+        delete(worker)
+        if not is_polling:
+            worker.delete_esm_in_store()
+
+    EsmWorker.delete = delete_it  # type: ignore[method-assign]
 
 
 def slow_update(file: Path, update: Callable[..., Any]) -> Callable[..., Any]:
