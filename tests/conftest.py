@@ -29,7 +29,9 @@ WITHOUT_STACK = [
 WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}
 
-ONE_BY_ONE = {"local/test_stack", "local/test_tool", "local/test_guard", "local/test_faults_images"}
+ONE_BY_ONE = {f"local/test_{name}" for name in ("stack", "tool", "guard", "faults_images")} | {
+    "unit/test_in_place_model"
+}
 # Terraform plans something for all of them in a quarter of a minute: once is enough.
 PLANNED = {f"unit/test_{name}" for name in ("alarms", "examples", "logs", "settings", "static_limits")}
 
@@ -70,7 +72,7 @@ _open = ExitStack()
 
 
 class Scheduling(LoadScopeScheduling):
-    """Processes take files, but of those whose tests all run on the stack as it is, each test by itself."""
+    """Processes take files, but of those whose tests all run on the stack as it is, or long, each test by itself."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
