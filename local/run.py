@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.core.chunks import LIVE, chunks_prefix, images_in
 from batch_vision.core.names import result_key
 from batch_vision.core.scope import Scope, why_out_of_scope
-from batch_vision.operator import runs
-from batch_vision.operator.prices import (
-    GROUP_2_TIERS,
-    IMAGE_PROPERTIES_TIERS,
-    INFERENCE_UNIT_HOUR_DOLLARS,
-    in_words,
-    model_dollars,
-    tiered_dollars,
-)
+from batch_vision.operator import cost, runs
+from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, in_words, model_dollars
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -90,11 +83,11 @@ def run(environment: Environment, keys: Sequence[str], step: Step) -> dict[str, 
             raise LocalError(f"The run did not end within {_LONGEST_RUN_SECONDS // 3600} hours and was stopped.")
         position = runs.position(workflow, arn, position)
         model = environment.model()
-        cost = model_dollars(model["billed_unit_seconds"])
+        dollars = model_dollars(model["billed_unit_seconds"])
         step.progress(
             max(0, len(keys) - _count_left(environment, keys)),
             len(keys),
-            f"{position.phase}, model {model['status']}, cost so far ${cost:.4f}",
+            f"{position.phase}, model {model['status']}, cost so far ${dollars:.4f}",
         )
         time.sleep(_POLL_SECONDS)
 
@@ -123,20 +116,18 @@ def wait(environment: Environment, keys: Sequence[str], step: Step) -> None:
             return
         operations = environment.emulator.state()["operations"]
         refused = sum(counted["throttled"] for counted in operations.values())
-        cost = sum(dollars_by_analysis(operations).values())
-        step.progress(len(keys) - left, len(keys), f"{refused} calls refused, cost so far ${cost:.4f}")
+        dollars = sum(dollars_by_analysis(operations).values())
+        step.progress(len(keys) - left, len(keys), f"{refused} calls refused, cost so far ${dollars:.4f}")
         time.sleep(_POLL_SECONDS)
 
 
 def dollars_by_analysis(operations: Mapping[str, Any]) -> dict[str, float]:
     """Return what the images of each analysis would cost on AWS, by the counters of the emulator's state."""
-    dollars = {}
-    for analysis, (operation, feature) in _ANALYSES.items():
-        counted = operations[operation]
-        images = counted["images_by_feature"][feature] if feature else counted["images"]
-        tiers = IMAGE_PROPERTIES_TIERS if analysis == "image_properties" else GROUP_2_TIERS
-        dollars[analysis] = tiered_dollars(images, tiers)
-    return {analysis: amount for analysis, amount in dollars.items() if amount}
+    images = {
+        analysis: operations[operation]["images_by_feature"][feature] if feature else operations[operation]["images"]
+        for analysis, (operation, feature) in _ANALYSES.items()
+    }
+    return {analysis: amount for analysis, amount in cost.dollars_by_analysis(images).items() if amount}
 
 
 def report(

@@ -36,7 +36,7 @@ from batch_vision.operator.prices import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # How long the model runs besides analyzing, and stops (60 s of it), in a run whose event source mapping takes
 # OVERHEAD_MAPPING_SECONDS to be enabled, and as long to be disabled. AWS publishes no time for that; tens of seconds
@@ -245,15 +245,24 @@ class ManagedEstimate:
         }
 
 
-def dollars_by_analysis(images: int, analyses: Sequence[str]) -> dict[str, float]:
-    """Return the price of each analysis of so many images of one month, in the order of `ANALYSES`."""
-    chosen = [analysis for analysis in ANALYSES if analysis in analyses]
-    of_group_2 = [analysis for analysis in chosen if analysis != IMAGE_PROPERTIES]
-    group_2_dollars = tiered_dollars(images * len(of_group_2), GROUP_2_TIERS)
-    dollars = {analysis: group_2_dollars / len(of_group_2) for analysis in of_group_2}
-    if IMAGE_PROPERTIES in chosen:
-        dollars[IMAGE_PROPERTIES] = tiered_dollars(images, IMAGE_PROPERTIES_TIERS)
-    return {analysis: dollars[analysis] for analysis in chosen}
+def dollars_by_analysis(images: Mapping[str, int]) -> dict[str, float]:
+    """Return the price of each analysis of one month, in the order of `ANALYSES`.
+
+    Parameters
+    ----------
+    images
+        How many each analysis was asked about, by its name.
+    """
+    of_group_2 = sum(number for analysis, number in images.items() if analysis != IMAGE_PROPERTIES)
+    # The tiers are those of all analyses of the group together.
+    each_dollars = tiered_dollars(of_group_2, GROUP_2_TIERS) / max(1, of_group_2)
+    return {
+        analysis: tiered_dollars(images[analysis], IMAGE_PROPERTIES_TIERS)
+        if analysis == IMAGE_PROPERTIES
+        else each_dollars * images[analysis]
+        for analysis in ANALYSES
+        if analysis in images
+    }
 
 
 def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_place: bool) -> ManagedEstimate:
@@ -267,7 +276,7 @@ def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_plac
         Whether the images stay in an existing bucket.
     """
     images = 30 * images_per_day
-    dollars = dollars_by_analysis(images, analyses)
+    dollars = dollars_by_analysis(dict.fromkeys(analyses, images))
     # Labels and image properties are one call.
     calls = len(dollars) - ({"labels", IMAGE_PROPERTIES} <= dollars.keys())
     reads = S3_READS_PER_IMAGE_IN_PLACE if is_in_place else 0

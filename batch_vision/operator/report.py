@@ -186,7 +186,7 @@ def make_report(
         "runs": [_run(summary) for summary in summaries[:_MOST_RUNS]],
         "runs_left": max(0, len(summaries) - _MOST_RUNS),
         "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
-        "analyses_dollars": dollars_by_analysis(tally.statuses["processed"], stack.analyses),
+        "analyses_dollars": dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
         "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
         "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
         "options": {
