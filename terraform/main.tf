@@ -89,7 +89,7 @@ locals {
   )
 
   # What feeds the analyzing function: the queue of images, or where changes are looked at first, that of chunks.
-  analysis_queue = one(concat(module.chunk_queue, [for queue in [module.queue] : queue if !local.collects_changes]))
+  analysis_queue = local.collects_changes ? module.chunk_queue[0] : module.queue
 
   # Answers that are kept for a message, which SQS keeps for 14 days; those of an upload that was replaced are left.
   current_days_by_prefix = { for prefix in ["work/partial/"] : prefix => 15 if local.keeps_answers }

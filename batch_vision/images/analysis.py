@@ -138,9 +138,8 @@ def analyze(
         image = source.resolve(image)
         earlier: dict[str, Any] | None = None
         newer: tuple[str, ...] = ()
-        is_repeated = is_redelivery or image.is_resent
         kept = final.kept_answers(image, detectors.fingerprint) if detectors.has_several else None
-        if is_repeated:
+        if is_redelivery or image.is_resent:
             if final.is_stuck(image.key, str(image.version_id)):
                 return outcome("stuck")
             earlier = final.find_result(image)

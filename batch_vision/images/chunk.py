@@ -231,7 +231,7 @@ class ChunkBatch:
         except errors.NoTimeLeftError:
             return Progress.NO_TIME
         except Exception as error:
-            given_up = self._give_up(key, error) if work.is_last_delivery else None
+            given_up = self._keys.try_to_give_up(key, error, self._about(key)) if work.is_last_delivery else None
             if given_up is None:
                 is_ours = isinstance(error, errors.BatchVisionError)
                 logger.warning(
@@ -244,13 +244,6 @@ class ChunkBatch:
         if update.cause:
             logger.warning("image given up", extra=self._about(key) | {"error": repr(update.cause)})
         return Progress.WAITS if update.ending is Step.SEND_ANEW else Progress.SETTLED
-
-    def _give_up(self, key: str, error: Exception) -> Update | None:
-        try:
-            return self._keys.give_up(key, error)
-        except Exception:
-            logger.exception("image not given up", extra=self._about(key))
-            return None
 
     def _record(self, invocation_id: str) -> bool:
         """Write the lines of the catalog, before any key counts as settled; return whether they are written."""

@@ -72,7 +72,7 @@ class Collecting(Batch):
                 raise NoTimeLeftError("The invocation is nearly over: the key is left for another one.")
             update = self._keys.look(key, may_owe_line=how.may_owe_line)
         except Exception as error:
-            given_up = self._give_up(key, error) if how.is_last_delivery else None
+            given_up = self._keys.try_to_give_up(key, error, {"key": key}) if how.is_last_delivery else None
             if given_up is None:
                 is_ours = isinstance(error, BatchVisionError)
                 logger.warning(
@@ -85,14 +85,6 @@ class Collecting(Batch):
         if update.cause:
             logger.warning("image given up", extra={"key": key, "error": repr(update.cause)})
         return update
-
-    def _give_up(self, key: str, error: Exception) -> Update | None:
-        """Write that a key has failed, in place of its messages' last delivery; None where that failed too."""
-        try:
-            return self._keys.give_up(key, error)
-        except Exception:
-            logger.exception("image not given up", extra={"key": key})
-            return None
 
     def _recorded(self, updates: list[Update], invocation_id: str) -> list[Update]:
         """Write chunks of the keys that need the model, then the lines of the others; return what is written."""

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.backends.registry import make_detectors
 from batch_vision.core import errors
 from batch_vision.core.in_place import Look, Step
+from batch_vision.core.observability import logger
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.in_place import ImagesBucket, Results, Update, update_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.core.models import Model
@@ -62,6 +65,14 @@ class Keys:
         analyzer = ImageAnalyzer(*self._given)
         self.calls.append(analyzer.calls)
         return update_result(key, self._images, self._results, analyzer, may_owe_line=True, wanted=wanted)
+
+    def try_to_give_up(self, key: str, error: Exception, about: Mapping[str, Any]) -> Update | None:
+        """Give a key up at its message's last delivery; None, and a line of the log about it, where that failed too."""
+        try:
+            return self.give_up(key, error)
+        except Exception:
+            logger.exception("image not given up", extra=dict(about))
+            return None
 
     def give_up(self, key: str, error: Exception) -> Update:
         """Bring the result of a key in step; where its image had to be asked about, it has failed with this error."""
