@@ -10,6 +10,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +19,7 @@ from batch_vision.operator.display import Display
 from local import config, environment
 from local.environment import EMULATOR_SETTINGS, MODULE_ARGUMENTS, Environment
 from local.errors import LocalError
+from local.images_bucket import ImagesBucket
 from tests.local import permissions
 from tests.local.faults import LambdaFaults
 from tests.local.stack import Stack
@@ -119,6 +122,37 @@ class Deployment:
 DEPLOYMENT = Deployment()
 
 
+@contextmanager
+def recorded(
+    backend: str,
+    arguments: Mapping[str, Any],
+    emulator_settings: Mapping[str, Any],
+    images_bucket: ImagesBucket | None = None,
+) -> Iterator[Environment]:
+    """Apply a stack whose functions a test can break and whose calls are recorded, and end it."""
+    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
+    permissions.RECORDED_CALLS.unlink(missing_ok=True)
+    environment.down()  # a process that a test before has killed may still be ending
+    running = environment.up(
+        Display(),
+        LABELLED,
+        backend=backend,
+        dies_with_parent=True,
+        arguments=arguments,
+        emulator_settings=emulator_settings,
+        localstack_settings={
+            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
+            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
+        },
+        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
+        images_bucket=images_bucket,
+    )
+    try:
+        yield running
+    finally:
+        environment.down()
+
+
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -126,28 +160,10 @@ def _interrupt(*_: Any) -> None:
 def main() -> None:
     """Apply the stack, say so, and keep it until standard input ends or somebody asks for the end."""
     signal.signal(signal.SIGTERM, _interrupt)
-    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
-    permissions.RECORDED_CALLS.unlink(missing_ok=True)
     try:
-        environment.down()  # a process that a test before has killed may still be ending
-        environment.up(
-            Display(),
-            LABELLED,
-            backend=BACKEND,
-            dies_with_parent=True,
-            arguments=ARGUMENTS,
-            emulator_settings=TIMES,
-            localstack_settings={
-                "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
-                "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
-            },
-            emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
-        )
-        try:
+        with recorded(BACKEND, ARGUMENTS, TIMES):
             print(_READY, flush=True)
             sys.stdin.read()
-        finally:
-            environment.down()
     except LocalError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

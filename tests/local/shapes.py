@@ -6,66 +6,38 @@ Each is applied once for a file of tests, in the environment of the process, whi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from batch_vision.operator.display import Display
 from local import environment
+from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.images_bucket import ImagesBucket
 from local.terraform import Terraform
 from tests.local import permissions
-from tests.local.deployment import ARGUMENTS, LABELLED, TIMES
-from tests.local.faults import LambdaFaults
+from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.permissions import Recording
 from tests.local.stack import Stack
 from tests.local.waits import wait_until
 
 # Of each operation. With two invocations, LocalStack's one poller has half of it.
 QUOTA = 400
-OPERATIONS = (
-    "DetectLabels",
-    "DetectText",
-    "DetectFaces",
-    "DetectModerationLabels",
-    "RecognizeCelebrities",
-    "DetectProtectiveEquipment",
-)
-ALL_ANALYSES = ["labels", "image_properties", "text", "faces", "moderation", "celebrities", "protective_equipment"]
 
 
 def rekognition(*analyses: str) -> dict[str, Any]:
     """The module's argument for some analyses, fast enough that no test waits for a quota."""
-    return {"analyses": list(analyses), "quotas": dict.fromkeys(OPERATIONS, QUOTA)}
+    return {"analyses": list(analyses), "quotas": dict.fromkeys(IMAGE_OPERATIONS, QUOTA)}
 
 
 @contextmanager
 def deployed(backend: str, images_bucket: ImagesBucket | None = None, **arguments: Any) -> Iterator[Stack]:
     """Apply a deployment of another shape, and end it; AWS must have refused nothing that its roles did."""
     wanted = ARGUMENTS | {"max_concurrency": 2} | arguments
-    permissions.RECORDED_CALLS.parent.mkdir(parents=True, exist_ok=True)
-    permissions.RECORDED_CALLS.unlink(missing_ok=True)
-    environment.down()  # a process that a test before has killed may still be ending
-    running = environment.up(
-        Display(),
-        LABELLED,
-        backend=backend,
-        dies_with_parent=True,
-        arguments=wanted,
-        emulator_settings=TIMES | {"latency_ms": 10, "calls_per_second": dict.fromkeys(OPERATIONS, QUOTA)},
-        localstack_settings={
-            "BATCH_VISION_LAMBDA_FAULTS": str(LambdaFaults.prepare()),
-            "BATCH_VISION_RECORD_CALLS": str(permissions.RECORDED_CALLS),
-        },
-        emulator_options=[f"--record-calls={permissions.RECORDED_CALLS}"],
-        images_bucket=images_bucket,
-    )
-    try:
+    times = TIMES | {"latency_ms": 10, "calls_per_second": dict.fromkeys(IMAGE_OPERATIONS, QUOTA)}
+    with recorded(backend, wanted, times, images_bucket) as running:
         yield Stack(running, wanted)
         refused = permissions.refused_calls()
         assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)
-    finally:
-        environment.down()
 
 
 def changed(stack: Stack, backend: str, **arguments: Any) -> Stack:
@@ -107,15 +79,15 @@ def paid(stack: Stack) -> dict[str, int]:
     return {name: count["images"] for name, count in stack.emulator.state()["operations"].items() if count["images"]}
 
 
-def wrong_permissions(stack: Stack, *functions: str, sids: set[str] | None = None) -> list[str]:
+def wrong_permissions(stack: Stack, *functions: str, is_judged: Callable[[str], bool] = lambda _: True) -> list[str]:
     """What the roles of some functions may not do and have done, and what they may do and nothing has needed.
 
     LocalStack neither reads a legal hold when it copies nor copies in parts: `permissions.demands` has these.
 
     Parameters
     ----------
-    sids
-        The statements in which nothing may be that nothing has needed; None for all.
+    is_judged
+        Tells of the name of a statement whether something has to have needed all that it allows.
     """
     demands = permissions.demands(f"arn:aws:s3:::{stack.source}", f"arn:aws:s3:::{stack.final}")
     roles = [
@@ -126,10 +98,6 @@ def wrong_permissions(stack: Stack, *functions: str, sids: set[str] | None = Non
     assert len(roles) == len(functions)
     moved = demands if not stack.environment.images_bucket else []
     verdicts = permissions.judge(Recording.read(permissions.RECORDED_CALLS), roles, moved)
-    wrong = [problem for verdict in verdicts for problem in verdict.problems()]
-    needless = "which nothing needs"
-    return [
-        problem
-        for problem in wrong
-        if sids is None or needless not in problem or any(f"({sid})" in problem for sid in sids)
-    ]
+    for verdict in verdicts:
+        verdict.needed = {grant: by for grant, by in verdict.needed.items() if by or is_judged(grant.sid)}
+    return [problem for verdict in verdicts for problem in verdict.problems()]

@@ -32,7 +32,7 @@ from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
 from tests.local import shapes
 from tests.local.soak import table
-from tests.local.stack import Stack
+from tests.local.stack import Stack, sqs_record
 from tests.local.test_stack import picture
 
 REPORT_FILE = config.LOCAL_BUILD / "soak-existing.json"
@@ -254,24 +254,15 @@ class Pollers:
             self._report.overlaps += sum(self._in_flight[key] > 0 for key in keys)
             self._in_flight.update(keys)
         records = [
-            {
-                "messageId": message["MessageId"],
-                "body": message["Body"],
-                "attributes": {"ApproximateReceiveCount": message["Attributes"]["ApproximateReceiveCount"]},
-                "eventSource": "aws:sqs",
-            }
+            sqs_record(message["MessageId"], message["Body"], message["Attributes"]["ApproximateReceiveCount"])
             for message in messages
         ]
         try:
-            answer = self._stack.functions.invoke(
-                FunctionName=self._stack.environment.output("analyze_images_function_name"),
-                Payload=json.dumps({"Records": records}),
-            )
-            said = json.loads(answer["Payload"].read())
+            said = self._stack.deliver(*records)
         finally:
             with self._lock:
                 self._in_flight.subtract(keys)
-        if "FunctionError" in answer:
+        if "errorType" in said:
             with self._lock:
                 self._report.images_in_deaths += len(keys)
             failed = {message["MessageId"] for message in messages}

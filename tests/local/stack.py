@@ -82,6 +82,12 @@ def words_of(backend: str) -> Words:
     )
 
 
+def sqs_record(message_id: str, body: str, receive_count: int | str) -> dict[str, Any]:
+    """A message as Lambda hands it to a function."""
+    attributes = {"ApproximateReceiveCount": str(receive_count)}
+    return {"messageId": message_id, "body": body, "attributes": attributes, "eventSource": "aws:sqs"}
+
+
 @dataclass(frozen=True)
 class Upload:
     """One uploaded object version."""
@@ -148,16 +154,12 @@ class Stack:
 
         LocalStack has one poller for a queue: this is how several deliveries are made at once, or without waiting.
         """
-        record = {
-            "messageId": "1",
-            "body": self.event_of(upload),
-            "attributes": {"ApproximateReceiveCount": str(receive_count)},
-            "eventSource": "aws:sqs",
-        }
-        answer = self.functions.invoke(
-            FunctionName=self.environment.output("analyze_images_function_name"),
-            Payload=json.dumps({"Records": [record]}),
-        )
+        return self.deliver(sqs_record("1", self.event_of(upload), receive_count))
+
+    def deliver(self, *records: dict[str, Any]) -> dict[str, Any]:
+        """Hand a batch of messages to the analyzing function, as SQS would; give the function's answer or error."""
+        name = self.environment.output("analyze_images_function_name")
+        answer = self.functions.invoke(FunctionName=name, Payload=json.dumps({"Records": records}))
         said: dict[str, Any] = json.loads(answer["Payload"].read())
         return said
 

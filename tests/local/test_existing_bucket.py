@@ -13,7 +13,7 @@ from tests.existing_bucket import broken_promises
 from tests.local import permissions, shapes, soak_existing
 from tests.local.permissions import Recording
 from tests.local.soak_existing import BUCKET, SCOPE, Soak
-from tests.local.stack import VALIDATOR, Stack
+from tests.local.stack import VALIDATOR, Stack, sqs_record
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
 
@@ -130,19 +130,7 @@ def event_of(key: str) -> str:
 
 def hand(stack: Stack, *keys: str, receive_count: int = 1) -> dict[str, Any]:
     """Hand the messages of keys to the analyzing function, as SQS would; give the function's answer or error."""
-    records = [
-        {
-            "messageId": str(number),
-            "body": event_of(key),
-            "attributes": {"ApproximateReceiveCount": str(receive_count)},
-            "eventSource": "aws:sqs",
-        }
-        for number, key in enumerate(keys)
-    ]
-    name = stack.environment.output("analyze_images_function_name")
-    answer = stack.functions.invoke(FunctionName=name, Payload=json.dumps({"Records": records}))
-    said: dict[str, Any] = json.loads(answer["Payload"].read())
-    return said
+    return stack.deliver(*(sqs_record(key, event_of(key), receive_count) for key in keys))
 
 
 @pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from batch_vision.operator.cost import ANALYSES
 from local import config
+from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.environment import OFF_STATUSES
 from local.terraform import Terraform
 from tests.local import permissions, shapes
 from tests.local.permissions import Recording
-from tests.local.shapes import OPERATIONS, paid, paused
+from tests.local.shapes import paid, paused
 from tests.local.stack import Stack
 from tests.local.test_stack import NAMES, picture
 from tests.local.waits import wait_until
@@ -31,7 +33,7 @@ _deployment: list[Stack] = []
 
 @pytest.fixture(scope="module")
 def applied(alone: None) -> Iterator[None]:
-    with shapes.deployed(BACKEND, rekognition=shapes.rekognition(*shapes.ALL_ANALYSES)) as stack:
+    with shapes.deployed(BACKEND, rekognition=shapes.rekognition(*ANALYSES)) as stack:
         _deployment[:] = [stack]
         yield
 
@@ -85,13 +87,13 @@ def test_scenes_and_samples_get_all_seven_analyses(stack: Stack) -> None:
     rejected = {key for key, result in results.items() if result["status"] == "rejected"}
     assert rejected == {"notes.jpg", "broken.jpg"}
     processed = {key: result for key, result in results.items() if key not in rejected}
-    assert all(set(result["raw"]) == set(OPERATIONS) and result["errors"] == {} for result in processed.values())
+    assert all(set(result["raw"]) == set(IMAGE_OPERATIONS) and result["errors"] == {} for result in processed.values())
     kinds = {key: {prediction["kind"] for prediction in result["predictions"]} for key, result in processed.items()}
     assert all({"label", "color"} <= found for found in kinds.values())
     assert {"text"} <= kinds["keep-clear.jpg"]
     assert {"face", "celebrity"} <= kinds["portrait.jpg"]
     assert {"equipment"} <= kinds["worker-equipped.jpg"]
-    assert paid(stack) == dict.fromkeys(OPERATIONS, len(processed))
+    assert paid(stack) == dict.fromkeys(IMAGE_OPERATIONS, len(processed))
     assert {line["key"]: line["status"] for line in stack.catalog()} == {
         key: result["status"] for key, result in results.items()
     }
@@ -110,7 +112,7 @@ def test_an_analysis_that_cannot_answer_repeats_no_other(stack: Stack, error: st
         stack.emulator.clear_faults()
         assert stack.analyze(upload, receive_count=2) == {"batchItemFailures": []}
     finish(stack)
-    assert paid(stack) == dict.fromkeys(OPERATIONS, 1)
+    assert paid(stack) == dict.fromkeys(IMAGE_OPERATIONS, 1)
 
 
 def test_an_analysis_that_blames_the_image_is_told_beside_the_answers_of_the_others(stack: Stack) -> None:
@@ -119,8 +121,8 @@ def test_an_analysis_that_blames_the_image_is_told_beside_the_answers_of_the_oth
     finish(stack)
     ((result,),) = stack.results().values()
     assert (result["status"], set(result["errors"])) == ("processed", {"DetectText"})
-    assert set(result["raw"]) >= set(OPERATIONS) - {"DetectText"}
-    assert paid(stack) == dict.fromkeys(set(OPERATIONS) - {"DetectText"}, 1)
+    assert set(result["raw"]) >= set(IMAGE_OPERATIONS) - {"DetectText"}
+    assert paid(stack) == dict.fromkeys(set(IMAGE_OPERATIONS) - {"DetectText"}, 1)
 
 
 @pytest.mark.fault("Draining: a Lambda that dies half-way between writing the JSON and deleting the image")
@@ -164,13 +166,13 @@ def test_the_tick_puts_back_what_no_event_told_of(stack: Stack) -> None:
         finally:
             stack.functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
     finish(stack)
-    assert paid(stack) == dict.fromkeys(OPERATIONS, 12)
+    assert paid(stack) == dict.fromkeys(IMAGE_OPERATIONS, 12)
 
 
 def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     """After all that the tests before have done; of the other statements, test_permissions.py has the scenario."""
     own = {"DetectWithModel", "KeepAnswers", "CountMessages"}
-    wrong = shapes.wrong_permissions(stack, "analyze-images", "requeue-images", sids=own)
+    wrong = shapes.wrong_permissions(stack, "analyze-images", "requeue-images", is_judged=own.__contains__)
     assert not wrong, "\n".join(wrong)
 
 

@@ -6,7 +6,6 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
@@ -20,21 +19,9 @@ from batch_vision.images.detectors import Detectors
 from tests.unit.test_analyze_chunk import SETTINGS
 from tests.unit.test_collect_changes import SETTINGS as COLLECT_SETTINGS
 from tests.unit.test_collect_changes import World, event
+from tests.unit.test_in_place import AtOnce, DiedError
 
 KEYS = ("a.jpg", "b.jpg")
-
-
-class AtOnce(Executor):
-    """Does what is submitted in the thread that submits it."""
-
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(function(*args, **kwargs))
-        return done
-
-
-class DiedError(BaseException):
-    """The function ended in the middle."""
 
 
 class Stopping:
