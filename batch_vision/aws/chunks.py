@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from batch_vision.aws.objects import found
 from batch_vision.core.chunks import PREFIX, Chunk, WaitingChunk, chunks_prefix, images_in, live_chunk_key
 from batch_vision.core.errors import ServiceUnavailableError
 from batch_vision.core.times import utc_now
@@ -33,8 +34,8 @@ def list_chunks(s3: S3Client, bucket: str, most_of_each: int | None = None) -> I
     """
     paginator = s3.get_paginator("list_objects_v2")
     for top in paginator.paginate(Bucket=bucket, Prefix=PREFIX, Delimiter="/"):
-        for found in top.get("CommonPrefixes", []):
-            job = found["Prefix"].removeprefix(PREFIX).rstrip("/")
+        for folder in top.get("CommonPrefixes", []):
+            job = folder["Prefix"].removeprefix(PREFIX).rstrip("/")
             pages = paginator.paginate(Bucket=bucket, Prefix=chunks_prefix(job))
             entries = (entry for page in pages for entry in page.get("Contents", []))
             for entry in islice(entries, most_of_each):
@@ -50,13 +51,8 @@ def read_chunk(s3: S3Client, bucket: str, key: str) -> tuple[Chunk, str] | None:
     ValueError
         It holds something else.
     """
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise
-        return None
-    return Chunk.from_body(answer["Body"].read()), answer.get("VersionId", NULL_VERSION)
+    answer = found(s3.get_object, Bucket=bucket, Key=key)
+    return (Chunk.from_body(answer["Body"].read()), answer.get("VersionId", NULL_VERSION)) if answer else None
 
 
 def write_chunk(s3: S3Client, bucket: str, key: str, chunk: Chunk) -> bool:
@@ -99,9 +95,5 @@ def set_aside_chunk(s3: S3Client, bucket: str, key: str) -> None:
 
 def deployed_at(s3: S3Client, bucket: str, fingerprint: str) -> datetime | None:
     """Return since when settings are deployed; None where they are not."""
-    try:
-        return s3.head_object(Bucket=bucket, Key=f"settings/{fingerprint}.json")["LastModified"]
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise
-        return None
+    answer = found(s3.head_object, Bucket=bucket, Key=f"settings/{fingerprint}.json")
+    return answer["LastModified"] if answer else None

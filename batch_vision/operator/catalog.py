@@ -12,8 +12,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import catalog_key, keys_since, read_lines
+from batch_vision.aws.objects import found
 from batch_vision.core.times import from_text
-from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

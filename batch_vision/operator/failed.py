@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.chunks import delete_chunk, read_chunk, set_aside_chunk
+from batch_vision.aws.objects import found
 from batch_vision.aws.queues import send_messages
 from batch_vision.core.events import message_about
 from batch_vision.operator.backlog import left_chunks
-from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

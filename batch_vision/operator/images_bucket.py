@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from batch_vision.operator.objects import found, read_result
+from batch_vision.aws.chunks import deployed_at
+from batch_vision.operator.objects import read_result
 from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
 
@@ -164,10 +165,9 @@ def count_older_results(stack: Stack) -> OlderResults | None:
     None where the final bucket does not say since when these settings are deployed.
     """
     s3, bucket = stack.s3, stack.final_bucket_name
-    settings = found(s3.head_object, Bucket=bucket, Key=f"settings/{stack.settings_fingerprint}.json")
-    if settings is None:
+    since = deployed_at(s3, bucket, stack.settings_fingerprint)
+    if since is None:
         return None
-    since: datetime = settings["LastModified"]
     pages = s3.get_paginator("list_objects_v2")
     written = (
         entry["LastModified"]

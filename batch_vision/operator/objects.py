@@ -1,34 +1,16 @@
-"""Requests about objects that may not be there, results among them."""
+"""Results and summaries that may not be there."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
+from batch_vision.aws.objects import found
 from batch_vision.core.names import MARK, RESULT
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mypy_boto3_s3 import S3Client
-
-
-def found(call: Callable[..., Any], **request: Any) -> Any:
-    """Make a request about an object; None when that is not there."""
-    try:
-        return call(**request)
-    except ClientError as error:
-        if is_not_found(error):
-            return None
-        raise
-
-
-def is_not_found(error: ClientError) -> bool:
-    """Return whether an error says that there is no such object, no such version of it, or none with that ETag."""
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 412)
 
 
 def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:

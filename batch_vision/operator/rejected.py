@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 
+from batch_vision.aws.objects import found
 from batch_vision.core.names import usual_name
 from batch_vision.core.times import from_text
-from batch_vision.operator.objects import found, read_result
+from batch_vision.operator.objects import read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

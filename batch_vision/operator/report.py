@@ -20,12 +20,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, ImageChops, ImageOps
 
+from batch_vision.aws.objects import found
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import found, image_place, read_result
+from batch_vision.operator.objects import image_place, read_result
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of, is_of_line
 from batch_vision.operator.text import visible

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from batch_vision.aws.objects import found, is_not_found
 from batch_vision.aws.uploads import versions_of
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
 from batch_vision.operator.catalog import images_between
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import as_result, found, image_place, is_not_found, read_result, read_summary
+from batch_vision.operator.objects import as_result, image_place, read_result, read_summary
 from batch_vision.operator.paths import Places, other_path
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.objects import found
 from batch_vision.aws.uploads import is_there
 from batch_vision.core.events import SourceImage, message_for
 from batch_vision.core.stuck import PREFIX, stuck_key
 from batch_vision.core.times import from_text
-from batch_vision.operator.objects import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

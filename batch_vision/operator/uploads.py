@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from batch_vision.aws.objects import found
 from batch_vision.core.names import usual_name
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.folders import upload_files
-from batch_vision.operator.objects import found, read_result
+from batch_vision.operator.objects import read_result
 
 if sys.platform == "win32":
     import msvcrt

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -204,13 +203,7 @@ def test_results_that_may_be_older_than_the_settings(in_place: Deployed, monkeyp
     assert (older["older"], older["looked_at"], older["is_all"]) == (0, 1, True)
 
     tomorrow = utc_now() + timedelta(days=1)
-    found = images_bucket.found
-
-    def later(call: Any, **request: Any) -> Any:
-        answer = found(call, **request)
-        return answer | {"LastModified": tomorrow} if request["Key"].startswith("settings/") else answer
-
-    monkeypatch.setattr(images_bucket, "found", later)
+    monkeypatch.setattr(images_bucket, "deployed_at", lambda *_: tomorrow)
     in_place.put("b.png")
     in_place.in_place("b.png")
     in_place.put(f"results-long/{'0' * 64}.json", b"{}", FINAL)
