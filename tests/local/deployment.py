@@ -84,6 +84,9 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+            assert self._process.stdin is not None
+            # Its own ones would differ from these when the hour changes meanwhile.
+            print(json.dumps(ARGUMENTS), file=self._process.stdin, flush=True)
 
     def stack(self) -> Stack:
         """Return the stack, as soon as it is applied; a new one if a test has destroyed the last."""
@@ -158,10 +161,10 @@ def _interrupt(*_: Any) -> None:
 
 
 def main() -> None:
-    """Apply the stack, say so, and keep it until standard input ends or somebody asks for the end."""
+    """Apply the stack with the arguments on standard input, say so, and keep it until that ends or somebody says so."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with recorded(BACKEND, ARGUMENTS, TIMES):
+        with recorded(BACKEND, json.loads(sys.stdin.readline()), TIMES):
             print(_READY, flush=True)
             sys.stdin.read()
     except LocalError as error:

@@ -184,7 +184,7 @@ class Stack:
         chosen = terraform.directory / f"{backend}.tfvars.json"
         # A run that began before may have to stop a model of the former service.
         former = {"former_settings": {"backends": [self.environment.backend]}}
-        self.arguments |= former
+        self.arguments = self.arguments | former
         chosen.write_text(json.dumps(dict.fromkeys(MODELS) | choose(backend) | former))
         terraform.apply(options=[f"-var-file={chosen.name}"])
         self.environment = dataclasses.replace(self.environment, backend=backend)

@@ -236,6 +236,7 @@ def check_alert(stack: Stack, found: list[dict[str, str]]) -> bool:
 
 def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
     """An apply has changed the model since: current-run.json says which one it had."""
+    stack.apply("-refresh=false", former_settings={"backends": [OTHER]})
     stack.emulator.force_status("HOSTED", MODELS[OTHER].arn)
     stack.upload("a.png", picture())
     execution = stack.start()
