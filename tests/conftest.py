@@ -7,9 +7,11 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
+import moto.s3.urls
 import pytest
 from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
+from moto.s3.models import S3Backend
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
@@ -33,7 +35,7 @@ ONE_BY_ONE = {f"local/test_{name}" for name in ("stack", "tool", "guard", "fault
     "unit/test_in_place_model"
 }
 # Terraform plans something for all of them in a quarter of a minute: once is enough.
-PLANNED = {f"unit/test_{name}" for name in ("alarms", "examples", "logs", "settings", "static_limits")}
+PLANNED = {f"unit/test_{name}" for name in ("alarms", "examples", "logs", "settings", "static_limits", "workflow")}
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -66,6 +68,9 @@ def _load_once(loader: JSONFileLoader, path: str) -> Any:
 
 
 JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
+
+# Moto loads the module of S3's addresses anew for each request, in case the environment has changed: as much again.
+S3Backend._url_module = moto.s3.urls  # type: ignore[assignment]
 
 
 _open = ExitStack()

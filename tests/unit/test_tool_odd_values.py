@@ -36,8 +36,9 @@ ARGUMENTS = {
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somewhere with nothing in it, for files that are written by default, and without what a shell may set."""
-    monkeypatch.chdir(tmp_path)
+    """Somewhere with nothing in it nor above, for files that are written by default; without what a shell may set."""
+    (tmp_path / "1" / "2" / "3").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "1" / "2" / "3")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
     for name in ("BATCH_VISION_STACK", "BATCH_VISION_OUTPUTS", "LOCAL_NAME"):
@@ -206,7 +207,7 @@ def test_terminals_of_any_width(deployed: Deployed, columns: str) -> None:
 
 
 def test_a_report_replaces_a_report_and_nothing_else(deployed: Deployed, tmp_path: Path) -> None:
-    out = tmp_path / "report.html"
+    out = Path("report.html")
     for _ in range(2):
         assert deployed.call("report").exit_code == 0
     out.write_bytes(b"my thesis")
@@ -216,8 +217,8 @@ def test_a_report_replaces_a_report_and_nothing_else(deployed: Deployed, tmp_pat
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x", "file"])
-def test_a_folder_that_cannot_be_made(deployed: Deployed, tmp_path: Path, folder: str) -> None:
-    (tmp_path / "file").write_bytes(b"")
+def test_a_folder_that_cannot_be_made(deployed: Deployed, folder: str) -> None:
+    Path("file").write_bytes(b"")
     result = deployed.call("results", "--download", folder)
     check(result, statuses=(2,))
 
