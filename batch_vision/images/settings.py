@@ -119,3 +119,43 @@ class RequeueOverdueSettings(RequeueImagesSettings):
     queue_url: Text
     dead_letter_queue_url: Text
     requeue_after_seconds: Positive
+
+
+@dataclass(frozen=True)
+class PlanBackfillSettings(ExistingBucketSettings):
+    """What `plan_backfill` is told.
+
+    Attributes
+    ----------
+    chunk_images
+        The most keys in a chunk: what one invocation that works one off does in its time.
+    """
+
+    chunk_images: Positive
+
+
+@dataclass(frozen=True)
+class CountBackfillSettings:
+    """What `count_backfill` is told.
+
+    Attributes
+    ----------
+    final_bucket_name
+        Where chunks, jobs and summaries are.
+    """
+
+    final_bucket_name: Text
+
+
+@dataclass(frozen=True)
+class WorkOffChunkSettings(ExistingBucketSettings, ModelSettings):
+    """What `work_off_chunk` is told.
+
+    Attributes
+    ----------
+    min_confidence_percent, paces
+        As those of `AnalyzeImagesSettings`.
+    """
+
+    min_confidence_percent: Percent | None
+    paces: Rates
