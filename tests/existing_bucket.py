@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
+from batch_vision.aws.objects import found
 from batch_vision.core.scope import Scope, why_out_of_scope
 
 
@@ -28,7 +29,10 @@ def broken_promises(s3: Any, images_bucket: str, final_bucket: str, scope: Scope
     problems = []
     for prefix in ("results/", "results-long/"):
         for entry in _listed(s3, final_bucket, prefix):
-            result = json.loads(s3.get_object(Bucket=final_bucket, Key=entry["Key"])["Body"].read())
+            answer = found(s3.get_object, Bucket=final_bucket, Key=entry["Key"])
+            if answer is None:
+                continue  # deleted since it was listed: whoever waits asks again
+            result = json.loads(answer["Body"].read())
             key = result["source"]["key"]
             if entry["Key"] != _place(key):
                 problems.append(f"{entry['Key']!r} is the result of {key!r}, whose place is another one")
