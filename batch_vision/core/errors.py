@@ -223,5 +223,17 @@ class DrainTimeoutError(BatchVisionError):
     """The drain took longer than drain_timeout_seconds."""
 
 
+class BackfillError(BatchVisionError):
+    """A backfill cannot go on."""
+
+
+class BackfillNotFoundError(BackfillError):
+    """The job of a backfill is not written down, or what is written there is no job."""
+
+
+class BackfillListError(BackfillError):
+    """The list of a backfill cannot be read; the message names the file, the line and the remedy."""
+
+
 class GuardError(BatchVisionError):
     """The watchdog could not stop what no execution owns, or not in its time: it may be costing money."""

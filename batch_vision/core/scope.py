@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from batch_vision.core import errors
@@ -55,6 +56,12 @@ def why_out_of_scope(key: str, size_bytes: int, scope: Scope) -> OutOfScope | No
     if scope.suffixes and not key.lower().endswith(scope.suffixes):
         return OutOfScope.SUFFIX
     return None
+
+
+def prefix_to_list(prefix: str, scope: Scope) -> str:
+    """Return the longest prefix that all keys share which begin with a prefix and may be in scope."""
+    shared = [max(prefix, one, key=len) for one in scope.prefixes if one.startswith(prefix) or prefix.startswith(one)]
+    return commonprefix(shared) if shared else prefix  # noqa: RUF071 - a prefix may end within a name
 
 
 @dataclass(frozen=True, slots=True)

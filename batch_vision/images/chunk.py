@@ -36,7 +36,7 @@ from batch_vision.images.settings import AnalyzeChunkSettings
 from batch_vision.images.updating import count_updates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+    from batch_vision.core.settings import ExistingBucketSettings
     from batch_vision.images.in_place import Update
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
-_ASKING_SHARE = 0.6
+ASKING_SHARE = 0.6
 # How long a message waits whose images wait for something that passes by itself: a run that is closing is closed then.
 _LATER_SECONDS = 60
 
@@ -118,7 +119,7 @@ def analyze_chunks(event: Mapping[str, Any], context: LambdaContext) -> PartialI
     dict
         Which messages are to be delivered again.
     """
-    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 * _ASKING_SHARE
+    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 * ASKING_SHARE
     settings = settings_of(AnalyzeChunkSettings)
     # Nothing runs on after the function has returned, for Lambda would freeze it in the middle: leaving this block
     # waits for every thread.
@@ -128,62 +129,37 @@ def analyze_chunks(event: Mapping[str, Any], context: LambdaContext) -> PartialI
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-class ChunkBatch:
-    """The work of one invocation.
+class ChunkWorker:
+    """Works on the keys of chunks.
 
     Parameters
     ----------
     deadline
         Until when to ask the model, as `time.monotonic` tells it.
+    run_id
+        The run that is under way, for the log.
     """
 
     def __init__(
-        self, settings: AnalyzeChunkSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
+        self,
+        settings: ExistingBucketSettings,
+        s3: S3Client,
+        detectors: Detectors,
+        deadline: float,
+        run_id: str | None = None,
     ) -> None:
-        self._settings = settings
+        self._own_fingerprint = settings.settings_fingerprint
         self._bucket = settings.final_bucket_name
         self._s3 = s3
-        self._sqs = sqs
         self._keys = Keys(settings, s3, detectors, deadline)
         self._deadline = deadline
-        self._run_id = read_current_run(s3, self._bucket)
+        self._run_id = run_id
         self._is_model_off = Event()
         self._updates: list[Update] = []
         self._count: Counter[str] = Counter()
 
-    def work(self, records: Sequence[Mapping[str, Any]], pool: Executor, invocation_id: str) -> list[str]:
-        """Take the chunks as far as there is time, and return the ids of the messages to be delivered again."""
-        works: dict[str, Work] = {}
-        failed = []
-        for record in records:
-            try:
-                work = self._begin(record, {work.message.chunk for work in works.values()})
-            except Exception:
-                logger.exception("chunk not read", extra=self._about() | {"message_id": record["messageId"]})
-                failed.append(record["messageId"])
-            else:
-                if work:
-                    works[record["messageId"]] = work
-        began = [(work, pool.submit(self._update, key, work)) for work in works.values() for key in work.keys]
-        for work, future in began:
-            work.progress.append(future.result())
-        is_recorded = self._record(invocation_id)
-        failed += [message_id for message_id, work in works.items() if not (is_recorded and self._end(work))]
-        self._tell(len(records), len(failed))
-        return failed
-
-    def _begin(self, record: Mapping[str, Any], known: set[str]) -> Work | None:
+    def read(self, message: ChunkMessage) -> Work | None:
         """Read the chunk that a message names; None where there is nothing to do about it."""
-        try:
-            message = ChunkMessage.from_body(record["body"])
-        except ValueError as error:
-            logger.error("unreadable message", extra=self._about() | {"problem": str(error)})
-            self._count["UnreadableMessages"] += 1
-            return None
-        if message.run_id and self._run_id and message.run_id != self._run_id:
-            return None  # the run that is under way has sent one of its own
-        if message.chunk in known:
-            return None  # by another message of this batch
         try:
             found = read_chunk(self._s3, self._bucket, message.chunk)
         except ValueError as error:
@@ -196,15 +172,12 @@ class ChunkBatch:
         chunk, version_id = found
         first = message.settled if message.version_id == version_id else 0
         work = Work(message, chunk.keys[first:], version_id, first)
-        own = self._settings.settings_fingerprint
         if job_of(message.chunk) != LIVE:
-            if chunk.fingerprint == own:
-                work.wanted = own
+            if chunk.fingerprint == self._own_fingerprint:
+                work.wanted = self._own_fingerprint
             elif self._is_ahead(chunk.fingerprint):
                 # An apply is under way, and this function is the old one: its results would be out of date at once.
                 work.keys, work.progress = (), [Progress.WAITS]
-        deliveries = int(record["attributes"]["ApproximateReceiveCount"])
-        work.is_last_delivery = deliveries >= self._settings.max_receive_count
         return work
 
     def _is_ahead(self, fingerprint: str) -> bool:
@@ -213,8 +186,21 @@ class ChunkBatch:
         Times are in whole seconds.
         """
         theirs = deployed_at(self._s3, self._bucket, fingerprint)
-        ours = deployed_at(self._s3, self._bucket, self._settings.settings_fingerprint)
+        ours = deployed_at(self._s3, self._bucket, self._own_fingerprint)
         return theirs is not None and (ours is None or theirs >= ours)
+
+    def update(self, works: Iterable[Work], pool: Executor, invocation_id: str) -> bool:
+        """Bring the results of all keys in step, as far as there is time, and write the catalog.
+
+        Returns
+        -------
+        bool
+            Whether the catalog is written: before that no key counts as settled.
+        """
+        began = [(work, pool.submit(self._update, key, work)) for work in works for key in work.keys]
+        for work, future in began:
+            work.progress.append(future.result())
+        return self._record(invocation_id)
 
     def _update(self, key: str, work: Work) -> Progress:
         """Bring the result of a key in step."""
@@ -257,6 +243,71 @@ class ChunkBatch:
             return False
         return True
 
+    def _about(self, key: str | None = None) -> dict[str, Any]:
+        run = {"run_id": self._run_id}
+        return run | {"key": key} if key else run
+
+    def tell(self, about: Mapping[str, Any]) -> None:
+        """Write the metrics of the invocation, and log them with more about it."""
+        count = count_updates(self._updates, self._keys.calls)
+        count.update(self._count)
+        for name, value in count.items():
+            metrics.add_metric(name, MetricUnit.Count, value)
+        logger.info("batch", extra=self._about() | dict(about) | count)
+
+
+class ChunkBatch(ChunkWorker):
+    """The work of one invocation that messages ask for.
+
+    Parameters
+    ----------
+    deadline
+        Until when to ask the model, as `time.monotonic` tells it.
+    """
+
+    def __init__(
+        self, settings: AnalyzeChunkSettings, s3: S3Client, sqs: SQSClient, detectors: Detectors, deadline: float
+    ) -> None:
+        super().__init__(settings, s3, detectors, deadline, read_current_run(s3, settings.final_bucket_name))
+        self._settings = settings
+        self._sqs = sqs
+
+    def work(self, records: Sequence[Mapping[str, Any]], pool: Executor, invocation_id: str) -> list[str]:
+        """Take the chunks as far as there is time, and return the ids of the messages to be delivered again."""
+        works: dict[str, Work] = {}
+        failed = []
+        for record in records:
+            try:
+                work = self._begin(record, {work.message.chunk for work in works.values()})
+            except Exception:
+                logger.exception("chunk not read", extra=self._about() | {"message_id": record["messageId"]})
+                failed.append(record["messageId"])
+            else:
+                if work:
+                    works[record["messageId"]] = work
+        is_recorded = self.update(works.values(), pool, invocation_id)
+        failed += [message_id for message_id, work in works.items() if not (is_recorded and self._end(work))]
+        self._count["MessagesLeftForRedelivery"] = len(failed)
+        self.tell({"messages": len(records), "failed": len(failed)})
+        return failed
+
+    def _begin(self, record: Mapping[str, Any], known: set[str]) -> Work | None:
+        """Read the chunk that a record names; None where there is nothing to do about it."""
+        try:
+            message = ChunkMessage.from_body(record["body"])
+        except ValueError as error:
+            logger.error("unreadable message", extra=self._about() | {"problem": str(error)})
+            self._count["UnreadableMessages"] += 1
+            return None
+        if message.run_id and self._run_id and message.run_id != self._run_id:
+            return None  # the run that is under way has sent one of its own
+        if message.chunk in known:
+            return None  # by another message of this batch
+        if work := self.read(message):
+            deliveries = int(record["attributes"]["ApproximateReceiveCount"])
+            work.is_last_delivery = deliveries >= self._settings.max_receive_count
+        return work
+
     def _end(self, work: Work) -> bool:
         """Do what is to be done about a chunk, before its message is acknowledged; False where that may not be."""
         ending = work.then()
@@ -277,16 +328,3 @@ class ChunkBatch:
         about = self._about() | {"chunk": work.message.chunk, "then": ending} | work.counts()
         logger.info("chunk", extra=about)
         return ending is not Then.LEAVE
-
-    def _about(self, key: str | None = None) -> dict[str, Any]:
-        run = {"run_id": self._run_id}
-        return run | {"key": key} if key else run
-
-    def _tell(self, messages: int, failed: int) -> None:
-        """Write the metrics of the batch."""
-        count = count_updates(self._updates, self._keys.calls)
-        count.update(self._count)
-        count["MessagesLeftForRedelivery"] = failed
-        for name, value in count.items():
-            metrics.add_metric(name, MetricUnit.Count, value)
-        logger.info("batch", extra=self._about() | {"messages": messages, "failed": failed, **count})

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
 from batch_vision.aws import clients
-from batch_vision.aws.catalog import catalog_key, name_without_model, write_lines
-from batch_vision.aws.chunks import delete_chunk, list_chunks, read_chunk, write_chunk
+from batch_vision.aws.chunks import list_chunks
 from batch_vision.aws.queues import delete_messages, receive_messages, send_messages
-from batch_vision.core.chunks import ChunkMessage, split, to_send
-from batch_vision.core.errors import FunctionDiedError
+from batch_vision.core.chunks import ChunkMessage, to_send
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.images.keys import Keys, unasked_detectors
 from batch_vision.images.settings import SendChunksSettings
+from batch_vision.images.taking_apart import take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +31,6 @@ _MOST_LISTED = 50_000
 _MOST_SPLIT_KEYS = 10_000
 _MOST_DEAD_LETTERS = 1000
 _HIDDEN_SECONDS = 300  # the timeout of the function
-
-_DIED = "The analyzing function ended without an answer at every delivery of the image's message."
 
 
 def send_chunks(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +95,7 @@ class DeadLetters:
             done = []
             for letter in letters:
                 try:
-                    taken = self._take(ChunkMessage.from_body(letter["Body"]).chunk)
+                    taken = take_apart(self._s3, self._bucket, self._keys, ChunkMessage.from_body(letter["Body"]).chunk)
                 except ValueError as error:
                     logger.warning("dead letter not read", extra={"problems": [str(error)]})
                 except Exception:
@@ -113,20 +108,3 @@ class DeadLetters:
             if keys >= _MOST_SPLIT_KEYS:
                 break
         return given_up
-
-    def _take(self, key: str) -> int:
-        """Split a chunk, or give its only image up; return how many keys it had, 0 where it is gone."""
-        found = read_chunk(self._s3, self._bucket, key)
-        if found is None:
-            return 0
-        chunk, version_id = found
-        if len(chunk.keys) == 1:
-            update = self._keys.give_up(chunk.keys[0], FunctionDiedError(_DIED))
-            name = name_without_model(uuid.uuid4().hex)
-            write_lines(self._s3, self._bucket, catalog_key(utc_now(), name), update.lines)
-        else:
-            with ThreadPoolExecutor(clients.MAX_CONNECTIONS) as pool:
-                # One that is there already is of a call that died.
-                list(pool.map(lambda single: write_chunk(self._s3, self._bucket, *single), split(key, chunk).items()))
-        delete_chunk(self._s3, self._bucket, key, version_id)
-        return len(chunk.keys)

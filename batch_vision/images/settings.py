@@ -129,9 +129,12 @@ class PlanBackfillSettings(ExistingBucketSettings):
     ----------
     chunk_images
         The most keys in a chunk: what one invocation that works one off does in its time.
+    queue_url
+        The queue of the events: a result whose object is gone needs no model.
     """
 
     chunk_images: Positive
+    queue_url: Text
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import pytest
 
 from batch_vision.aws import chunks as stored
 from batch_vision.core.chunks import Chunk, ChunkMessage, split
-from batch_vision.images import sending
+from batch_vision.images import taking_apart
 from batch_vision.images.chunk import ChunkBatch
 from batch_vision.images.collecting import Collecting
 from batch_vision.images.detectors import Detectors
+from batch_vision.images.keys import Keys, unasked_detectors
 from tests.unit.test_analyze_chunk import SETTINGS
 from tests.unit.test_collect_changes import SETTINGS as COLLECT_SETTINGS
 from tests.unit.test_collect_changes import World, event
@@ -201,20 +202,20 @@ def test_a_change_while_a_chunk_is_worked_on_ends_right_whoever_is_first(change:
 def test_a_step_that_dies_while_it_takes_a_dead_letter_apart_loses_no_key(
     keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "ThreadPoolExecutor", lambda _: AtOnce())
+    monkeypatch.setattr(taking_apart, "ThreadPoolExecutor", lambda _: AtOnce())
     requests = 0
     for request in itertools.count(1):
         world = begun()
         chunk = world.put(*keys)
         client: Any = Stopping(world, request, die)
         try:
-            sending.DeadLetters(client, client, "dead", COLLECT_SETTINGS)._take(chunk)  # type: ignore[arg-type]
+            _take_apart(client, chunk)
         except DiedError:
             requests += 1
         if not client.is_stopped:
             break
         s3: Any = world.s3
-        sending.DeadLetters(s3, client, "dead", COLLECT_SETTINGS)._take(chunk)  # type: ignore[arg-type]
+        _take_apart(s3, chunk)
         if len(keys) > 1:
             assert set(world.waiting()) == set(split(chunk, Chunk("f1", keys)))
             world.analyze()
@@ -236,3 +237,8 @@ def test_a_chunk_is_read_in_the_version_that_is_deleted() -> None:
     world.s3.put_object("final", chunk, found[0].body())
     stored.delete_chunk(world.s3, "final", chunk, found[1])
     assert world.waiting() == [chunk]
+
+
+def _take_apart(s3: Any, chunk: str) -> None:
+    keys = Keys(COLLECT_SETTINGS, s3, unasked_detectors(COLLECT_SETTINGS.model))
+    taking_apart.take_apart(s3, COLLECT_SETTINGS.final_bucket_name, keys, chunk)

@@ -32,7 +32,7 @@ from batch_vision.core.chunks import (
 )
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import from_text, to_text
-from batch_vision.images import sending
+from batch_vision.images import sending, taking_apart
 from batch_vision.images.keys import Keys
 from batch_vision.runs import steps
 from batch_vision.runs.backlog import count_chunks
@@ -463,7 +463,7 @@ def test_a_chunk_is_taken_apart_once_though_the_function_dies_of_that_too(
     key = world.put(*"abc")
     world.bury(ChunkMessage(key).body())
     with monkeypatch.context() as dying:
-        dying.setattr(sending, "delete_chunk", _die)
+        dying.setattr(taking_apart, "delete_chunk", _die)
         with pytest.raises(SystemExit):
             world.send()
     assert count_left_in_chunks(world.s3, "final") == 6

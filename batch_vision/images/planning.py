@@ -1,0 +1,410 @@
+"""Steps of a backfill: write down in chunks which keys are to be looked at, and count what is left of them.
+
+A call of the planner goes as far as its time does, and says in ``plan.json`` how far that is. What stands before that
+is in chunks, so whoever goes on there loses nothing: keys that a planner wrote and did not tell of are written once
+more, perhaps in other chunks, and a second look at a key pays for nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import time
+import zlib
+from collections import Counter
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.aws import clients
+from batch_vision.aws.chunks import deployed_at, write_chunk
+from batch_vision.aws.objects import found
+from batch_vision.aws.queues import send_messages
+from batch_vision.core import errors
+from batch_vision.core.backfills import (
+    SCHEMA_VERSION,
+    Job,
+    Kind,
+    Left,
+    Phase,
+    Plan,
+    goes_on,
+    job_key,
+    plan_key,
+    summary_key,
+)
+from batch_vision.core.chunks import Chunk, chunk_key, chunks_prefix, images_in
+from batch_vision.core.events import message_about
+from batch_vision.core.joining import Join, Listed, Position, State
+from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
+from batch_vision.core.scope import Storage, prefix_to_list, why_out_of_scope, why_unreadable
+from batch_vision.core.settings import settings_of
+from batch_vision.core.times import to_text, utc_now
+from batch_vision.images.conditional import put_on_condition
+from batch_vision.images.s3_errors import TakenError
+from batch_vision.images.settings import CountBackfillSettings, PlanBackfillSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+# Of the time that a call has, the part in which keys are read; the rest is for the last chunk and the checkpoint.
+_READING_SHARE = 0.8
+# A planner that dies repeats so much work. Each checkpoint ends a chunk.
+_CHECKPOINT_SECONDS = 30.0
+_RESULTS = "results/"
+_RESULTS_LONG = "results-long/"
+_SUFFIX = ".json"
+_PLANNED = frozenset({State.MISSING, State.STALE, State.OUTDATED, State.UNKNOWN})
+
+
+def plan_backfill(event: Mapping[str, Any], remaining_seconds: Callable[[], float]) -> dict[str, Any]:
+    """Write the chunks of a job, as far as the time of this call goes.
+
+    Parameters
+    ----------
+    event
+        ``job``, and ``request`` where nobody has written the job down yet: then it is written first.
+
+    Returns
+    -------
+    dict
+        ``is_done``, ``planned_images`` and ``planned_chunks``, of the whole job so far.
+
+    Raises
+    ------
+    BackfillNotFoundError
+        There is no such job.
+    BackfillListError
+        The list cannot be read. Nothing has been planned of it.
+    ServiceUnavailableError
+        Another call is planning the same job.
+    """
+    deadline = time.monotonic() + remaining_seconds() * _READING_SHARE
+    settings, s3 = settings_of(PlanBackfillSettings), clients.s3()
+    job = _read_job(s3, settings.final_bucket_name, event)
+    planner = Planner(settings, s3, clients.sqs(), job, deadline)
+    try:
+        planner.go_on()
+    except ListError as error:
+        raise errors.BackfillListError(str(error)) from error
+    plan = planner.plan
+    return {
+        "is_done": plan.phase is Phase.DONE,
+        "planned_images": plan.counts["planned"],
+        "planned_chunks": plan.counts["chunks"],
+    }
+
+
+class Planner:
+    """Plans a job.
+
+    Parameters
+    ----------
+    deadline
+        Until when to read keys, as `time.monotonic` tells it.
+
+    Attributes
+    ----------
+    plan
+        How far it is.
+    """
+
+    def __init__(self, settings: PlanBackfillSettings, s3: S3Client, sqs: SQSClient, job: Job, deadline: float) -> None:
+        self._settings = settings
+        self._bucket = settings.final_bucket_name
+        self._s3 = s3
+        self._sqs = sqs
+        self._job = job
+        self._deadline = deadline
+        answer = found(s3.get_object, Bucket=self._bucket, Key=plan_key(job.id))
+        self._etag = answer["ETag"] if answer else None
+        is_list = job.source.kind is not Kind.LISTING
+        self.plan = Plan.from_body(answer["Body"].read()) if answer else Plan(Phase.CHECK if is_list else Phase.PLAN)
+        self._keys: list[str] = []
+        self._orphans: list[str] = []
+        self._checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
+
+    def go_on(self) -> None:
+        """Read keys, and write chunks and checkpoints, until the job is planned or the time is over.
+
+        Raises
+        ------
+        ListError
+            The list cannot be read.
+        ServiceUnavailableError
+            Another call is planning the same job.
+        """
+        if self.plan.phase is Phase.CHECK and self._read_list(self._count):
+            # What was counted is counted again as it is planned.
+            self.plan = Plan(Phase.PLAN)
+            self._checkpoint()
+        if self.plan.phase is Phase.PLAN:
+            is_listing = self._job.source.kind is Kind.LISTING
+            is_over = self._read_listing() if is_listing else self._read_list(self._plan_row)
+            if is_over:
+                self._write_chunk()
+                self.plan.phase = Phase.DONE
+        self._checkpoint()
+
+    # Listings.
+
+    def _read_listing(self) -> bool:
+        """Join the listings of objects and results; return whether they were read to their end."""
+        counts = self.plan.counts
+        now = utc_now()
+        since = deployed_at(self._s3, self._bucket, self._settings.settings_fingerprint)
+        position = Position.from_json(self.plan.position) if self.plan.position else None
+        join = Join(self._list_objects, self._list_results, since, position)
+        for state, one in join:
+            counts["listed"] += state is not State.ORPHANED
+            if state is State.LEFT_OUT:
+                self.plan.left_out[one.left_out] += 1
+            else:
+                counts[state] += 1
+            if state is State.ORPHANED and self._job.removes_orphans:
+                self._orphans.append(one.key)
+            elif state in _PLANNED or (state is State.DONE and self._job.is_deep):
+                if refusal := why_unreadable(Storage(one.storage_class), now):
+                    self.plan.left_out[_reason(refusal)] += 1
+                else:
+                    self._add(one.key)
+            if self._is_time_up(join.position):
+                return False
+        if self._job.removes_orphans:
+            self._orphans += self._list_long_results()
+        self.plan.position = join.position.to_json()
+        return True
+
+    def _list_objects(self, after: str) -> Iterator[Listed]:
+        scope = self._settings.scope
+        for entry in self._list(
+            self._settings.images_bucket_name, prefix_to_list(self._job.source.prefix, scope), after
+        ):
+            reason = why_out_of_scope(entry["Key"], entry["Size"], scope) or ""
+            yield Listed(entry["Key"], entry["LastModified"], entry.get("StorageClass", ""), reason)
+
+    def _list_results(self, after: str) -> Iterator[Listed]:
+        begin = f"{_RESULTS}{after}{_SUFFIX}" if after else ""
+        for entry in self._list(self._bucket, f"{_RESULTS}{self._job.source.prefix}", begin):
+            if entry["Key"].endswith(_SUFFIX):
+                yield Listed(entry["Key"].removeprefix(_RESULTS).removesuffix(_SUFFIX), entry["LastModified"])
+
+    def _list_long_results(self) -> Iterator[str]:
+        """Yield the keys whose results have hashes for names: only the results themselves tell them."""
+        for entry in self._list(self._bucket, _RESULTS_LONG, ""):
+            if answer := found(self._s3.get_object, Bucket=self._bucket, Key=entry["Key"]):
+                key = json.loads(answer["Body"].read())["source"]["key"]
+                if key.startswith(self._job.source.prefix):
+                    yield key
+
+    def _list(self, bucket: str, prefix: str, after: str) -> Iterator[Any]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
+        return (entry for page in pages for entry in page.get("Contents", []))
+
+    # Lists.
+
+    def _read_list(self, take: Callable[[Row], None]) -> bool:
+        """Read the rows of the list's files from where the plan is; return whether they were read to their end."""
+        files = self._job.source.files
+        at = Counter(self.plan.position)
+        for number in range(at["file"], len(files)):
+            rows = self._rows(files[number])
+            for row in islice(rows, at["row"], None):
+                at["row"] += 1
+                take(row)
+                if self._is_time_up(at):
+                    return False
+            at["file"], at["row"] = number + 1, 0
+        return True
+
+    def _rows(self, key: str) -> Iterator[Row]:
+        """Yield the rows of a file.
+
+        Raises
+        ------
+        ListError
+            It is not there, or damaged.
+        """
+        source, bucket = self._job.source, self._settings.images_bucket_name
+        name = f"file {key} of {source.name}"
+        answer = found(self._s3.get_object, Bucket=self._bucket, Key=key)
+        if answer is None:
+            raise ListError(f"There is no {name}. Begin another backfill.")
+        body = gzip.GzipFile(fileobj=answer["Body"]) if key.endswith(".gz") else answer["Body"]
+        try:
+            lines = io.TextIOWrapper(io.BufferedReader(_Raw(body)), encoding="utf-8", newline="")
+            if source.kind is Kind.INVENTORY:
+                yield from Inventory(bucket, source.fields, source.files).rows(lines, name)
+            else:
+                yield from csv_rows(lines, bucket, name)
+        except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error) as error:
+            raise ListError(f"{name} is damaged ({error}). Take another one.") from error
+
+    def _count(self, _: Row) -> None:
+        self.plan.counts["listed"] += 1
+
+    def _plan_row(self, row: Row) -> None:
+        self.plan.counts["listed"] += 1
+        if not row.is_current:
+            self.plan.left_out["not_current"] += 1
+        elif not row.key.startswith(self._job.source.prefix):
+            self.plan.left_out["prefix"] += 1
+        elif reason := why_out_of_scope(row.key, row.size_bytes, self._settings.scope):
+            self.plan.left_out[reason] += 1
+        elif refusal := why_unreadable(row.storage, utc_now()):
+            self.plan.left_out[_reason(refusal)] += 1
+        else:
+            self._add(row.key)
+
+    # Chunks and checkpoints.
+
+    def _add(self, key: str) -> None:
+        self._keys.append(key)
+        self.plan.counts["planned"] += 1
+        if len(self._keys) == self._settings.chunk_images:
+            self._write_chunk()
+
+    def _write_chunk(self) -> None:
+        """Write the keys that were read, and tell the function of live events of the orphans: it needs no model."""
+        if self._keys:
+            chunk = Chunk(self._settings.settings_fingerprint, tuple(self._keys))
+            # Where there is one of that key, it holds the same.
+            write_chunk(
+                self._s3, self._bucket, chunk_key(self._job.id, f"{self.plan.counts['chunks']:08}", chunk), chunk
+            )
+            self.plan.counts["chunks"] += 1
+            self._keys.clear()
+        if self._orphans:
+            bodies = (message_about(self._settings.images_bucket_name, key) for key in self._orphans)
+            send_messages(self._sqs, self._settings.queue_url, bodies)
+            self._orphans.clear()
+
+    def _is_time_up(self, position: Position | Mapping[str, int]) -> bool:
+        """Write a checkpoint where it is time for one, and return whether the call has no more time."""
+        now = time.monotonic()
+        if now > min(self._deadline, self._checkpoint_at):
+            self._write_chunk()
+            self.plan.position = position.to_json() if isinstance(position, Position) else dict(position)
+            self._checkpoint()
+        return now > self._deadline
+
+    def _checkpoint(self) -> None:
+        """Say how far the plan is, on the condition that nobody else has said so since."""
+        condition = {"IfMatch": self._etag} if self._etag else {"IfNoneMatch": "*"}
+        try:
+            answer = put_on_condition(
+                self._s3,
+                Bucket=self._bucket,
+                Key=plan_key(self._job.id),
+                Body=self.plan.body(to_text(utc_now())),
+                ContentType="application/json",
+                **condition,
+            )
+        except TakenError as error:
+            raise errors.ServiceUnavailableError(f"Another call is planning the backfill {self._job.id}.") from error
+        self._etag = answer["ETag"]
+        self._checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
+
+
+class _Raw(io.RawIOBase):
+    """What `io` reads text from, over whatever has a `read`."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._body.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _reason(refusal: type[errors.StorageRefusedError]) -> str:
+    return {errors.ImageArchivedError: "archived", errors.ImageEncryptedError: "customer_key"}[refusal]
+
+
+def _read_job(s3: S3Client, bucket: str, event: Mapping[str, Any]) -> Job:
+    job = event["job"]
+    if request := event.get("request"):
+        wanted = Job.from_json({"job": job, "created_at": to_text(utc_now())} | request)
+        content = json.dumps(wanted.to_json()).encode()
+        with suppress(TakenError):  # by the call before, which died
+            put_on_condition(s3, Bucket=bucket, Key=job_key(job), Body=content, IfNoneMatch="*")
+    answer = found(s3.get_object, Bucket=bucket, Key=job_key(job))
+    if answer is None:
+        raise errors.BackfillNotFoundError(f"There is no job {job}: s3://{bucket}/{job_key(job)} is not there.")
+    try:
+        return Job.from_json(json.loads(answer["Body"].read()))
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise errors.BackfillNotFoundError(f"s3://{bucket}/{job_key(job)} is no job of a backfill.") from error
+
+
+def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Count what is left of a job, and write its summary when it is over.
+
+    Parameters
+    ----------
+    event
+        ``job``; ``left``, what the call before answered; ``error``, why planning ended; and ``works_off``, whether the
+        chunks are worked off by the job itself, and not by the runs of a hosted model.
+
+    Returns
+    -------
+    dict
+        ``left_images``, ``left_chunks``, ``rounds``, ``goes_on`` (the chunks are to be mapped), and ``is_incomplete``.
+    """
+    s3, bucket = clients.s3(), settings_of(CountBackfillSettings).final_bucket_name
+    job, told = event["job"], event.get("left")
+    before = Left(told["left_images"], told["left_chunks"], told["rounds"]) if told else None
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=chunks_prefix(job))
+    numbers = [images_in(entry["Key"]) for page in pages for entry in page.get("Contents", [])]
+    images = [number for number in numbers if number is not None]
+    left = Left(sum(images), len(images), before.rounds + 1 if before else 0)
+    is_mapped = event["works_off"] and not event.get("error")
+    again = is_mapped and goes_on(left, before)
+    is_incomplete = is_mapped and not again and left.chunks > 0
+    if not again:
+        _write_summary(s3, bucket, job, left, event, is_incomplete=is_incomplete)
+    return {
+        "left_images": left.images,
+        "left_chunks": left.chunks,
+        "rounds": left.rounds,
+        "goes_on": again,
+        "is_incomplete": is_incomplete,
+    }
+
+
+def _write_summary(
+    s3: S3Client, bucket: str, job: str, left: Left, event: Mapping[str, Any], *, is_incomplete: bool
+) -> None:
+    error = event.get("error")
+    outcome = "failed" if error else "incomplete" if is_incomplete else "planned" if left.chunks else "succeeded"
+    asked = found(s3.get_object, Bucket=bucket, Key=job_key(job))
+    planned = found(s3.get_object, Bucket=bucket, Key=plan_key(job))
+    plan = Plan.from_body(planned["Body"].read()) if planned else Plan()
+    summary = (json.loads(asked["Body"].read()) if asked else {"job": job}) | {
+        "schema_version": SCHEMA_VERSION,
+        "ended_at": to_text(utc_now()),
+        "outcome": outcome,
+        "counts": dict(plan.counts) | {"left_out": dict(plan.left_out)},
+        "left_images": left.images,
+        "left_chunks": left.chunks,
+        "error": error and {"type": error["Error"], "message": _message(error.get("Cause", ""))},
+    }
+    s3.put_object(
+        Bucket=bucket, Key=summary_key(job), Body=json.dumps(summary).encode(), ContentType="application/json"
+    )
+
+
+def _message(cause: str) -> str:
+    """Return what an error of a function says, which Lambda wraps in JSON."""
+    try:
+        return str(json.loads(cause)["errorMessage"])
+    except (KeyError, TypeError, ValueError):
+        return cause
