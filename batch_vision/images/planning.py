@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _READING_SHARE = 0.8
 # A planner that dies repeats so much work. Each checkpoint ends a chunk.
 _CHECKPOINT_SECONDS = 30.0
+_MOST_ORPHANS = 1000
 _RESULTS = "results/"
 _RESULTS_LONG = "results-long/"
 _SUFFIX = ".json"
@@ -147,6 +148,7 @@ class Planner:
             is_over = self._read_listing() if is_listing else self._read_list(self._plan_row)
             if is_over:
                 self._write_chunk()
+                self._tell_of_orphans()
                 self.plan.phase = Phase.DONE
         self._checkpoint()
 
@@ -167,6 +169,8 @@ class Planner:
                 counts[state] += 1
             if state is State.ORPHANED and self._job.removes_orphans:
                 self._orphans.append(one.key)
+                if len(self._orphans) == _MOST_ORPHANS:
+                    self._tell_of_orphans()
             elif state in _PLANNED or (state is State.DONE and self._job.is_deep):
                 if refusal := why_unreadable(Storage(one.storage_class), now):
                     self.plan.left_out[_reason(refusal)] += 1
@@ -269,7 +273,7 @@ class Planner:
             self._write_chunk()
 
     def _write_chunk(self) -> None:
-        """Write the keys that were read, and tell the function of live events of the orphans: it needs no model."""
+        """Write down the keys that were read."""
         if self._keys:
             chunk = Chunk(self._settings.settings_fingerprint, tuple(self._keys))
             # Where there is one of that key, it holds the same.
@@ -278,6 +282,9 @@ class Planner:
             )
             self.plan.counts["chunks"] += 1
             self._keys.clear()
+
+    def _tell_of_orphans(self) -> None:
+        """Send the results whose objects are gone to the function of live events: that needs no model."""
         if self._orphans:
             bodies = (message_about(self._settings.images_bucket_name, key) for key in self._orphans)
             send_messages(self._sqs, self._settings.queue_url, bodies)
@@ -288,6 +295,7 @@ class Planner:
         now = time.monotonic()
         if now > min(self._deadline, self._checkpoint_at):
             self._write_chunk()
+            self._tell_of_orphans()
             self.plan.position = position.to_json() if isinstance(position, Position) else dict(position)
             self._checkpoint()
         return now > self._deadline

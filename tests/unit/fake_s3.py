@@ -144,7 +144,9 @@ class FakeS3:
                     versions.append(about | {"Size": len(one.body), "ETag": one.etag})
         yield {"Versions": versions, "DeleteMarkers": markers}
 
-    def _list(self, Bucket: str, Prefix: str = "", Delimiter: str = "", **_: Any) -> Iterator[dict[str, Any]]:
+    def _list(
+        self, Bucket: str, Prefix: str = "", Delimiter: str = "", StartAfter: str = "", **_: Any
+    ) -> Iterator[dict[str, Any]]:
         self._asked("ListObjectsV2", Bucket, Prefix)
         if Delimiter:
             rest = [key.removeprefix(Prefix) for key in self.keys(Bucket) if key.startswith(Prefix)]
@@ -154,8 +156,9 @@ class FakeS3:
         yield {
             "Contents": [
                 {"Key": key, "Size": len(one.body or b""), "LastModified": one.last_modified, "ETag": one.etag}
+                | {name: value for name, value in one.told.items() if name == "StorageClass"}
                 for key in self.keys(Bucket)
-                if key.startswith(Prefix) and (one := self.current(Bucket, key))
+                if key.startswith(Prefix) and key > StartAfter and (one := self.current(Bucket, key))
             ]
         }
 
