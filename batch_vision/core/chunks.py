@@ -169,18 +169,18 @@ class ChunkMessage:
     ----------
     run_id
         The run that sent it: of another one, it is out of date. None outside of runs.
-    settled, version_id
-        How many keys at the front of the chunk need no further look, and in which version of it; 0 and empty at first.
+    version_id, left
+        Which keys of the chunk need a look, by their places, and in which version of it; empty at first, for all.
     """
 
     chunk: str
     run_id: str | None = None
     version_id: str = ""
-    settled: int = 0
+    left: tuple[int, ...] = ()
 
     def body(self) -> str:
         """Return the message's text."""
-        known = {"run_id": self.run_id, "version_id": self.version_id, "settled": self.settled}
+        known = {"run_id": self.run_id, "version_id": self.version_id, "left": self.left}
         return json.dumps({"chunk": self.chunk} | {name: value for name, value in known.items() if value})
 
     @classmethod
@@ -189,13 +189,13 @@ class ChunkMessage:
         try:
             content = json.loads(body)
             message = cls(
-                content["chunk"], content.get("run_id"), content.get("version_id", ""), content.get("settled", 0)
+                content["chunk"], content.get("run_id"), content.get("version_id", ""), tuple(content.get("left", ()))
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"The message names no chunk: {body[:200]!r}") from error
         texts = (message.chunk, message.run_id or "", message.version_id)
-        is_sound = all(isinstance(text, str) for text in texts) and type(message.settled) is int
-        if not is_sound or message.settled < 0 or images_in(message.chunk) is None:
+        is_sound = all(isinstance(text, str) for text in texts) and all(type(place) is int for place in message.left)
+        if not is_sound or images_in(message.chunk) is None:
             raise ValueError(f"The message names no chunk: {body[:200]!r}")
         return message
 

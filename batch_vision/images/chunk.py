@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from itertools import takewhile
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +67,22 @@ class Work:
 
     Attributes
     ----------
-    first
-        How many keys at the front were settled by deliveries before.
+    keys, places
+        Those that need a look, and their places in the chunk.
     wanted
         The fingerprint that the results must have; None where any will do, if only they are of the current upload.
+    is_ahead
+        Whether they wait for a function of other settings, which were deployed since.
     progress
-        Of each key from there on, in the order of the chunk.
+        Of each of these keys.
     """
 
     message: ChunkMessage
     keys: tuple[str, ...]
+    places: tuple[int, ...]
     version_id: str
-    first: int
     wanted: str | None = None
+    is_ahead: bool = False
     is_last_delivery: bool = False
     progress: list[Progress] = field(default_factory=list)
 
@@ -100,8 +102,9 @@ class Work:
 
     def rest(self) -> ChunkMessage:
         """Return the message for what is left."""
-        settled = sum(1 for _ in takewhile(lambda one: one is Progress.SETTLED, self.progress))
-        return ChunkMessage(self.message.chunk, self.message.run_id, self.version_id, self.first + settled)
+        places = zip(self.places, self.progress, strict=True)
+        left = tuple(place for place, progress in places if progress is not Progress.SETTLED)
+        return ChunkMessage(self.message.chunk, self.message.run_id, self.version_id, left)
 
 
 @cache
@@ -170,14 +173,15 @@ class ChunkWorker:
         if found is None:
             return None  # its keys are settled
         chunk, version_id = found
-        first = message.settled if message.version_id == version_id else 0
-        work = Work(message, chunk.keys[first:], version_id, first)
+        places = message.left if message.left and message.version_id == version_id else range(len(chunk.keys))
+        places = tuple(place for place in places if 0 <= place < len(chunk.keys))
+        work = Work(message, tuple(chunk.keys[place] for place in places), places, version_id)
         if job_of(message.chunk) != LIVE:
             if chunk.fingerprint == self._own_fingerprint:
                 work.wanted = self._own_fingerprint
             elif self._is_ahead(chunk.fingerprint):
                 # An apply is under way, and this function is the old one: its results would be out of date at once.
-                work.keys, work.progress = (), [Progress.WAITS]
+                work.is_ahead = True
         return work
 
     def _is_ahead(self, fingerprint: str) -> bool:
@@ -204,7 +208,7 @@ class ChunkWorker:
 
     def _update(self, key: str, work: Work) -> Progress:
         """Bring the result of a key in step."""
-        if self._is_model_off.is_set():
+        if work.is_ahead or self._is_model_off.is_set():
             return Progress.WAITS
         if time.monotonic() > self._deadline:
             return Progress.NO_TIME

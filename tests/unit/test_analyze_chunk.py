@@ -156,13 +156,13 @@ def test_what_has_no_time_is_sent_anew_from_where_it_came_to_and_is_no_attempt(w
     assert 1 <= len(done) <= 7
     assert set(done.values()) == {"processed"}
     assert (rest.chunk, rest.version_id, delay_seconds) == (chunk, version_id, 0)
-    assert rest.settled <= len(done)
+    assert [keys[place] for place in rest.left] == [key for key in keys if key not in done]
     assert world.waiting() == [chunk]
     world.pace, world.seconds = Pace(1e9, 1e9), 60
     world.s3.requests.clear()
     assert world.work(rest.body()) == []
     looked = {key for operation, bucket, key in world.s3.requests if (operation, bucket) == ("HeadObject", "images")}
-    assert looked == set(keys[rest.settled :])
+    assert looked == {keys[place] for place in rest.left}
     assert (world.waiting(), world.results()) == ([], dict.fromkeys(keys, "processed"))
     assert len(world.backend.calls) == 12
 
@@ -170,7 +170,7 @@ def test_what_has_no_time_is_sent_anew_from_where_it_came_to_and_is_no_attempt(w
 def test_a_message_of_another_version_of_the_chunk_begins_anew(world: World) -> None:
     keys = world.upload("a.jpg", "b.jpg")
     chunk = world.put(*keys)
-    assert world.work(ChunkMessage(chunk, version_id="v0", settled=2).body()) == []
+    assert world.work(ChunkMessage(chunk, version_id="v0", left=(1,)).body()) == []
     assert world.results() == dict.fromkeys(keys, "processed")
 
 
@@ -180,7 +180,7 @@ def test_a_model_that_is_not_running_is_asked_once_and_costs_no_attempt(world: W
     world.backend.detections = [errors.ModelNotReadyError("STOPPED")]
     assert world.deliver(chunk, deliveries=99) == []
     ((rest, delay_seconds),) = world.sent_anew()
-    assert (rest.settled, delay_seconds) == (0, 60)
+    assert (rest.left, delay_seconds) == (tuple(range(50)), 60)
     assert 1 <= len(world.backend.calls) <= 4, "one for each thread"
     assert (world.waiting(), world.results()) == ([chunk], {})
 
@@ -192,8 +192,13 @@ def test_a_key_that_fails_beside_others_uses_up_no_attempt(world: World) -> None
     world.backend.detections = [failing("bad.jpg", THROTTLED)]
     assert world.deliver(chunk) == []
     ((rest, delay_seconds),) = world.sent_anew()
-    assert (rest.settled, delay_seconds) == (1, 0)
+    assert (rest.left, delay_seconds) == ((1,), 0)
     assert world.waiting() == [chunk]
+    # From then on it is alone.
+    assert world.work(rest.body(), deliveries=4) == [rest.body()]
+    assert world.work(rest.body(), deliveries=5) == []
+    assert world.results() == dict.fromkeys(keys, "processed") | {"bad.jpg": "failed"}
+    assert (world.sent, world.waiting()) == ([], [])
 
 
 @pytest.mark.fault("Chunks: one image of a chunk fails every time")
@@ -237,7 +242,7 @@ def test_an_object_that_is_replaced_all_the_time_neither_loops_nor_dies(world: W
     world.backend.detections = [replace_it]
     assert world.deliver(chunk, deliveries=99) == []
     ((rest, delay_seconds),) = world.sent_anew()
-    assert (len(world.backend.calls), rest.settled, delay_seconds) == (3, 0, 60)
+    assert (len(world.backend.calls), rest.left, delay_seconds) == (3, (0,), 60)
     assert world.waiting() == [chunk]
 
 
@@ -314,7 +319,7 @@ def test_a_message_that_cannot_be_sent_anew_is_left(world: World, monkeypatch: p
 
 def test_a_chunk_that_two_messages_of_a_batch_name_is_worked_on_once(world: World) -> None:
     chunk = world.put(*world.upload("a.jpg"))
-    assert world.work(ChunkMessage(chunk).body(), ChunkMessage(chunk, settled=0, version_id="x").body()) == []
+    assert world.work(ChunkMessage(chunk).body(), ChunkMessage(chunk, version_id="x").body()) == []
     assert (world.waiting(), len(world.backend.calls)) == ([], 1)
 
 

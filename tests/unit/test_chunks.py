@@ -123,7 +123,7 @@ def test_a_chunk_of_a_backfill_counts_too() -> None:
     "message",
     [
         ChunkMessage(live_chunk_key(NOW, chunk())),
-        ChunkMessage(live_chunk_key(NOW, chunk()), "run-1", "v1", 90),
+        ChunkMessage(live_chunk_key(NOW, chunk()), "run-1", "v1", (0, 90)),
     ],
 )
 def test_a_message_is_read_as_it_was_written(message: ChunkMessage) -> None:
@@ -151,8 +151,8 @@ NAMED = live_chunk_key(NOW, chunk())
         '{"Event": "s3:TestEvent"}',
         json.dumps({"chunk": NAMED, "run_id": 1}),
         json.dumps({"chunk": NAMED, "version_id": []}),
-        json.dumps({"chunk": NAMED, "settled": "1"}),
-        json.dumps({"chunk": NAMED, "settled": -1}),
+        json.dumps({"chunk": NAMED, "left": ["1"]}),
+        json.dumps({"chunk": NAMED, "left": 1}),
     ],
 )
 def test_a_message_that_names_no_chunk_is_told(body: str) -> None:
