@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Calls in a row that settle no key. After so many, the images that fail are given up where others of the chunk did not
 # fail; where none did, it is not the images' fault, and the chunk is left for later.
 _MOST_BARREN = 3
-_OVER = {"left": 0, "is_stuck": False, "barren": 0, "has_settled_any": False, "version_id": "", "settled": 0}
+_OVER = {"left": 0, "is_stuck": False, "barren": 0, "has_settled_any": False, "version_id": "", "places": ()}
 
 
 @cache
@@ -49,7 +49,8 @@ def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str
     -------
     dict
         ``left``, how many keys are not settled; ``is_stuck``, whether another call would not help now; and for the next
-        call ``barren``, how many calls in a row have settled nothing, ``version_id`` and ``settled``.
+        call ``barren``, how many calls in a row have settled nothing, ``has_settled_any``, and ``places`` and
+        ``version_id``, as in a `ChunkMessage`.
     """
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 * ASKING_SHARE
     settings, s3 = settings_of(WorkOffChunkSettings), clients.s3()
@@ -60,7 +61,7 @@ def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         )
         return _OVER
     message = ChunkMessage(
-        event["chunk"], version_id=previous.get("version_id", ""), settled=previous.get("settled", 0)
+        event["chunk"], version_id=previous.get("version_id", ""), left=tuple(previous.get("places", ()))
     )
     barren: int = previous.get("barren", 0)
     # Nothing runs on after the function has returned: leaving this block waits for every thread.
@@ -87,7 +88,7 @@ def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         "is_stuck": left > 0 and barren >= _MOST_BARREN,
         "barren": barren,
         "version_id": rest.version_id,
-        "settled": rest.settled,
+        "places": rest.left,
         "has_settled_any": has_settled_any or not is_barren,
     }
     logger.info("chunk", extra={"chunk": message.chunk} | count | answer)
