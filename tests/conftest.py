@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import moto.s3.urls
 import pytest
@@ -13,6 +13,9 @@ from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from moto.s3.models import S3Backend
 from xdist.scheduler.loadscope import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
 # needs the process's environment without a stack, then what needs none, while each process applies its stack.
@@ -31,6 +34,8 @@ WITHOUT_STACK = [
 WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}
 
+# The last of its tests destroys the stack of the process.
+LEAVES_NO_STACK = "local/test_permissions"
 ONE_BY_ONE = {f"local/test_{name}" for name in ("stack", "tool", "guard", "faults_images")} | {
     "unit/test_in_place_model"
 }
@@ -83,6 +88,15 @@ class Scheduling(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         name = path.removeprefix("tests/").removesuffix(".py")
         return "planned" if name in PLANNED else nodeid if name in ONE_BY_ONE else path
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """Give a process more tests; none where its stack will be gone, for others take them sooner than an apply."""
+        work = self.assigned_work[node]
+        is_last = any(LEAVES_NO_STACK in scope for scope in work) and self._pending_of(work) <= 2
+        if is_last and any(other is not node and not other.shutting_down for other in self.nodes):
+            node.shutdown()
+        else:
+            super()._reschedule(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
