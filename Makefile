@@ -100,7 +100,8 @@ check: $(DEV) $(SCAN) ## format, lint, types, terraform fmt, validate and test, 
 	trap "kill $$scan 2>/dev/null || true" EXIT; \
 	$(PYTHON) -m local check-terraform; \
 	wait $$scan || { cat build/policy-scan.log; exit 1; }; \
-	cat build/policy-scan.log
+	cat build/policy-scan.log; \
+	! grep "Parsing errors" build/policy-scan.log || { echo "A file was not scanned: see which with LOG_LEVEL=DEBUG."; exit 1; }
 
 .PHONY: format
 format: $(DEV) ## format Python and Terraform

@@ -119,9 +119,9 @@ variable "rekognition" {
   validation {
     condition = alltrue([
       for names in [for filter in local.rekognition_filters : coalesce(try(var.rekognition.labels[filter], null), [])] :
-      length(names) <= 100 && alltrue([for name in names : can(regex("^[A-Za-z0-9àâèçñó'-_(). ]{1,50}$", name))])
+      length(names) <= 100 && alltrue([for name in names : can(regex(local.rekognition_name_pattern, name))])
     ])
-    error_message = "rekognition.labels has a filter that Rekognition refuses: ${jsonencode({ for filter, names in { for filter in local.rekognition_filters : filter => coalesce(try(var.rekognition.labels[filter], null), []) } : filter => length(names) > 100 ? ["${length(names)} names"] : [for name in names : name if !can(regex("^[A-Za-z0-9àâèçñó'-_(). ]{1,50}$", name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
+    error_message = "rekognition.labels has a filter that Rekognition refuses: ${jsonencode({ for filter in local.rekognition_filters : filter => try(length(var.rekognition.labels[filter]) > 100, false) ? ["${length(var.rekognition.labels[filter])} names"] : [for name in coalesce(try(var.rekognition.labels[filter], null), []) : name if !can(regex(local.rekognition_name_pattern, name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
   }
 
   validation {
@@ -840,7 +840,8 @@ variable "former_settings" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  rekognition_filters = ["include", "exclude", "include_categories", "exclude_categories"]
+  rekognition_name_pattern = "^[A-Za-z0-9àâèçñó'-_(). ]{1,50}$"
+  rekognition_filters      = ["include", "exclude", "include_categories", "exclude_categories"]
   rekognition_face_attributes = [
     "DEFAULT", "ALL", "AGE_RANGE", "BEARD", "EMOTIONS", "EYE_DIRECTION", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED", "GENDER",
     "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES",
