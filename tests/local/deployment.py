@@ -36,6 +36,7 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "schedule_expression": HALF_A_DAY_AWAY,
     "guard_schedule_expression": HALF_A_DAY_AWAY,
     "analyze_timeout_seconds": 10,
+    "backfill_timeout_seconds": 10,
     "start_timeout_seconds": 20,
     "stop_timeout_seconds": 60,
     # Far above what a redelivery and a slow start take together: a test that wants a stall shortens it for itself.

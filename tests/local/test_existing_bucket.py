@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
 from tests.existing_bucket import broken_promises
-from tests.local import permissions, shapes, soak_existing
+from tests.local import backfills, permissions, shapes, soak_existing, test_tool
 from tests.local.permissions import Recording
 from tests.local.soak_existing import BUCKET, SCOPE, Soak
 from tests.local.stack import VALIDATOR, Stack, sqs_record
@@ -267,6 +270,138 @@ def test_an_object_with_a_key_of_its_uploader_fails_without_a_call(stack: Stack)
     assert shapes.paid(stack) == {}
 
 
+# Backfills.
+
+
+def put(stack: Stack, key: str, number: int = 0) -> None:
+    stack.s3.put_object(Bucket=BUCKET.name, Key=key, Body=picture(number, "JPEG"))
+
+
+@pytest.mark.fault("Backfill: no event told of images, of replaced and of deleted ones")
+def test_a_backfill_finds_what_no_event_told_of(stack: Stack) -> None:
+    put(stack, "pile/told/replaced.jpg")
+    put(stack, "pile/told/deleted.jpg")
+    check(stack)
+    with backfills.untold(stack):
+        for number in range(40):
+            put(stack, f"pile/untold/{number}.jpg", number)
+        put(stack, "pile/untold/notes.txt")
+        put(stack, "pile/told/replaced.jpg", 1)
+        stack.s3.delete_object(Bucket=BUCKET.name, Key="pile/told/deleted.jpg")
+    assert len(broken(stack)) >= 42
+    paid = shapes.paid(stack)["DetectLabels"]
+    found = backfills.backfill()
+    assert (found["outcome"], found["left_images"]) == ("succeeded", 0)
+    assert shapes.paid(stack)["DetectLabels"] == paid + 41
+    # What is left is the result of the deleted one: only a sweep removes results.
+    assert all("deleted.jpg" in problem for problem in broken(stack))
+    swept = backfills.read("sweep", status=1)
+    assert swept["counts"]["orphaned"] == 1
+    backfills.call("sweep", "--apply", "--yes", "--watch")
+    check(stack)
+    backfills.call("sweep")
+    # Once more, and with a look at each: nothing is paid for.
+    backfills.backfill()
+    backfills.backfill("--deep")
+    assert shapes.paid(stack)["DetectLabels"] == paid + 41
+    check(stack)
+
+
+@pytest.mark.fault("Backfill: paused, cancelled and resumed in the middle")
+def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
+    with backfills.untold(stack):
+        for number in range(400):
+            put(stack, f"pile/paused/{number}.jpg", number % 100)
+    # One chunk after the other.
+    start = ("backfill", "--yes", "--concurrency", "1")
+    job = backfills.job_of(backfills.call(*start, "--prefix", "pile/paused/"))
+    backfills.wait_for_work(stack, job)
+    assert "--pause" in backfills.call("backfill", "--yes", status=2), "there is one already"
+    backfills.call("backfill", "--pause")
+    wait_until(lambda: backfills.executions(stack)[0]["status"] == "ABORTED", 30, "the execution ends")
+    time.sleep(stack.arguments["backfill_timeout_seconds"])  # for LocalStack does not end what is under way
+    left = backfills.waiting(stack, job)
+    assert left > 0
+    assert backfills.read("backfill", "--status")["left_images"] == left
+    backfills.call("backfill", "--resume", "--watch")
+    check(stack)
+    assert backfills.waiting(stack, job) == 0
+
+    with backfills.untold(stack):
+        for number in range(400):
+            put(stack, f"pile/cancelled/{number}.jpg", number % 100)
+    job = backfills.job_of(backfills.call(*start))
+    backfills.wait_for_work(stack, job)
+    backfills.call("backfill", "--cancel", "--yes")
+    assert backfills.waiting(stack, job) == 0
+    assert backfills.read("backfill", "--status", "--job", job)["outcome"] == "cancelled"
+    backfills.backfill()
+    check(stack)
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("Backfill: functions die while a backfill works")
+@pytest.mark.parametrize("versioning", ["Enabled", "Suspended"])
+def test_thousands_of_images_while_the_owner_goes_on(stack: Stack, versioning: str) -> None:
+    """Half of them are done; others come, are replaced and deleted meanwhile, and functions die."""
+    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
+    folder = f"pile/many-{versioning}/"
+    with backfills.untold(stack):
+        for number in range(1500):
+            put(stack, f"{folder}{number:04}.jpg", number % 100)
+    backfills.backfill()
+    check(stack)
+    paid = shapes.paid(stack)["DetectLabels"]
+    with backfills.untold(stack):
+        for number in range(1500, 3000):
+            put(stack, f"{folder}{number:04}.jpg", number % 100)
+    for point in ("before PutObject", "after PutObject"):
+        stack.lambda_faults.inject("work-off-chunk", "die", point, key="^results/", count=2)
+    process = test_tool.start("backfill", "--yes", "--watch")
+    wait_until(lambda: shapes.paid(stack)["DetectLabels"] > paid + 100, 120, "the backfill is at work")
+    for number in range(0, 3000, 100):
+        put(stack, f"{folder}{number:04}.jpg", number % 100 + 1)
+        stack.s3.delete_object(Bucket=BUCKET.name, Key=f"{folder}{number + 1:04}.jpg")
+        put(stack, f"{folder}new-{number}.jpg", 5)
+    printed, said = process.communicate(timeout=600)
+    assert process.returncode == 0, printed + said
+    check(stack, seconds=120)
+    # 60 changes more, and what was under way when a function died.
+    assert paid + 1500 <= shapes.paid(stack)["DetectLabels"] <= paid + 1500 + 60 + 200
+    assert backfills.read("backfill", "--status")["outcome"] == "succeeded"
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("Backfill: a list that is damaged, incomplete or of something else")
+def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
+    folder = "pile/listed/"
+    odd = ['a b/ü,"1".jpg', "plus+and%20.JPG", "日本.jpg", "line\nbreak.jpg", *(f"odd & {n}.jpg" for n in range(196))]
+    with backfills.untold(stack):
+        for number in range(1000):
+            put(stack, f"{folder}{number:04}.jpg", number % 100)
+        for number, name in enumerate(odd):
+            put(stack, folder + name, number)
+    listed: dict[str, dict[str, str]] = {f"{folder}{number:04}.jpg": {} for number in range(1000)}
+    listed |= {f"{folder}gone.jpg": {}, f"{folder}frozen.jpg": {"StorageClass": "GLACIER"}, f"{folder}a.txt": {}}
+    manifest = backfills.put_inventory(stack, BUCKET.name, "inventories/all", listed)
+    # What is wrong is said before anything is done.
+    keys = tmp_path / "keys.csv"
+    for text, said in ((f"{BUCKET.name},a.jpg\n\n", "line 2"), ("other,a.jpg\n", "other"), ("a.jpg\n", "columns")):
+        keys.write_text(text)
+        assert said in backfills.call("backfill", "--yes", "--list", str(keys), status=2)
+    missing = backfills.put_inventory(stack, BUCKET.name, "inventories/missing", {"pile/a.jpg": {}, "pile/b.jpg": {}})
+    stack.s3.delete_object(Bucket=stack.final, Key="inventories/missing/data/1.csv.gz")
+    assert "data/1.csv.gz" in backfills.call("backfill", "--yes", "--inventory", missing, status=2)
+    assert stack.keys(stack.final, "work/") == stack.keys(stack.final, "work/partial/")
+
+    found = backfills.backfill("--inventory", manifest)
+    assert (found["outcome"], found["counts"]["left_out"]) == ("succeeded", {"archived": 1, "suffix": 1})
+    assert len(broken(stack)) == 200 + sum("catalog" in said for said in broken(stack))
+    keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
+    backfills.backfill("--list", str(keys))
+    check(stack)
+
+
 def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> None:
     stack.s3.put_object(Bucket=BUCKET.name, Key="pile/read.jpg", Body=picture(2, "JPEG"))
     check(stack)
@@ -284,5 +419,11 @@ def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     """After all that the tests before have done."""
     # For an object that changes at every look, which takes luck here: tests/unit/test_update_results.py.
     seldom = "may sqs:SendMessage on"
-    wrong = [said for said in shapes.wrong_permissions(stack, "analyze-images") if seldom not in said]
+    wrong = [
+        said
+        for said in shapes.wrong_permissions(
+            stack, "analyze-images", "plan-backfill", "count-backfill", "work-off-chunk", "backfill"
+        )
+        if seldom not in said
+    ]
     assert not wrong, "\n".join(wrong)

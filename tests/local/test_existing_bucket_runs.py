@@ -12,7 +12,7 @@ from batch_vision.core.chunks import LIVE, PREFIX, Chunk, ChunkMessage, chunk_ke
 from batch_vision.core.scope import Scope
 from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
-from tests.local import shapes
+from tests.local import backfills, shapes
 from tests.local.stack import Stack
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
@@ -183,12 +183,45 @@ def test_functions_that_die_lose_nothing(world: World) -> None:
     assert [world.lambda_faults.hits(fault) for fault in injected] == [1, 1, 1]
 
 
+@pytest.mark.fault("Backfill: no event told of images, of replaced and of deleted ones")
+def test_a_backfill_waits_for_runs_and_may_take_two(world: World) -> None:
+    world.put("told/replaced.jpg")
+    world.put("told/deleted.jpg")
+    world.run_through()
+    with backfills.untold(world):
+        for number in range(150):
+            world.put(f"untold/{number:03}.jpg", number)
+        world.put("told/replaced.jpg", 1)
+        world.s3.delete_object(Bucket=IMAGES, Key="told/deleted.jpg")
+    starts = world.environment.model()["starts"]
+    found = backfills.backfill()
+    assert (found["outcome"], found["counts"]["planned"]) == ("planned", 151)
+    assert world.environment.model()["starts"] == starts
+    world.emulator.set(latency_ms=400)
+    # A run that ends before it is through leaves the rest to the next one.
+    execution = world.start()
+    wait_until(lambda: len(world.keys(world.final, "results/untold/")) > 20, 120, "some are done")
+    world.workflow.stop_execution(executionArn=execution)
+    wait_until(lambda: world.mapping_state() == "Disabled", 60, "the watchdog has closed the mapping")
+    world.emulator.reset()
+    assert 0 < len(world.keys(world.final, "results/untold/")) < 150
+    assert world.chunks()
+    # A sweep removes the result of what is deleted, without the model.
+    backfills.call("sweep", "--apply", "--yes", "--watch")
+    world.run_through()
+    calls = world.environment.model()["detect_calls"]
+    backfills.backfill()
+    assert world.chunks() == []
+    assert world.environment.model()["detect_calls"] == calls
+
+
 def test_each_role_may_do_what_it_does_and_nothing_else(world: World) -> None:
     """After all that the tests before have done; of other functions, test_permissions.py has the scenario.
 
     What follows the bucket is judged in test_existing_bucket.py, where one function does all of it.
     """
     functions = ("analyze-images", "collect-changes", "requeue-images", "check-backlog", "summarize-run")
+    functions += ("plan-backfill", "count-backfill", "backfill")
     following = {"ReadImages", "TellMissingFromForbidden", "ListImageVersions", "WriteResults"}
     elsewhere = following | {"TakeMessagesAndSendThemAnew"}
     wrong = shapes.wrong_permissions(world, *functions, is_judged=lambda sid: sid not in elsewhere)

@@ -68,8 +68,8 @@ def test_a_call_goes_on_where_the_last_one_ended(world: World, monkeypatch: pyte
     assert (world.waiting(), world.broken(), len(world.backend.calls)) == ([], [], len(KEYS))
 
 
-@pytest.mark.fault("Peers: one bad key stops a whole job")
-def test_an_image_that_always_fails_is_given_up_where_others_do_not(world: World) -> None:
+@pytest.mark.fault("Backfill: an image that fails every time")
+def test_peer_failing_one_bad_key_stops_a_job(world: World) -> None:
     chunk = world.put(*world.upload(*KEYS), job="b")
     world.backend.detections = [failing("05.jpg", BROKEN)]
     answers = work_off(world, chunk)
@@ -79,6 +79,7 @@ def test_an_image_that_always_fails_is_given_up_where_others_do_not(world: World
     assert len(world.backend.calls) == len(KEYS) + 3
 
 
+@pytest.mark.fault("Backfill: an image that fails every time")
 def test_where_every_image_fails_none_is_given_up_and_the_chunk_stays(world: World) -> None:
     chunk = world.put(*world.upload(*KEYS), job="b")
     world.backend.detections = [BROKEN]
