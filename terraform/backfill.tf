@@ -1,6 +1,6 @@
 # ---------------------------------------------------------------------------------------------------------------------
-# Backfill of an existing bucket: every image that has no result which is up to date. It writes down the keys as chunks. With
-# a managed model it works them off itself; with a hosted one they wait for the next run.
+# Backfill of an existing bucket: every image that has no result which is up to date. It writes down the keys as
+# chunks. With a managed model it works them off itself; with a hosted one they wait for the next run.
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
@@ -8,8 +8,8 @@ locals {
   # A chunk is worked off by the backfill itself where the model is always there.
   works_off = local.has_backfill && !local.is_hosted
 
-  # While a backfill runs, it has 80% of the calls that this deployment may make, and live events the rest. An image is done
-  # when all its analyses have answered, and an invocation has up to 32 threads.
+  # While a backfill runs, it has 80% of the calls that this deployment may make, and live events the rest. An image is
+  # done when all its analyses have answered, and an invocation has up to 32 threads.
   backfill_invocations = local.is_hosted ? null : max(1, ceil(
     4 * min(values(local.calls_per_second)...) * local.image_latency_seconds / (5 * 32)
   ))
@@ -128,15 +128,16 @@ locals {
   )
 
   # A function that died of a chunk, by timeout or of its memory, dies of it again: one more call tells chance apart.
-  # (Lambda developer guide, error types of a runtime; Step Functions developer guide, Lambda.Unknown.)
+  # (Step Functions developer guide, Handle Lambda service exceptions; newer runtimes have names of their own.)
   death_errors = ["Lambda.Unknown", "Runtime.ExitError", "Runtime.OutOfMemory"]
   retry_of_work_off = concat(
     [{ ErrorEquals = concat(local.hung_errors, local.death_errors), IntervalSeconds = 2, MaxAttempts = 1, BackoffRate = 1 }],
     [for retry in local.retry_of_backfill : retry if retry.ErrorEquals != local.hung_errors],
   )
-  # Any chunk would meet these: it would be taken apart for nothing.
+  # Every chunk would meet these, and would be taken apart for nothing.
   errors_of_no_chunk = concat(local.backfill_final_errors, [
     "Lambda.AWSLambdaException",
+    "Lambda.ClientExecutionTimeoutException",
     "Lambda.SdkClientException",
     "Lambda.ServiceException",
     "Lambda.TooManyRequestsException",

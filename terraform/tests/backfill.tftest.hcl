@@ -1,5 +1,5 @@
-# The backfill of an existing bucket. The provider is mocked, so nothing is made; see tests/mocks. Its definition is walked by
-# tests/unit/test_backfill_workflow.py.
+# The backfill of an existing bucket. The provider is mocked, so nothing is made; see tests/mocks. Its definition is
+# walked by tests/unit/test_backfill_workflow.py.
 
 mock_provider "aws" {
   source = "./tests/mocks"

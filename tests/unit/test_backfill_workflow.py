@@ -71,7 +71,7 @@ def test_every_state_can_be_reached_and_every_transition_has_an_end(deployed: di
 
 
 def test_an_independent_validator_takes_it(deployed: dict[str, str]) -> None:
-    """statelint knows the specification, but neither the fields of a Distributed Map nor paths into the context."""
+    """statelint knows the specification, but not the fields of a Distributed Map."""
     for definition in deployed.values():
         # It wants a Float where the specification says a number.
         rendered = json.loads(re.sub(r'("BackoffRate": ?\d+)(?=[,}\s])', r"\1.0", definition))
@@ -99,7 +99,7 @@ def test_every_task_is_bounded_and_repeated(deployed: dict[str, str]) -> None:
             if task["Type"] == "Map":
                 assert "Retry" not in task, "that would be a Map Run of all chunks anew"
                 continue
-            assert task["TimeoutSeconds"] == {"Plan": 910, "Count": 310}.get(name, 310)
+            assert task["TimeoutSeconds"] == (910 if name == "Plan" else 310)
             hung = [retry for retry in task["Retry"] if "States.Timeout" in retry["ErrorEquals"]]
             assert [(retry["MaxAttempts"], "Sandbox.Timedout" in retry["ErrorEquals"]) for retry in hung] == [(1, True)]
             assert task["Retry"][-1]["ErrorEquals"] == ["States.ALL"]
