@@ -26,7 +26,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "LessThanEquals": operator.le,
 }
 _COMPARISON = re.compile(r"(?:Numeric|String|Boolean)(Equals|(?:Greater|Less)Than(?:Equals)?)(Path)?$")
-_EVENTS = {"Pass": 2, "Choice": 2, "Wait": 2, "Succeed": 2, "Fail": 1, "Task": 5, "Parallel": 4}
+_EVENTS = {"Pass": 2, "Choice": 2, "Wait": 2, "Succeed": 2, "Fail": 1, "Task": 5, "Parallel": 4, "Map": 5}
 
 
 class AslError(Exception):
@@ -49,7 +49,8 @@ class Execution:
     workflow
         The workflow, rendered.
     perform
-        What a Task state does: takes its resource and its parameters, gives its result, or raises.
+        What a Task state does, and the reader of a Map's items: takes a resource and parameters, gives the result, or
+        raises.
     wait
         What a Wait state does with its seconds.
     context
@@ -58,9 +59,9 @@ class Execution:
     Attributes
     ----------
     events
-        Events of the history so far.
+        Events of the history so far. The children of a Distributed Map have histories of their own.
     entered
-        How often each state was entered: their sum are the transitions that are billed.
+        How often each state was entered, those of children too: their sum are the transitions that are billed.
     """
 
     def __init__(
@@ -132,10 +133,24 @@ class Execution:
     def _result(self, kind: str, state: Mapping[str, Any], data: Any) -> Any:
         if kind == "Parallel":
             return [self._walk(branch, data) for branch in state["Branches"]]
+        if kind == "Map":
+            reader = state["ItemReader"]
+            items = self._perform(reader["Resource"], self._fill(reader["Parameters"], data))
+            return [self._child(state, data, item) for item in items]
+        data = self._path(state.get("InputPath", "$"), data)
         filled = self._fill(state["Parameters"], data) if "Parameters" in state else data
         if kind == "Pass":
             return state.get("Result", filled)
         return self._perform(state["Resource"], filled)
+
+    def _child(self, state: Mapping[str, Any], data: Any, item: Any) -> Any:
+        """Run a child of a Distributed Map."""
+        context = {**self._context(), "Map": {"Item": {"Value": item}}}
+        child = Execution(state["ItemProcessor"], self._perform, self._wait, lambda: context)
+        try:
+            return child._walk(state["ItemProcessor"], child._fill(state["ItemSelector"], data))
+        finally:
+            self.entered += child.entered
 
     def _fill(self, template: Any, data: Any) -> Any:
         if isinstance(template, dict):

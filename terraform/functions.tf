@@ -45,7 +45,7 @@ locals {
 
   # The handler of each function, by the shape of the deployment: no handler looks at the shape. Null where the shape has no
   # such function. Those that name the mapping are apart, in runs.tf.
-  handlers = {
+  handlers = merge({
     analyze_images  = local.is_drop_off ? "analyze_images" : local.is_hosted ? "analyze_chunk" : "update_results"
     collect_changes = local.collects_changes ? "collect_changes" : null
     requeue_images = (
@@ -55,11 +55,11 @@ locals {
     check_backlog = local.is_hosted ? (local.is_drop_off ? "check_backlog" : "check_chunks") : null
     start_model   = local.is_hosted ? "start_model" : null
     summarize_run = local.is_hosted ? (local.is_drop_off ? "summarize_run" : "summarize_chunks") : null
-  }
+  }, local.backfill_handlers)
 
   functions = { for role, function in local.all_functions : role => function if local.handlers[role] != null }
 
-  all_functions = {
+  all_functions = merge(local.backfill_functions, {
     analyze_images = {
       description     = local.is_drop_off ? "Asks the model about each image of a batch, writes the result and moves the image" : "Asks the model about images, and keeps their results in step with the bucket"
       memory_mb       = var.analyze_memory_mb
@@ -97,7 +97,7 @@ locals {
       memory_mb       = 1769
       timeout_seconds = local.summarize_timeout_seconds
     }
-  }
+  })
 
   current_run_arn = "${module.final_bucket.bucket_arn}/current-run.json"
 
@@ -154,6 +154,12 @@ locals {
     }
   })
 
+  # Which settings were deployed last, and since when.
+  read_settings = {
+    actions   = ["s3:GetObject"]
+    resources = ["${module.final_bucket.bucket_arn}/settings/*"]
+  }
+
   read_catalog = {
     actions   = ["s3:GetObject"]
     resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
@@ -189,7 +195,7 @@ locals {
   # What each function may do.
   function_statements = { for role, function in local.functions : role => local.handler_statements[local.handlers[role]] }
 
-  handler_statements = {
+  handler_statements = merge(local.backfill_statements, {
     analyze_images = merge(local.use_key, local.take_messages, local.detect, local.keep_answers, {
       # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
       ReadAndRemoveImages = {
@@ -259,11 +265,7 @@ locals {
         actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject"]
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
-      # Which settings were deployed last.
-      CompareSettings = {
-        actions   = ["s3:GetObject"]
-        resources = ["${module.final_bucket.bucket_arn}/settings/*"]
-      }
+      CompareSettings = local.read_settings
       NameRunInLog = {
         actions   = ["s3:GetObject"]
         resources = [local.current_run_arn]
@@ -371,7 +373,7 @@ locals {
       ReadCatalog  = local.read_catalog
       WriteSummary = local.write_summary
     })
-  }
+  })
 
   # What functions are told, each thing once.
   settings = {
@@ -459,11 +461,19 @@ locals {
     send_chunks      = concat(local.model_settings, local.existing_bucket_settings)
     summarize_run    = concat(local.summary_settings, ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES"])
     summarize_chunks = local.summary_settings
+    plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES"])
+    count_backfill   = ["FINAL_BUCKET_NAME"]
+    work_off_chunk = concat(local.model_settings, local.existing_bucket_settings, [
+      "MIN_CONFIDENCE_PERCENT",
+      "PACES",
+    ])
   }
 
-  # A function's own queue is the one that feeds it.
+  # A function's own queue is the one that feeds it, and a backfill has a pace of its own.
   own_settings = {
     collect_changes = { QUEUE_URL = module.queue.queue_url }
+    plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images) }
+    work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
   }
 
   function_environments = {

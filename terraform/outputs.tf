@@ -52,3 +52,13 @@ output "alert_topic_arn" {
   description = "ARN of the topic that tells of alarms and of what the watchdog stopped, or could not stop; subscribe to it, or set alert_email_addresses"
   value       = module.alerts.topic_arn
 }
+
+output "backfill_state_machine_arn" {
+  description = "ARN of the state machine that has all images of an existing bucket analyzed which have no result that is up to date; `batch-vision backfill` starts it. Null for a drop-off bucket"
+  value       = one(module.backfill[*].state_machine_arn)
+}
+
+output "backfill_max_concurrency" {
+  description = "Number of invocations at a time with which a backfill takes 80% of the calls that this deployment may make. Null for a hosted model, whose runs work the chunks off, and for a drop-off bucket"
+  value       = local.backfill_max_concurrency
+}

@@ -187,9 +187,12 @@ module "workflow" {
   partition  = local.partition
   region     = local.region
   definition = local.workflow_definition
-  # Every function but those that a queue feeds.
+  # Every function but those that a queue feeds, and those of a backfill.
   function_arns = concat(
-    [for name, function in module.function : function.function_arn if !contains(["analyze_images", "collect_changes"], name)],
+    [
+      for name, function in module.function : function.function_arn
+      if !contains(concat(["analyze_images", "collect_changes"], keys(local.backfill_functions)), name)
+    ],
     values(module.mapping_function)[*].function_arn,
   )
   log_level                = "ERROR"
@@ -288,6 +291,7 @@ module "guard" {
     aws_s3_bucket_notification.this,
     aws_s3_object.settings,
     module.alerts,
+    module.backfill,
     module.changes,
     module.final_bucket,
     module.function,
@@ -309,12 +313,14 @@ module "schedule" {
   count  = local.is_hosted ? 1 : 0
 
   name                = "${var.name_prefix}-schedule"
+  description         = "Starts a run of batch-vision"
   account_id          = local.account_id
   region              = local.region
   schedule_expression = var.schedule_expression
   is_enabled          = var.schedule_enabled
   # Through the watchdog, so that it is destroyed first: nothing starts a run while the last one is being stopped.
   state_machine_arn = module.guard[0].state_machine_arn
+  input             = null
 
   role_path                = var.role_path
   permissions_boundary_arn = var.permissions_boundary_arn

@@ -400,6 +400,22 @@ variable "schedule_enabled" {
   nullable    = false
 }
 
+variable "sweep_schedule_expression" {
+  description = "When the whole of images_bucket_name is compared with the results, in UTC: rate(7 days), or cron(minute hour day-of-month month day-of-week year). What has no result that is up to date is analyzed, and results without an image are deleted. Null for never: events tell of changes, and `batch-vision backfill` does the same at once"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.sweep_schedule_expression == null ? true : can(regex(local.schedule_pattern, var.sweep_schedule_expression))
+    error_message = "sweep_schedule_expression is \"${coalesce(var.sweep_schedule_expression, "null")}\". Use rate(7 days), rate(12 hours) and the like, or cron(...) with six fields, minute hour day-of-month month day-of-week year, and ? in exactly one of the two day fields, as in cron(0 3 ? * SUN *)."
+  }
+
+  validation {
+    condition     = var.sweep_schedule_expression == null || var.images_bucket_name != null
+    error_message = "sweep_schedule_expression is set, and images_bucket_name is not. Leave sweep_schedule_expression out: images in a drop-off bucket wait there until they are done, so there is nothing to compare."
+  }
+}
+
 variable "start_backlog_images" {
   description = "Number of images that must wait before a scheduled run starts the model, unless the oldest has waited for start_max_age_seconds. A run that is started by hand starts it for any number"
   type        = number
@@ -745,7 +761,7 @@ variable "timings" {
 
     Bounds of a run: start_timeout_seconds until a model that does not run is given up and stopped (AWS says that a start takes 10 to 30 minutes); drain_timeout_seconds for which a run analyzes images (the rest waits for the next run); stall_timeout_seconds without any progress; stop_timeout_seconds until a model that has not stopped is an error (a starting model stops only when it runs, so allow for a start); mapping_timeout_seconds until the event source mapping is enabled or disabled.
 
-    Bounds of a function: analyze_timeout_seconds for a batch, with its retries; control_function_timeout_seconds for a step of the workflow; guard_timeout_seconds for one call of the watchdog, which is tried three times: three times this should be longer than a start.
+    Bounds of a function: analyze_timeout_seconds for a batch, with its retries; control_function_timeout_seconds for a step of the workflow; guard_timeout_seconds for one call of the watchdog, which is tried three times: three times this should be longer than a start; backfill_timeout_seconds for one call that works on a chunk of a backfill, and a third of what one call that plans a backfill has, which is up to 900.
 
     Between two looks: model_poll_seconds at a model that starts or stops, mapping_poll_seconds at the mapping, drain_poll_seconds at the backlog.
   EOT
@@ -758,6 +774,7 @@ variable "timings" {
     analyze_timeout_seconds          = optional(number, 60)
     control_function_timeout_seconds = optional(number, 300)
     guard_timeout_seconds            = optional(number, 900)
+    backfill_timeout_seconds         = optional(number, 300)
     model_poll_seconds               = optional(number, 30)
     mapping_poll_seconds             = optional(number, 5)
     drain_poll_seconds               = optional(number, 30)
@@ -869,6 +886,8 @@ locals {
     # Less would end a function before it has listed a bucket of any size, or tried a call again.
     control_function_timeout_seconds = [30, 900]
     guard_timeout_seconds            = [60, 900]
+    # Less would end a function before it has listed the results of any prefix, or made a first call.
+    backfill_timeout_seconds = [10, 900]
     # A running model that nobody looks at costs money.
     model_poll_seconds   = [1, 300]
     mapping_poll_seconds = [1, 300]

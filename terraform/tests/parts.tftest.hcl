@@ -273,11 +273,13 @@ run "schedule_starts_the_workflow" {
 
   variables {
     name                = "welds-schedule"
+    description         = "Starts a run"
     account_id          = "111122223333"
     region              = "us-east-1"
     schedule_expression = "rate(1 hour)"
     is_enabled          = true
     state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
+    input               = null
     tags                = {}
 
     role_path                = "/"
@@ -317,11 +319,13 @@ run "schedule_can_be_off" {
 
   variables {
     name                = "welds-schedule"
+    description         = "Starts a run"
     account_id          = "111122223333"
     region              = "us-east-1"
     schedule_expression = "rate(1 hour)"
     is_enabled          = false
     state_machine_arn   = "arn:aws:states:us-east-1:111122223333:stateMachine:welds"
+    input               = null
     tags                = {}
 
     role_path                = "/"

@@ -31,12 +31,12 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = [for parts in [module.mapping_function, module.workflow, module.guard, module.guard_function, module.schedule, module.changes, module.chunk_queue, aws_s3_object.settings] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
+    condition     = [for parts in [module.mapping_function, module.workflow, module.guard, module.guard_function, module.schedule, module.changes, module.chunk_queue, module.backfill, module.sweep_schedule, aws_s3_object.settings] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     error_message = "A managed model on a drop-off bucket has a part that it does not use."
   }
 
   assert {
-    condition     = length([for value in [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url] : value if value != null]) == 0
+    condition     = length([for value in [output.state_machine_arn, output.schedule_rule_name, output.images_bucket_name, output.rule_dead_letter_queue_url, output.backfill_state_machine_arn, output.backfill_max_concurrency] : value if value != null]) == 0
     error_message = "An output names what is not there."
   }
 
@@ -134,10 +134,17 @@ run "managed_existing" {
     former_settings        = { source_prefixes = ["old/"] }
     images_bucket          = { kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/images" }
     kms_key_arn            = "arn:aws:kms:us-east-1:111122223333:key/own"
+
+    sweep_schedule_expression = "cron(0 3 ? * SUN *)"
   }
 
   assert {
-    condition     = { for role, function in module.function : role => local.handlers[role] } == { analyze_images = "update_results" }
+    condition = { for role, function in module.function : role => local.handlers[role] } == {
+      analyze_images = "update_results"
+      count_backfill = "count_backfill"
+      plan_backfill  = "plan_backfill"
+      work_off_chunk = "work_off_chunk"
+    }
     error_message = "The functions are ${jsonencode(keys(module.function))}."
   }
 
@@ -245,6 +252,67 @@ run "managed_existing" {
     error_message = "Results are written to ${jsonencode(local.function_statements.analyze_images.WriteResults.resources)}."
   }
 
+  # 24 of the 30 calls a second.
+  assert {
+    condition     = output.backfill_max_concurrency == 1 && jsondecode(local.function_environments.work_off_chunk.PACES) == { DetectModerationLabels = { calls_per_second = 24, most_calls_per_second = 24 } } && local.function_environments.plan_backfill.CHUNK_IMAGES == "1000"
+    error_message = "A backfill has ${output.backfill_max_concurrency} invocations at ${local.function_environments.work_off_chunk.PACES}, and chunks of ${local.function_environments.plan_backfill.CHUNK_IMAGES}."
+  }
+
+  assert {
+    condition     = output.backfill_state_machine_arn == module.backfill[0].state_machine_arn && { for name, function in module.function : name => function.settings.timeout_seconds } == { analyze_images = 60, count_backfill = 300, plan_backfill = 900, work_off_chunk = 300 }
+    error_message = "The functions have ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })} seconds."
+  }
+
+  # It asks the model as the analyzing function does, and has no queue.
+  assert {
+    condition = jsonencode({
+      for sid, statement in local.function_statements.work_off_chunk : sid => statement
+      if !contains(["CompareSettings", "WorkOffChunks"], sid)
+      }) == jsonencode({
+      for sid, statement in local.function_statements.analyze_images : sid => statement if sid != "TakeMessagesAndSendThemAnew"
+    })
+    error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
+  }
+
+  assert {
+    condition = jsonencode([for sid in ["CompareSettings", "WorkOffChunks"] : local.function_statements.work_off_chunk[sid]]) == jsonencode([
+      { actions = ["s3:GetObject"], resources = ["arn:aws:s3:::final/settings/*"] },
+      { actions = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"], resources = ["arn:aws:s3:::final/work/*/chunks/*"] },
+    ])
+    error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
+  }
+
+  assert {
+    condition = {
+      for name in ["count_backfill", "plan_backfill"] : name => toset(flatten([
+        for sid, statement in local.function_statements[name] : [
+          for pair in setproduct(statement.actions, statement.resources) : replace(join(" ", pair), "arn:aws:s3:::", "")
+        ] if sid != "UseCustomerKey"
+      ]))
+      } == {
+      count_backfill = toset(["s3:GetObject final/jobs/*", "s3:ListBucket final", "s3:PutObject final/backfills/*"])
+      plan_backfill = toset([
+        "s3:GetObject final/jobs/*", "s3:GetObject final/settings/*", "s3:ListBucket catalog-images", "s3:ListBucket final",
+        "s3:PutObject final/jobs/*", "s3:PutObject final/work/*/chunks/*",
+      ])
+    }
+    error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
+  }
+
+  assert {
+    condition = jsonencode(module.sweep_schedule[0].settings) == jsonencode({
+      state      = "ENABLED"
+      expression = "cron(0 3 ? * SUN *)"
+      input = jsonencode({
+        max_concurrency = 1
+        request         = { deep = false, removes_orphans = true, source = { kind = "listing", prefix = "" } }
+      })
+      role = { path = "/", permissions_boundary_arn = null }
+      tags = [{}, {}]
+    })
+    error_message = "The sweep is ${jsonencode(module.sweep_schedule[0].settings)}."
+  }
+
   assert {
     condition     = local.noncurrent_days_by_prefix == { "work/" = 1, "results/" = 30, "results-long/" = 30 } && local.current_days_by_prefix == {}
     error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
@@ -276,6 +344,8 @@ run "hosted_existing" {
       analyze_images  = "analyze_chunk"
       check_backlog   = "check_chunks"
       collect_changes = "collect_changes"
+      count_backfill  = "count_backfill"
+      plan_backfill   = "plan_backfill"
       requeue_images  = "send_chunks"
       start_model     = "start_model"
       summarize_run   = "summarize_chunks"
@@ -284,7 +354,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = [for parts in [module.source_bucket, aws_s3_bucket_notification.this, module.requeue_schedule, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0]
+    condition     = [for parts in [module.source_bucket, aws_s3_bucket_notification.this, module.requeue_schedule, module.sweep_schedule, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0]
     error_message = "A hosted model on an existing bucket has a part that it does not use."
   }
 
@@ -328,6 +398,8 @@ run "hosted_existing" {
         "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
+      count_backfill = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      plan_backfill  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
       requeue_images = [
         "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions", "s3:PutObject",
@@ -352,9 +424,15 @@ run "hosted_existing" {
     error_message = "A role may write to the images bucket."
   }
 
-  # The workflow calls neither of the functions that a queue feeds.
+  # Its runs work off the chunks of a backfill, of the size that they have anyway.
   assert {
-    condition     = length(local.functions) + length(local.mapping_functions) == 8
+    condition     = output.backfill_state_machine_arn != null && output.backfill_max_concurrency == null && local.function_environments.plan_backfill.CHUNK_IMAGES == local.function_environments.collect_changes.CHUNK_IMAGES
+    error_message = "A backfill has ${jsonencode(output.backfill_max_concurrency)} invocations and chunks of ${local.function_environments.plan_backfill.CHUNK_IMAGES}."
+  }
+
+  # The workflow calls neither of the functions that a queue feeds, nor those of a backfill.
+  assert {
+    condition     = length(local.functions) + length(local.mapping_functions) == 10
     error_message = "The functions are ${jsonencode(concat(keys(local.functions), keys(local.mapping_functions)))}."
   }
 
@@ -376,7 +454,7 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = [for parts in [module.changes, module.chunk_queue, module.requeue_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0]
+    condition     = [for parts in [module.changes, module.chunk_queue, module.requeue_schedule, module.backfill, module.sweep_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
     error_message = "A hosted model on a drop-off bucket has a part that it does not use."
   }
 

@@ -162,6 +162,8 @@ run "largest_managed_existing" {
     image_suffixes         = [for number in range(9) : format(".%017d", number)]
     images_bucket          = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-isof-south-1:444455556666:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9" }
 
+    sweep_schedule_expression = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
+
     rekognition = {
       analyses   = ["labels", "image_properties", "text", "faces", "moderation", "celebrities", "protective_equipment"]
       labels     = { max_labels = 10 }

@@ -269,6 +269,7 @@ run "bounds_of_timings" {
       analyze_timeout_seconds          = [1, 900]
       control_function_timeout_seconds = [30, 900]
       guard_timeout_seconds            = [60, 900]
+      backfill_timeout_seconds         = [10, 900]
       model_poll_seconds               = [1, 300]
       mapping_poll_seconds             = [1, 300]
       drain_poll_seconds               = [1, 300]
@@ -702,6 +703,38 @@ run "takes_the_shortest_watchdog" {
     timings = {
       guard_timeout_seconds = 120
     }
+  }
+}
+
+run "refuses_a_sweep_of_a_drop_off_bucket" {
+  command = plan
+
+  variables {
+    sweep_schedule_expression = "rate(7 days)"
+  }
+
+  expect_failures = [var.sweep_schedule_expression]
+}
+
+run "refuses_another_form_of_a_sweep" {
+  command = plan
+
+  variables {
+    images_bucket_name        = "catalog-images"
+    sweep_schedule_expression = "weekly"
+    timings                   = { backfill_timeout_seconds = 9 }
+  }
+
+  expect_failures = [var.sweep_schedule_expression, var.timings]
+}
+
+run "takes_a_sweep" {
+  command = plan
+
+  variables {
+    images_bucket_name        = "catalog-images"
+    sweep_schedule_expression = "rate(7 days)"
+    timings                   = { backfill_timeout_seconds = 10 }
   }
 }
 

@@ -17,10 +17,13 @@ from batch_vision.images.settings import (
     AnalyzeChunkSettings,
     AnalyzeImagesSettings,
     CollectChangesSettings,
+    CountBackfillSettings,
+    PlanBackfillSettings,
     RequeueImagesSettings,
     RequeueOverdueSettings,
     SendChunksSettings,
     UpdateResultsSettings,
+    WorkOffChunkSettings,
 )
 from batch_vision.runs.settings import (
     CheckBacklogSettings,
@@ -42,8 +45,10 @@ SETTINGS: dict[str, Any] = {
     "check_chunks": CheckChunksSettings,
     "close_run": CloseRunSettings,
     "collect_changes": CollectChangesSettings,
+    "count_backfill": CountBackfillSettings,
     "enable_mapping": None,
     "guard_model": GuardModelSettings,
+    "plan_backfill": PlanBackfillSettings,
     "requeue_images": RequeueImagesSettings,
     "requeue_overdue": RequeueOverdueSettings,
     "send_chunks": SendChunksSettings,
@@ -51,6 +56,7 @@ SETTINGS: dict[str, Any] = {
     "summarize_chunks": SummarizeChunksSettings,
     "summarize_run": SummarizeRunSettings,
     "update_results": UpdateResultsSettings,
+    "work_off_chunk": WorkOffChunkSettings,
 }
 # Handlers that only a hosted model on a drop-off bucket has, which is what `planned` is of.
 OF_A_DROP_OFF_BUCKET = {"check_backlog", "requeue_images", "summarize_run"}

@@ -1,6 +1,6 @@
 resource "aws_cloudwatch_event_rule" "this" {
   name                = var.name
-  description         = "Starts a run of batch-vision"
+  description         = var.description
   schedule_expression = var.schedule_expression
   state               = var.is_enabled ? "ENABLED" : "DISABLED"
 
@@ -57,11 +57,11 @@ resource "aws_iam_role_policy" "this" {
   policy = data.aws_iam_policy_document.this.json
 }
 
-# No input of our own: the workflow asks nothing of its input, so the event that EventBridge makes will do.
 resource "aws_cloudwatch_event_target" "this" {
   rule     = aws_cloudwatch_event_rule.this.name
   arn      = var.state_machine_arn
   role_arn = aws_iam_role.this.arn
+  input    = var.input
 
   depends_on = [aws_iam_role_policy.this]
 }

@@ -4,6 +4,12 @@ variable "name" {
   nullable    = false
 }
 
+variable "description" {
+  description = "What the rule does, in a sentence"
+  type        = string
+  nullable    = false
+}
+
 variable "account_id" {
   description = "Account of the rule"
   type        = string
@@ -32,6 +38,11 @@ variable "state_machine_arn" {
   description = "ARN of the state machine that the rule starts"
   type        = string
   nullable    = false
+}
+
+variable "input" {
+  description = "Input of the executions, as JSON; null for the event that EventBridge makes, which will do for a state machine that asks nothing of its input"
+  type        = string
 }
 
 variable "role_path" {
