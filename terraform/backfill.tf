@@ -8,8 +8,8 @@ locals {
   # A chunk is worked off by the backfill itself where the model is always there.
   works_off = local.has_backfill && !local.is_hosted
 
-  # While a backfill runs, it has 80% of the calls that this deployment may make, and live events the rest. An image is
-  # done when all its analyses have answered, and an invocation has up to 32 threads.
+  # A backfill makes 80% of the calls that this deployment may make, at most. An image is done when all its analyses have
+  # answered, and an invocation has up to 32 threads.
   backfill_invocations = local.is_hosted ? null : max(1, ceil(
     4 * min(values(local.calls_per_second)...) * local.image_latency_seconds / (5 * 32)
   ))
@@ -81,6 +81,16 @@ locals {
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
       CompareSettings = local.read_settings
+      # A sweep hands results without an image to the function of live events, which needs no model to delete them. The
+      # result itself tells whose it is where its name is a hash.
+      HandOnOrphans = {
+        actions   = ["sqs:SendMessage"]
+        resources = [module.queue.queue_arn]
+      }
+      ReadResultsOfLongKeys = {
+        actions   = ["s3:GetObject"]
+        resources = ["${module.final_bucket.bucket_arn}/results-long/*"]
+      }
     })
 
     count_backfill = merge(local.use_key, {

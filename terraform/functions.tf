@@ -461,7 +461,7 @@ locals {
     send_chunks      = concat(local.model_settings, local.existing_bucket_settings)
     summarize_run    = concat(local.summary_settings, ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES"])
     summarize_chunks = local.summary_settings
-    plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES"])
+    plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES", "QUEUE_URL"])
     count_backfill   = ["FINAL_BUCKET_NAME"]
     work_off_chunk = concat(local.model_settings, local.existing_bucket_settings, [
       "MIN_CONFIDENCE_PERCENT",
@@ -469,10 +469,11 @@ locals {
     ])
   }
 
-  # A function's own queue is the one that feeds it, and a backfill has a pace of its own.
+  # A function's own queue is the one that feeds it. A backfill has a pace of its own, and hands results without an image
+  # to the function of live events.
   own_settings = {
     collect_changes = { QUEUE_URL = module.queue.queue_url }
-    plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images) }
+    plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = module.queue.queue_url }
     work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
   }
 

@@ -293,7 +293,8 @@ run "managed_existing" {
       count_backfill = toset(["s3:GetObject final/jobs/*", "s3:ListBucket final", "s3:PutObject final/backfills/*"])
       plan_backfill = toset([
         "s3:GetObject final/jobs/*", "s3:GetObject final/settings/*", "s3:ListBucket catalog-images", "s3:ListBucket final",
-        "s3:PutObject final/jobs/*", "s3:PutObject final/work/*/chunks/*",
+        "s3:GetObject final/results-long/*", "s3:PutObject final/jobs/*", "s3:PutObject final/work/*/chunks/*",
+        "sqs:SendMessage ${module.queue.queue_arn}",
       ])
     }
     error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
@@ -399,7 +400,7 @@ run "hosted_existing" {
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
       count_backfill = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
-      plan_backfill  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      plan_backfill  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:SendMessage"]
       requeue_images = [
         "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions", "s3:PutObject",
