@@ -365,7 +365,8 @@ def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``left_images``, ``left_chunks``, ``rounds``, ``goes_on`` (the chunks are to be mapped), and ``is_incomplete``.
+        ``left_images``, ``left_chunks``, ``rounds``, ``goes_on`` (the chunks are to be mapped), ``is_incomplete``, and
+        ``error``, with the ``type`` and the ``message`` that the job ends with, or None.
     """
     s3, bucket = clients.s3(), settings_of(CountBackfillSettings).final_bucket_name
     job, told = event["job"], event.get("left")
@@ -374,24 +375,25 @@ def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [images_in(entry["Key"]) for page in pages for entry in page.get("Contents", [])]
     images = [number for number in numbers if number is not None]
     left = Left(sum(images), len(images), before.rounds + 1 if before else 0)
-    is_mapped = event["works_off"] and not event.get("error")
+    error = ending(event["error"]) if event.get("error") else None
+    is_mapped = event["works_off"] and not error
     again = is_mapped and goes_on(left, before)
     is_incomplete = is_mapped and not again and left.chunks > 0
     if not again:
-        _write_summary(s3, bucket, job, left, event, is_incomplete=is_incomplete)
+        _write_summary(s3, bucket, job, left, error, is_incomplete=is_incomplete)
     return {
         "left_images": left.images,
         "left_chunks": left.chunks,
         "rounds": left.rounds,
         "goes_on": again,
         "is_incomplete": is_incomplete,
+        "error": error,
     }
 
 
 def _write_summary(
-    s3: S3Client, bucket: str, job: str, left: Left, event: Mapping[str, Any], *, is_incomplete: bool
+    s3: S3Client, bucket: str, job: str, left: Left, error: dict[str, str] | None, *, is_incomplete: bool
 ) -> None:
-    error = event.get("error")
     outcome = "failed" if error else "incomplete" if is_incomplete else "planned" if left.chunks else "succeeded"
     asked = found(s3.get_object, Bucket=bucket, Key=job_key(job))
     planned = found(s3.get_object, Bucket=bucket, Key=plan_key(job))
@@ -403,16 +405,21 @@ def _write_summary(
         "counts": dict(plan.counts) | {"left_out": dict(plan.left_out)},
         "left_images": left.images,
         "left_chunks": left.chunks,
-        "error": error and {"type": error["Error"], "message": _message(error.get("Cause", ""))},
+        "error": error,
     }
     s3.put_object(
         Bucket=bucket, Key=summary_key(job), Body=json.dumps(summary).encode(), ContentType="application/json"
     )
 
 
-def _message(cause: str) -> str:
-    """Return what an error of a function says, which Lambda wraps in JSON."""
-    try:
-        return str(json.loads(cause)["errorMessage"])
-    except (KeyError, TypeError, ValueError):
-        return cause
+def ending(error: Mapping[str, str]) -> dict[str, str]:
+    """Return what Step Functions says of an error as the job ends with it.
+
+    No Fail state may have a name of Step Functions' own (Amazon States Language, "Errors").
+    """
+    name, cause = error["Error"], error.get("Cause", "")
+    with suppress(KeyError, TypeError, ValueError):
+        cause = str(json.loads(cause)["errorMessage"])  # of a function
+    if name.startswith("States."):
+        return {"type": "BackfillError", "message": f"{name}: {cause}"}
+    return {"type": name, "message": cause}

@@ -151,7 +151,7 @@ run "role_of_a_backfill_that_works_chunks_off" {
       UseCustomerKey = ["kms:Decrypt", "kms:GenerateDataKey", "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"]
       WriteAnswersOfChildren = [
         "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject",
-        "arn:aws:s3:::welds-final/jobs/*/map-runs/*",
+        "arn:aws:s3:::welds-final/jobs/map-runs/*",
       ]
     }
     error_message = "The role has gained or lost a permission: ${jsonencode(data.aws_iam_policy_document.this.statement)}."

@@ -439,10 +439,11 @@ def test_a_hosted_model_has_its_chunks_worked_off_by_runs(steps: World) -> None:
 
 def test_a_plan_that_failed_is_summed_up_by_its_error(steps: World) -> None:
     cause = json.dumps({"errorMessage": "line 1: no", "errorType": "BackfillListError"})
-    _, summary = count(steps, error={"Error": "BackfillListError", "Cause": cause})
-    assert (summary["outcome"], summary["error"]) == ("failed", {"type": "BackfillListError", "message": "line 1: no"})
-    _, summary = count(steps, error={"Error": "States.Timeout", "Cause": "text"})
-    assert summary["error"]["message"] == "text"
+    answer, summary = count(steps, error={"Error": "BackfillListError", "Cause": cause})
+    assert (summary["outcome"], answer["goes_on"]) == ("failed", False)
+    assert summary["error"] == answer["error"] == {"type": "BackfillListError", "message": "line 1: no"}
+    answer, _ = count(steps, error={"Error": "States.Timeout", "Cause": "text"})
+    assert answer["error"] == {"type": "BackfillError", "message": "States.Timeout: text"}
 
 
 @pytest.mark.parametrize(

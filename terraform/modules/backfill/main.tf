@@ -22,7 +22,7 @@ locals {
       }
       WriteAnswersOfChildren = {
         actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
-        resources = ["${var.final_bucket_arn}/jobs/*/map-runs/*"]
+        resources = ["${var.final_bucket_arn}/jobs/map-runs/*"]
         prefixes  = []
       }
       UseCustomerKey = {
