@@ -442,7 +442,7 @@ def set_concurrency(stack: Stack, job: str, max_concurrency: int) -> int:
 def _map_runs(stack: Stack, execution_arn: str) -> Iterator[Any]:
     """Yield the map runs of an execution that have not ended."""
     for page in stack.workflow.get_paginator("list_map_runs").paginate(executionArn=execution_arn):
-        yield from (run for run in page["mapRuns"] if not run.get("stopDate"))
+        yield from (run for run in page.get("mapRuns", []) if not run.get("stopDate"))
 
 
 def _start_execution(stack: Stack, job: str, number: int, max_concurrency: int) -> None:
