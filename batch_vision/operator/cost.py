@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.capacity import CapacitySettings, concurrency_for, images_per_second, units_for
@@ -32,11 +32,12 @@ from batch_vision.operator.prices import (
     S3_WRITE_DOLLARS,
     SQS_REQUEST_DOLLARS,
     STATE_TRANSITION_DOLLARS,
+    split_by_tier,
     tiered_dollars,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # How long the model runs besides analyzing, and stops (60 s of it), in a run whose event source mapping takes
 # OVERHEAD_MAPPING_SECONDS to be enabled, and as long to be disabled. AWS publishes no time for that; tens of seconds
@@ -58,6 +59,9 @@ SQS_REQUESTS_PER_BATCH = 2
 # was put; the image is not copied.
 S3_READS_PER_IMAGE_IN_PLACE = 3
 S3_WRITES_PER_IMAGE_IN_PLACE = 1
+# Of a key of a backfill that turns out to be up to date: HEADs of its result and of the image.
+S3_READS_PER_LOOK = 2
+_KEYS_PER_LISTING = 1000
 # What an event source mapping that is always enabled asks of an empty queue: five pollers, each for 20 s at a time
 # (AWS Lambda developer guide, "Using Lambda with Amazon SQS").
 SQS_POLLS_PER_DAY = 5 * 86400 / 20
@@ -66,6 +70,7 @@ SQS_POLLS_PER_DAY = 5 * 86400 / 20
 IMAGE_PROPERTIES = "image_properties"
 ANALYSES = ("labels", IMAGE_PROPERTIES, "text", "faces", "moderation", "celebrities", "protective_equipment")
 
+START_MINUTES = 15.0  # AWS says 10 to 30
 MOST_UNITS = 1000  # that an estimate is made for; the service's own quota for a model is 5
 
 _DAY_SECONDS = 86400
@@ -265,6 +270,11 @@ def dollars_by_analysis(images: Mapping[str, int]) -> dict[str, float]:
     }
 
 
+def calls_per_image(analyses: Iterable[str]) -> int:
+    """Return how many calls of the model an image takes: labels and image properties are one."""
+    return len(set(analyses)) - ({"labels", IMAGE_PROPERTIES} <= set(analyses))
+
+
 def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_place: bool) -> ManagedEstimate:
     """Estimate the cost of a month of 30 days.
 
@@ -277,8 +287,7 @@ def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_plac
     """
     images = 30 * images_per_day
     dollars = dollars_by_analysis(dict.fromkeys(analyses, images))
-    # Labels and image properties are one call.
-    calls = len(dollars) - ({"labels", IMAGE_PROPERTIES} <= dollars.keys())
+    calls = calls_per_image(analyses)
     reads = S3_READS_PER_IMAGE_IN_PLACE if is_in_place else 0
     writes = S3_WRITES_PER_BATCH + (S3_WRITES_PER_IMAGE_IN_PLACE if is_in_place else S3_WRITES_PER_IMAGE)
     deployment = Deployment()
@@ -297,4 +306,126 @@ def estimate_managed(images_per_day: int, analyses: Sequence[str], *, is_in_plac
         calls_per_image=calls,
         s3_reads_per_image=reads,
         s3_writes_per_image=writes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Images of an analysis that have one price."""
+
+    images: int
+    price_dollars: float
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillEstimate:
+    """What a backfill costs and how long it takes, at most.
+
+    Attributes
+    ----------
+    images
+        Those to analyze.
+    calls
+        Of the model.
+    analyses_dollars, tiers
+        Of a managed model: the price by analysis, and of all of the group by tier, as if nothing else of the account's
+        month had used the tiers up.
+    model_dollars, model_with_starts_dollars
+        Of a hosted model, if a start is not billed, and if it is.
+    model_hours
+        How long a hosted model runs; None for a managed one.
+    requests_dollars
+        S3, Lambda and Step Functions.
+    hours
+        At what the quota, or the hosted model, can do; None where the stack does not say.
+    """
+
+    images: int
+    calls: int
+    requests_dollars: float
+    hours: float | None
+    analyses_dollars: dict[str, float] = field(default_factory=dict)
+    tiers: tuple[Tier, ...] = ()
+    image_properties_tiers: tuple[Tier, ...] = ()
+    model_hours: float | None = None
+    model_dollars: float = 0.0
+    model_with_starts_dollars: float = 0.0
+
+    @property
+    def dollars(self) -> float:
+        """All of it, with starts that are billed."""
+        return sum(self.analyses_dollars.values()) + self.model_with_starts_dollars + self.requests_dollars
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` shows it."""
+        return {**asdict(self), "dollars": self.dollars}
+
+
+def estimate_backfill_managed(
+    images: int, looks: int, listed: int, analyses: Sequence[str], images_per_second: float | None
+) -> BackfillEstimate:
+    """Estimate a backfill with a managed model.
+
+    Parameters
+    ----------
+    images, looks
+        Keys to analyze, and keys that are only looked at.
+    listed
+        Objects that are listed by the planner.
+    analyses
+        Names out of `ANALYSES`.
+    images_per_second
+        What the quota leaves to the backfill; None where that is not known.
+    """
+    calls = images * calls_per_image(analyses)
+    of_group_2 = images * sum(analysis != IMAGE_PROPERTIES for analysis in analyses)
+    of_properties = images if IMAGE_PROPERTIES in analyses else 0
+    return BackfillEstimate(
+        images=images,
+        calls=calls,
+        requests_dollars=_backfill_requests_dollars(images, looks, listed, calls),
+        hours=images / images_per_second / 3600 if images_per_second else None,
+        analyses_dollars=dollars_by_analysis(dict.fromkeys(analyses, images)),
+        tiers=_tiers(of_group_2, GROUP_2_TIERS),
+        image_properties_tiers=_tiers(of_properties, IMAGE_PROPERTIES_TIERS),
+    )
+
+
+def estimate_backfill_hosted(images: int, looks: int, listed: int, capacity: CapacitySettings) -> BackfillEstimate:
+    """Estimate a backfill with a hosted model, whose runs work it off; see `estimate_backfill_managed`."""
+    requests_dollars = _backfill_requests_dollars(images, looks, listed, images)
+    if not images:
+        return BackfillEstimate(images, 0, requests_dollars, 0.0, model_hours=0.0)
+    found = estimate(
+        images,
+        1,
+        images_per_second_per_unit=capacity.images_per_second_per_unit,
+        inference_units=units_for(images, capacity),
+        start_minutes=START_MINUTES,
+        overhead_minutes=OVERHEAD_SECONDS / 60,
+    )
+    return BackfillEstimate(
+        images=images,
+        calls=images,
+        requests_dollars=requests_dollars,
+        hours=found.analyzing_hours,
+        model_hours=found.analyzing_hours + found.runs_per_day * found.overhead_minutes / 60,
+        model_dollars=found.model_dollars,
+        model_with_starts_dollars=found.model_with_starts_dollars,
+    )
+
+
+def _tiers(images: int, tiers: tuple[tuple[float, float], ...]) -> tuple[Tier, ...]:
+    return tuple(Tier(round(number), price, number * price) for number, price in split_by_tier(images, tiers))
+
+
+def _backfill_requests_dollars(images: int, looks: int, listed: int, calls: int) -> float:
+    """Return what all but the model costs, both listings included; chunks are too few to count."""
+    deployment = Deployment()
+    return (
+        2 * math.ceil(listed / _KEYS_PER_LISTING) * S3_WRITE_DOLLARS
+        + images * (S3_WRITES_PER_IMAGE_IN_PLACE * S3_WRITE_DOLLARS + S3_READS_PER_IMAGE_IN_PLACE * S3_READ_DOLLARS)
+        + looks * S3_READS_PER_LOOK * S3_READ_DOLLARS
+        + calls * deployment.image_latency_seconds * deployment.analyze_memory_mb / 1024 * LAMBDA_GB_SECOND_DOLLARS
     )

@@ -36,11 +36,16 @@ def tiered_dollars(images: float, tiers: tuple[tuple[float, float], ...]) -> flo
     tiers
         How many images have a price, and that price of one, the first images first.
     """
-    dollars = 0.0
+    return sum(number * price for number, price in split_by_tier(images, tiers))
+
+
+def split_by_tier(images: float, tiers: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
+    """Return how many of a month's images have which price, the first images first; see `tiered_dollars`."""
+    split = []
     for size, price in tiers:
-        dollars += min(images, size) * price
+        split.append((min(images, size), price))
         images = max(0.0, images - size)
-    return dollars
+    return [(number, price) for number, price in split if number]
 
 
 def model_dollars(unit_seconds: float) -> float:

@@ -15,8 +15,10 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws.clients import RETRYING
 from batch_vision.backends.registry import BACKENDS, make_lifecycle
+from batch_vision.core.capacity import CapacitySettings
 from batch_vision.core.models import Model
-from batch_vision.core.settings import BucketSettings
+from batch_vision.core.scope import Scope
+from batch_vision.core.settings import BucketSettings, read_settings
 from batch_vision.operator.errors import UnreachableError, WrongInputError
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ _OUTPUTS = (
 )
 _OUTPUTS_OF_RUNS = ("state_machine_arn", "schedule_rule_name")
 _OUTPUTS_OF_BUCKETS = ("source_bucket_name", "images_bucket_name")
-OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS)
+_OUTPUT_OF_BACKFILLS = "backfill_state_machine_arn"
+OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS, _OUTPUT_OF_BACKFILLS)
 
 # As terraform/variables.tf says of name_prefix.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -64,6 +67,8 @@ class Stack:
         other one is empty.
     state_machine_arn, schedule_rule_name
         The runs of a hosted model; empty for a managed model, which nothing starts or stops.
+    backfill_state_machine_arn
+        The backfills of an existing bucket; empty with a drop-off bucket.
     model
         The one that images are sent to.
     analyze_timeout_seconds
@@ -83,6 +88,7 @@ class Stack:
     images_bucket_name: str
     state_machine_arn: str
     schedule_rule_name: str
+    backfill_state_machine_arn: str
     model: Model
     analyze_timeout_seconds: int
     settings_fingerprint: str = ""
@@ -166,6 +172,43 @@ class Stack:
         )
 
     @cached_property
+    def scope(self) -> Scope:
+        """Which objects of an existing bucket are images."""
+        suffixes = _json(self._variables_of("analyze-images").get("IMAGE_SUFFIXES"), list) or []
+        return Scope(self.places.source_prefixes, tuple(str(suffix) for suffix in suffixes))
+
+    @cached_property
+    def capacity(self) -> CapacitySettings:
+        """What the inference units of a run are chosen by.
+
+        Raises
+        ------
+        SettingsError
+            The stack does not say it.
+        """
+        return read_settings(CapacitySettings, self._variables_of("start-model"))
+
+    @cached_property
+    def backfill_max_concurrency(self) -> int:
+        """How many chunks a backfill works on at a time where nobody says otherwise; 1 where its stack says nothing.
+
+        Read from the state machine, which has it as what its input need not say.
+        """
+        definition = self.workflow.describe_state_machine(stateMachineArn=self.backfill_state_machine_arn)["definition"]
+        try:
+            told = json.loads(definition)["States"]["Initialize"]["Parameters"]["default"]["max_concurrency"]
+        except (KeyError, TypeError, ValueError):
+            return 1
+        return told if isinstance(told, int) and told >= 1 else 1
+
+    @cached_property
+    def backfill_calls_per_second(self) -> float | None:
+        """How often one invocation of a backfill asks the slowest analysis; None where the stack does not say."""
+        paces = _json(self._variables_of("work-off-chunk").get("PACES"), dict) or {}
+        rates = [pace.get("most_calls_per_second") for pace in paces.values() if isinstance(pace, dict)]
+        return min((rate for rate in rates if isinstance(rate, int | float) and rate > 0), default=None)
+
+    @cached_property
     def min_inference_units(self) -> int:
         """What a run starts at the least; 1 where the stack does not say."""
         units = self._variables_of("start-model").get("MIN_INFERENCE_UNITS", "")
@@ -219,7 +262,8 @@ def find_by_outputs(path: Path) -> Stack:
             f" terraform output -json > {path}"
         )
     account_id, region = found["account_id"], found["region"]
-    own_account_id = _caller(region)["Account"]
+    caller = _caller(region)
+    own_account_id = caller["Account"]
     if account_id != own_account_id:
         raise UnreachableError(
             f"{path} is of a stack in account {account_id}, and your credentials are of account {own_account_id}."
@@ -233,6 +277,9 @@ def find_by_outputs(path: Path) -> Stack:
     if not is_managed(model):
         wanted += _OUTPUTS_OF_RUNS
     _check_complete(path, outputs, wanted)
+    if outputs.get("images_bucket_name") and not outputs.get(_OUTPUT_OF_BACKFILLS):  # of a root that passes on no more
+        stack_name = name.removesuffix("-analyze-images")
+        outputs[_OUTPUT_OF_BACKFILLS] = _state_machine_arn(f"{stack_name}-backfill", caller, region)
     return _deployed(outputs, account_id, region, configuration)
 
 
@@ -259,7 +306,7 @@ def find_by_name(name: str) -> Stack:
             " Region as AWS_PROFILE."
         )
     caller = _caller(region)
-    account_id, partition = caller["Account"], caller["Arn"].split(":")[1]
+    account_id = caller["Account"]
     function_name = f"{name}-analyze-images"
     told_by = f"--stack {name}"
     configuration = _function_configuration(function_name, account_id, region, told_by)
@@ -285,8 +332,10 @@ def find_by_name(name: str) -> Stack:
         "analyze_images_function_name": function_name,
     }
     if not is_managed(model):
-        outputs["state_machine_arn"] = f"arn:{partition}:states:{region}:{account_id}:stateMachine:{name}"
+        outputs["state_machine_arn"] = _state_machine_arn(name, caller, region)
         outputs["schedule_rule_name"] = f"{name}-schedule"
+    if images_bucket_name:
+        outputs[_OUTPUT_OF_BACKFILLS] = _state_machine_arn(f"{name}-backfill", caller, region)
     return _deployed(outputs, account_id, region, configuration)
 
 
@@ -340,6 +389,11 @@ def _environment(**variables: str) -> Iterator[None]:
 
 def _caller(region: str) -> Any:
     return boto3.client("sts", region_name=region, config=RETRYING).get_caller_identity()
+
+
+def _state_machine_arn(name: str, caller: Any, region: str) -> str:
+    partition = caller["Arn"].split(":")[1]
+    return f"arn:{partition}:states:{region}:{caller['Account']}:stateMachine:{name}"
 
 
 def _queue_url(name: str, region: str) -> str:

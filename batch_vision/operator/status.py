@@ -12,6 +12,7 @@ from batch_vision.core.chunks import images_in
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import runs, stuck
+from batch_vision.operator.backfill import lately
 from batch_vision.operator.backlog import Waiting, count_waiting, left_chunks
 from batch_vision.operator.catalog import read_recent
 from batch_vision.operator.images_bucket import WORKING_MAPPING, failed_images, look_at_bucket
@@ -19,6 +20,7 @@ from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
 
 if TYPE_CHECKING:
+    from batch_vision.operator.backfill import Backfill
     from batch_vision.operator.catalog import Recent
     from batch_vision.operator.images_bucket import ImagesBucket
     from batch_vision.operator.runs import Run
@@ -69,6 +71,8 @@ class Status:
         What was finished lately; None for a hosted model with a drop-off bucket, whose runs tell it.
     bucket
         The existing bucket.
+    backfill
+        The backfill that is under way, or one that lately did not end well.
     """
 
     stack: Stack
@@ -85,6 +89,7 @@ class Status:
     running: list[str]
     recent: Recent | None
     bucket: ImagesBucket | None
+    backfill: Backfill | None
 
     def problems(self) -> list[Problem]:
         """List what is wrong, the most expensive first."""
@@ -235,6 +240,7 @@ class Status:
             "waiting": {"images": self.waiting.images, "is_at_least": self.waiting.is_at_least},
             "recent": self.recent and _recent_json(self.recent),
             "images_bucket": self.bucket and self._bucket_json(self.bucket),
+            "backfill": self.backfill and self.backfill.to_json(),
             "stuck": {"images": self.waiting.stuck, "causes": [asdict(cause) for cause in self.stuck]},
             "runs": [run.to_json() for run in self.runs],
             "problems": [{"problem": found.problem, "remedy": found.remedy} for found in self.problems()],
@@ -283,6 +289,7 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         running=runs.running(stack) if stack.is_hosted else [],
         recent=None if is_usual else read_recent(stack.s3, stack.final_bucket_name, utc_now()),
         bucket=None if stack.is_drop_off else look_at_bucket(stack),
+        backfill=None if stack.is_drop_off else lately(stack),
     )
 
 

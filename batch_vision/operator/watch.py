@@ -65,9 +65,29 @@ class Progress:
         if self.images_per_second:
             parts.append(f"{self.images_per_second:.1f} a second")
         if self.seconds_left is not None:
-            parts.append(f"{_shown(self.seconds_left)} left")
+            parts.append(f"{shown_seconds(self.seconds_left)} left")
         parts += [f"model {self.model_status}", f"cost up to ${self.cost_dollars:.4f}"]
         return ", ".join(parts)
+
+
+class Rate:
+    """How fast something is done, over a span of time that ends now."""
+
+    def __init__(self, span_seconds: float) -> None:
+        self._span_seconds = span_seconds
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def after(self, done: int) -> float | None:
+        """Return how many a second were done, now that so many are; None until there is something to tell."""
+        now = time.monotonic()
+        self._looks.append((now, done))
+        while now - self._looks[0][0] > self._span_seconds:
+            self._looks.popleft()
+        # The span begins with the last look before the first one.
+        while len(self._looks) > 1 and self._looks[1][1] == self._looks[0][1]:
+            self._looks.popleft()
+        (began, done_then), seconds = self._looks[0], now - self._looks[0][0]
+        return (done - done_then) / seconds if done > done_then and began < now else None
 
 
 class Watcher:
@@ -79,7 +99,7 @@ class Watcher:
         self._position: Position | None = None
         self._waiting: Waiting | None = None
         self._counted_at = self._done_when_counted = 0.0
-        self._rates: deque[tuple[float, int]] = deque()
+        self._rate = Rate(_RATE_SPAN_SECONDS)
         self._off_at: datetime | None = None
 
     def look(self) -> Progress:
@@ -94,7 +114,7 @@ class Watcher:
             done=done,
             left=left,
             is_at_least=waiting.is_at_least,
-            images_per_second=self._rate(done),
+            images_per_second=self._rate.after(done),
             model_status=status,
             cost_dollars=model_dollars(self._on_seconds() * units),
         )
@@ -106,17 +126,6 @@ class Watcher:
             self._waiting = count_waiting(self._stack)
             self._counted_at, self._done_when_counted = now, done
         return self._waiting
-
-    def _rate(self, done: int) -> float | None:
-        now = time.monotonic()
-        self._rates.append((now, done))
-        while now - self._rates[0][0] > _RATE_SPAN_SECONDS:
-            self._rates.popleft()
-        # The span begins with the last look before the first image.
-        while len(self._rates) > 1 and self._rates[1][1] == self._rates[0][1]:
-            self._rates.popleft()
-        (began, done_then), seconds = self._rates[0], now - self._rates[0][0]
-        return (done - done_then) / seconds if done > done_then and began < now else None
 
     def _model(self) -> tuple[str, int]:
         """Return the service's word for the model's state, and its inference units."""
@@ -164,5 +173,6 @@ def watch(stack: Stack, execution_arn: str, show: Callable[[Progress], None], po
         execution_arn = others[0]
 
 
-def _shown(seconds: float) -> str:
+def shown_seconds(seconds: float) -> str:
+    """Write how long something will take, for a display that changes."""
     return str(timedelta(seconds=round(seconds))).removeprefix("0:") if seconds >= 60 else f"{seconds:.0f} s"

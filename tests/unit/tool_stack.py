@@ -16,7 +16,7 @@ from moto.stepfunctions.models import stepfunctions_backends
 
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.times import from_text, to_text, utc_now
-from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings
+from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings, WorkOffChunkSettings
 from batch_vision.operator.cli import main
 from batch_vision.operator.stack import Stack, find_by_name
 from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings
@@ -61,6 +61,7 @@ FUNCTIONS = {
     "check-backlog": CheckBacklogSettings,
     "start-model": StartModelSettings,
     "requeue-images": RequeueImagesSettings,
+    "work-off-chunk": WorkOffChunkSettings,
 }
 # Of the function that analyzes the images of an existing bucket.
 IN_PLACE_VARIABLES = (
@@ -143,6 +144,8 @@ class Deployed:
         }
         if self.is_hosted:
             self.make_runs(role)
+        if not self.is_drop_off:
+            self.make_backfills(role)
         self.write_outputs(self.outputs)
 
     def make_runs(self, role: str) -> None:
@@ -153,13 +156,22 @@ class Deployed:
         boto3.client("events").put_rule(Name=f"{NAME}-schedule", ScheduleExpression="rate(1 hour)")
         self.outputs |= {"state_machine_arn": self.state_machine_arn, "schedule_rule_name": f"{NAME}-schedule"}
 
+    def make_backfills(self, role: str) -> None:
+        default = {"default": {"max_concurrency": None if self.is_hosted else 3}}
+        initialize = {"Type": "Pass", "Parameters": default, "End": True}
+        definition = json.dumps({"StartAt": "Initialize", "States": {"Initialize": initialize}})
+        self.backfill_state_machine_arn = self.workflow.create_state_machine(
+            name=f"{NAME}-backfill", definition=definition, roleArn=role
+        )["stateMachineArn"]
+        self.outputs["backfill_state_machine_arn"] = self.backfill_state_machine_arn
+
     @property
     def function_names(self) -> list[str]:
         """The functions whose environment the tool reads."""
         if self.is_hosted:
             collecting = [] if self.is_drop_off else ["collect-changes"]
             return ["analyze-images", "check-backlog", "start-model", *collecting]
-        return ["analyze-images", *(["requeue-images"] if self.is_drop_off else [])]
+        return ["analyze-images", "requeue-images" if self.is_drop_off else "work-off-chunk"]
 
     def send_events(self, *, is_on: bool) -> None:
         """Have an existing bucket send its events to EventBridge, or not."""

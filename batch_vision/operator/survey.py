@@ -1,0 +1,197 @@
+"""What a backfill of a whole bucket would find: the listings of images and results, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.aws.chunks import deployed_at
+from batch_vision.aws.objects import found
+from batch_vision.core.errors import ImageEncryptedError
+from batch_vision.core.joining import Join, Listed, State
+from batch_vision.core.names import result_key
+from batch_vision.core.scope import Storage, prefix_to_list, why_out_of_scope, why_unreadable
+from batch_vision.core.times import utc_now
+from batch_vision.operator.errors import WrongInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from batch_vision.core.errors import StorageRefusedError
+    from batch_vision.core.scope import Scope
+    from batch_vision.operator.stack import Stack
+
+# What a sweep tells of, in this order.
+SWEPT = (State.MISSING, State.STALE, State.OUTDATED, State.ORPHANED)
+_ANALYZED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
+_RESULTS, _RESULTS_LONG, _SUFFIX = "results/", "results-long/", ".json"
+_TELL_EVERY = 1000
+_MOST_EXAMPLES = 5
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was found.
+
+    Attributes
+    ----------
+    listed
+        Objects, or rows of a list, that were looked at.
+    images
+        Those to analyze; of a list those in scope, for nothing tells which of them have a result.
+    looks
+        Those whose results are looked at more closely, and are up to date as far as the listing tells.
+    left_out
+        Objects that are not analyzed, by the reason.
+    counts
+        Keys by their `State`; empty for a list.
+    examples
+        The first keys of each state.
+    """
+
+    listed: int = 0
+    images: int = 0
+    looks: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> int:
+        """How many keys have no result that is up to date, or a result and no object."""
+        return sum(self.counts[state] for state in SWEPT)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` shows it."""
+        return {
+            "listed": self.listed,
+            "images": self.images,
+            "looks": self.looks,
+            "left_out": dict(self.left_out),
+            **{state.value: self.counts[state] for state in SWEPT},
+            "examples": {state.value: self.examples.get(state, []) for state in SWEPT},
+        }
+
+    def take(self, state: State, key: str) -> None:
+        """Count a key."""
+        self.counts[state] += 1
+        examples = self.examples.setdefault(state, [])
+        if len(examples) < _MOST_EXAMPLES:
+            examples.append(key)
+
+
+def check_prefix(stack: Stack, prefix: str) -> None:
+    """Check that keys with a prefix may be in scope.
+
+    Raises
+    ------
+    WrongInputError
+        None of them is.
+    """
+    prefixes = stack.scope.prefixes
+    if not any(prefix.startswith(one) or one.startswith(prefix) for one in prefixes):
+        shown = ", ".join(map(repr, prefixes))
+        raise WrongInputError(
+            f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {shown} (source_prefix). Give a"
+            " prefix that begins so."
+        )
+
+
+def survey_listing(
+    stack: Stack, prefix: str, progress: Callable[[int], None], *, is_deep: bool = False, is_sweep: bool = False
+) -> Survey:
+    """Compare the images under a prefix with the results, as the planner does, and change nothing.
+
+    Parameters
+    ----------
+    progress
+        Told how many objects were looked at.
+    is_deep
+        Whether results that are up to date as far as the listing tells are looked at as well.
+    is_sweep
+        Whether results without an object count that have hashes for names, which takes a request for each.
+    """
+    now = utc_now()
+    since = deployed_at(stack.s3, stack.final_bucket_name, stack.settings_fingerprint)
+    long_results = LongResults(stack, since)
+    answer = Survey()
+    for state, one in Join(
+        lambda _: _list_images(stack, prefix, stack.scope), lambda _: _list_results(stack, prefix), since
+    ):
+        answer.listed += state is not State.ORPHANED
+        if answer.listed % _TELL_EVERY == 0:
+            progress(answer.listed)
+        known = long_results.state_of(one) if state is State.UNKNOWN else state
+        refusal = why_unreadable(Storage(one.storage_class), now)
+        if known is State.LEFT_OUT:
+            answer.left_out[one.left_out] += 1
+        elif refusal and (known in _ANALYZED or is_deep):
+            answer.left_out[reason_of(refusal)] += 1
+        else:
+            answer.take(known, one.key)
+            answer.images += known in _ANALYZED
+            answer.looks += known is State.DONE and (is_deep or state is State.UNKNOWN)
+    if is_sweep:
+        for key in long_results.orphans(prefix):
+            answer.take(State.ORPHANED, key)
+    return answer
+
+
+def reason_of(refusal: type[StorageRefusedError]) -> str:
+    """Return what the planner calls the reason why an object cannot be read."""
+    return "customer_key" if refusal is ImageEncryptedError else "archived"
+
+
+class LongResults:
+    """The results that have hashes for names: of keys that leave no room for another one, so there are few."""
+
+    def __init__(self, stack: Stack, settings_since: datetime | None) -> None:
+        self._stack, self._settings_since = stack, settings_since
+        self._without_object: dict[str, datetime] | None = None
+
+    def state_of(self, one: Listed) -> State:
+        """Return how an object with such a key is; each may be asked about once."""
+        written_at = self._listed().pop(result_key(one.key), None)
+        if written_at is None:
+            return State.MISSING
+        if written_at <= one.modified_at:
+            return State.STALE
+        is_older = self._settings_since is not None and written_at < self._settings_since
+        return State.OUTDATED if is_older else State.DONE
+
+    def orphans(self, prefix: str) -> Iterator[str]:
+        """Yield the keys under a prefix whose results nobody asked about: only the results themselves tell them."""
+        for name in self._listed():
+            answer = found(self._stack.s3.get_object, Bucket=self._stack.final_bucket_name, Key=name)
+            try:
+                key = json.loads(answer["Body"].read())["source"]["key"] if answer else None
+            except (KeyError, RecursionError, TypeError, ValueError):
+                continue  # none of ours
+            if isinstance(key, str) and key.startswith(prefix) and result_key(key) == name:
+                yield key
+
+    def _listed(self) -> dict[str, datetime]:
+        if self._without_object is None:
+            entries = _list(self._stack, self._stack.final_bucket_name, _RESULTS_LONG)
+            self._without_object = {entry["Key"]: entry["LastModified"] for entry in entries}
+        return self._without_object
+
+
+def _list_images(stack: Stack, prefix: str, scope: Scope) -> Iterator[Listed]:
+    for entry in _list(stack, stack.images_bucket_name, prefix_to_list(prefix, scope)):
+        reason = why_out_of_scope(entry["Key"], entry["Size"], scope) or ""
+        yield Listed(entry["Key"], entry["LastModified"], entry.get("StorageClass", ""), reason)
+
+
+def _list_results(stack: Stack, prefix: str) -> Iterator[Listed]:
+    for entry in _list(stack, stack.final_bucket_name, f"{_RESULTS}{prefix}"):
+        if entry["Key"].endswith(_SUFFIX):
+            yield Listed(entry["Key"].removeprefix(_RESULTS).removesuffix(_SUFFIX), entry["LastModified"])
+
+
+def _list(stack: Stack, bucket: str, prefix: str) -> Iterator[Any]:
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return (entry for page in pages for entry in page.get("Contents", []))
