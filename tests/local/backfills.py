@@ -51,10 +51,17 @@ def read(*words: str, status: int = 0) -> dict[str, Any]:
     return dict(json.loads(printed))
 
 
-def backfill(*words: str, status: int = 0) -> dict[str, Any]:
+def backfill(*words: str) -> dict[str, Any]:
     """Have a backfill done, and return its summary."""
-    call("backfill", "--yes", "--watch", *words, status=status)
-    return read("backfill", "--status")
+    call("backfill", "--yes", "--watch", *words)
+    return dict(read("backfill", "--status")["summary"])
+
+
+def sweep() -> dict[str, Any]:
+    """Have what a sweep finds mended, and return the summary."""
+    call("sweep", "--apply", "--yes")
+    call("backfill", "--status", "--watch")
+    return dict(read("backfill", "--status")["summary"])
 
 
 def waiting(stack: Stack, job: str) -> int:
