@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from batch_vision.aws.chunks import deployed_at
 from batch_vision.aws.objects import found
 from batch_vision.core.errors import ImageEncryptedError
+from batch_vision.core.in_place import upload_of
 from batch_vision.core.joining import Join, Listed, State
 from batch_vision.core.names import result_key
 from batch_vision.core.scope import Storage, prefix_to_list, why_out_of_scope, why_unreadable
 from batch_vision.core.times import utc_now
+from batch_vision.core.versions import NULL_VERSION
 from batch_vision.operator.errors import WrongInputError
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ _ANALYZED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
 _RESULTS, _RESULTS_LONG, _SUFFIX = "results/", "results-long/", ".json"
 _TELL_EVERY = 1000
 _MOST_EXAMPLES = 5
+# Results that a sweep looks at closely, with two requests each; the others are as their times say.
+_MOST_CLOSE_LOOKS = 1000
 
 
 @dataclass(slots=True)
@@ -112,7 +118,8 @@ def survey_listing(
     is_deep
         Whether results that are up to date as far as the listing tells are looked at as well.
     is_sweep
-        Whether results without an object count that have hashes for names, which takes a request for each.
+        Whether results without an object count that have hashes for names, which takes a request for each; and whether
+        a result that seems stale may be of the very upload all the same: S3 lists times in whole seconds.
     """
     now = utc_now()
     since = deployed_at(stack.s3, stack.final_bucket_name, stack.settings_fingerprint)
@@ -125,6 +132,8 @@ def survey_listing(
         if answer.listed % _TELL_EVERY == 0:
             progress(answer.listed)
         known = long_results.state_of(one) if state is State.UNKNOWN else state
+        if is_sweep and known is State.STALE and answer.counts[known] < _MOST_CLOSE_LOOKS:
+            known = _look_closely(stack, one.key)
         refusal = why_unreadable(Storage(one.storage_class), now)
         if known is State.LEFT_OUT:
             answer.left_out[one.left_out] += 1
@@ -178,6 +187,23 @@ class LongResults:
             entries = _list(self._stack, self._stack.final_bucket_name, _RESULTS_LONG)
             self._without_object = {entry["Key"]: entry["LastModified"] for entry in entries}
         return self._without_object
+
+
+def _look_closely(stack: Stack, key: str) -> State:
+    """Return whether a result that seems stale is; it is up to date if it names the upload that is there."""
+    try:
+        result = found(stack.s3.head_object, Bucket=stack.final_bucket_name, Key=result_key(key))
+        image = found(stack.s3.head_object, Bucket=stack.images_bucket_name, Key=key)
+    except ClientError:
+        return State.STALE  # such as of an image that has a key of its uploader's
+    if not result or not image:
+        return State.STALE
+    version_id = image.get("VersionId", NULL_VERSION)
+    upload = upload_of(version_id, image["ETag"].strip('"'), image["LastModified"], image["ContentLength"])
+    told = result["Metadata"]
+    if told.get("upload") != upload:
+        return State.STALE
+    return State.DONE if told.get("fingerprint") == stack.settings_fingerprint else State.OUTDATED
 
 
 def _list_images(stack: Stack, prefix: str, scope: Scope) -> Iterator[Listed]:

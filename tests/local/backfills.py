@@ -18,7 +18,7 @@ from tests.local import test_tool
 from tests.local.stack import Stack
 from tests.local.waits import wait_until
 
-# S3's messages to EventBridge are under way for a moment, and a rule that is disabled drops them.
+# What S3 tells EventBridge is under way for a moment.
 _UNDER_WAY_SECONDS = 2
 _FIELDS = (
     "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass, EncryptionStatus"
@@ -26,15 +26,17 @@ _FIELDS = (
 
 
 @contextmanager
-def untold(stack: Stack) -> Iterator[None]:
-    """Change the bucket while no event tells of it."""
-    events, rule = stack.environment.client("events"), f"{stack.arguments['name_prefix']}-changes"
-    events.disable_rule(Name=rule)
+def untold(stack: Stack, bucket: str) -> Iterator[None]:
+    """Change the bucket while its owner has turned EventBridge off."""
+    time.sleep(_UNDER_WAY_SECONDS)
+    stack.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
     try:
         yield
         time.sleep(_UNDER_WAY_SECONDS)
     finally:
-        events.enable_rule(Name=rule)
+        stack.s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
 
 
 def call(*words: str, status: int = 0) -> str:

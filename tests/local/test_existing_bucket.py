@@ -282,15 +282,15 @@ def test_a_backfill_finds_what_no_event_told_of(stack: Stack) -> None:
     put(stack, "pile/told/replaced.jpg")
     put(stack, "pile/told/deleted.jpg")
     check(stack)
-    with backfills.untold(stack):
+    paid = shapes.paid(stack)["DetectLabels"]
+    with backfills.untold(stack, BUCKET.name):
         for number in range(40):
             put(stack, f"pile/untold/{number}.jpg", number)
         put(stack, "pile/untold/" + "l" * 1000 + ".jpg")
         put(stack, "pile/untold/notes.txt")
         put(stack, "pile/told/replaced.jpg", 1)
         stack.s3.delete_object(Bucket=BUCKET.name, Key="pile/told/deleted.jpg")
-    assert len(broken(stack)) > 20
-    paid = shapes.paid(stack)["DetectLabels"]
+    assert len(broken(stack)) >= 43
     found = backfills.backfill()
     assert (found["outcome"], found["left_images"]) == ("succeeded", 0)
     assert shapes.paid(stack)["DetectLabels"] == paid + 42
@@ -309,7 +309,7 @@ def test_a_backfill_finds_what_no_event_told_of(stack: Stack) -> None:
 
 @pytest.mark.fault("Backfill: paused, cancelled and resumed in the middle")
 def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
-    with backfills.untold(stack):
+    with backfills.untold(stack, BUCKET.name):
         for number in range(400):
             put(stack, f"pile/paused/{number}.jpg", number % 100)
     # One chunk after the other.
@@ -327,14 +327,15 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
     check(stack)
     assert backfills.waiting(stack, job) == 0
 
-    with backfills.untold(stack):
+    with backfills.untold(stack, BUCKET.name):
         for number in range(400):
             put(stack, f"pile/cancelled/{number}.jpg", number % 100)
     job = backfills.job_of(backfills.call(*start))
     backfills.wait_for_work(stack, job)
     backfills.call("backfill", "--cancel")
     assert backfills.waiting(stack, job) == 0
-    assert backfills.read("backfill", "--status", "--job", job)["state"] == "cancelled"
+    cancelled = ("backfill", "--status", "--job", job)
+    wait_until(lambda: backfills.read(*cancelled)["state"] == "cancelled", 30, "it is cancelled")
     backfills.backfill()
     check(stack)
 
@@ -346,13 +347,13 @@ def test_thousands_of_images_while_the_owner_goes_on(stack: Stack, versioning: s
     """Half of them are done; others come, are replaced and deleted meanwhile, and functions die."""
     stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
     folder = f"pile/many-{versioning}/"
-    with backfills.untold(stack):
+    with backfills.untold(stack, BUCKET.name):
         for number in range(1500):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
     backfills.backfill()
     check(stack)
     paid = shapes.paid(stack)["DetectLabels"]
-    with backfills.untold(stack):
+    with backfills.untold(stack, BUCKET.name):
         for number in range(1500, 3000):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
     for point in ("before PutObject", "after PutObject"):
@@ -376,7 +377,7 @@ def test_thousands_of_images_while_the_owner_goes_on(stack: Stack, versioning: s
 def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     folder = "pile/listed/"
     odd = ['a b/ü,"1".jpg', "plus+and%20.JPG", "日本.jpg", "line\nbreak.jpg", *(f"odd & {n}.jpg" for n in range(196))]
-    with backfills.untold(stack):
+    with backfills.untold(stack, BUCKET.name):
         for number in range(1000):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
         for number, name in enumerate(odd):
@@ -419,11 +420,10 @@ def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     """After all that the tests before have done."""
     # For an object that changes at every look, which takes luck here: tests/unit/test_update_results.py.
     seldom = "may sqs:SendMessage on"
-    wrong = [
-        said
-        for said in shapes.wrong_permissions(
-            stack, "analyze-images", "plan-backfill", "count-backfill", "work-off-chunk", "backfill"
-        )
-        if seldom not in said
-    ]
+    # What work-off-chunk may do is what analyze-images may (terraform/tests/shapes.tftest.hcl), but for the chunks.
+    functions = ("analyze-images", "plan-backfill", "count-backfill", "backfill")
+    # LocalStack's Map starts no executions and writes no answers in parts, and its log is not delivered.
+    only_aws = {"StartChildren", "StopChildren", "WriteAnswersOfChildren", "DeliverLog"}
+    found = shapes.wrong_permissions(stack, *functions, is_judged=lambda sid: sid not in only_aws)
+    wrong = [said for said in found if seldom not in said]
     assert not wrong, "\n".join(wrong)

@@ -188,7 +188,7 @@ def test_a_backfill_waits_for_runs_and_may_take_two(world: World) -> None:
     world.put("told/replaced.jpg")
     world.put("told/deleted.jpg")
     world.run_through()
-    with backfills.untold(world):
+    with backfills.untold(world, IMAGES):
         for number in range(150):
             world.put(f"untold/{number:03}.jpg", number)
         world.put("told/replaced.jpg", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from batch_vision.core.backfills import Job, Phase, Plan, job_key, plan_key, summary_key
 from batch_vision.core.chunks import Chunk, chunk_key
+from batch_vision.core.in_place import upload_of
 from batch_vision.core.names import result_key
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import backfill, cli, lists, survey
@@ -76,6 +78,16 @@ def date(monkeypatch: pytest.MonkeyPatch, results: dict[str, Any]) -> None:
             for one in list_images(*of)
         ],
     )
+
+
+def at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have images and results listed with one time, as of one second."""
+    tomorrow = utc_now() + timedelta(days=1)
+    for name in ("_list_images", "_list_results"):
+        listed = getattr(survey, name)
+        monkeypatch.setattr(
+            survey, name, lambda *of, listed=listed: [replace(one, modified_at=tomorrow) for one in listed(*of)]
+        )
 
 
 def jobs(deployed: Deployed) -> list[dict[str, Any]]:
@@ -765,6 +777,30 @@ def test_sweep_that_finds_nothing(in_place: Deployed, words: list[str]) -> None:
     assert jobs(in_place) == []
 
 
+@pytest.mark.parametrize("is_versioned", [True, False])
+def test_a_result_of_the_second_of_its_upload_is_not_stale(
+    deploy: Deploy, is_versioned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_one_moment(monkeypatch)
+    deployed = deploy(is_hosted=False, is_drop_off=False)
+    if not is_versioned:
+        deployed.s3.delete_bucket(Bucket=IMAGES)
+        deployed.s3.create_bucket(Bucket=IMAGES)
+    deployed.s3.put_object(Bucket=IMAGES, Key="a.jpg", Body=b"image")
+    head = deployed.s3.head_object(Bucket=IMAGES, Key="a.jpg")
+    upload = upload_of(head.get("VersionId", "null"), head["ETag"].strip('"'), head["LastModified"], 5)
+    for told, exit_status, state in (
+        ({"upload": upload, "fingerprint": FINGERPRINT}, 0, ""),
+        ({"upload": upload, "fingerprint": "another"}, 1, "outdated"),
+        ({"upload": "another", "fingerprint": FINGERPRINT}, 1, "stale"),
+        ({}, 1, "stale"),
+    ):
+        deployed.put("results/a.jpg.json", b"{}", FINAL, Metadata=told)
+        result = deployed.call("sweep")
+        assert result.exit_code == exit_status, result.output
+        assert not state or f"{state:<10}1" in result.stdout
+
+
 def test_results_that_have_hashes_for_names(in_place: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     in_place.put(LONG)
     assert in_place.json("sweep")["missing"] == 1
@@ -773,7 +809,8 @@ def test_results_that_have_hashes_for_names(in_place: Deployed, monkeypatch: pyt
     body = json.dumps({"source": {"key": LONG}}).encode()
     in_place.put(name, body, FINAL)
     in_place.put("results-long/rubbish.json", b"[]", FINAL)
-    assert in_place.json("sweep")["stale"] == 1  # of the same second
+    at_one_moment(monkeypatch)
+    assert in_place.json("sweep")["stale"] == 1
     date(monkeypatch, {})
     assert in_place.call("sweep").exit_code == 0
     in_place.s3.delete_object(Bucket=IMAGES, Key=LONG)

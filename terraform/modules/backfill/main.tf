@@ -8,27 +8,22 @@ locals {
       StartChildren = {
         actions   = ["states:StartExecution"]
         resources = [local.state_machine_arn]
-        prefixes  = []
       }
       StopChildren = {
         actions   = ["states:DescribeExecution", "states:StopExecution"]
         resources = ["arn:${var.partition}:states:${var.region}:${var.account_id}:execution:${var.name}/*"]
-        prefixes  = []
       }
       ListChunks = {
         actions   = ["s3:ListBucket"]
         resources = [var.final_bucket_arn]
-        prefixes  = ["work/*/chunks/*"]
       }
       WriteAnswersOfChildren = {
         actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
         resources = ["${var.final_bucket_arn}/jobs/map-runs/*"]
-        prefixes  = []
       }
       UseCustomerKey = {
         actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
         resources = var.kms_key_arn[*]
-        prefixes  = []
       }
     } : sid => statement if var.works_off && length(statement.resources) > 0
   }
@@ -91,16 +86,6 @@ data "aws_iam_policy_document" "this" {
       effect    = "Allow"
       actions   = statement.value.actions
       resources = statement.value.resources
-
-      dynamic "condition" {
-        for_each = statement.value.prefixes
-
-        content {
-          test     = "StringLike"
-          variable = "s3:prefix"
-          values   = [condition.value]
-        }
-      }
     }
   }
 
