@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+from batch_vision.core.events import UNKNOWN_SIZE_BYTES
 from batch_vision.core.names import KEY_LIMIT_BYTES
 from batch_vision.core.scope import Storage
 from batch_vision.core.times import from_text
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-UNKNOWN_SIZE_BYTES = -1
 _ARCHIVE_TIERS = {"ARCHIVE": "ARCHIVE_ACCESS", "DEEP_ARCHIVE": "DEEP_ARCHIVE_ACCESS"}
 _CUSTOMER_KEY = "SSE-C"
 

@@ -12,11 +12,14 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from batch_vision.core import errors
+from batch_vision.core.events import UNKNOWN_SIZE_BYTES
 from batch_vision.core.names import is_folder_marker
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+# Why a result is left alone that has no object in scope.
+RESULT_OUT_OF_SCOPE = "result_out_of_scope"
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})  # GLACIER_IR is read like any other class
 
 
@@ -56,6 +59,11 @@ def why_out_of_scope(key: str, size_bytes: int, scope: Scope) -> OutOfScope | No
     if scope.suffixes and not key.lower().endswith(scope.suffixes):
         return OutOfScope.SUFFIX
     return None
+
+
+def is_of_other_scope(key: str, scope: Scope) -> bool:
+    """Return whether a result is of a key that would have none now, whatever its object: it was paid for, and stays."""
+    return why_out_of_scope(key, UNKNOWN_SIZE_BYTES, scope) is not None
 
 
 def prefix_to_list(prefix: str, scope: Scope) -> str:

@@ -7,6 +7,7 @@ more, perhaps in other chunks, and a second look at a key pays for nothing.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -38,7 +39,14 @@ from batch_vision.core.chunks import Chunk, chunk_key, chunks_prefix, images_in
 from batch_vision.core.events import message_about
 from batch_vision.core.joining import Join, Listed, Position, State
 from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
-from batch_vision.core.scope import Storage, prefix_to_list, why_out_of_scope, why_unreadable
+from batch_vision.core.scope import (
+    RESULT_OUT_OF_SCOPE,
+    Storage,
+    is_of_other_scope,
+    prefix_to_list,
+    why_out_of_scope,
+    why_unreadable,
+)
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.images.conditional import put_on_condition
@@ -125,6 +133,7 @@ class Planner:
         self._etag = answer["ETag"] if answer else None
         is_list = job.source.kind is not Kind.LISTING
         self.plan = Plan.from_body(answer["Body"].read()) if answer else Plan(Phase.CHECK if is_list else Phase.PLAN)
+        self._now = utc_now()
         self._keys: list[str] = []
         self._orphans: list[str] = []
         self._checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
@@ -157,7 +166,6 @@ class Planner:
     def _read_listing(self) -> bool:
         """Join the listings of objects and results; return whether they were read to their end."""
         counts = self.plan.counts
-        now = utc_now()
         since = deployed_at(self._s3, self._bucket, self._settings.settings_fingerprint)
         position = Position.from_json(self.plan.position) if self.plan.position else None
         join = Join(self._list_objects, self._list_results, since, position)
@@ -165,23 +173,30 @@ class Planner:
             counts["listed"] += state is not State.ORPHANED
             if state is State.LEFT_OUT:
                 self.plan.left_out[one.left_out] += 1
+            elif state is State.ORPHANED and is_of_other_scope(one.key, self._settings.scope):
+                self.plan.left_out[RESULT_OUT_OF_SCOPE] += 1
             else:
                 counts[state] += 1
-            if state is State.ORPHANED and self._job.removes_orphans:
-                self._orphans.append(one.key)
-                if len(self._orphans) == _MOST_ORPHANS:
-                    self._tell_of_orphans()
-            elif state in _PLANNED or (state is State.DONE and self._job.is_deep):
-                if refusal := why_unreadable(Storage(one.storage_class), now):
-                    self.plan.left_out[_reason(refusal)] += 1
-                else:
-                    self._add(one.key)
+                self._take(state, one)
             if self._is_time_up(join.position):
                 return False
         if self._job.removes_orphans:
             self._orphans += self._list_long_results()
         self.plan.position = join.position.to_json()
         return True
+
+    def _take(self, state: State, one: Listed) -> None:
+        """Do what is to be done about a key that is in scope."""
+        if state is State.ORPHANED:
+            if self._job.removes_orphans:
+                self._orphans.append(one.key)
+                if len(self._orphans) == _MOST_ORPHANS:
+                    self._tell_of_orphans()
+        elif state in _PLANNED or self._job.is_deep:
+            if refusal := why_unreadable(Storage(one.storage_class), self._now):
+                self.plan.left_out[_reason(refusal)] += 1
+            else:
+                self._add(one.key)
 
     def _list_objects(self, after: str) -> Iterator[Listed]:
         scope = self._settings.scope
@@ -202,7 +217,7 @@ class Planner:
         for entry in self._list(self._bucket, _RESULTS_LONG, ""):
             if answer := found(self._s3.get_object, Bucket=self._bucket, Key=entry["Key"]):
                 key = json.loads(answer["Body"].read())["source"]["key"]
-                if key.startswith(self._job.source.prefix):
+                if key.startswith(self._job.source.prefix) and not is_of_other_scope(key, self._settings.scope):
                     yield key
 
     def _list(self, bucket: str, prefix: str, after: str) -> Iterator[Any]:
@@ -245,7 +260,7 @@ class Planner:
                 yield from Inventory(bucket, source.fields, source.files).rows(lines, name)
             else:
                 yield from csv_rows(lines, bucket, name)
-        except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error) as error:
+        except (EOFError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
             raise ListError(f"{name} is damaged ({error}). Take another one.") from error
 
     def _count(self, _: Row) -> None:
@@ -259,7 +274,7 @@ class Planner:
             self.plan.left_out["prefix"] += 1
         elif reason := why_out_of_scope(row.key, row.size_bytes, self._settings.scope):
             self.plan.left_out[reason] += 1
-        elif refusal := why_unreadable(row.storage, utc_now()):
+        elif refusal := why_unreadable(row.storage, self._now):
             self.plan.left_out[_reason(refusal)] += 1
         else:
             self._add(row.key)

@@ -15,7 +15,14 @@ from batch_vision.core.errors import ImageEncryptedError
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.joining import Join, Listed, State
 from batch_vision.core.names import result_key
-from batch_vision.core.scope import Storage, prefix_to_list, why_out_of_scope, why_unreadable
+from batch_vision.core.scope import (
+    RESULT_OUT_OF_SCOPE,
+    Storage,
+    is_of_other_scope,
+    prefix_to_list,
+    why_out_of_scope,
+    why_unreadable,
+)
 from batch_vision.core.times import utc_now
 from batch_vision.core.versions import NULL_VERSION
 from batch_vision.operator.errors import WrongInputError
@@ -137,6 +144,8 @@ def survey_listing(
         refusal = why_unreadable(Storage(one.storage_class), now)
         if known is State.LEFT_OUT:
             answer.left_out[one.left_out] += 1
+        elif known is State.ORPHANED and is_of_other_scope(one.key, stack.scope):
+            answer.left_out[RESULT_OUT_OF_SCOPE] += 1
         elif refusal and (known in _ANALYZED or is_deep):
             answer.left_out[reason_of(refusal)] += 1
         else:
@@ -179,7 +188,9 @@ class LongResults:
                 key = json.loads(answer["Body"].read())["source"]["key"] if answer else None
             except (KeyError, RecursionError, TypeError, ValueError):
                 continue  # none of ours
-            if isinstance(key, str) and key.startswith(prefix) and result_key(key) == name:
+            if not isinstance(key, str) or result_key(key) != name:
+                continue
+            if key.startswith(prefix) and not is_of_other_scope(key, self._stack.scope):
                 yield key
 
     def _listed(self) -> dict[str, datetime]:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_vision.core.lists import UNKNOWN_SIZE_BYTES, Inventory, ListError, Row, csv_rows
+from batch_vision.core.events import UNKNOWN_SIZE_BYTES
+from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
 from batch_vision.core.scope import Storage
 
 SCHEMA = (

@@ -181,7 +181,9 @@ def test_only_a_sweep_tells_of_orphans(world: World) -> None:
     mixed(world)
     world.plan()
     assert world.sent == []
-    world.plan(replace(JOB, id="j2", removes_orphans=True))
+    world.finish("of another scope.txt")
+    plan = world.plan(replace(JOB, id="j2", removes_orphans=True))
+    assert plan.left_out["result_out_of_scope"] == 1
     assert sorted(world.sent) == ["orphan.jpg", "orphan" + "x" * 1015 + ".jpg", "outdated.jpg"]
 
 
