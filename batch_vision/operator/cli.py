@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
 from dataclasses import asdict
 from datetime import timedelta
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeIs, override
+from typing import TYPE_CHECKING, Any, TypeIs
 
 import click
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
-from rich.console import Console
 
-from batch_vision.core.backfills import Kind, Phase, Source
-from batch_vision.core.errors import AccessDeniedError, BatchVisionError, ServiceUnavailableError, ThrottledError
-from batch_vision.core.times import to_text, utc_now
-from batch_vision.operator import backfill as backfills
-from batch_vision.operator import environment, runs
+from batch_vision.core.errors import BatchVisionError
+from batch_vision.core.times import utc_now
+from batch_vision.operator import runs
 from batch_vision.operator import status as status_module
+from batch_vision.operator.backfill_commands import backfill, sweep
 from batch_vision.operator.backlog import count_waiting
 from batch_vision.operator.catalog import finished_at
+from batch_vision.operator.command_line import (
+    display,
+    json_option,
+    main,
+    on_stack,
+    shown_duration,
+    shown_time,
+    span_options,
+)
 from batch_vision.operator.cost import (
     ANALYSES,
     FAST_OVERHEAD_SECONDS,
@@ -32,25 +35,18 @@ from batch_vision.operator.cost import (
     OVERHEAD_MAPPING_SECONDS,
     OVERHEAD_SECONDS,
     START_MINUTES,
-    BackfillEstimate,
     Deployment,
     ManagedEstimate,
-    Tier,
     estimate,
-    estimate_backfill_hosted,
-    estimate_backfill_managed,
     estimate_managed,
 )
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import Redriven, redrive
-from batch_vision.operator.display import Display
-from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
+from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.failed import retry_lines, send_left_chunks
 from batch_vision.operator.folders import find_files
-from batch_vision.operator.lists import copy_list, open_csv, open_inventory, survey_list
 from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS, in_words
-from batch_vision.operator.reach import explain, explain_endpoint, explain_file, is_wrong_endpoint
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
 from batch_vision.operator.report import check_replaceable, make_report, summaries_between
 from batch_vision.operator.results import (
@@ -62,16 +58,13 @@ from batch_vision.operator.results import (
     span_of_run,
     summary_of_run,
 )
-from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
-from batch_vision.operator.survey import SWEPT, check_prefix, survey_listing
-from batch_vision.operator.text import bad, good, prepare_streams, print_json, print_lines, say, shown_number, visible
+from batch_vision.operator.text import bad, good, print_json, print_lines, say, shown_number
 from batch_vision.operator.uploads import Upload, journal_of
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from batch_vision.operator.backfill import Backfill
@@ -79,179 +72,18 @@ if TYPE_CHECKING:
     from batch_vision.operator.catalog import Recent
     from batch_vision.operator.folders import Found
     from batch_vision.operator.images_bucket import ImagesBucket
-    from batch_vision.operator.lists import ObjectList
     from batch_vision.operator.runs import Run
+    from batch_vision.operator.stack import Stack
     from batch_vision.operator.status import Status
     from batch_vision.operator.stop import Stopped
-    from batch_vision.operator.survey import Survey
 
-LOCAL_OUTPUTS = Path("build", os.environ.get("LOCAL_NAME") or "local", "outputs.json")
+
 _FEW = 5
-INTERRUPTED_STATUS = 130  # what a shell says of a command that Ctrl-C ended
 
-_EPILOG = """\b
-Exit status:
-  0    well: done, or nothing wrong
-  1    the stack, the run or a part of the work is not well; the text says what to do
-  2    a wrong option or argument
-  3    not reached: no credentials, permission, Region, network, or no such stack
-  130  interrupted with Ctrl-C
-"""
+__all__ = ["main"]
 
-
-class Failure(click.ClickException):
-    """The end of a command that did not do what it was asked."""
-
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_status  # type: ignore[misc]  # click declares it for the class
-
-    @override
-    def show(self, file: IO[Any] | None = None) -> None:
-        say(f"batch-vision: {self.message}", err=True)
-
-
-class Tool(click.Group):
-    """A group whose commands end with a sentence and an exit status, whatever happens to them."""
-
-    @override
-    def main(self, *args: Any, **extra: Any) -> Any:
-        prepare_streams()
-        return super().main(*args, **extra)
-
-    @override
-    def invoke(self, ctx: click.Context) -> Any:
-        if os.environ.get("NO_COLOR"):  # https://no-color.org
-            ctx.color = False
-        try:
-            environment.check_endpoints(os.environ)
-            environment.bypass_proxies_for_loopback(os.environ)
-            return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except click.UsageError as error:
-            raise click.UsageError(visible(error.format_message()), ctx=error.ctx) from error
-        except click.ClickException:
-            raise
-        except OperatorError as error:
-            raise Failure(str(error), error.exit_status) from error
-        except (BotoCoreError, ClientError) as error:
-            raise Failure(explain(error), UnreachableError.exit_status) from error
-        except Boto3Error as error:  # what a transfer makes of one of the above
-            cause = error.__context__
-            why = explain(cause) if isinstance(cause, BotoCoreError | ClientError) else ""
-            raise Failure(f"{error} {why}".strip(), UnreachableError.exit_status) from error
-        except (AccessDeniedError, ServiceUnavailableError, ThrottledError) as error:
-            raise Failure(str(error), UnreachableError.exit_status) from error
-        except BatchVisionError as error:
-            raise Failure(str(error), OperatorError.exit_status) from error
-        except OSError as error:
-            raise Failure(explain_file(error), OperatorError.exit_status) from error
-        except KeyboardInterrupt as error:
-            raise Failure(str(error) or "interrupted.", INTERRUPTED_STATUS) from error
-        except Exception as error:
-            if is_wrong_endpoint(error):
-                raise Failure(explain_endpoint(error), WrongInputError.exit_status) from error
-            if os.environ.get("BATCH_VISION_TRACEBACK"):
-                raise
-            raise Failure(
-                f"{type(error).__name__}: {error}. This is a fault of batch-vision. Please report it with what"
-                " BATCH_VISION_TRACEBACK=1 shows.",
-                OperatorError.exit_status,
-            ) from error
-
-
-@click.group(cls=Tool, epilog=_EPILOG, context_settings={"max_content_width": 100})
-def main() -> None:
-    """Operate a batch-vision stack: see every run, and put right what went wrong.
-
-    A stack is found by what `terraform output -json` printed (--outputs FILE), or by the name_prefix that it was
-    applied with (--stack NAME). Without either it is the local stack, if build/local/outputs.json is there. Account,
-    Region, credentials and endpoints come from the ordinary AWS environment (AWS_PROFILE, AWS_REGION,
-    AWS_ENDPOINT_URL …).
-    """
-
-
-def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
-    """Add the options that find a stack to a command, and pass the stack as its first argument."""
-
-    @click.option(
-        "--outputs",
-        type=FilePath(),
-        envvar="BATCH_VISION_OUTPUTS",
-        show_envvar=True,
-        help="File of `terraform output -json`.",
-    )
-    @click.option(
-        "--stack",
-        "name",
-        type=Text(),
-        envvar="BATCH_VISION_STACK",
-        show_envvar=True,
-        help="The stack's name_prefix.",
-    )
-    @click.pass_context
-    @wraps(command)
-    def with_stack(ctx: click.Context, /, outputs: Path | None, name: str | None, **options: Any) -> R:
-        return command(_find(ctx, outputs, name), **options)
-
-    return with_stack
-
-
-def span_options[F: Callable[..., Any]](run_help: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options for a span of time, or for a run instead, to a command."""
-
-    def with_options(command: F) -> F:
-        command = click.option("--run", "run_id", type=Text(), help=run_help)(command)
-        command = click.option("--until", type=Text(), help="Finished until, given likewise [default: now].")(command)
-        since_help = "Finished since: 90m, 6h, 7d, or a time in UTC."
-        return click.option("--since", type=Text(), default="24h", show_default=True, help=since_help)(command)
-
-    return with_options
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
-
-
-# What names a stack in the environment, by the option that does.
-_VARIABLES = {"outputs": "BATCH_VISION_OUTPUTS", "name": "BATCH_VISION_STACK"}
-
-
-def _find(ctx: click.Context, outputs: Path | None, name: str | None) -> Stack:
-    typed = [option for option in _VARIABLES if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE]
-    if typed:  # an option says more than a variable of the environment
-        outputs, name = outputs if "outputs" in typed else None, name if "name" in typed else None
-    elif empty := [variable for variable in (*_VARIABLES.values(), "LOCAL_NAME") if os.environ.get(variable) == ""]:
-        # As of a variable in a script that was not set: another stack than the one that was meant must not be taken.
-        raise WrongInputError(f"{empty[0]} is set and empty. Set it to the stack that you mean, or unset it.")
-    if outputs and name:
-        raise WrongInputError("Both --outputs and --stack are given. Give the one that says which stack you mean.")
-    if name:
-        return find_by_name(name)
-    if not outputs and not LOCAL_OUTPUTS.exists():
-        raise WrongInputError(
-            "Which stack? Give --outputs FILE, with what `terraform output -json` prints, or --stack NAME, the"
-            f" name_prefix of the stack. (No local stack is running: there is no {LOCAL_OUTPUTS}.)"
-        )
-    return find_by_outputs(outputs or LOCAL_OUTPUTS)
-
-
-def display() -> Display:
-    """Return what shows progress."""
-    return Display(Console(stderr=True, soft_wrap=True))
-
-
-def shown_time(moment: datetime) -> str:
-    """Write a time for people, in UTC."""
-    return f"{to_text(moment)[:19].replace('T', ' ')}Z"
-
-
-def shown_duration(duration: timedelta) -> str:
-    """Write a duration for people."""
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+main.add_command(backfill)
+main.add_command(sweep)
 
 
 @main.command()
@@ -834,426 +666,6 @@ def report(
 
 
 # How many chunks at a time anybody may ask for; an account has 1,000 concurrent executions of Lambda by default.
-_MOST_CONCURRENCY = 1000
-poll_option = click.option(
-    "--poll-seconds", type=Number(0.2, 60), default=2.0, show_default=True, help="Between two looks."
-)
-yes_option = click.option("--yes", is_flag=True, help="Start without a question.")
-
-
-@main.command()
-@click.option("--prefix", type=Text(), help="Only keys that begin so [default: all in scope].")
-@click.option("--inventory", type=Text(), help="The keys of an S3 Inventory in CSV: s3://bucket/…/manifest.json.")
-@click.option(
-    "--list", "list_name", type=Text(), help="The keys of a CSV list, bucket,key: a file, or s3://bucket/key."
-)
-@click.option("--deep", is_flag=True, help="Also look closely at results that seem to be up to date.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, _MOST_CONCURRENCY),
-    help="How many chunks of keys are worked on at a time [default: what the quota allows]. Alone: of the backfill that"
-    " is under way, from now on.",
-)
-@yes_option
-@click.option("--watch", "is_watching", is_flag=True, help="Show progress until it ends; also with --status, --resume.")
-@click.option("--status", "is_status", is_flag=True, help="Show how the backfill is.")
-@click.option("--pause", "is_pause", is_flag=True, help="Stop it; what is left of it waits.")
-@click.option("--resume", "is_resume", is_flag=True, help="Go on with one that was paused or broken off.")
-@click.option("--cancel", "is_cancel", is_flag=True, help="End it for good; what is done stays.")
-@click.option("--job", type=Text(), help="Another backfill than the latest that is not over.")
-@poll_option
-@json_option
-@on_stack
-def backfill(
-    stack: Stack,
-    prefix: str | None,
-    inventory: str | None,
-    list_name: str | None,
-    concurrency: int | None,
-    job: str | None,
-    poll_seconds: float,
-    *,
-    deep: bool,
-    yes: bool,
-    is_watching: bool,
-    is_status: bool,
-    is_pause: bool,
-    is_resume: bool,
-    is_cancel: bool,
-    as_json: bool,
-) -> None:
-    """Analyze what an existing bucket holds and has no result that is up to date.
-
-    First it says what there is to do, what that costs and how long it takes, and asks. Then the backfill goes on by
-    itself: as chunks of keys that are worked off, or that wait for the next runs of a hosted model. It can be paused,
-    resumed and cancelled (--pause, --resume, --cancel), and nothing is paid for twice.
-
-    Ctrl-C ends the watching, not the backfill. Ends with 1 if the backfill did not end well.
-    """
-    options = {
-        "prefix": prefix, "inventory": inventory, "list": list_name, "deep": deep, "concurrency": concurrency,
-        "yes": yes, "watch": is_watching, "status": is_status, "pause": is_pause, "resume": is_resume,
-        "cancel": is_cancel, "job": job,
-    }  # fmt: skip
-    action = backfills.action_of([name for name, value in options.items() if value])
-    backfills.check_supported(stack)
-    if concurrency and stack.is_hosted:
-        raise WrongInputError(
-            f"--concurrency is {concurrency}, and the model of stack {stack.name} is started by runs, which work the"
-            " chunks off: set max_concurrency of the module instead."
-        )
-    if action == "start":
-        begun = _start_backfill(
-            stack, prefix, inventory, list_name, concurrency, is_deep=deep, is_yes=yes, as_json=as_json
-        )
-        if begun is None:
-            return
-        job = begun.job
-    else:
-        job = backfills.named_job(stack, job, may_be_over=action == "status")
-    if action in ("pause", "cancel", "concurrency"):
-        _change_backfill(stack, job, action, concurrency, as_json=as_json)
-        return
-    if action == "resume":
-        backfills.resume(stack, job, concurrency or _default_concurrency(stack))
-        say(f"Resumed: backfill {job}", err=as_json)
-    found = _watch_backfill(stack, job, poll_seconds) if is_watching else backfills.look(stack, job)
-    _finish_backfill(stack, found, as_json=as_json)
-
-
-def _default_concurrency(stack: Stack) -> int:
-    return 1 if stack.is_hosted else stack.backfill_max_concurrency
-
-
-def _finish_backfill(stack: Stack, found: Backfill, *, as_json: bool, **more: Any) -> None:
-    """Show how a backfill is, and end with 1 if that is not well."""
-    if as_json:
-        print_json(found.to_json() | more)
-    else:
-        _print_backfill(stack, found)
-    if not found.is_good:
-        click.get_current_context().exit(OperatorError.exit_status)
-
-
-def _start_backfill(
-    stack: Stack,
-    prefix: str | None,
-    inventory: str | None,
-    list_name: str | None,
-    concurrency: int | None,
-    *,
-    is_deep: bool,
-    is_yes: bool,
-    as_json: bool,
-) -> Backfill | None:
-    backfills.check_none_runs(stack)
-    listed = open_inventory(stack, inventory) if inventory else open_csv(stack, list_name) if list_name else None
-    with display().step("Reading the list" if listed else "Comparing images and results") as step:
-        noun = "row" if listed else "object"
-
-        def show(number: int) -> None:
-            step.progress(0, 0, f"{shown_number(number, noun)} looked at")
-
-        if listed:
-            survey = survey_list(stack, listed, show)
-        else:
-            check_prefix(stack, prefix or "")
-            survey = survey_listing(stack, prefix or "", show, is_deep=is_deep)
-        step.done(shown_number(survey.listed, noun))
-    at_a_time = concurrency or _default_concurrency(stack)
-    estimated = _estimate_backfill(stack, survey, at_a_time)
-    if not as_json:
-        _print_estimate(stack, survey, estimated, at_a_time, is_list=listed is not None)
-    if not survey.images + survey.looks:
-        _print_nothing_to_do(survey, as_json=as_json)
-        return None
-    _ask(
-        f"Start a backfill of {shown_number(survey.images, 'image')}, for at most ${estimated.dollars:,.2f}?",
-        {"survey": survey.to_json(), "estimate": estimated.to_json()},
-        is_yes=is_yes,
-        as_json=as_json,
-    )
-    return _begin_backfill(stack, Source(prefix=prefix or ""), listed, at_a_time, is_deep=is_deep, as_json=as_json)
-
-
-def _print_nothing_to_do(survey: Survey, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"job": None, "survey": survey.to_json()})
-    else:
-        good("nothing to do: no image in scope lacks a result that is up to date")
-
-
-def _begin_backfill(
-    stack: Stack,
-    source: Source,
-    listed: ObjectList | None,
-    at_a_time: int,
-    *,
-    as_json: bool,
-    is_deep: bool = False,
-    removes_orphans: bool = False,
-) -> Backfill:
-    """Copy the list, if there is one, write the job down and start it."""
-    backfills.check_none_runs(stack)  # while the question was open, somebody else may have started one
-    job = backfills.new_job()
-    if listed:
-        source = listed.source(job)
-        with display().step("Copying the list") as step:
-            copy_list(stack, listed, source, lambda done: step.progress(done, len(source.files)))
-            step.done(shown_number(len(source.files), "file"))
-    begun = backfills.start(stack, source, at_a_time, job=job, is_deep=is_deep, removes_orphans=removes_orphans)
-    say(f"Started: backfill {job}", err=as_json)
-    return begun
-
-
-def has_terminal() -> bool:
-    """Return whether somebody can be asked."""
-    return sys.stdin.isatty()
-
-
-def _ask(question: str, told: dict[str, Any], *, is_yes: bool, as_json: bool) -> None:
-    """Ask whether to pay; return only where the answer is yes."""
-    if is_yes:
-        return
-    is_confirmed = has_terminal() and click.confirm(visible(question), err=True)
-    if is_confirmed:
-        return
-    if as_json:
-        print_json({"job": None} | told)
-    if not has_terminal():
-        raise WrongInputError(
-            "Nothing is started: there is no terminal to ask on. To start it without a question: --yes"
-        )
-    raise OperatorError("Nothing is started.")
-
-
-def _estimate_backfill(stack: Stack, survey: Survey, at_a_time: int) -> BackfillEstimate:
-    if stack.is_hosted:
-        return estimate_backfill_hosted(survey.images, survey.looks, survey.listed, stack.capacity)
-    # More than the default of them have no more of the quota.
-    useful = min(at_a_time, stack.backfill_max_concurrency)
-    pace = stack.backfill_calls_per_second
-    return estimate_backfill_managed(survey.images, survey.looks, survey.listed, stack.analyses, pace and pace * useful)
-
-
-def _print_estimate(
-    stack: Stack, survey: Survey, estimated: BackfillEstimate, at_a_time: int, *, is_list: bool
-) -> None:
-    found = ", ".join(f"{survey.counts[state]:,} {state}" for state in SWEPT[:-1])
-    images = f"at most {survey.images:,}: what has a result that is up to date costs no call" if is_list else ""
-    lines = {
-        "looked at": shown_number(survey.listed, "row" if is_list else "object"),
-        "images to analyze": images or f"{survey.images:,} ({found})",
-    }
-    if survey.looks:
-        lines["to look at"] = f"{shown_number(survey.looks, 'result')} more, closely"
-    if survey.left_out:
-        lines["left out"] = ", ".join(f"{number:,} {reason}" for reason, number in survey.left_out.items())
-    lines["calls"] = f"{'at most ' if is_list else ''}{estimated.calls:,} of the model"
-    if estimated.model_hours is not None:
-        dollars = (
-            f"${estimated.model_dollars:,.2f}, or ${estimated.model_with_starts_dollars:,.2f} if starts are billed"
-        )
-        lines["model"] = f"{estimated.model_hours:,.2f} hours, {dollars}"
-    lines |= {name.replace("_", " "): f"${dollars:,.2f}" for name, dollars in estimated.analyses_dollars.items()}
-    if estimated.tiers:
-        lines["by price"] = _tier_words(estimated.tiers)
-    if len(estimated.image_properties_tiers) > 1:
-        lines["properties by price"] = _tier_words(estimated.image_properties_tiers)
-    lines["requests"] = f"at most ${estimated.requests_dollars:,.2f}, for S3 and Lambda"
-    lines["in all"] = f"at most ${estimated.dollars:,.2f}"
-    if estimated.hours is not None:
-        at = "with the units that a run starts" if stack.is_hosted else f"at the quota, {at_a_time} at a time"
-        lines["time"] = f"{estimated.hours:,.2f} hours {at}"
-    print_lines(lines)
-    if estimated.calls > GROUP_2_TIERS[0][0] and not stack.is_hosted:
-        say("The prices above 1,000,000 images a month are not certain: see the pricing page of Rekognition.")
-    if not stack.is_hosted and at_a_time > stack.backfill_max_concurrency:
-        say(
-            f"More than {stack.backfill_max_concurrency} at a time have no more of the quota: the service refuses"
-            " calls, and new images wait longer."
-        )
-
-
-def _tier_words(tiers: tuple[Tier, ...]) -> str:
-    return ", ".join(f"{tier.images:,} at ${tier.price_dollars:g} (${tier.dollars:,.2f})" for tier in tiers)
-
-
-def _change_backfill(stack: Stack, job: str, action: str, concurrency: int | None, *, as_json: bool) -> None:
-    told: dict[str, Any] = {}
-    said = ""
-    if action == "pause":
-        backfills.pause(stack, job)
-        said = f"backfill {job} is paused. To go on: batch-vision backfill --resume --job {job}"
-    elif action == "cancel":
-        with display().step("Cancelling") as step:
-            images = backfills.cancel(stack, job, lambda done, now: step.progress(done, 0, now))
-            step.done(f"{shown_number(images, 'image')} given up")
-        told = {"images_given_up": images}
-        said = f"backfill {job} is cancelled: {shown_number(images, 'image')} given up. What is done stays."
-    elif concurrency:
-        number = backfills.set_concurrency(stack, job, concurrency)
-        told = {"concurrency": concurrency, "map_runs": number}
-        said = f"backfill {job} works on {shown_number(concurrency, 'chunk')} at a time from now on"
-        if not number:
-            said = (
-                f"backfill {job} works on no chunk now, so nothing is changed: {concurrency} at a time counts from"
-                f" --resume on: batch-vision backfill --resume --concurrency {concurrency} --job {job}"
-            )
-    if as_json:
-        print_json(backfills.look(stack, job).to_json() | told)
-    elif told.get("map_runs") == 0:
-        say(f"- {said}")
-    else:
-        good(said)
-
-
-def _watch_backfill(stack: Stack, job: str, poll_seconds: float) -> Backfill:
-    try:
-        with display().step("Backfill") as step:
-            ended = backfills.watch(
-                stack, job, lambda now: step.progress(now.done, now.planned, str(now)), poll_seconds
-            )
-            step.done(ended.state.replace("_", " "), is_good=ended.is_good)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"stopped watching; backfill {job} goes on. To watch it again: batch-vision backfill --status --watch. To"
-            " stop it: batch-vision backfill --pause"
-        ) from error
-    return ended
-
-
-def _source_words(source: Source) -> str:
-    if source.kind is Kind.LISTING:
-        return f"the bucket, keys that begin with {source.prefix!r}" if source.prefix else "the whole bucket"
-    return source.name
-
-
-def _print_backfill(stack: Stack, found: Backfill) -> None:
-    counts = dict(found.counts)
-    left_out = counts.pop("left_out", {})
-    of_states = ", ".join(f"{counts[state]:,} {state}" for state in SWEPT if counts.get(state))
-    asked = found.asked
-    lines = {
-        "backfill": found.job,
-        "state": found.state.replace("_", " "),
-        **({"keys": _source_words(asked.source) + (", deep" if asked.is_deep else "")} if asked else {}),
-        **({"phase": _PHASE_WORDS[found.phase]} if found.phase and found.is_running else {}),
-        "looked at": f"{counts.get('listed', 0):,}" + (f" ({of_states})" if of_states else ""),
-        "planned": f"{shown_number(counts.get('planned', 0), 'image')} in"
-        f" {shown_number(counts.get('chunks', 0), 'chunk')}",
-        "left": f"{shown_number(found.left.images, 'image')} in {shown_number(found.left.chunks, 'chunk')}",
-        **({"left out": _counted_words(left_out)} if left_out else {}),
-    }
-    print_lines(lines)
-    _print_backfill_end(stack, found)
-
-
-_PHASE_WORDS = {
-    Phase.CHECK: "checking the list",
-    Phase.PLAN: "planning",
-    Phase.DONE: "planned",
-}
-
-
-def _counted_words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
-
-
-def _print_backfill_end(stack: Stack, found: Backfill) -> None:
-    if found.state == "succeeded":
-        good("the backfill is done")
-    elif found.state == "planned":
-        good("all is planned: the next runs take it. To have one at once: batch-vision run --watch")
-    elif found.state == "paused":
-        say(f"To go on with it: batch-vision backfill --resume --job {found.job}")
-    elif not found.is_good:
-        said = f": {found.error['type']}: {found.error['message']}" if found.error else ""
-        bad(
-            f"backfill {found.job} {found.state.replace('_', ' ')}{said}",
-            f"Mend that ({_backfill_log(stack, found)}), then: batch-vision backfill --resume --job {found.job}",
-        )
-
-
-def _backfill_log(stack: Stack, found: Backfill) -> str:
-    role = "work-off-chunk" if found.state == "incomplete" else "plan-backfill"
-    return f"aws logs tail /aws/lambda/{stack.name}-{role} --since 1d --filter-pattern WARNING"
-
-
-@main.command()
-@click.option("--prefix", type=Text(), help="Only keys that begin so [default: all in scope].")
-@click.option(
-    "--apply", "is_apply", is_flag=True, help="Mend it: start a backfill, which also deletes orphaned results."
-)
-@yes_option
-@json_option
-@on_stack
-def sweep(stack: Stack, prefix: str | None, *, is_apply: bool, yes: bool, as_json: bool) -> None:
-    """Compare an existing bucket with its results, and tell what differs.
-
-    Missing: an image without a result. Stale: the result is older than the image. Outdated: the result is older than
-    the deployed settings. Orphaned: a result without an image. It changes nothing without --apply, and ends with 1 if
-    something differs.
-    """
-    if yes and not is_apply:
-        raise WrongInputError(
-            "--yes is for --apply, without which nothing is changed. Add --apply, or leave --yes out."
-        )
-    backfills.check_supported(stack)
-    check_prefix(stack, prefix or "")
-    if is_apply:
-        backfills.check_none_runs(stack)
-    with display().step("Comparing images and results") as step:
-        survey = survey_listing(
-            stack,
-            prefix or "",
-            lambda number: step.progress(0, 0, f"{shown_number(number, 'object')} looked at"),
-            is_sweep=True,
-        )
-        step.done(shown_number(survey.listed, "object"), is_good=not survey.wrong)
-    if not as_json:
-        _print_survey(survey, is_apply=is_apply)
-    begun = (
-        _apply_sweep(stack, survey, prefix or "", is_yes=yes, as_json=as_json) if is_apply and survey.wrong else None
-    )
-    if as_json:
-        print_json({"job": begun.job if begun else None} | survey.to_json())
-    if survey.wrong and not begun:
-        click.get_current_context().exit(OperatorError.exit_status)
-
-
-def _apply_sweep(stack: Stack, survey: Survey, prefix: str, *, is_yes: bool, as_json: bool) -> Backfill:
-    at_a_time = _default_concurrency(stack)
-    estimated = _estimate_backfill(stack, survey, at_a_time)
-    if not as_json:
-        _print_estimate(stack, survey, estimated, at_a_time, is_list=False)
-    orphans = shown_number(survey.counts[SWEPT[-1]], "orphaned result")
-    _ask(
-        f"Delete {orphans} and analyze {shown_number(survey.images, 'image')}, for at most ${estimated.dollars:,.2f}?",
-        {"estimate": estimated.to_json()} | survey.to_json(),
-        is_yes=is_yes,
-        as_json=as_json,
-    )
-    begun = _begin_backfill(stack, Source(prefix=prefix), None, at_a_time, removes_orphans=True, as_json=as_json)
-    if not as_json:
-        say("To see how far it is: batch-vision backfill --status --watch")
-    return begun
-
-
-def _print_survey(survey: Survey, *, is_apply: bool) -> None:
-    for state in SWEPT:
-        number, examples = survey.counts[state], survey.examples.get(state, [])
-        say(f"{state.value:<10}{number:,}")
-        for key in examples:
-            say(f"    {key}")
-        if number > len(examples):
-            say(f"    and {number - len(examples):,} more")
-    if not survey.wrong:
-        good("images and results agree")
-    elif not is_apply:
-        bad(f"{shown_number(survey.wrong, 'key')} to mend", "To mend them: batch-vision sweep --apply")
-
-
 @main.command()
 @click.option(
     "--timeout-seconds",

@@ -20,7 +20,7 @@ from batch_vision.core.chunks import Chunk, chunk_key
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.names import result_key
 from batch_vision.core.times import to_text, utc_now
-from batch_vision.operator import backfill, cli, lists, survey
+from batch_vision.operator import backfill, backfill_commands, command_line, lists, survey
 from batch_vision.operator.backfill import action_of
 from batch_vision.operator.cli import main
 from batch_vision.operator.cost import estimate_backfill_managed
@@ -333,7 +333,7 @@ def test_without_a_terminal_there_is_no_question(in_place: Deployed) -> None:
 
 @pytest.mark.parametrize(("said", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
 def test_the_question(in_place: Deployed, monkeypatch: pytest.MonkeyPatch, said: str, status: int) -> None:
-    monkeypatch.setattr(cli, "has_terminal", lambda: True)
+    monkeypatch.setattr(backfill_commands, "has_terminal", lambda: True)
     in_place.put("a.jpg")
     words = ["backfill", "--outputs", str(in_place.outputs_file)]
     result = CliRunner().invoke(main, words, input=said)
@@ -472,7 +472,7 @@ def test_a_list_that_is_replaced_while_it_is_read(in_place: Deployed, monkeypatc
         in_place.put("keys.csv", b"other,a.jpg\n", IMAGES)
         return answer
 
-    monkeypatch.setattr(cli, "survey_list", read_and_replace)
+    monkeypatch.setattr(backfill_commands, "survey_list", read_and_replace)
     result = in_place.call("backfill", "--yes", "--list", f"s3://{IMAGES}/keys.csv")
     check(result, statuses=(2, 3))
     assert jobs(in_place) == executions(in_place) == []
@@ -712,7 +712,7 @@ def test_ctrl_c_ends_the_watching_only(in_place: Deployed, monkeypatch: pytest.M
 
     monkeypatch.setattr(SLEEP, interrupt)
     result = in_place.call("backfill", "--status", "--watch")
-    assert result.exit_code == cli.INTERRUPTED_STATUS
+    assert result.exit_code == command_line.INTERRUPTED_STATUS
     assert f"backfill {job} goes on" in result.stderr
     assert "--status --watch" in result.stderr
     assert executions(in_place)[0]["status"] == "RUNNING"

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batch_vision.core.times import from_text
-from batch_vision.operator import cli, environment
+from batch_vision.operator import cli, command_line, environment
 from batch_vision.operator.cli import main
 from batch_vision.operator.errors import WrongInputError
 from local.config import REPOSITORY
@@ -131,7 +131,7 @@ def test_a_name_that_is_given_and_empty_is_no_stack(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch, command: list[str], words: list[str], variables: dict[str, str]
 ) -> None:
     """`--stack "$DEV"` with DEV unset: not the local stack, nor one that a variable names."""
-    monkeypatch.setattr(cli, "LOCAL_OUTPUTS", deployed.outputs_file)
+    monkeypatch.setattr(command_line, "LOCAL_OUTPUTS", deployed.outputs_file)
     env = {name: str(deployed.outputs_file) if value == "OUTPUTS" else value for name, value in variables.items()}
     result = CliRunner(env=env).invoke(main, [*command, *words])
     check(result, statuses=(2,))
