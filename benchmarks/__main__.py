@@ -25,7 +25,17 @@ END_MARK = "<!-- end of figures -->"
 
 def parts() -> dict[str, Callable[[bool], Result]]:
     """Return the parts by name, in the order in which they run."""
-    from benchmarks import cold_start, cost, growth, managed_saturation, model_on, planning, saturation, summary
+    from benchmarks import (
+        backfill_cost,
+        cold_start,
+        cost,
+        growth,
+        managed_saturation,
+        model_on,
+        planning,
+        saturation,
+        summary,
+    )
 
     return {
         "saturation": saturation.run,  # first, for the next one takes what it found
@@ -35,6 +45,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "growth": growth.run,
         "summary": summary.run,
         "planning": planning.run,
+        "backfill_cost": backfill_cost.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from statelint.linter import Linter
 
+from batch_vision.core.backfills import Left, goes_on
 from batch_vision.images.planning import ending
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
@@ -333,3 +335,118 @@ def test_a_chunk_is_not_taken_apart_for_what_every_chunk_would_meet(run: Run, er
     with pytest.raises(WorkflowFailed):
         run(functions)
     assert len(functions.of("work_off")) == 1
+
+
+class PausedError(Exception):
+    """Somebody stops the execution."""
+
+
+@dataclass
+class Bucket:
+    """A bucket of many images, whose backfill is simulated: each chunk is as many keys as are left of it.
+
+    Attributes
+    ----------
+    busy_seconds
+        Of all children together.
+    done, asked
+        Keys that have a result, and calls of the model.
+    """
+
+    keys: int
+    invocations: int = 2
+    calls_per_second: float = 20.0  # of one invocation
+    chunk_images: int = 1000
+    pauses_after: int = 0
+    chance: random.Random = field(default_factory=lambda: random.Random(20261126))
+    chunks: dict[str, int] = field(default_factory=dict)
+    planned: int = 0
+    done: int = 0
+    asked: int = 0
+    busy_seconds: float = 0.0
+    calls: int = 0
+
+    def perform(self, resource: str, told: dict[str, Any]) -> Any:
+        if resource.endswith(":s3:listObjectsV2"):
+            return [{"Key": chunk} for chunk in self.chunks]
+        if resource == "plan":
+            return self.plan()
+        if resource == "count":
+            return self.count(told)
+        return self.take_apart(told["chunk"]) if told.get("died") else self.work_off(told["chunk"])
+
+    def plan(self) -> dict[str, Any]:
+        """A call writes ten million keys."""
+        for _ in range(10_000):
+            if self.planned < self.keys:
+                self.chunks[f"{self.planned:09}"] = min(self.chunk_images, self.keys - self.planned)
+                self.planned += self.chunks[f"{self.planned:09}"]
+        return {"is_done": self.planned == self.keys}
+
+    def count(self, told: dict[str, Any]) -> dict[str, Any]:
+        before = told["left"] and Left(told["left"]["left_images"], told["left"]["left_chunks"], told["left"]["rounds"])
+        left = Left(sum(self.chunks.values()), len(self.chunks), before.rounds + 1 if before else 0)
+        again = goes_on(left, before)
+        return counted(left.chunks, goes_on=again, is_incomplete=not again and left.chunks > 0, rounds=left.rounds) | {
+            "left_images": left.images
+        }
+
+    def work_off(self, chunk: str) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls == self.pauses_after:
+            raise PausedError
+        left = self.chunks.get(chunk, 0)
+        if self.chance.random() < 0.01:
+            raise named("Lambda.TooManyRequestsException")
+        # Now and then others use the quota, and a fifth of the calls are refused.
+        refused = 0.2 if self.chance.random() < 0.05 else 0.0
+        settled = min(left, int(180 * self.calls_per_second * (1 - refused)))
+        self.busy_seconds += settled / self.calls_per_second / (1 - refused) + 0.3
+        self.asked += settled
+        self.done += settled
+        self.chunks[chunk] = left - settled
+        if self.chance.random() < 0.0001:
+            raise named("Lambda.Unknown")
+        if not self.chunks[chunk]:
+            del self.chunks[chunk]
+        return worked(left - settled)
+
+    def take_apart(self, chunk: str) -> dict[str, Any]:
+        # Each is looked at once more: those that have a result cost no call.
+        for number in range(self.chunks.pop(chunk)):
+            self.chunks[f"{chunk}-{number}"] = 1
+        return worked(0)
+
+
+@pytest.mark.matrix
+def test_a_backfill_of_a_hundred_million_images_ends_with_nothing_missing(deployed: dict[str, str]) -> None:
+    """Children that fail, throttles, and a pause in the middle, at 40 of 50 calls a second."""
+    definition = json.loads(deployed["managed_existing"])
+    names = {"Plan": "plan", "Count": "count", "WorkOffChunk": "work", "TakeChunkApart": "work"}
+    for name, task in tasks(definition).items():
+        if name in names:
+            task["Resource"] = names[name]
+    # In the middle of the Map, which catches whatever happens in it: whoever stops an execution is not asked.
+    del definition["States"]["WorkOffChunks"]["Catch"]
+    children = definition["States"]["WorkOffChunks"]["ItemProcessor"]["States"]
+    for name in ("WorkOffChunk", "TakeChunkApart"):
+        for catch in children[name]["Catch"]:
+            if catch["ErrorEquals"] == ["States.ALL"]:
+                catch["ErrorEquals"] = ["Lambda.Unknown"]
+    bucket = Bucket(keys=10**8, pauses_after=40_000)
+
+    def execution() -> Execution:
+        return Execution(
+            definition, bucket.perform, lambda _: None, lambda: {"Execution": {"Name": NAME, "Input": ASKED}}
+        )
+
+    with pytest.raises(PausedError):
+        execution().run()
+    assert 0 < bucket.done < bucket.keys
+    resumed = execution()
+    output = resumed.run()
+    assert (output["left_images"], bucket.chunks, bucket.done) == (0, {}, bucket.keys)
+    assert bucket.asked == bucket.keys, "nothing is paid for twice"
+    seconds = bucket.busy_seconds / bucket.invocations
+    assert bucket.keys / 40 / seconds >= 0.95, "of its share of the quota"
+    assert resumed.events < 25_000
