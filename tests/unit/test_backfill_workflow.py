@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from statelint.linter import Linter
 
 from batch_vision.core.backfills import Left, goes_on
 from batch_vision.images.planning import ending
+from batch_vision.operator.stack import Stack
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
 
@@ -335,6 +337,19 @@ def test_a_chunk_is_not_taken_apart_for_what_every_chunk_would_meet(run: Run, er
     with pytest.raises(WorkflowFailed):
         run(functions)
     assert len(functions.of("work_off")) == 1
+
+
+@pytest.mark.parametrize(("shape", "told"), [("managed_existing", 7), ("hosted_existing", None)])
+def test_the_tool_reads_the_concurrency_of_the_deployment(
+    deployed: dict[str, str], shape: str, told: int | None
+) -> None:
+    definition = json.loads(deployed[shape])
+    default = definition["States"]["Initialize"]["Parameters"]["default"]
+    assert (default["max_concurrency"] is None) == (told is None)
+    default["max_concurrency"] = told
+    workflow = SimpleNamespace(describe_state_machine=lambda **_: {"definition": json.dumps(definition)})
+    stack: Any = SimpleNamespace(workflow=workflow, backfill_state_machine_arn="arn")
+    assert Stack.backfill_max_concurrency.func(stack) == (told or 1)
 
 
 class PausedError(Exception):
