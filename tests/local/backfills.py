@@ -120,8 +120,6 @@ def job_of(said: str) -> str:
     return found[0]
 
 
-def wait_for_work(stack: Stack, job: str) -> None:
-    """Wait until chunks of a job are worked off."""
-    wait_until(lambda: waiting(stack, job) > 0, 60, "chunks are planned")
-    planned = waiting(stack, job)
-    wait_until(lambda: waiting(stack, job) < planned, 60, "chunks are worked off")
+def wait_for_results(stack: Stack, folder: str) -> None:
+    """Wait until some images of a folder are done."""
+    wait_until(lambda: len(stack.keys(stack.final, f"results/{folder}")) > 20, 120, "the backfill is at work")

@@ -36,7 +36,8 @@ ARGUMENTS = MODULE_ARGUMENTS | {
     "schedule_expression": HALF_A_DAY_AWAY,
     "guard_schedule_expression": HALF_A_DAY_AWAY,
     "analyze_timeout_seconds": 10,
-    "backfill_timeout_seconds": 10,
+    # A child of a Map works on 32 images at a time, which LocalStack takes long for when it is busy.
+    "backfill_timeout_seconds": 30,
     "start_timeout_seconds": 20,
     "stop_timeout_seconds": 60,
     # Far above what a redelivery and a slow start take together: a test that wants a stall shortens it for itself.

@@ -307,15 +307,16 @@ def test_a_backfill_finds_what_no_event_told_of(stack: Stack) -> None:
     check(stack)
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Backfill: paused, cancelled and resumed in the middle")
 def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
     with backfills.untold(stack, BUCKET.name):
-        for number in range(400):
+        for number in range(700):
             put(stack, f"pile/paused/{number}.jpg", number % 100)
-    # One chunk after the other.
+    # One chunk after the other: the first one is of 576 images.
     start = ("backfill", "--yes", "--concurrency", "1")
     job = backfills.job_of(backfills.call(*start, "--prefix", "pile/paused/"))
-    backfills.wait_for_work(stack, job)
+    backfills.wait_for_results(stack, "pile/paused/")
     assert "--pause" in backfills.call("backfill", "--yes", status=1), "there is one already"
     backfills.call("backfill", "--pause")
     wait_until(lambda: backfills.executions(stack)[0]["status"] == "ABORTED", 30, "the execution ends")
@@ -328,10 +329,10 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
     assert backfills.waiting(stack, job) == 0
 
     with backfills.untold(stack, BUCKET.name):
-        for number in range(400):
+        for number in range(700):
             put(stack, f"pile/cancelled/{number}.jpg", number % 100)
     job = backfills.job_of(backfills.call(*start))
-    backfills.wait_for_work(stack, job)
+    backfills.wait_for_results(stack, "pile/cancelled/")
     backfills.call("backfill", "--cancel")
     assert backfills.waiting(stack, job) == 0
     cancelled = ("backfill", "--status", "--job", job)
@@ -342,15 +343,14 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.fault("Backfill: functions die while a backfill works")
-@pytest.mark.parametrize("versioning", ["Enabled", "Suspended"])
-def test_thousands_of_images_while_the_owner_goes_on(stack: Stack, versioning: str) -> None:
+def test_thousands_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     """Half of them are done; others come, are replaced and deleted meanwhile, and functions die."""
-    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
-    folder = f"pile/many-{versioning}/"
+    stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": "Enabled"})
+    folder = "pile/many/"
     with backfills.untold(stack, BUCKET.name):
         for number in range(1500):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
-    backfills.backfill()
+    backfills.backfill("--concurrency", "2")  # LocalStack is busy with that
     check(stack)
     paid = shapes.paid(stack)["DetectLabels"]
     with backfills.untold(stack, BUCKET.name):
@@ -358,7 +358,7 @@ def test_thousands_of_images_while_the_owner_goes_on(stack: Stack, versioning: s
             put(stack, f"{folder}{number:04}.jpg", number % 100)
     for point in ("before PutObject", "after PutObject"):
         stack.lambda_faults.inject("work-off-chunk", "die", point, key="^results/", count=2)
-    process = test_tool.start("backfill", "--yes", "--watch")
+    process = test_tool.start("backfill", "--yes", "--watch", "--concurrency", "2")
     wait_until(lambda: shapes.paid(stack)["DetectLabels"] > paid + 100, 120, "the backfill is at work")
     for number in range(0, 3000, 100):
         put(stack, f"{folder}{number:04}.jpg", number % 100 + 1)
