@@ -346,7 +346,7 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
 def test_thousands_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     """Half of them are done; others come, are replaced and deleted meanwhile, and functions die."""
     stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": "Enabled"})
-    folder = "pile/many/"
+    folder = "pile/thousands/"
     with backfills.untold(stack, BUCKET.name):
         for number in range(1500):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
@@ -395,11 +395,11 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     assert "data/1.csv.gz" in backfills.call("backfill", "--yes", "--inventory", missing, status=2)
     assert stack.keys(stack.final, "work/") == stack.keys(stack.final, "work/partial/")
 
-    found = backfills.backfill("--inventory", manifest)
+    found = backfills.backfill("--inventory", manifest, "--concurrency", "2")
     assert (found["outcome"], found["counts"]["left_out"]) == ("succeeded", {"archived": 1, "suffix": 1})
     assert len(broken(stack)) == 200 + sum("catalog" in said for said in broken(stack))
     keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
-    backfills.backfill("--list", str(keys))
+    backfills.backfill("--list", str(keys), "--concurrency", "2")
     check(stack)
 
 
