@@ -81,12 +81,12 @@ locals {
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
       CompareSettings = local.read_settings
-      # A sweep hands results without an image to the function of live events, which needs no model to delete them. The
-      # result itself tells whose it is where its name is a hash.
+      # A sweep hands results without an image to the function of live events, which needs no model to delete them.
       HandOnOrphans = {
         actions   = ["sqs:SendMessage"]
         resources = [module.queue.queue_arn]
       }
+      # Their names are hashes: the result itself tells whose it is, and a HEAD how old it is.
       ReadResultsOfLongKeys = {
         actions   = ["s3:GetObject"]
         resources = ["${module.final_bucket.bucket_arn}/results-long/*"]

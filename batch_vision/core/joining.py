@@ -28,7 +28,7 @@ class State(StrEnum):
     STALE = "stale"  # its result is not younger than the object: of another upload, or written in the same second
     OUTDATED = "outdated"  # its result is from before the deployed settings
     ORPHANED = "orphaned"  # a result without an object
-    UNKNOWN = "unknown"  # its result has a hash for a name, so only a HEAD tells
+    UNKNOWN = "unknown"  # its result has a hash for a name, so a HEAD has to tell
     LEFT_OUT = "left_out"  # an object that is out of scope
 
 
@@ -144,19 +144,21 @@ class Join:
             yield State.MISSING, one
             return
         self._result = next(self._results, None)
-        yield self._compare(one, result), one
+        yield compare(one, result.modified_at, self._settings_since), one
 
     def _orphan(self, result: Listed) -> tuple[State, Listed]:
         self.position.results_after = result.key
         self._result = next(self._results, None)
         return State.ORPHANED, result
 
-    def _compare(self, one: Listed, result: Listed) -> State:
-        if result.modified_at <= one.modified_at:
-            return State.STALE
-        if self._settings_since is not None and result.modified_at < self._settings_since:
-            return State.OUTDATED
-        return State.DONE
+
+def compare(one: Listed, result_at: datetime, settings_since: datetime | None) -> State:
+    """Return how an object is whose result was written at a time."""
+    if result_at <= one.modified_at:
+        return State.STALE
+    if settings_since is not None and result_at < settings_since:
+        return State.OUTDATED
+    return State.DONE
 
 
 def is_long(key: str) -> bool:

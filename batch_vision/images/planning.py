@@ -37,8 +37,9 @@ from batch_vision.core.backfills import (
 )
 from batch_vision.core.chunks import Chunk, chunk_key, chunks_prefix, images_in
 from batch_vision.core.events import message_about
-from batch_vision.core.joining import Join, Listed, Position, State
+from batch_vision.core.joining import Join, Listed, Position, State, compare
 from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
+from batch_vision.core.names import result_key
 from batch_vision.core.scope import (
     RESULT_OUT_OF_SCOPE,
     Storage,
@@ -55,6 +56,7 @@ from batch_vision.images.settings import CountBackfillSettings, PlanBackfillSett
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -67,7 +69,7 @@ _MOST_ORPHANS = 1000
 _RESULTS = "results/"
 _RESULTS_LONG = "results-long/"
 _SUFFIX = ".json"
-_PLANNED = frozenset({State.MISSING, State.STALE, State.OUTDATED, State.UNKNOWN})
+_PLANNED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
 
 
 def plan_backfill(event: Mapping[str, Any], remaining_seconds: Callable[[], float]) -> dict[str, Any]:
@@ -176,14 +178,20 @@ class Planner:
             elif state is State.ORPHANED and is_of_other_scope(one.key, self._settings.scope):
                 self.plan.left_out[RESULT_OUT_OF_SCOPE] += 1
             else:
-                counts[state] += 1
-                self._take(state, one)
+                known = self._head(one, since) if state is State.UNKNOWN else state
+                counts[known] += 1
+                self._take(known, one)
             if self._is_time_up(join.position):
                 return False
         if self._job.removes_orphans:
             self._orphans += self._list_long_results()
         self.plan.position = join.position.to_json()
         return True
+
+    def _head(self, one: Listed, settings_since: datetime | None) -> State:
+        """Return how an object is whose result has a hash for a name: there are few of them."""
+        head = found(self._s3.head_object, Bucket=self._bucket, Key=result_key(one.key))
+        return compare(one, head["LastModified"], settings_since) if head else State.MISSING
 
     def _take(self, state: State, one: Listed) -> None:
         """Do what is to be done about a key that is in scope."""

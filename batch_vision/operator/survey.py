@@ -13,7 +13,7 @@ from batch_vision.aws.chunks import deployed_at
 from batch_vision.aws.objects import found
 from batch_vision.core.errors import ImageEncryptedError
 from batch_vision.core.in_place import upload_of
-from batch_vision.core.joining import Join, Listed, State
+from batch_vision.core.joining import Join, Listed, State, compare
 from batch_vision.core.names import result_key
 from batch_vision.core.scope import (
     RESULT_OUT_OF_SCOPE,
@@ -175,10 +175,7 @@ class LongResults:
         written_at = self._listed().pop(result_key(one.key), None)
         if written_at is None:
             return State.MISSING
-        if written_at <= one.modified_at:
-            return State.STALE
-        is_older = self._settings_since is not None and written_at < self._settings_since
-        return State.OUTDATED if is_older else State.DONE
+        return compare(one, written_at, self._settings_since)
 
     def orphans(self, prefix: str) -> Iterator[str]:
         """Yield the keys under a prefix whose results nobody asked about: only the results themselves tell them."""

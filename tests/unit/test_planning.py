@@ -138,10 +138,9 @@ def test_what_a_listing_shows_to_be_out_of_date_is_planned(world: World) -> None
         "planned": 6,
         "chunks": 2,
         "done": 1,
-        "missing": 4,  # one of them is archived
+        "missing": 5,  # one of them is archived, and one has a key without room for the name
         "outdated": 1,
         "stale": 1,
-        "unknown": 1,
         "orphaned": 1,
     }
     assert dict(plan.left_out) == {"suffix": 1, "folder_marker": 1, "archived": 1}
@@ -150,8 +149,9 @@ def test_what_a_listing_shows_to_be_out_of_date_is_planned(world: World) -> None
 
 
 def test_a_second_plan_of_a_bucket_that_is_done_has_nothing_and_costs_two_listings(world: World) -> None:
-    for number in range(20):
+    for number in range(19):
         world.put("images", f"{number}.jpg")
+    world.put("images", "x" * 1020 + ".jpg")
     world.plan()
     world.work_off()
     world.s3.requests.clear()
@@ -167,7 +167,7 @@ def test_a_second_plan_of_a_bucket_that_is_done_has_nothing_and_costs_two_listin
         ("ListObjectsV2", "images"),
         ("PutObject", "final"),
     ]
-    assert len(asked) == 5
+    assert len(asked) == 6, "one more for the key without room for the name"
 
 
 def test_a_deep_one_plans_what_is_done_too(world: World) -> None:
