@@ -40,7 +40,10 @@ ONE_BY_ONE = {f"local/test_{name}" for name in ("stack", "tool", "guard", "fault
     "unit/test_in_place_model"
 }
 # Terraform plans something for all of them in a quarter of a minute: once is enough.
-PLANNED = {f"unit/test_{name}" for name in ("alarms", "examples", "logs", "settings", "static_limits", "workflow")}
+PLANNED = {
+    f"unit/test_{name}"
+    for name in ("alarms", "backfill_workflow", "examples", "logs", "settings", "static_limits", "workflow")
+}
 
 # Each process of pytest-xdist has an environment of its own: its folder under build/, and its ports.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
