@@ -11,6 +11,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
+from batch_vision.aws.objects import list_entries
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def write_lines(s3: S3Client, bucket: str, key: str, lines: Iterable[Mapping[str
 
 def keys_since(s3: S3Client, bucket: str, since: datetime) -> Iterator[str]:
     """List the keys of the catalog objects written since a time; what came before costs nothing."""
-    start_after = catalog_key(since)
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX, StartAfter=start_after)
-    return (entry["Key"] for page in pages for entry in page.get("Contents", []))
+    return (entry["Key"] for entry in list_entries(s3, bucket, PREFIX, catalog_key(since)))
 
 
 def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from batch_vision.aws.objects import found
+from batch_vision.aws.objects import found, list_entries
+from batch_vision.core.backfills import Left
 from batch_vision.core.chunks import PREFIX, Chunk, WaitingChunk, chunks_prefix, images_in, live_chunk_key
 from batch_vision.core.errors import ServiceUnavailableError
 from batch_vision.core.times import utc_now
@@ -32,15 +33,19 @@ def list_chunks(s3: S3Client, bucket: str, most_of_each: int | None = None) -> I
     most_of_each
         At most so many of each job, in the order of their keys; None for all.
     """
-    paginator = s3.get_paginator("list_objects_v2")
-    for top in paginator.paginate(Bucket=bucket, Prefix=PREFIX, Delimiter="/"):
+    for top in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX, Delimiter="/"):
         for folder in top.get("CommonPrefixes", []):
             job = folder["Prefix"].removeprefix(PREFIX).rstrip("/")
-            pages = paginator.paginate(Bucket=bucket, Prefix=chunks_prefix(job))
-            entries = (entry for page in pages for entry in page.get("Contents", []))
-            for entry in islice(entries, most_of_each):
+            for entry in islice(list_entries(s3, bucket, chunks_prefix(job)), most_of_each):
                 if (images := images_in(entry["Key"])) is not None:
                     yield WaitingChunk(entry["LastModified"], entry["Key"], images)
+
+
+def count_left(s3: S3Client, bucket: str, job: str) -> Left:
+    """Count what is left of a backfill, by the names of its chunks: an image that is done counts with its chunk."""
+    numbers = [images_in(entry["Key"]) for entry in list_entries(s3, bucket, chunks_prefix(job))]
+    images = [number for number in numbers if number is not None]
+    return Left(sum(images), len(images))
 
 
 def read_chunk(s3: S3Client, bucket: str, key: str) -> tuple[Chunk, str] | None:

@@ -1,4 +1,4 @@
-"""Requests about objects that may not be there."""
+"""Requests about objects that may not be there, and listings of those that are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
 
 
 def found(call: Callable[..., Any], **request: Any) -> Any:
@@ -23,3 +25,16 @@ def found(call: Callable[..., Any], **request: Any) -> Any:
 def is_not_found(error: ClientError) -> bool:
     """Return whether an error says that there is no such object, no such version of it, or none with that ETag."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 412)
+
+
+def list_entries(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator[Any]:
+    """List the current objects under a prefix as ListObjectsV2 has them, one request for each thousand.
+
+    Parameters
+    ----------
+    after
+        Only keys after this one; empty for all.
+    """
+    begin: Any = {"StartAfter": after} if after else {}
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **begin)
+    return (entry for page in pages for entry in page.get("Contents", []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.objects import list_entries
 from batch_vision.core.stuck import PREFIX
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 def list_stuck(s3: S3Client, bucket: str) -> set[str]:
     """Return the keys of all entries; one request for each thousand."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
-    return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+    return {entry["Key"] for entry in list_entries(s3, bucket, PREFIX)}
 
 
 def write_stuck(s3: S3Client, bucket: str, key: str, entry: Mapping[str, Any]) -> None:

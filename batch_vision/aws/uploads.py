@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.objects import list_entries
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import is_folder_marker
 
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
     """List the current objects under a prefix without folder markers and deleted keys, as ListObjectsV2 has them."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for entry in page.get("Contents", []):
-            if not is_folder_marker(entry["Key"], entry["Size"]):
-                yield dict(entry)
+    for entry in list_entries(s3, bucket, prefix):
+        if not is_folder_marker(entry["Key"], entry["Size"]):
+            yield dict(entry)
 
 
 def list_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[SourceImage]:

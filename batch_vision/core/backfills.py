@@ -162,11 +162,14 @@ class Plan:
     counts: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
 
+    def told(self) -> dict[str, Any]:
+        """Return the counts, as ``plan.json`` and the summary have them."""
+        return dict(self.counts) | {"left_out": dict(self.left_out)}
+
     def body(self, updated_at: str) -> bytes:
         """Return the content of ``plan.json``."""
-        counts = dict(self.counts) | {"left_out": dict(self.left_out)}
         return json.dumps(
-            {"phase": self.phase, "position": self.position, "counts": counts, "updated_at": updated_at},
+            {"phase": self.phase, "position": self.position, "counts": self.told(), "updated_at": updated_at},
             ensure_ascii=False,
         ).encode()
 
@@ -181,7 +184,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of a job.
+    """What is left of a job; an image that is done counts until all of its chunk are.
 
     Attributes
     ----------
@@ -203,3 +206,32 @@ def goes_on(left: Left, before: Left | None) -> bool:
     if not left.chunks or left.rounds >= MOST_ROUNDS:
         return False
     return before is None or left.images < before.images or left.chunks > before.chunks
+
+
+def summary_of(
+    job: str,
+    asked: Mapping[str, Any] | None,
+    plan: Plan,
+    left: Left,
+    *,
+    outcome: str,
+    ended_at: str,
+    error: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the content of the summary of a job that is over.
+
+    Parameters
+    ----------
+    asked
+        The content of ``job.json``; None where it is not there.
+    """
+    content = dict(asked or {"job": job}) | {
+        "schema_version": SCHEMA_VERSION,
+        "ended_at": ended_at,
+        "outcome": outcome,
+        "counts": plan.told(),
+        "left_images": left.images,
+        "left_chunks": left.chunks,
+        "error": error,
+    }
+    return json.dumps(content).encode()

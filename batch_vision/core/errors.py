@@ -6,7 +6,21 @@ The class names are an API: Step Functions sees them as the error of a failed ta
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def read_error(error: Mapping[str, str]) -> dict[str, str]:
+    """Read the error that Step Functions caught; the cause of a function's error is a JSON text with its message."""
+    cause = error.get("Cause", "")
+    try:
+        message = json.loads(cause)["errorMessage"]
+    except (KeyError, TypeError, ValueError):
+        message = cause
+    return {"type": error.get("Error", ""), "message": message}
 
 
 class BatchVisionError(Exception):

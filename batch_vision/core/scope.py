@@ -105,3 +105,8 @@ def why_unreadable(storage: Storage, now: datetime) -> type[errors.StorageRefuse
     if is_archived and not (storage.restored_until and storage.restored_until > now):
         return errors.ImageArchivedError
     return None
+
+
+def reason_of(refusal: type[errors.StorageRefusedError]) -> str:
+    """Return what is counted of objects that are left out because nobody can read them; see `why_unreadable`."""
+    return {errors.ImageArchivedError: "archived", errors.ImageEncryptedError: "customer_key"}[refusal]

@@ -15,16 +15,17 @@ import time
 import zlib
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws import clients
-from batch_vision.aws.chunks import deployed_at, write_chunk
-from batch_vision.aws.objects import found
+from batch_vision.aws.chunks import count_left, deployed_at, write_chunk
+from batch_vision.aws.listings import RESULTS_LONG, key_of_long_result, list_images, list_results
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.aws.queues import send_messages
 from batch_vision.core import errors
 from batch_vision.core.backfills import (
-    SCHEMA_VERSION,
     Job,
     Kind,
     Left,
@@ -34,8 +35,10 @@ from batch_vision.core.backfills import (
     job_key,
     plan_key,
     summary_key,
+    summary_of,
 )
-from batch_vision.core.chunks import Chunk, chunk_key, chunks_prefix, images_in
+from batch_vision.core.chunks import Chunk, chunk_key
+from batch_vision.core.errors import read_error
 from batch_vision.core.events import message_about
 from batch_vision.core.joining import Join, Listed, Position, State, compare
 from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
@@ -44,7 +47,7 @@ from batch_vision.core.scope import (
     RESULT_OUT_OF_SCOPE,
     Storage,
     is_of_other_scope,
-    prefix_to_list,
+    reason_of,
     why_out_of_scope,
     why_unreadable,
 )
@@ -66,9 +69,6 @@ _READING_SHARE = 0.8
 # A planner that dies repeats so much work. Each checkpoint ends a chunk.
 _CHECKPOINT_SECONDS = 30.0
 _MOST_ORPHANS = 1000
-_RESULTS = "results/"
-_RESULTS_LONG = "results-long/"
-_SUFFIX = ".json"
 _PLANNED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
 
 
@@ -170,7 +170,7 @@ class Planner:
         counts = self.plan.counts
         since = deployed_at(self._s3, self._bucket, self._settings.settings_fingerprint)
         position = Position.from_json(self.plan.position) if self.plan.position else None
-        join = Join(self._list_objects, self._list_results, since, position)
+        join = Join(self._list_images, self._list_results, since, position)
         for state, one in join:
             counts["listed"] += state is not State.ORPHANED
             if state is State.LEFT_OUT:
@@ -202,35 +202,25 @@ class Planner:
                     self._tell_of_orphans()
         elif state in _PLANNED or self._job.is_deep:
             if refusal := why_unreadable(Storage(one.storage_class), self._now):
-                self.plan.left_out[_reason(refusal)] += 1
+                self.plan.left_out[reason_of(refusal)] += 1
             else:
                 self._add(one.key)
 
-    def _list_objects(self, after: str) -> Iterator[Listed]:
-        scope = self._settings.scope
-        for entry in self._list(
-            self._settings.images_bucket_name, prefix_to_list(self._job.source.prefix, scope), after
-        ):
-            reason = why_out_of_scope(entry["Key"], entry["Size"], scope) or ""
-            yield Listed(entry["Key"], entry["LastModified"], entry.get("StorageClass", ""), reason)
+    def _list_images(self, after: str) -> Iterator[Listed]:
+        settings, prefix = self._settings, self._job.source.prefix
+        return list_images(self._s3, settings.images_bucket_name, prefix, settings.scope, after)
 
     def _list_results(self, after: str) -> Iterator[Listed]:
-        begin = f"{_RESULTS}{after}{_SUFFIX}" if after else ""
-        for entry in self._list(self._bucket, f"{_RESULTS}{self._job.source.prefix}", begin):
-            if entry["Key"].endswith(_SUFFIX):
-                yield Listed(entry["Key"].removeprefix(_RESULTS).removesuffix(_SUFFIX), entry["LastModified"])
+        return list_results(self._s3, self._bucket, self._job.source.prefix, after)
 
     def _list_long_results(self) -> Iterator[str]:
-        """Yield the keys whose results have hashes for names: only the results themselves tell them."""
-        for entry in self._list(self._bucket, _RESULTS_LONG, ""):
-            if answer := found(self._s3.get_object, Bucket=self._bucket, Key=entry["Key"]):
-                key = json.loads(answer["Body"].read())["source"]["key"]
-                if key.startswith(self._job.source.prefix) and not is_of_other_scope(key, self._settings.scope):
-                    yield key
-
-    def _list(self, bucket: str, prefix: str, after: str) -> Iterator[Any]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
-        return (entry for page in pages for entry in page.get("Contents", []))
+        """Yield the keys whose results have hashes for names."""
+        for entry in list_entries(self._s3, self._bucket, RESULTS_LONG):
+            key = key_of_long_result(self._s3, self._bucket, entry["Key"])
+            if key is None or not key.startswith(self._job.source.prefix):
+                continue
+            if not is_of_other_scope(key, self._settings.scope):
+                yield key
 
     # Lists.
 
@@ -283,7 +273,7 @@ class Planner:
         elif reason := why_out_of_scope(row.key, row.size_bytes, self._settings.scope):
             self.plan.left_out[reason] += 1
         elif refusal := why_unreadable(row.storage, self._now):
-            self.plan.left_out[_reason(refusal)] += 1
+            self.plan.left_out[reason_of(refusal)] += 1
         else:
             self._add(row.key)
 
@@ -356,10 +346,6 @@ class _Raw(io.RawIOBase):
         return len(content)
 
 
-def _reason(refusal: type[errors.StorageRefusedError]) -> str:
-    return {errors.ImageArchivedError: "archived", errors.ImageEncryptedError: "customer_key"}[refusal]
-
-
 def _read_job(s3: S3Client, bucket: str, event: Mapping[str, Any]) -> Job:
     job = event["job"]
     if request := event.get("request"):
@@ -394,10 +380,7 @@ def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     s3, bucket = clients.s3(), settings_of(CountBackfillSettings).final_bucket_name
     job, told = event["job"], event.get("left")
     before = Left(told["left_images"], told["left_chunks"], told["rounds"]) if told else None
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=chunks_prefix(job))
-    numbers = [images_in(entry["Key"]) for page in pages for entry in page.get("Contents", [])]
-    images = [number for number in numbers if number is not None]
-    left = Left(sum(images), len(images), before.rounds + 1 if before else 0)
+    left = replace(count_left(s3, bucket, job), rounds=before.rounds + 1 if before else 0)
     error = ending(event["error"]) if event.get("error") else None
     is_mapped = event["works_off"] and not error
     again = is_mapped and goes_on(left, before)
@@ -421,18 +404,16 @@ def _write_summary(
     asked = found(s3.get_object, Bucket=bucket, Key=job_key(job))
     planned = found(s3.get_object, Bucket=bucket, Key=plan_key(job))
     plan = Plan.from_body(planned["Body"].read()) if planned else Plan()
-    summary = (json.loads(asked["Body"].read()) if asked else {"job": job}) | {
-        "schema_version": SCHEMA_VERSION,
-        "ended_at": to_text(utc_now()),
-        "outcome": outcome,
-        "counts": dict(plan.counts) | {"left_out": dict(plan.left_out)},
-        "left_images": left.images,
-        "left_chunks": left.chunks,
-        "error": error,
-    }
-    s3.put_object(
-        Bucket=bucket, Key=summary_key(job), Body=json.dumps(summary).encode(), ContentType="application/json"
+    body = summary_of(
+        job,
+        json.loads(asked["Body"].read()) if asked else None,
+        plan,
+        left,
+        outcome=outcome,
+        ended_at=to_text(utc_now()),
+        error=error,
     )
+    s3.put_object(Bucket=bucket, Key=summary_key(job), Body=body, ContentType="application/json")
 
 
 def ending(error: Mapping[str, str]) -> dict[str, str]:
@@ -440,9 +421,7 @@ def ending(error: Mapping[str, str]) -> dict[str, str]:
 
     No Fail state may have a name of Step Functions' own (Amazon States Language, "Errors").
     """
-    name, cause = error["Error"], error.get("Cause", "")
-    with suppress(KeyError, TypeError, ValueError):
-        cause = str(json.loads(cause)["errorMessage"])  # of a function
-    if name.startswith("States."):
-        return {"type": "BackfillError", "message": f"{name}: {cause}"}
-    return {"type": name, "message": cause}
+    told = read_error(error)
+    if told["type"].startswith("States."):
+        return {"type": "BackfillError", "message": f"{told['type']}: {told['message']}"}
+    return told | {"message": str(told["message"])}

@@ -18,25 +18,27 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from batch_vision.aws.chunks import count_left
 from batch_vision.aws.executions import list_running, stop_execution
-from batch_vision.aws.objects import found
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import (
-    SCHEMA_VERSION,
     Job,
+    Left,
     Phase,
     Plan,
     Source,
     job_key,
     plan_key,
     summary_key,
+    summary_of,
 )
-from batch_vision.core.chunks import chunks_prefix, images_in
+from batch_vision.core.chunks import chunks_prefix
+from batch_vision.core.errors import read_error
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.text import shown_number
 from batch_vision.operator.watch import Rate, shown_seconds
-from batch_vision.runs.summary import read_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -55,14 +57,6 @@ _MOST_NAMES = 10
 # How long `status` tells of a backfill that did not end well.
 LATELY = timedelta(days=7)
 BAD_OUTCOMES = ("failed", "incomplete")
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What waits in a job's chunks; an image that is done counts until all of its chunk are."""
-
-    images: int
-    chunks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +278,7 @@ def look(stack: Stack, job: str) -> Backfill:
     """Look at a job; it changes nothing."""
     execution = next(iter(_executions(stack, job)), None)
     asked, plan, summary = _asked(stack, job), _plan(stack, job), _read(stack, summary_key(job))
-    counts = {**plan.counts, "left_out": dict(plan.left_out)} if plan else dict((summary or {}).get("counts") or {})
+    counts = plan.told() if plan else dict((summary or {}).get("counts") or {})
     state, error = _state(stack, execution, summary)
     return Backfill(
         job=job,
@@ -293,7 +287,7 @@ def look(stack: Stack, job: str) -> Backfill:
         asked=asked,
         phase=plan.phase if plan else None,
         counts=counts,
-        left=count_left(stack, job),
+        left=_left(stack, job),
         summary=summary,
         error=error,
     )
@@ -310,12 +304,6 @@ def _state(stack: Stack, execution: Any, summary: dict[str, Any] | None) -> tupl
     described: Any = stack.workflow.describe_execution(executionArn=execution["executionArn"])
     told = {"Error": described.get("error") or status, "Cause": described.get("cause") or ""}
     return "broken_off", read_error(told)
-
-
-def count_left(stack: Stack, job: str) -> Left:
-    """Count what waits in a job's chunks, by their names."""
-    numbers = [number for key in _keys(stack, chunks_prefix(job)) if (number := images_in(key)) is not None]
-    return Left(sum(numbers), len(numbers))
 
 
 # What is done to a job.
@@ -412,14 +400,18 @@ def cancel(stack: Stack, job: str, progress: Callable[[int, str], None]) -> int:
         It is over, and has no chunk left.
     """
     is_stopped = _stop(stack, job, "BackfillCancelled", "batch-vision backfill --cancel")
-    summary, plan, left = _read(stack, summary_key(job)), _plan(stack, job), count_left(stack, job)
+    summary, plan, left = (
+        _read(stack, summary_key(job)),
+        _plan(stack, job),
+        _left(stack, job),
+    )
     if summary and not is_stopped and not left.chunks:
         raise OperatorError(f"Backfill {job} is over ({summary.get('outcome')}), and none of its chunks is left.")
     if is_stopped and (plan is None or plan.phase is not Phase.DONE):
         _fence_planner(stack, job, plan or Plan(Phase.CHECK))
         progress(0, "waiting for the planner's last call")
         time.sleep(_PLANNER_SECONDS)
-        left = count_left(stack, job)
+        left = _left(stack, job)
     _delete_chunks(stack, job, lambda done: progress(done, ""))
     if not summary:
         _write_cancelled(stack, job, plan or Plan(), left)
@@ -468,7 +460,8 @@ def _fence_planner(stack: Stack, job: str, plan: Plan) -> None:
 
 def _delete_chunks(stack: Stack, job: str, progress: Callable[[int], None]) -> None:
     done = 0
-    for keys in batched(_keys(stack, chunks_prefix(job)), _DELETED_AT_ONCE, strict=False):
+    entries = list_entries(stack.s3, stack.final_bucket_name, chunks_prefix(job))
+    for keys in batched((entry["Key"] for entry in entries), _DELETED_AT_ONCE, strict=False):
         answer = stack.s3.delete_objects(
             Bucket=stack.final_bucket_name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
         )
@@ -484,20 +477,14 @@ def _delete_chunks(stack: Stack, job: str, progress: Callable[[int], None]) -> N
 
 def _write_cancelled(stack: Stack, job: str, plan: Plan, left: Left) -> None:
     asked = _asked(stack, job)
-    summary = (asked.to_json() if asked else {"job": job}) | {
-        "schema_version": SCHEMA_VERSION,
-        "ended_at": to_text(utc_now()),
-        "outcome": "cancelled",
-        "counts": dict(plan.counts) | {"left_out": dict(plan.left_out)},
-        "left_images": left.images,
-        "left_chunks": left.chunks,
-        "error": None,
-    }
+    body = summary_of(
+        job, asked.to_json() if asked else None, plan, left, outcome="cancelled", ended_at=to_text(utc_now())
+    )
     try:
         stack.s3.put_object(
             Bucket=stack.final_bucket_name,
             Key=summary_key(job),
-            Body=json.dumps(summary).encode(),
+            Body=body,
             ContentType="application/json",
             IfNoneMatch="*",
         )
@@ -587,7 +574,7 @@ class Watcher:
         now = time.monotonic()
         is_small = self._left is not None and self._left.chunks < _FEW_CHUNKS
         if self._left is None or is_small or now - self._counted_at >= _COUNT_AGAIN_SECONDS:
-            self._left, self._counted_at = count_left(self._stack, self._job), now
+            self._left, self._counted_at = _left(self._stack, self._job), now
         return self._left
 
 
@@ -629,6 +616,10 @@ def _executions(stack: Stack, job: str) -> list[Any]:
 def _is_of(job: str, execution: str) -> bool:
     number = execution.removeprefix(f"{job}-")
     return execution == job or (number != execution and number.isascii() and number.isdigit())
+
+
+def _left(stack: Stack, job: str) -> Left:
+    return count_left(stack.s3, stack.final_bucket_name, job)
 
 
 def _asked(stack: Stack, job: str) -> Job | None:
@@ -673,14 +664,9 @@ def _jobs(stack: Stack) -> list[str]:
 
 def _summaries(stack: Stack) -> list[tuple[str, Any]]:
     """List the keys of the summaries, and when each was written."""
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=_SUMMARIES)
-    return [(entry["Key"], entry["LastModified"]) for page in pages for entry in page.get("Contents", [])]
+    entries = list_entries(stack.s3, stack.final_bucket_name, _SUMMARIES)
+    return [(entry["Key"], entry["LastModified"]) for entry in entries]
 
 
 def _job_of_summary(key: str) -> str:
     return key.removeprefix(_SUMMARIES).removesuffix(".json")
-
-
-def _keys(stack: Stack, prefix: str) -> Iterator[str]:
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=prefix)
-    yield from (entry["Key"] for page in pages for entry in page.get("Contents", []))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from batch_vision.aws.objects import list_entries
 from batch_vision.aws.queues import count_messages
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
@@ -66,5 +67,4 @@ def left_chunks(stack: Stack) -> Iterator[str]:
 
 
 def _keys(stack: Stack, prefix: str) -> Iterator[str]:
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=prefix)
-    return (entry["Key"] for page in pages for entry in page.get("Contents", []))
+    return (entry["Key"] for entry in list_entries(stack.s3, stack.final_bucket_name, prefix))

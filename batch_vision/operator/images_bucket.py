@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.chunks import deployed_at
+from batch_vision.aws.objects import list_entries
 from batch_vision.operator.objects import read_result
 from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
@@ -168,13 +169,7 @@ def count_older_results(stack: Stack) -> OlderResults | None:
     since = deployed_at(s3, bucket, stack.settings_fingerprint)
     if since is None:
         return None
-    pages = s3.get_paginator("list_objects_v2")
-    written = (
-        entry["LastModified"]
-        for prefix in _RESULT_PREFIXES
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix)
-        for entry in page.get("Contents", [])
-    )
+    written = (entry["LastModified"] for prefix in _RESULT_PREFIXES for entry in list_entries(s3, bucket, prefix))
     first = list(islice(written, _MOST_RESULTS + 1))
     looked_at = first[:_MOST_RESULTS]
     return OlderResults(since, sum(at < since for at in looked_at), len(looked_at), len(first) == len(looked_at))

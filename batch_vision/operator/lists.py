@@ -15,10 +15,10 @@ from typing import IO, TYPE_CHECKING, Any
 from batch_vision.aws.objects import found
 from batch_vision.core.backfills import Kind, Source, list_key
 from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
-from batch_vision.core.scope import why_out_of_scope, why_unreadable
+from batch_vision.core.scope import reason_of, why_out_of_scope, why_unreadable
 from batch_vision.core.times import utc_now
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.survey import Survey, reason_of
+from batch_vision.operator.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 
-from batch_vision.aws.objects import found
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.names import usual_name
 from batch_vision.core.times import from_text
 from batch_vision.operator.objects import read_result
@@ -93,8 +93,8 @@ def retry_rejected(stack: Stack, reason: str | None, progress: Callable[[int, in
 
 
 def _result_keys(stack: Stack) -> Iterator[str]:
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=_PREFIX)
-    return (entry["Key"] for page in pages for entry in page.get("Contents", []) if entry["Key"].endswith(".json"))
+    entries = list_entries(stack.s3, stack.final_bucket_name, _PREFIX)
+    return (entry["Key"] for entry in entries if entry["Key"].endswith(".json"))
 
 
 def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]:

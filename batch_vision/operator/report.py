@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, ImageChops, ImageOps
 
-from batch_vision.aws.objects import found
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
@@ -222,12 +222,10 @@ def check_replaceable(path: Path) -> None:
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Read the summaries of the runs that ended in a span of time, the newest first."""
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
     since = since.replace(microsecond=0)  # as S3 tells times
     keys = [
         entry["Key"]
-        for page in pages
-        for entry in page.get("Contents", [])
+        for entry in list_entries(stack.s3, stack.final_bucket_name, PREFIX)
         if since <= entry["LastModified"] <= until and entry["Key"].endswith(".json")
     ]
     with ThreadPoolExecutor(_PARALLEL) as pool:

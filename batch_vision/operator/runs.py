@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from batch_vision.core.errors import read_error
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.operator import remedies
 from batch_vision.operator.objects import read_summary
-from batch_vision.runs.summary import read_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

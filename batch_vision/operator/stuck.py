@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.objects import found
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.aws.uploads import is_there
 from batch_vision.core.events import SourceImage, message_for
 from batch_vision.core.stuck import PREFIX, stuck_key
@@ -100,8 +100,7 @@ def retry_stuck(stack: Stack, progress: Callable[[int, int], None]) -> Unstuck:
 
 
 def _keys(stack: Stack) -> Iterator[str]:
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=stack.final_bucket_name, Prefix=PREFIX)
-    return (entry["Key"] for page in pages for entry in page.get("Contents", []))
+    return (entry["Key"] for entry in list_entries(stack.s3, stack.final_bucket_name, PREFIX))
 
 
 def _retry(stack: Stack, key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.chunks import deployed_at
-from batch_vision.aws.objects import found
-from batch_vision.core.errors import ImageEncryptedError
+from batch_vision.aws.listings import RESULTS_LONG, key_of_long_result, list_images, list_results
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.joining import Join, Listed, State, compare
 from batch_vision.core.names import result_key
@@ -19,8 +18,7 @@ from batch_vision.core.scope import (
     RESULT_OUT_OF_SCOPE,
     Storage,
     is_of_other_scope,
-    prefix_to_list,
-    why_out_of_scope,
+    reason_of,
     why_unreadable,
 )
 from batch_vision.core.times import utc_now
@@ -31,14 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from batch_vision.core.errors import StorageRefusedError
-    from batch_vision.core.scope import Scope
     from batch_vision.operator.stack import Stack
 
 # What a sweep tells of, in this order.
 SWEPT = (State.MISSING, State.STALE, State.OUTDATED, State.ORPHANED)
 _ANALYZED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
-_RESULTS, _RESULTS_LONG, _SUFFIX = "results/", "results-long/", ".json"
 _TELL_EVERY = 1000
 _MOST_EXAMPLES = 5
 # Results that a sweep looks at closely, with two requests each; the others are as their times say.
@@ -133,7 +128,9 @@ def survey_listing(
     long_results = LongResults(stack, since)
     answer = Survey()
     for state, one in Join(
-        lambda _: _list_images(stack, prefix, stack.scope), lambda _: _list_results(stack, prefix), since
+        lambda after: list_images(stack.s3, stack.images_bucket_name, prefix, stack.scope, after),
+        lambda after: list_results(stack.s3, stack.final_bucket_name, prefix, after),
+        since,
     ):
         answer.listed += state is not State.ORPHANED
         if answer.listed % _TELL_EVERY == 0:
@@ -158,11 +155,6 @@ def survey_listing(
     return answer
 
 
-def reason_of(refusal: type[StorageRefusedError]) -> str:
-    """Return what the planner calls the reason why an object cannot be read."""
-    return "customer_key" if refusal is ImageEncryptedError else "archived"
-
-
 class LongResults:
     """The results that have hashes for names: of keys that leave no room for another one, so there are few."""
 
@@ -180,19 +172,15 @@ class LongResults:
     def orphans(self, prefix: str) -> Iterator[str]:
         """Yield the keys under a prefix whose results nobody asked about: only the results themselves tell them."""
         for name in self._listed():
-            answer = found(self._stack.s3.get_object, Bucket=self._stack.final_bucket_name, Key=name)
-            try:
-                key = json.loads(answer["Body"].read())["source"]["key"] if answer else None
-            except (KeyError, RecursionError, TypeError, ValueError):
-                continue  # none of ours
-            if not isinstance(key, str) or result_key(key) != name:
+            key = key_of_long_result(self._stack.s3, self._stack.final_bucket_name, name)
+            if key is None:
                 continue
             if key.startswith(prefix) and not is_of_other_scope(key, self._stack.scope):
                 yield key
 
     def _listed(self) -> dict[str, datetime]:
         if self._without_object is None:
-            entries = _list(self._stack, self._stack.final_bucket_name, _RESULTS_LONG)
+            entries = list_entries(self._stack.s3, self._stack.final_bucket_name, RESULTS_LONG)
             self._without_object = {entry["Key"]: entry["LastModified"] for entry in entries}
         return self._without_object
 
@@ -212,20 +200,3 @@ def _look_closely(stack: Stack, key: str) -> State:
     if told.get("upload") != upload:
         return State.STALE
     return State.DONE if told.get("fingerprint") == stack.settings_fingerprint else State.OUTDATED
-
-
-def _list_images(stack: Stack, prefix: str, scope: Scope) -> Iterator[Listed]:
-    for entry in _list(stack, stack.images_bucket_name, prefix_to_list(prefix, scope)):
-        reason = why_out_of_scope(entry["Key"], entry["Size"], scope) or ""
-        yield Listed(entry["Key"], entry["LastModified"], entry.get("StorageClass", ""), reason)
-
-
-def _list_results(stack: Stack, prefix: str) -> Iterator[Listed]:
-    for entry in _list(stack, stack.final_bucket_name, f"{_RESULTS}{prefix}"):
-        if entry["Key"].endswith(_SUFFIX):
-            yield Listed(entry["Key"].removeprefix(_RESULTS).removesuffix(_SUFFIX), entry["LastModified"])
-
-
-def _list(stack: Stack, bucket: str, prefix: str) -> Iterator[Any]:
-    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return (entry for page in pages for entry in page.get("Contents", []))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.chunks import list_chunks
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
+from batch_vision.core.errors import read_error
 from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -44,16 +44,6 @@ def count_left(s3: S3Client, places: BucketSettings) -> tuple[int, int]:
 def count_left_in_chunks(s3: S3Client, bucket: str) -> int:
     """Count the images that a run leaves in chunks, of up to 100,000 chunks."""
     return sum(chunk.images for chunk in islice(list_chunks(s3, bucket), _MOST_COUNTED))
-
-
-def read_error(error: Mapping[str, str]) -> dict[str, str]:
-    """Read the error that Step Functions caught; the cause of a function's error is a JSON text with its message."""
-    cause = error.get("Cause", "")
-    try:
-        message = json.loads(cause)["errorMessage"]
-    except (KeyError, TypeError, ValueError):
-        message = cause
-    return {"type": error.get("Error", ""), "message": message}
 
 
 @dataclass(slots=True)

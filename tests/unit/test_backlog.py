@@ -15,6 +15,7 @@ from batch_vision.aws.queues import send_images
 from batch_vision.aws.uploads import is_there, list_uploads
 from batch_vision.backends.contracts import ModelState, ModelStatus
 from batch_vision.core import errors
+from batch_vision.core.errors import read_error
 from batch_vision.core.events import SourceImage, message_for, parse_message
 from batch_vision.core.settings import read_settings, settings_of
 from batch_vision.core.stuck import stuck_entry, stuck_key
@@ -24,7 +25,6 @@ from batch_vision.runs import steps
 from batch_vision.runs.backlog import Drain, Waiting, count_waiting, deferred_because, finished_since
 from batch_vision.runs.backlog import assess as assess_waiting
 from batch_vision.runs.settings import CheckBacklogSettings
-from batch_vision.runs.summary import read_error
 from tests.unit.conftest import NOW, FakeBackend
 from tests.unit.tool_stack import ENVIRONMENT
 

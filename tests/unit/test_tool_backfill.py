@@ -63,16 +63,16 @@ def mixed(in_place: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
 
 def date(monkeypatch: pytest.MonkeyPatch, results: dict[str, Any]) -> None:
     """Have results written, and objects put, at other times than now."""
-    list_results, list_images = survey._list_results, survey._list_images
+    list_results, list_images = survey.list_results, survey.list_images
     monkeypatch.setattr(
         survey,
-        "_list_results",
+        "list_results",
         lambda *of: [survey.Listed(one.key, results.get(one.key, one.modified_at)) for one in list_results(*of)],
     )
     long_ago = utc_now() - timedelta(days=3)
     monkeypatch.setattr(
         survey,
-        "_list_images",
+        "list_images",
         lambda *of: [
             survey.Listed(one.key, utc_now() if one.key == "stale.jpg" else long_ago, one.storage_class, one.left_out)
             for one in list_images(*of)
@@ -83,7 +83,7 @@ def date(monkeypatch: pytest.MonkeyPatch, results: dict[str, Any]) -> None:
 def at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have images and results listed with one time, as of one second."""
     tomorrow = utc_now() + timedelta(days=1)
-    for name in ("_list_images", "_list_results"):
+    for name in ("list_images", "list_results"):
         listed = getattr(survey, name)
         monkeypatch.setattr(
             survey, name, lambda *of, listed=listed: [replace(one, modified_at=tomorrow) for one in listed(*of)]
