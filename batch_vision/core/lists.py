@@ -7,7 +7,10 @@ key to look at: an inventory is a day old or more, and eventually consistent.
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 _ARCHIVE_TIERS = {"ARCHIVE": "ARCHIVE_ACCESS", "DEEP_ARCHIVE": "DEEP_ARCHIVE_ACCESS"}
 _CUSTOMER_KEY = "SSE-C"
+
+
+# What reading a file raises that was cut off, or is none.
+DAMAGES = (EOFError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error)
 
 
 class ListError(ValueError):
@@ -166,6 +173,30 @@ def csv_rows(lines: Iterable[str], bucket: str, name: str) -> Iterator[Row]:
             yield Row(_key(values[1]))
         except ValueError as error:
             raise ListError(f"{where}: {error}.") from error
+
+
+def read_rows(body: Any, bucket: str, name: str, inventory: Inventory | None, *, is_gzip: bool) -> Iterator[Row]:
+    """Yield the rows of a file of a list, which is never in memory as a whole.
+
+    Parameters
+    ----------
+    body
+        A binary file, or what a GetObject answers.
+    name
+        Of the file, for messages.
+    inventory
+        What the manifest says; None for a CSV list.
+
+    Raises
+    ------
+    ListError
+        A line is no row, or of another bucket.
+    Exception
+        One of `DAMAGES`: the file is damaged.
+    """
+    content = gzip.GzipFile(fileobj=body) if is_gzip else body
+    lines = io.TextIOWrapper(io.BufferedReader(content), encoding="utf-8", newline="")
+    yield from inventory.rows(lines, name) if inventory else csv_rows(lines, bucket, name)
 
 
 def _key(encoded: str) -> str:

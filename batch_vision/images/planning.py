@@ -7,12 +7,8 @@ more, perhaps in other chunks, and a second look at a key pays for nothing.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import time
-import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -41,7 +37,7 @@ from batch_vision.core.chunks import Chunk, chunk_key
 from batch_vision.core.errors import read_error
 from batch_vision.core.events import message_about
 from batch_vision.core.joining import Join, Listed, Position, State, compare
-from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
+from batch_vision.core.lists import DAMAGES, Inventory, ListError, Row, read_rows
 from batch_vision.core.names import result_key
 from batch_vision.core.scope import (
     RESULT_OUT_OF_SCOPE,
@@ -251,14 +247,10 @@ class Planner:
         answer = found(self._s3.get_object, Bucket=self._bucket, Key=key)
         if answer is None:
             raise ListError(f"There is no {name}. Begin another backfill.")
-        body = gzip.GzipFile(fileobj=answer["Body"]) if key.endswith(".gz") else answer["Body"]
+        inventory = Inventory(bucket, source.fields, source.files) if source.kind is Kind.INVENTORY else None
         try:
-            lines = io.TextIOWrapper(io.BufferedReader(_Raw(body)), encoding="utf-8", newline="")
-            if source.kind is Kind.INVENTORY:
-                yield from Inventory(bucket, source.fields, source.files).rows(lines, name)
-            else:
-                yield from csv_rows(lines, bucket, name)
-        except (EOFError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error) as error:
+            yield from read_rows(answer["Body"], bucket, name, inventory, is_gzip=key.endswith(".gz"))
+        except DAMAGES as error:
             raise ListError(f"{name} is damaged ({error}). Take another one.") from error
 
     def _count(self, _: Row) -> None:
@@ -329,21 +321,6 @@ class Planner:
             raise errors.ServiceUnavailableError(f"Another call is planning the backfill {self._job.id}.") from error
         self._etag = answer["ETag"]
         self._checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
-
-
-class _Raw(io.RawIOBase):
-    """What `io` reads text from, over whatever has a `read`."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._body.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
 
 
 def _read_job(s3: S3Client, bucket: str, event: Mapping[str, Any]) -> Job:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import re
-import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found
 from batch_vision.core.backfills import Kind, Source, list_key
-from batch_vision.core.lists import Inventory, ListError, Row, csv_rows
+from batch_vision.core.lists import DAMAGES, Inventory, ListError, Row, read_rows
 from batch_vision.core.scope import reason_of, why_out_of_scope, why_unreadable
 from batch_vision.core.times import utc_now
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from batch_vision.operator.stack import Stack
 
@@ -189,28 +185,24 @@ def _rows(stack: Stack, listed: ObjectList, file: ObjectFile | Path) -> Iterator
     name, read = _file_name(file), 0
     with closing(_open(stack, file)) as opened:
         try:
-            content: Any = gzip.GzipFile(fileobj=opened) if _suffix(file).endswith(".gz") else opened
-            lines = io.TextIOWrapper(content, encoding="utf-8", newline="")
-            for row in _parse(listed, lines, name, stack.images_bucket_name):
+            rows = read_rows(
+                opened, stack.images_bucket_name, name, listed.inventory, is_gzip=_suffix(file).endswith(".gz")
+            )
+            for row in rows:
                 read += 1
                 yield row
         except ListError as error:
             raise WrongInputError(str(error)) from error
-        except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+        except DAMAGES as error:
             raise WrongInputError(
                 f"{name}, after line {read}: the file is damaged, or no CSV in UTF-8 ({error}). Write it again."
             ) from error
 
 
-def _parse(listed: ObjectList, lines: Iterable[str], name: str, bucket: str) -> Iterator[Row]:
-    return listed.inventory.rows(lines, name) if listed.inventory else csv_rows(lines, bucket, name)
-
-
-def _open(stack: Stack, file: ObjectFile | Path) -> IO[bytes] | io.BufferedReader:
+def _open(stack: Stack, file: ObjectFile | Path) -> Any:
     if isinstance(file, Path):
         return file.open("rb")
     answer = found(stack.s3.get_object, Bucket=file.bucket, Key=file.key, IfMatch=file.etag)
     if answer is None:
         raise WrongInputError(f"{file.name} was replaced or deleted while it was read. Give a list that stays.")
-    body: Any = answer["Body"]
-    return io.BufferedReader(body)
+    return answer["Body"]
