@@ -180,7 +180,8 @@ class Planner:
             if self._is_time_up(join.position):
                 return False
         if self._job.removes_orphans:
-            self._orphans += self._list_long_results()
+            for key in self._list_long_results():
+                self._add_orphan(key)
         self.plan.position = join.position.to_json()
         return True
 
@@ -193,9 +194,7 @@ class Planner:
         """Do what is to be done about a key that is in scope."""
         if state is State.ORPHANED:
             if self._job.removes_orphans:
-                self._orphans.append(one.key)
-                if len(self._orphans) == _MOST_ORPHANS:
-                    self._tell_of_orphans()
+                self._add_orphan(one.key)
         elif state in _PLANNED or self._job.is_deep:
             if refusal := why_unreadable(Storage(one.storage_class), self._now):
                 self.plan.left_out[reason_of(refusal)] += 1
@@ -287,6 +286,11 @@ class Planner:
             )
             self.plan.counts["chunks"] += 1
             self._keys.clear()
+
+    def _add_orphan(self, key: str) -> None:
+        self._orphans.append(key)
+        if len(self._orphans) == _MOST_ORPHANS:
+            self._tell_of_orphans()
 
     def _tell_of_orphans(self) -> None:
         """Send the results whose objects are gone to the function of live events: that needs no model."""

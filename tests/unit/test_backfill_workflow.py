@@ -18,6 +18,7 @@ from batch_vision.images.planning import ending
 from batch_vision.operator.stack import Stack
 from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
+from tests.unit.test_workflow import followers
 
 DEFINITION = REPOSITORY / "terraform" / "modules" / "backfill" / "backfill.asl.json"
 WORKFLOW = json.loads(DEFINITION.read_text())
@@ -50,11 +51,6 @@ def tasks(machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for name, state in one["States"].items()
         if state["Type"] in ("Task", "Map")
     }
-
-
-def followers(state: dict[str, Any]) -> set[str]:
-    paths = [state, *state.get("Choices", []), *state.get("Catch", [])]
-    return {path[key] for path in paths for key in ("Next", "Default") if key in path}
 
 
 def test_only_an_existing_bucket_has_one(deployed: dict[str, str]) -> None:
