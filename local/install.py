@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 VENVS = REQUIREMENTS.parent / "build" / "venvs"
+# Where LocalStack looks for what was made before it starts, under the root that it is given.
+STATIC_LIBRARIES = Path("usr", "lib", "localstack")
 UV_PYTHON = VENVS / "uv" / "bin" / "python"
 
 # The settings of pip that say where packages come from, and uv's variables for the same.
@@ -34,6 +36,9 @@ _VARIABLES = {
     "proxy": "ALL_PROXY",
 }
 _SEPARATORS = {"UV_FIND_LINKS": ","}
+# What an environment makes for itself, once: the index of all services of AWS, which LocalStack's image has too.
+# Without it each LocalStack reads the models of all of them anew, and keeps a core busy for ten seconds.
+_MADE_ONCE = {"localstack": ("-m", "localstack.aws.spec")}
 _LOCK_OPTIONS: dict[str, list[str]] = {
     # The same versions in the container as without one.
     "emulator": ["--universal", "--constraint", "dev.txt"],
@@ -114,6 +119,14 @@ def install_environment(lock_file: Path) -> None:
         *("pip", "install", "--require-hashes", "--compile-bytecode"),
         *("--python", target / "bin" / "python", "--requirements", lock_file.resolve()),
     )
+    if command := _MADE_ONCE.get(lock_file.stem):
+        made_in = target / STATIC_LIBRARIES
+        made_in.mkdir(parents=True)
+        subprocess.run(
+            [target / "bin" / "python", *command],
+            check=True,
+            env=os.environ | {"FILESYSTEM_ROOT": str(target), "OVERRIDE_IN_DOCKER": "0"},
+        )
 
 
 def lock() -> None:

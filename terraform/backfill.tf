@@ -154,7 +154,7 @@ locals {
   ])
 
   # The one place where the state machine is rendered: a new placeholder is a new line here.
-  backfill_template = !local.has_backfill ? "" : templatefile("${path.module}/modules/backfill/backfill.asl.json", {
+  backfill_template = !local.has_backfill ? "" : templatefile("${path.module}/backfill.asl.json", {
     partition                   = local.partition
     final_bucket_name           = module.final_bucket.bucket_name
     plan_backfill_function_arn  = module.function["plan_backfill"].function_arn
@@ -189,17 +189,18 @@ locals {
 }
 
 module "backfill" {
-  source = "./modules/backfill"
+  source = "./modules/workflow"
   count  = local.has_backfill ? 1 : 0
 
   name                     = "${var.name_prefix}-backfill"
+  role_name                = "${var.name_prefix}-backfill"
   account_id               = local.account_id
   partition                = local.partition
   region                   = local.region
   definition               = local.backfill_definition
   function_arns            = [for name in keys(local.backfill_functions) : module.function[name].function_arn if local.handlers[name] != null]
-  works_off                = local.works_off
-  final_bucket_arn         = module.final_bucket.bucket_arn
+  finds_other_executions   = false
+  map_bucket_arn           = local.works_off ? module.final_bucket.bucket_arn : null
   log_level                = "ERROR"
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn

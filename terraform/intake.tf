@@ -78,8 +78,6 @@ resource "aws_s3_object" "settings" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  collects_changes = local.is_hosted && !local.is_drop_off
-
   # A change waits for others for as long as a run waits between two looks.
   collect_window_seconds             = min(300, var.timings.drain_poll_seconds)
   collect_visibility_timeout_seconds = 6 * var.timings.analyze_timeout_seconds + local.collect_window_seconds

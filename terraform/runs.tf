@@ -183,6 +183,7 @@ module "workflow" {
   count  = local.is_hosted ? 1 : 0
 
   name       = var.name_prefix
+  role_name  = "${var.name_prefix}-workflow"
   account_id = local.account_id
   partition  = local.partition
   region     = local.region
@@ -195,6 +196,8 @@ module "workflow" {
     ],
     values(module.mapping_function)[*].function_arn,
   )
+  finds_other_executions   = true
+  map_bucket_arn           = null
   log_level                = "ERROR"
   log_retention_days       = var.log_retention_days
   kms_key_arn              = var.kms_key_arn

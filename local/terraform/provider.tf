@@ -20,17 +20,6 @@ provider "aws" {
   # A bucket is found by its path: the names of virtual hosts do not resolve on a laptop without network.
   s3_use_path_style = true
 
-  endpoints {
-    cloudwatch = var.localstack_url
-    events     = var.localstack_url
-    iam        = var.localstack_url
-    kms        = var.localstack_url
-    lambda     = var.localstack_url
-    logs       = var.localstack_url
-    s3         = var.localstack_url
-    sfn        = var.localstack_url
-    sns        = var.localstack_url
-    sqs        = var.localstack_url
-    sts        = var.localstack_url
-  }
+  # Where LocalStack answers is in AWS_ENDPOINT_URL, which the local commands set, and build/local/env too: the provider
+  # looks at an `endpoints` block for three seconds of processor time at each plan and each apply.
 }

@@ -1,10 +1,3 @@
-variable "localstack_url" {
-  description = "Where LocalStack answers"
-  type        = string
-  default     = "http://127.0.0.1:4566"
-  nullable    = false
-}
-
 variable "region" {
   description = "Region that LocalStack plays"
   type        = string

@@ -112,18 +112,19 @@ run "settings_reach_the_backfill" {
 
 run "role_of_a_backfill_that_works_chunks_off" {
   module {
-    source = "./modules/backfill"
+    source = "./modules/workflow"
   }
 
   variables {
     name                     = "welds-backfill"
+    role_name                = "welds-backfill"
     account_id               = "111122223333"
     partition                = "aws"
     region                   = "us-east-1"
     definition               = "{}"
     function_arns            = ["arn:aws:lambda:us-east-1:111122223333:function:a", "arn:aws:lambda:us-east-1:111122223333:function:b"]
-    works_off                = true
-    final_bucket_arn         = "arn:aws:s3:::welds-final"
+    finds_other_executions   = false
+    map_bucket_arn           = "arn:aws:s3:::welds-final"
     log_level                = "ERROR"
     log_retention_days       = 30
     kms_key_arn              = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
@@ -183,18 +184,19 @@ run "role_of_a_backfill_that_works_chunks_off" {
 
 run "role_of_a_backfill_whose_chunks_wait_for_a_run" {
   module {
-    source = "./modules/backfill"
+    source = "./modules/workflow"
   }
 
   variables {
     name                     = "welds-backfill"
+    role_name                = "welds-backfill"
     account_id               = "111122223333"
     partition                = "aws"
     region                   = "us-east-1"
     definition               = "{}"
     function_arns            = ["arn:aws:lambda:us-east-1:111122223333:function:a"]
-    works_off                = false
-    final_bucket_arn         = "arn:aws:s3:::welds-final"
+    finds_other_executions   = false
+    map_bucket_arn           = null
     log_level                = "ERROR"
     log_retention_days       = 30
     kms_key_arn              = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"

@@ -171,6 +171,9 @@ run "workflow_role" {
 
   variables {
     name                     = "welds"
+    role_name                = "welds-workflow"
+    finds_other_executions   = true
+    map_bucket_arn           = null
     account_id               = "111122223333"
     partition                = "aws"
     region                   = "us-east-1"

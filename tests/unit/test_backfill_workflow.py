@@ -20,7 +20,7 @@ from benchmarks.asl import Execution, WorkflowFailed
 from local.config import REPOSITORY
 from tests.unit.test_workflow import followers
 
-DEFINITION = REPOSITORY / "terraform" / "modules" / "backfill" / "backfill.asl.json"
+DEFINITION = REPOSITORY / "terraform" / "backfill.asl.json"
 WORKFLOW = json.loads(DEFINITION.read_text())
 WORKING_OFF = {"DoesItGoOn", "WorkOffChunks"}
 NAME = "20261120T080000Z-0a1b2c-1"

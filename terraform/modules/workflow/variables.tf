@@ -4,6 +4,12 @@ variable "name" {
   nullable    = false
 }
 
+variable "role_name" {
+  description = "Name of the role, without the Region that is put behind it"
+  type        = string
+  nullable    = false
+}
+
 variable "account_id" {
   description = "Account of the state machine"
   type        = string
@@ -23,15 +29,26 @@ variable "region" {
 }
 
 variable "definition" {
-  description = "The workflow in Amazon States Language, as JSON"
+  description = "The state machine in Amazon States Language, as JSON"
   type        = string
   nullable    = false
 }
 
 variable "function_arns" {
-  description = "ARNs of the functions that the workflow calls"
+  description = "ARNs of the functions that the state machine calls"
   type        = list(string)
   nullable    = false
+}
+
+variable "finds_other_executions" {
+  description = "Whether an execution looks for others of its own state machine"
+  type        = bool
+  nullable    = false
+}
+
+variable "map_bucket_arn" {
+  description = "ARN of the bucket whose chunks a Distributed Map goes over, and which gets the answers of its children; null for a definition without one"
+  type        = string
 }
 
 variable "log_level" {
@@ -47,7 +64,7 @@ variable "log_retention_days" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the customer key that encrypts the log; null lets CloudWatch Logs encrypt it with its own keys"
+  description = "ARN of the customer key that encrypts the log, and what a Distributed Map writes; null lets CloudWatch Logs and S3 encrypt with their own keys"
   type        = string
 }
 
