@@ -81,6 +81,9 @@ JSONFileLoader.load_file = _load_once  # type: ignore[method-assign]
 S3Backend._url_module = moto.s3.urls  # type: ignore[assignment]
 
 
+# What these modules assert tells its values too.
+pytest.register_assert_rewrite("tests.local", "tests.contract", "tests.existing_bucket")
+
 _open = ExitStack()
 
 

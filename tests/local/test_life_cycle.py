@@ -31,7 +31,6 @@ def test_a_bucket_that_holds_images_outlives_a_destroy(localstack: LocalStackEnd
         "tags": {},
     }
     (tmp_path / "main.tf.json").write_text(json.dumps({"module": {"bucket": part}}))
-    (tmp_path / "terraform.tfvars.json").write_text(json.dumps({"localstack_url": localstack.url}))
     terraform = Terraform(tmp_path)
     terraform.init()
     # The bucket and its versions, without the rest of the part: the provider waits a minute for that.

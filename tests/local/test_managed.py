@@ -33,7 +33,8 @@ _deployment: list[Stack] = []
 
 @pytest.fixture(scope="module")
 def applied(alone: None) -> Iterator[None]:
-    with shapes.deployed(BACKEND, rekognition=shapes.rekognition(*ANALYSES)) as stack:
+    # With room for seven analyses of ten images on a busy machine: what a timeout cuts off is paid for again.
+    with shapes.deployed(BACKEND, rekognition=shapes.rekognition(*ANALYSES), analyze_timeout_seconds=30) as stack:
         _deployment[:] = [stack]
         yield
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local import terraform
-from local.config import REPOSITORY
+from local.config import LOCALSTACK_URL, REPOSITORY
 from local.errors import LocalError
 
 
@@ -71,9 +71,10 @@ def test_apply_tells_progress_and_gives_terraforms_own_error(tmp_path: Path, mon
 
 def test_nothing_of_the_users_account_reaches_terraform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://production.example")
     monkeypatch.setenv("TF_VAR_name_prefix", "production")
-    environment = terraform.environment()
-    assert not [name for name in environment if name.startswith(("AWS_", "TF_VAR_"))]
+    of_aws = {name: value for name, value in terraform.environment().items() if name.startswith(("AWS_", "TF_VAR_"))}
+    assert of_aws == {"AWS_ENDPOINT_URL": LOCALSTACK_URL}
 
 
 def test_terraform_asks_localstack_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
