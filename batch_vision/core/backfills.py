@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 MOST_ROUNDS = 5
+# Where the summaries of jobs that are over are.
+SUMMARIES = "backfills/"
 
 
 def job_key(job: str) -> str:
@@ -37,7 +39,7 @@ def list_key(job: str, number: int, suffix: str) -> str:
 
 def summary_key(job: str) -> str:
     """Return where the summary of a job is."""
-    return f"backfills/{job}.json"
+    return f"{SUMMARIES}{job}.json"
 
 
 class Kind(StrEnum):

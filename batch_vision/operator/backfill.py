@@ -22,6 +22,7 @@ from batch_vision.aws.chunks import count_left
 from batch_vision.aws.executions import list_running, stop_execution
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import (
+    SUMMARIES,
     Job,
     Left,
     Phase,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _JOB = re.compile(r"[A-Za-z0-9_-]{1,80}")  # as executions are named, for some have the name of one
-_JOBS, _SUMMARIES = "jobs/", "backfills/"
+_JOBS = "jobs/"
 # A planner whose execution was stopped is found out at its next checkpoint; it writes one every 30 s.
 _PLANNER_SECONDS = 40.0
 _RATE_SPAN_SECONDS = 600.0  # an image is only seen to be done when all of its chunk are
@@ -664,9 +665,9 @@ def _jobs(stack: Stack) -> list[str]:
 
 def _summaries(stack: Stack) -> list[tuple[str, Any]]:
     """List the keys of the summaries, and when each was written."""
-    entries = list_entries(stack.s3, stack.final_bucket_name, _SUMMARIES)
+    entries = list_entries(stack.s3, stack.final_bucket_name, SUMMARIES)
     return [(entry["Key"], entry["LastModified"]) for entry in entries]
 
 
 def _job_of_summary(key: str) -> str:
-    return key.removeprefix(_SUMMARIES).removesuffix(".json")
+    return key.removeprefix(SUMMARIES).removesuffix(".json")

@@ -48,7 +48,7 @@ from batch_vision.operator.folders import find_files
 from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS, in_words
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
-from batch_vision.operator.report import check_replaceable, make_report, summaries_between
+from batch_vision.operator.report import backfills_between, check_replaceable, make_report, summaries_between
 from batch_vision.operator.results import (
     Filter,
     confidence_of,
@@ -653,6 +653,7 @@ def report(
             begin,
             end,
             [summary] if summary else summaries_between(stack, begin, end),
+            [] if summary else backfills_between(stack, begin, end),
             max_images=max_images,
             is_run=summary is not None,
             progress=step.progress,

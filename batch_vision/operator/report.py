@@ -21,6 +21,7 @@ from markupsafe import Markup
 from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.aws.objects import found, list_entries
+from batch_vision.core.backfills import SUMMARIES
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
@@ -146,6 +147,7 @@ def make_report(
     begin: datetime,
     end: datetime,
     summaries: list[dict[str, Any]],
+    backfills: list[dict[str, Any]],
     *,
     max_images: int,
     is_run: bool,
@@ -159,6 +161,8 @@ def make_report(
         The catalog lines of the images, the oldest first; read once.
     summaries
         Of the runs, the newest first.
+    backfills
+        The summaries of the backfills, the newest first.
     max_images
         Pictures beyond these are counted, not shown.
     is_run
@@ -186,6 +190,8 @@ def make_report(
         "run": summaries[0] if is_run else None,
         "runs": [_run(summary) for summary in summaries[:_MOST_RUNS]],
         "runs_left": max(0, len(summaries) - _MOST_RUNS),
+        "backfills": [_backfill(summary) for summary in backfills[:_MOST_RUNS]],
+        "backfills_left": max(0, len(backfills) - _MOST_RUNS),
         "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
         "analyses_dollars": dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
         "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
@@ -222,16 +228,25 @@ def check_replaceable(path: Path) -> None:
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Read the summaries of the runs that ended in a span of time, the newest first."""
+    return sorted(_read_between(stack, PREFIX, since, until), key=lambda run: str(run["started_at"]), reverse=True)
+
+
+def backfills_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Read the summaries of the backfills that ended in a span of time, the newest first."""
+    found = _read_between(stack, SUMMARIES, since, until)
+    return sorted(found, key=lambda backfill: str(backfill["ended_at"]), reverse=True)
+
+
+def _read_between(stack: Stack, prefix: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
     since = since.replace(microsecond=0)  # as S3 tells times
     keys = [
         entry["Key"]
-        for entry in list_entries(stack.s3, stack.final_bucket_name, PREFIX)
+        for entry in list_entries(stack.s3, stack.final_bucket_name, prefix)
         if since <= entry["LastModified"] <= until and entry["Key"].endswith(".json")
     ]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         answers = pool.map(lambda key: found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key), keys)
-        summaries = [json.loads(answer["Body"].read()) for answer in answers if answer]
-    return sorted(summaries, key=lambda summary: str(summary["started_at"]), reverse=True)
+        return [json.loads(answer["Body"].read()) for answer in answers if answer]
 
 
 # The pictures.
@@ -357,6 +372,22 @@ def _dollars(summary: dict[str, Any]) -> float | None:
 def _run(summary: dict[str, Any]) -> dict[str, Any]:
     duration = from_text(summary["ended_at"]) - from_text(summary["started_at"])
     return summary | {"duration_seconds": duration.total_seconds(), "dollars": _dollars(summary)}
+
+
+def _backfill(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page tells of a backfill; one that was cut off may lack what was asked for."""
+    counts, source = summary["counts"], summary.get("source", {})
+    return {
+        "job": summary["job"],
+        "ended_at": summary["ended_at"],
+        "outcome": summary["outcome"],
+        "error": summary["error"],
+        "source": source.get("manifest") or source.get("list") or source.get("prefix") or "the whole bucket",
+        "listed": counts.get("listed", 0),
+        "planned": counts.get("planned", 0),
+        "left_out": sum(counts["left_out"].values()),
+        "left": summary["left_images"],
+    }
 
 
 def _chart(

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from batch_vision.core.backfills import Job, Left, Plan, Source, summary_key, summary_of
 from local.config import LOOKOUT_MODEL_ARN
 from tests.unit.tool_stack import FINAL, SUMMARY, Deployed
 
@@ -330,3 +332,25 @@ def test_wrong_input_is_named_before_anything_is_read(deployed: Deployed, tmp_pa
     result = deployed.call("report", "--since", "1h", "--until", "2h")
     assert (result.exit_code, "is after --until" in result.stderr) == (2, True)
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_backfills_of_the_time_are_listed(filled: Deployed, tmp_path: Path) -> None:
+    job = Job(id="20261120T080000Z-0a1b2c", created_at=BEGIN, source=Source(prefix=HOSTILE))
+    plan = Plan(counts=Counter(listed=1200, planned=1100), left_out=Counter(archived=7, suffix=2))
+    error = {"type": "BackfillIncompleteError", "message": "3 images are left"}
+    ended = summary_of(job.id, job.to_json(), plan, Left(3, 1), outcome="failed", ended_at=MIDDLE, error=error)
+    filled.put(summary_key(job.id), ended, FINAL)
+    # A job whose file somebody removed.
+    bare = summary_of("20261120T090000Z-0a1b2c", None, Plan(), Left(0, 0), outcome="cancelled", ended_at=BEGIN)
+    filled.put(summary_key("20261120T090000Z-0a1b2c"), bare, FINAL)
+
+    page = report(filled, tmp_path, "--since", BEGIN)
+
+    assert "Backfills that ended in this time" in page.text
+    for cell in ("1,200", "1,100", "9", "3"):
+        assert f'<td class="number">{cell}</td>' in page.html
+    assert "failed BackfillIncompleteError</td>" in page.html
+    assert '<td>cancelled</td><td class="name">the whole bucket</td>' in page.html
+    assert job.id in page.text
+    assert "<script>alert" not in page.html
+    assert "Backfills" not in report(filled, tmp_path, "--run", "r").text

@@ -57,7 +57,7 @@ import batch_vision
 assert batch_vision.__file__.startswith(sys.argv[1]), batch_vision.__file__
 stack = SimpleNamespace(name="pile", account_id="1", region="r", analyses=[], model=SimpleNamespace(backend="b"))
 now = utc_now()
-print(make_report(stack, [], now, now, [], max_images=1, is_run=False, progress=print).html)
+print(make_report(stack, [], now, now, [], [], max_images=1, is_run=False, progress=print).html)
 """
     finished = subprocess.run(
         [sys.executable, "-I", "-c", code, str(unpacked)], cwd=tmp_path, capture_output=True, text=True, check=False
