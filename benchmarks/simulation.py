@@ -52,7 +52,7 @@ _LIST_LIMIT = 1000  # objects that the check counts at the most
 _VARIABLE = re.compile(r'^variable "(\w+)" \{$(.*?)^\}$', re.DOTALL | re.MULTILINE)
 _DEFAULT = re.compile(r'^  default\s*=\s*(?:"([^"\n]*)"|(-?[0-9.]+|true|false|null))$', re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^    (\w+)\s*= optional\(\w+, (-?[0-9.]+|true|false)\)$", re.MULTILINE)
-# What nobody sets: locals of main.tf, and the price in the entry of a backend.
+# What nobody sets: those in locals.tf, and the price in the entry of a backend.
 _FIXED = re.compile(r"^  (?:    )?(\w+)\s*= ([0-9.]+)$", re.MULTILINE)
 
 
@@ -67,7 +67,7 @@ def terraform_defaults() -> dict[str, Any]:
     Those of variables, of the attributes of variables by their own names, and of what has no variable.
     """
     module = REPOSITORY / "terraform"
-    fixed = (module / "main.tf").read_text() + (module / "backends.tf").read_text()
+    fixed = (module / "locals.tf").read_text() + (module / "backends.tf").read_text()
     found: dict[str, Any] = {name: json.loads(number) for name, number in _FIXED.findall(fixed)}
     for name, block in _VARIABLE.findall((module / "variables.tf").read_text()):
         found |= {attribute: json.loads(default) for attribute, default in _ATTRIBUTE.findall(block)}

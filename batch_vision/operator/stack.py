@@ -49,7 +49,7 @@ OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS, _OUTPUT_OF_B
 # As terraform/variables.tf says of name_prefix.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 27
-# As terraform/main.tf names it.
+# As terraform/locals.tf names it.
 _FINAL_BUCKET = re.compile(r".+-final-(?P<account_id>[0-9]{12})-(?P<region>[a-z]{2}(-[a-z]+)+-[0-9]+)")
 
 
