@@ -42,6 +42,7 @@ _SETTINGS = PlanBackfillSettings(
     settings_fingerprint="f1",
     chunk_images=_CHUNK_IMAGES,
     queue_url="queue",
+    starts_model=False,
 )
 
 

@@ -81,8 +81,9 @@ locals {
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
       CompareSettings = local.read_settings
-      # A sweep hands results without an image to the function of live events, which needs no model to delete them.
-      HandOnOrphans = {
+      # Results without an image, and those of an image that came in the same second where a chunk would start a model, are
+      # for the function of live events, which needs none to look at them.
+      HandOnKeys = {
         actions   = ["sqs:SendMessage"]
         resources = [module.queue.queue_arn]
       }

@@ -401,6 +401,7 @@ locals {
     IMAGE_LATENCY_SECONDS       = tostring(local.image_latency_seconds)
     PACES                       = jsonencode(local.paces)
     CHUNK_IMAGES                = tostring(local.chunk_images)
+    STARTS_MODEL                = tostring(local.is_hosted)
     REQUEUE_AFTER_SECONDS       = tostring(2 * local.visibility_timeout_seconds)
     REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.lifecycle.inference_unit_hour_dollars)
@@ -461,7 +462,7 @@ locals {
     send_chunks      = concat(local.model_settings, local.existing_bucket_settings)
     summarize_run    = concat(local.summary_settings, ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES"])
     summarize_chunks = local.summary_settings
-    plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES", "QUEUE_URL"])
+    plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES", "QUEUE_URL", "STARTS_MODEL"])
     count_backfill   = ["FINAL_BUCKET_NAME"]
     work_off_chunk = concat(local.model_settings, local.existing_bucket_settings, [
       "MIN_CONFIDENCE_PERCENT",
@@ -469,8 +470,8 @@ locals {
     ])
   }
 
-  # A function's own queue is the one that feeds it. A backfill has a pace of its own, and hands results without an image
-  # to the function of live events.
+  # A function's own queue is the one that feeds it. A backfill has a pace of its own, and hands what needs no model to the
+  # function of live events.
   own_settings = {
     collect_changes = { QUEUE_URL = module.queue.queue_url }
     plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = module.queue.queue_url }

@@ -25,7 +25,8 @@ class State(StrEnum):
 
     DONE = "done"
     MISSING = "missing"  # an object without a result
-    STALE = "stale"  # its result is not younger than the object: of another upload, or written in the same second
+    STALE = "stale"  # its result is older than the object: of another upload
+    DOUBTFUL = "doubtful"  # its result was written in the same second as the object, so a look has to tell
     OUTDATED = "outdated"  # its result is from before the deployed settings
     ORPHANED = "orphaned"  # a result without an object
     UNKNOWN = "unknown"  # its result has a hash for a name, so a HEAD has to tell
@@ -154,11 +155,11 @@ class Join:
 
 def compare(one: Listed, result_at: datetime, settings_since: datetime | None) -> State:
     """Return how an object is whose result was written at a time."""
-    if result_at <= one.modified_at:
+    if result_at < one.modified_at:
         return State.STALE
     if settings_since is not None and result_at < settings_since:
         return State.OUTDATED
-    return State.DONE
+    return State.DOUBTFUL if result_at == one.modified_at else State.DONE
 
 
 def is_long(key: str) -> bool:

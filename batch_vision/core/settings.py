@@ -51,6 +51,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
 def _number(text: str, wanted: str, is_good: Callable[[float], bool]) -> float:
     try:
         number = float(text)
@@ -119,6 +125,7 @@ def _json(text: str) -> Any:
 # What a field of a settings class is annotated with: the type of its value, and how its text is read.
 Text = Annotated[str, _text]
 Positive = Annotated[int, _positive]
+YesOrNo = Annotated[bool, _yes_or_no]
 AboveZero = Annotated[float, _above_zero]
 Dollars = Annotated[float, _dollars]
 Percent = Annotated[float, _percent]

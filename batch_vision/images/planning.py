@@ -64,8 +64,8 @@ if TYPE_CHECKING:
 _READING_SHARE = 0.8
 # A planner that dies repeats so much work. Each checkpoint ends a chunk.
 _CHECKPOINT_SECONDS = 30.0
-_MOST_ORPHANS = 1000
-_PLANNED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
+_MOST_HANDED_ON = 1000
+_PLANNED = frozenset({State.MISSING, State.STALE, State.DOUBTFUL, State.OUTDATED})
 
 
 def plan_backfill(event: Mapping[str, Any], remaining_seconds: Callable[[], float]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Planner:
         self.plan = Plan.from_body(answer["Body"].read()) if answer else Plan(Phase.CHECK if is_list else Phase.PLAN)
         self._now = utc_now()
         self._keys: list[str] = []
-        self._orphans: list[str] = []
+        self._handed_on: list[str] = []
         self._checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
 
     def go_on(self) -> None:
@@ -155,7 +155,7 @@ class Planner:
             is_over = self._read_listing() if is_listing else self._read_list(self._plan_row)
             if is_over:
                 self._write_chunk()
-                self._tell_of_orphans()
+                self._send_handed_on()
                 self.plan.phase = Phase.DONE
         self._checkpoint()
 
@@ -181,7 +181,7 @@ class Planner:
                 return False
         if self._job.removes_orphans:
             for key in self._list_long_results():
-                self._add_orphan(key)
+                self._hand_on(key)
         self.plan.position = join.position.to_json()
         return True
 
@@ -194,10 +194,12 @@ class Planner:
         """Do what is to be done about a key that is in scope."""
         if state is State.ORPHANED:
             if self._job.removes_orphans:
-                self._add_orphan(one.key)
+                self._hand_on(one.key)
         elif state in _PLANNED or self._job.is_deep:
             if refusal := why_unreadable(Storage(one.storage_class), self._now):
                 self.plan.left_out[reason_of(refusal)] += 1
+            elif state is State.DOUBTFUL and self._settings.starts_model:
+                self._hand_on(one.key)
             else:
                 self._add(one.key)
 
@@ -287,24 +289,24 @@ class Planner:
             self.plan.counts["chunks"] += 1
             self._keys.clear()
 
-    def _add_orphan(self, key: str) -> None:
-        self._orphans.append(key)
-        if len(self._orphans) == _MOST_ORPHANS:
-            self._tell_of_orphans()
+    def _hand_on(self, key: str) -> None:
+        self._handed_on.append(key)
+        if len(self._handed_on) == _MOST_HANDED_ON:
+            self._send_handed_on()
 
-    def _tell_of_orphans(self) -> None:
-        """Send the results whose objects are gone to the function of live events: that needs no model."""
-        if self._orphans:
-            bodies = (message_about(self._settings.images_bucket_name, key) for key in self._orphans)
+    def _send_handed_on(self) -> None:
+        """Send keys that most likely need no model to the function of live events, which looks at them."""
+        if self._handed_on:
+            bodies = (message_about(self._settings.images_bucket_name, key) for key in self._handed_on)
             send_messages(self._sqs, self._settings.queue_url, bodies)
-            self._orphans.clear()
+            self._handed_on.clear()
 
     def _is_time_up(self, position: Position | Mapping[str, int]) -> bool:
         """Write a checkpoint where it is time for one, and return whether the call has no more time."""
         now = time.monotonic()
         if now > min(self._deadline, self._checkpoint_at):
             self._write_chunk()
-            self._tell_of_orphans()
+            self._send_handed_on()
             self.plan.position = position.to_json() if isinstance(position, Position) else dict(position)
             self._checkpoint()
         return now > self._deadline

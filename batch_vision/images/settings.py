@@ -10,6 +10,7 @@ from batch_vision.core.settings import (
     Positive,
     Rates,
     Text,
+    YesOrNo,
 )
 
 
@@ -131,10 +132,13 @@ class PlanBackfillSettings(ExistingBucketSettings):
         The most keys in a chunk: what one invocation that works one off does in its time.
     queue_url
         The queue of the events: a result whose object is gone needs no model.
+    starts_model
+        Whether a chunk starts a hosted model: then what most likely needs none is no part of one.
     """
 
     chunk_images: Positive
     queue_url: Text
+    starts_model: YesOrNo
 
 
 @dataclass(frozen=True)

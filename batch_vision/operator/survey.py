@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # What a sweep tells of, in this order.
 SWEPT = (State.MISSING, State.STALE, State.OUTDATED, State.ORPHANED)
 _ANALYZED = frozenset({State.MISSING, State.STALE, State.OUTDATED})
+_NOT_YOUNGER = frozenset({State.STALE, State.DOUBTFUL})
 _TELL_EVERY = 1000
 _MOST_EXAMPLES = 5
 # Results that a sweep looks at closely, with two requests each; the others are as their times say.
@@ -126,7 +127,7 @@ def survey_listing(
     now = utc_now()
     since = deployed_at(stack.s3, stack.final_bucket_name, stack.settings_fingerprint)
     long_results = LongResults(stack, since)
-    answer = Survey()
+    answer, close_looks = Survey(), 0
     for state, one in Join(
         lambda after: list_images(stack.s3, stack.images_bucket_name, prefix, stack.scope, after),
         lambda after: list_results(stack.s3, stack.final_bucket_name, prefix, after),
@@ -136,19 +137,20 @@ def survey_listing(
         if answer.listed % _TELL_EVERY == 0:
             progress(answer.listed)
         known = long_results.state_of(one) if state is State.UNKNOWN else state
-        if is_sweep and known is State.STALE and answer.counts[known] < _MOST_CLOSE_LOOKS:
+        if is_sweep and known in _NOT_YOUNGER and close_looks < _MOST_CLOSE_LOOKS:
+            close_looks += 1
             known = _look_closely(stack, one.key)
         refusal = why_unreadable(Storage(one.storage_class), now)
         if known is State.LEFT_OUT:
             answer.left_out[one.left_out] += 1
         elif known is State.ORPHANED and is_of_other_scope(one.key, stack.scope):
             answer.left_out[RESULT_OUT_OF_SCOPE] += 1
-        elif refusal and (known in _ANALYZED or is_deep):
+        elif refusal and (known in _ANALYZED or known is State.DOUBTFUL or is_deep):
             answer.left_out[reason_of(refusal)] += 1
         else:
             answer.take(known, one.key)
             answer.images += known in _ANALYZED
-            answer.looks += known is State.DONE and (is_deep or state is State.UNKNOWN)
+            answer.looks += known is State.DOUBTFUL or (known is State.DONE and (is_deep or state is State.UNKNOWN))
     if is_sweep:
         for key in long_results.orphans(prefix):
             answer.take(State.ORPHANED, key)

@@ -56,10 +56,12 @@ def test_each_key_is_told_once_and_as_a_look_at_both_would(objects: dict[str, in
             assert state is State.ORPHANED
         elif key not in results:
             assert state is State.MISSING
-        elif results[key] <= objects[key]:
+        elif results[key] < objects[key]:
             assert state is State.STALE
+        elif since is not None and results[key] < since:
+            assert state is State.OUTDATED
         else:
-            assert state is (State.OUTDATED if since is not None and results[key] < since else State.DONE)
+            assert state is (State.DOUBTFUL if results[key] == objects[key] else State.DONE)
 
 
 @given(BUCKETS, BUCKETS, st.data())

@@ -121,6 +121,22 @@ def mixed(world: World) -> None:
 # Listings.
 
 
+@pytest.mark.parametrize("starts_model", [False, True])
+def test_a_result_of_the_second_of_its_image_starts_no_model(world: World, starts_model: bool) -> None:
+    """Only a look tells whether it is of that image: that of a worker, or of the function of live events."""
+    for key in ("a.jpg", "same.jpg", "z.jpg"):
+        world.put("images", key)
+    world.finish("same.jpg")
+    image, result = world.s3.current("images", "same.jpg"), world.s3.current("final", "results/same.jpg.json")
+    image.last_modified = result.last_modified
+    plan = world.plan(settings=replace(SETTINGS, starts_model=starts_model))
+    assert plan.counts["doubtful"] == 1
+    if starts_model:
+        assert (world.planned(), world.sent) == (["a.jpg", "z.jpg"], ["same.jpg"])
+    else:
+        assert (world.planned(), world.sent) == (["a.jpg", "same.jpg", "z.jpg"], [])
+
+
 def test_what_a_listing_shows_to_be_out_of_date_is_planned(world: World) -> None:
     world.put("images", "outdated.jpg")
     world.finish("outdated.jpg")

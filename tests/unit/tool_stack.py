@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images",
     "MAX_RECEIVE_COUNT": "5",
     "CHUNK_IMAGES": "1000",
+    "STARTS_MODEL": "false",
     "IMAGE_LATENCY_SECONDS": "1",
     "REQUEUE_LIMIT_IMAGES": "1000",
     "INFERENCE_UNIT_HOUR_DOLLARS": "4",
