@@ -43,10 +43,12 @@ class World(Stack):
         """Wait until each change was looked at: what is in step already is, and the rest waits in chunks."""
 
         def is_collected() -> bool:
+            if sum(self.messages(self.changes_urls[0]).values()):
+                return False
             live = [chunk for chunk in self.chunks() if job_of(chunk) == LIVE]
             waiting = {key for chunk in live for key in self.read_json(chunk)["keys"]}
             out_of_step = [said for said in self.broken() if not any(repr(key) in said for key in waiting)]
-            return not out_of_step and not sum(self.messages(self.changes_urls[0]).values())
+            return not out_of_step
 
         wait_until(is_collected, REDELIVERY_SECONDS, "each change was looked at")
         assert sum(self.messages(self.changes_urls[1]).values()) == 0
