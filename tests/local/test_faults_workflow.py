@@ -351,6 +351,8 @@ def test_an_apply_in_the_middle_of_a_run_and_uploads_that_never_end(stack: Stack
     assert 0 < left < len(stack.uploads) - 40
     stack.check(left=left)
     stack.emulator.set(latency_ms=20)
+    # What is left may be more than a busy machine does within the short deadline.
+    stack.apply("-refresh=false")
     check_recovers(stack)
 
 
