@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 VENVS = REQUIREMENTS.parent / "build" / "venvs"
@@ -94,11 +94,13 @@ def run_uv(*arguments: str | Path, without: Iterable[str] = ()) -> None:
     found = uv_variables(settings.stdout, os.environ)
     environment = {name: value for name, value in found.items() if name not in without}
     try:
-        finished = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=environment, cwd=REQUIREMENTS
-        )
+        _run(command, environment)
     except FileNotFoundError as error:
         raise InstallError(f"{error.filename} is missing; `make package` installs it.") from error
+
+
+def _run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+    finished = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=REQUIREMENTS)
     if finished.returncode != 0:
         raise InstallError(finished.stderr.strip())
 
@@ -109,7 +111,7 @@ def install_environment(lock_file: Path) -> None:
     Raises
     ------
     InstallError
-        With what uv printed.
+        With what uv, or what it installed, printed.
     """
     target = VENVS / lock_file.stem
     shutil.rmtree(target, ignore_errors=True)
@@ -120,13 +122,9 @@ def install_environment(lock_file: Path) -> None:
         *("--python", target / "bin" / "python", "--requirements", lock_file.resolve()),
     )
     if command := _MADE_ONCE.get(lock_file.stem):
-        made_in = target / STATIC_LIBRARIES
-        made_in.mkdir(parents=True)
-        subprocess.run(
-            [target / "bin" / "python", *command],
-            check=True,
-            env=os.environ | {"FILESYSTEM_ROOT": str(target), "OVERRIDE_IN_DOCKER": "0"},
-        )
+        (target / STATIC_LIBRARIES).mkdir(parents=True)
+        own = {"FILESYSTEM_ROOT": str(target), "OVERRIDE_IN_DOCKER": "0"}
+        _run([target / "bin" / "python", *command], os.environ | own)
 
 
 def lock() -> None:

@@ -233,8 +233,7 @@ def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[di
 
 def backfills_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Read the summaries of the backfills that ended in a span of time, the newest first."""
-    found = _read_between(stack, SUMMARIES, since, until)
-    return sorted(found, key=lambda backfill: str(backfill["ended_at"]), reverse=True)
+    return sorted(_read_between(stack, SUMMARIES, since, until), key=lambda job: str(job["ended_at"]), reverse=True)
 
 
 def _read_between(stack: Stack, prefix: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
