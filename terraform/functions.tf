@@ -492,6 +492,33 @@ locals {
   }
 }
 
+locals {
+  package = {
+    bucket        = aws_s3_object.package.bucket
+    key           = aws_s3_object.package.key
+    sha256_base64 = filebase64sha256(local.lambda_package_path)
+  }
+}
+
+# Uploaded once for all functions, which Lambda then makes side by side: the provider sends a local file for one function
+# after the other, and waits for each. The name is that of the content, so that another zip is another object, which is
+# there before the functions change to it.
+resource "aws_s3_object" "package" {
+  bucket = module.final_bucket.bucket_name
+  key    = "functions/${filesha256(local.lambda_package_path)}.zip"
+  source = local.lambda_package_path
+
+  override_provider {
+    default_tags {
+      tags = {}
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
 module "function" {
   source   = "./modules/function"
   for_each = local.functions
@@ -499,7 +526,7 @@ module "function" {
   name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
   description        = each.value.description
   region             = local.region
-  package_path       = local.lambda_package_path
+  package            = local.package
   handler            = "lambdas.${local.handlers[each.key]}.handler.handler"
   architecture       = "arm64"
   memory_mb          = each.value.memory_mb

@@ -162,7 +162,7 @@ module "mapping_function" {
   name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
   description        = each.value
   region             = local.region
-  package_path       = local.lambda_package_path
+  package            = local.package
   handler            = "lambdas.${each.key}.handler.handler"
   architecture       = "arm64"
   memory_mb          = local.control_memory_mb
@@ -255,7 +255,7 @@ module "guard_function" {
   name               = "${var.name_prefix}-guard-model"
   description        = "Watchdog: stops the model and disables the mapping when no execution owns them"
   region             = local.region
-  package_path       = local.lambda_package_path
+  package            = local.package
   handler            = "lambdas.guard_model.handler.handler"
   architecture       = "arm64"
   memory_mb          = local.control_memory_mb

@@ -201,7 +201,7 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
     name               = "welds-start-model"
     description        = "Stops the model"
     region             = "us-east-1"
-    package_path       = "tests/fixtures/package.zip"
+    package            = { bucket = "welds-final", key = "functions/0a1b2c3d.zip", sha256_base64 = "Ch4sPQ==" }
     handler            = "lambdas.start_model.handler.handler"
     architecture       = "arm64"
     memory_mb          = 512
@@ -236,8 +236,8 @@ run "function_has_a_role_for_its_statements_and_its_own_log" {
   }
 
   assert {
-    condition     = aws_lambda_function.this.source_code_hash == filebase64sha256("tests/fixtures/package.zip")
-    error_message = "A changed zip would not be deployed."
+    condition     = aws_lambda_function.this.source_code_hash == "Ch4sPQ==" && aws_lambda_function.this.s3_key == "functions/0a1b2c3d.zip" && aws_lambda_function.this.filename == null
+    error_message = "The function's code is not the object in S3, or a changed zip would not be deployed."
   }
 
   assert {

@@ -49,7 +49,7 @@ run "peer_failing_statements_for_all_resources_are_refused" {
     name               = "welds-start-model"
     description        = "Stops the model"
     region             = "us-east-1"
-    package_path       = "tests/fixtures/package.zip"
+    package            = { bucket = "welds-final", key = "functions/0a1b2c3d.zip", sha256_base64 = "Ch4sPQ==" }
     handler            = "lambdas.start_model.handler.handler"
     architecture       = "arm64"
     memory_mb          = 512

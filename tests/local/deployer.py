@@ -125,6 +125,9 @@ def required(call: Call) -> Iterator[Permission]:
         "states:UpdateStateMachine",
     ):
         yield Permission("iam:PassRole", role)
+    code = call.parameters.get("Code", call.parameters)
+    if "S3Key" in code:  # Lambda reads it as whoever calls (Lambda API, FunctionCode)
+        yield Permission("s3:GetObject", f"arn:{call.partition}:s3:::{code['S3Bucket']}/{code['S3Key']}")
 
 
 def _resources(call: Call) -> Iterator[str]:

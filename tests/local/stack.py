@@ -280,7 +280,8 @@ class Stack:
         for bucket in (self.source, self.final):
             for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 for entry in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                    self.s3.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
+                    if not entry["Key"].startswith("functions/"):  # Terraform's
+                        self.s3.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
         for url in (self.queue_url, self.dead_letter_queue_url):
             self.sqs.purge_queue(QueueUrl=url)
         self.emulator.reset()

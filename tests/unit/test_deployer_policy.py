@@ -33,11 +33,14 @@ def test_what_passes_roles_or_makes_mappings_is_for_the_deployment_only() -> Non
 
 
 def test_it_reads_and_deletes_no_image() -> None:
-    """Its S3 actions are on buckets, never on the objects in them, but for the settings that Terraform writes."""
+    """Its S3 actions are on buckets, and only on those objects in them that Terraform writes: package and settings."""
     on_s3 = [grant for grant in grants(deployer.without_conditions(deployer.rendered())) if ":s3:::" in grant.resource]
     assert on_s3
-    settings = f"arn:aws:s3:::e2e-final-{config.ACCOUNT_ID}-{config.REGION}/settings/*"
-    assert {grant.resource for grant in on_s3 if "/" in grant.resource} == {settings}
+    final = f"arn:aws:s3:::e2e-final-{config.ACCOUNT_ID}-{config.REGION}"
+    assert {grant.resource.removeprefix(final) for grant in on_s3 if "/" in grant.resource} == {
+        "/functions/*",
+        "/settings/*",
+    }
 
 
 def test_aws_knows_each_action_and_each_resource() -> None:

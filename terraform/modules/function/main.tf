@@ -68,8 +68,9 @@ resource "aws_lambda_function" "this" {
   function_name    = var.name
   description      = var.description
   role             = aws_iam_role.this.arn
-  filename         = var.package_path
-  source_code_hash = filebase64sha256(var.package_path)
+  s3_bucket        = var.package.bucket
+  s3_key           = var.package.key
+  source_code_hash = var.package.sha256_base64
   # The newest runtime that the oldest allowed provider accepts.
   runtime       = "python3.13"
   handler       = var.handler

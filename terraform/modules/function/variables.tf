@@ -16,10 +16,14 @@ variable "region" {
   nullable    = false
 }
 
-variable "package_path" {
-  description = "Path of the zip"
-  type        = string
-  nullable    = false
+variable "package" {
+  description = "The zip, as an object in S3, and its SHA-256 in Base64"
+  type = object({
+    bucket        = string
+    key           = string
+    sha256_base64 = string
+  })
+  nullable = false
 }
 
 variable "handler" {
