@@ -93,6 +93,7 @@ def test_a_deletion_a_duplicate_and_what_is_finished_start_no_model(world: World
     assert [line["status"] for line in world.lines() if line["key"] == "deleted.jpg"] == ["processed", "deleted"]
 
 
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
 def test_peer_failing_an_event_is_believed(world: World) -> None:
     """A deletion of what is there waits for the model, and an upload of what is gone starts none."""
     world.upload("there.jpg")
@@ -100,6 +101,7 @@ def test_peer_failing_an_event_is_believed(world: World) -> None:
     assert [chunk.keys for chunk in world.chunks()] == [("there.jpg",)]
 
 
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
 def test_peer_failing_a_deletion_that_comes_before_its_upload(world: World) -> None:
     world.upload("a.jpg")
     world.s3.remove("images", "a.jpg")
