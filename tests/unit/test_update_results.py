@@ -224,10 +224,10 @@ def test_peer_failing_an_event_is_believed(world: World) -> None:
     )
     created = event_of("Created", "gone.jpg", size=7, etag="0" * 32, sequencer="ff")
     replaced = event_of("Created", "a.jpg", size=10**12, etag="0" * 32, sequencer="00", **{"version-id": "v9"})
-    assert world.update(deleted, created, replaced) == []
-    assert (world.result("a.jpg")["source"]["size_bytes"], len(world.backend.calls)) == (7, 1)
-    assert world.update(deleted) == []
-    assert world.result("a.jpg")["status"] == "processed"
+    assert world.update(deleted, created) == []
+    assert world.result("a.jpg")["source"]["size_bytes"] == 7
+    assert world.update(replaced, deleted) == []
+    assert (world.result("a.jpg")["status"], len(world.backend.calls)) == ("processed", 1)
     assert [line["key"] for line in world.lines()] == ["a.jpg"]
     assert world.broken() == []
 
