@@ -30,6 +30,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         cold_start,
         cost,
         growth,
+        managed_pace,
         managed_saturation,
         model_on,
         planning,
@@ -40,6 +41,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
     return {
         "saturation": saturation.run,  # first, for the next one takes what it found
         "managed_saturation": managed_saturation.run,
+        "managed_pace": managed_pace.run,
         "model_on": model_on.simulated,
         "cost": cost.run,
         "growth": growth.run,

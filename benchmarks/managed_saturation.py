@@ -7,7 +7,6 @@ neighbour is somebody else in the account who asks for the rest of a quota at a 
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from batch_vision.aws.clients import MAX_CONNECTIONS
+from benchmarks.managed_pace import invocations_for
 from benchmarks.poller import Poller
 from benchmarks.report import Result
 from benchmarks.saturation import CREDENTIALS, LATENCY_MS, SAMPLES, WARM_SECONDS, Pile, endpoints, window_of
@@ -55,11 +54,6 @@ class Case:
     def cap(self) -> float:
         """What the deployment may use of each quota, in calls a second."""
         return self.calls_per_second * self.share
-
-    def invocations(self, latency_seconds: float, batch_size: int) -> int:
-        """Return how many invocations at once use it, as Terraform computes it."""
-        threads = min(MAX_CONNECTIONS, batch_size)
-        return max(2, math.ceil(2 * self.cap * latency_seconds / threads))
 
 
 # Two cores manage about 20 images a second through LocalStack.
@@ -117,7 +111,7 @@ def measure(case: Case, localstack_url: str, seconds: float = SECONDS) -> dict[s
     pile = Pile.make(localstack_url, name, 6 * timeout_seconds)
     operations = [_OPERATIONS[analysis] for analysis in case.analyses]
     batch_size = int(defaults["batch_size"])
-    invocations = case.invocations(float(defaults["image_latency_seconds"]), batch_size)
+    invocations = invocations_for(case.cap, batch_size)
     images = int(case.cap * (seconds + WARM_SECONDS)) + invocations * batch_size
     pile.fill(images)
     rate = {"calls_per_second": case.cap / invocations, "most_calls_per_second": case.cap / invocations}

@@ -1,8 +1,9 @@
-"""The pace at which one process asks the model: as fast as the service allows, with about 1% of the calls throttled.
+"""The pace at which one process asks the model: as fast as the service allows, with under 1% of the calls throttled.
 
 The invocations of a run share what the model can do, and know nothing of each other. Each has a pace of its own that
 is right when all have it (`core.capacity`), and finds the right one when it is not: every answer makes it a
-little faster and every throttled call much slower, so that it stays where one call in a hundred is throttled.
+little faster and every throttled call much slower, so that it stays where one call in two hundred is throttled. Others
+of the account, whose calls the service throttles no less often, notice as much.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLOWER = 0.95
-# 99 steps up are one step down.
-_FASTER = _SLOWER ** (-1 / 99)
+# 199 steps up are one step down.
+_FASTER = _SLOWER ** (-1 / 199)
 # After so many answers in a row the right pace is far off: the steps double, and again after as many more.
 _LONG_STREAK = 200
 # One step that was doubled so often crosses the whole range. Without a bound, a float overflows after 4,200 answers.

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, model_on, poller, report, summary
+from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, summary
 from benchmarks.growth import LexicalS3
 from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
@@ -26,6 +26,12 @@ def test_model_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["images"] for row in result.rows] == [1, 100, 1000]
     assert all(row["model on / ideal"] >= 1 for row in result.rows)
     assert all(target["is_met"] for target in result.targets), result.targets
+
+
+def test_managed_pace() -> None:
+    result = managed_pace.run(quick=True)
+    assert [row["invocations"] for row in result.rows] == [2, 5, 10, 2, 3, 6, 3, 4, 7]
+    assert all(row["of the allowed throughput used"] > 0.9 for row in result.rows)
 
 
 def test_growth() -> None:

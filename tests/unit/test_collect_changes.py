@@ -24,9 +24,9 @@ from tests.unit.tool_stack import ENVIRONMENT
 SETTINGS = read_settings(CollectChangesSettings, ENVIRONMENT | {"CHUNK_IMAGES": "10"})
 
 
-def event(key: str, bucket: str = "images") -> str:
+def event(key: str, bucket: str = "images", kind: str = "Deleted") -> str:
     detail = {"bucket": {"name": bucket}, "object": {"key": key, "version-id": "?", "sequencer": "0"}}
-    return json.dumps({"source": "aws.s3", "detail-type": "Object Deleted", "detail": detail})
+    return json.dumps({"source": "aws.s3", "detail-type": f"Object {kind}", "detail": detail})
 
 
 @dataclass
@@ -91,6 +91,23 @@ def test_a_deletion_a_duplicate_and_what_is_finished_start_no_model(world: World
     assert world.collect(*events) == []
     assert (world.waiting(), world.results(), world.broken()) == ([], {"kept.jpg": "processed"}, [])
     assert [line["status"] for line in world.lines() if line["key"] == "deleted.jpg"] == ["processed", "deleted"]
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_peer_failing_an_event_is_believed(world: World) -> None:
+    """A deletion of what is there waits for the model, and an upload of what is gone starts none."""
+    world.upload("there.jpg")
+    assert world.collect(event("there.jpg", kind="Deleted"), event("gone.jpg", kind="Created")) == []
+    assert [chunk.keys for chunk in world.chunks()] == [("there.jpg",)]
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_peer_failing_a_deletion_that_comes_before_its_upload(world: World) -> None:
+    world.upload("a.jpg")
+    world.s3.remove("images", "a.jpg")
+    for kind in ("Deleted", "Created"):
+        assert world.collect(event("a.jpg", kind=kind)) == []
+    assert (world.waiting(), world.results(), world.lines()) == ([], {}, [])
 
 
 def test_the_catalog_tells_that_no_model_was_asked(world: World) -> None:

@@ -25,6 +25,7 @@ at least 5, concurrency 2 to 1000, window for large batches
 SSE-SQS or a customer key, never alias/aws/sqs                  test_queues_have_an_encryption_that_s3_can_use
 dead letters kept at least as long as messages                  test_dead_letters_outlive_messages
 timeout up to 900 s, memory, runtime, 50 tags                   test_functions_are_of_what_lambda_has, test_tags_fit
+no reserved concurrency, of which a new account has none        test_peer_failing_reserved_concurrency_in_an_account_…
 log group ARN ending in :*, /aws/vendedlogs/                    test_the_workflow_logs_as_step_functions_wants_it
 no ARN of another partition                                     test_every_arn_is_of_the_partition
 permission to invoke names a source                             test_resource_policies_are_for_one_source
@@ -463,6 +464,13 @@ def test_functions_are_of_what_lambda_has(run: Run) -> None:
         assert 128 <= function.values["memory_size"] <= 10_240
         assert function.values["runtime"] in shapes.shape_for("Runtime").enum
         assert set(function.values["architectures"]) <= set(shapes.shape_for("Architecture").enum)
+
+
+def test_peer_failing_reserved_concurrency_in_an_account_of_ten(run: Run) -> None:
+    """Lambda API reference, PutFunctionConcurrency: 100 must be left unreserved, and a new account has 10 in all."""
+    assert not run.of("aws_lambda_provisioned_concurrency_config")
+    for function in run.of("aws_lambda_function"):
+        assert (function.values.get("reserved_concurrent_executions") or -1) == -1, function.address
 
 
 def test_tags_fit(run: Run) -> None:

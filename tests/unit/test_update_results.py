@@ -206,6 +206,71 @@ class Analyzer:
         pass
 
 
+# What peers get wrong: they do what an event says, and in the order in which events come.
+
+
+def event_of(kind: str, key: str, **told: Any) -> str:
+    """As EventBridge sends it."""
+    detail = {"bucket": {"name": "images"}, "object": {"key": key} | told}
+    return json.dumps({"source": "aws.s3", "detail-type": f"Object {kind}", "detail": detail})
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_peer_failing_an_event_is_believed(world: World) -> None:
+    """Neither its type, nor its size, nor its ETag: a deletion of what is there, and an upload of what is gone."""
+    world.s3.upload("images", "a.jpg", b"content")
+    deleted = event_of(
+        "Deleted", "a.jpg", sequencer="ff", **{"version-id": "v9", "deletion-type": "Permanently Deleted"}
+    )
+    created = event_of("Created", "gone.jpg", size=7, etag="0" * 32, sequencer="ff")
+    replaced = event_of("Created", "a.jpg", size=10**12, etag="0" * 32, sequencer="00", **{"version-id": "v9"})
+    assert world.update(deleted, created) == []
+    assert world.result("a.jpg")["source"]["size_bytes"] == 7
+    assert world.update(replaced, deleted) == []
+    assert (world.result("a.jpg")["status"], len(world.backend.calls)) == ("processed", 1)
+    assert [line["key"] for line in world.lines()] == ["a.jpg"]
+    assert world.broken() == []
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_peer_failing_a_deletion_that_comes_before_its_upload(world: World) -> None:
+    for key, is_there in (("deleted.jpg", False), ("uploaded.jpg", True)):
+        world.s3.upload("images", key, b"content")
+        world.s3.remove("images", key)
+        if is_there:
+            world.s3.let_pass(seconds=2)
+            world.s3.upload("images", key, b"anew")
+    for key in ("deleted.jpg", "uploaded.jpg"):  # what happened last comes first
+        for kind in ("Deleted", "Created"):
+            assert world.update(event_of(kind, key)) == []
+    assert (world.result("uploaded.jpg")["status"], len(world.backend.calls)) == ("processed", 1)
+    assert world.broken() == []
+
+
+@pytest.mark.fault("Existing bucket: an event of another bucket, of another prefix or suffix, or no event")
+def test_peer_failing_an_unknown_suffix(world: World) -> None:
+    """It holds up no other image, and an image whose suffix is in capitals is one."""
+    for key in ("notes.xyz", "none", "a.JPG", "archive.jpg.zip"):
+        world.s3.upload("images", key, b"content")
+    messages = [event_of("Created", key) for key in ("notes.xyz", "none", "a.JPG", "archive.jpg.zip")]
+    assert world.update(*messages) == []
+    assert world.result("a.JPG")["status"] == "processed"
+    assert {key for _, bucket, key in world.s3.requests if bucket == "images"} == {"a.JPG"}
+    assert world.broken() == []
+
+
+@pytest.mark.fault("Existing bucket: events late, doubled and in any order")
+def test_peer_failing_a_rerun_pays_again(world: World) -> None:
+    """All events again, as an operator sends them, and as S3 delivers them twice."""
+    world.s3.upload("images", "a.jpg", b"content")
+    world.s3.upload("images", "no-image.jpg", b"bad")
+    for received in (1, 1, 3):
+        for key in ("a.jpg", "no-image.jpg"):
+            assert world.update(event_of("Created", key), message_about("images", key), received=received) == []
+    assert len(world.backend.calls) == 2
+    assert [world.result(key)["status"] for key in ("a.jpg", "no-image.jpg")] == ["processed", "rejected"]
+
+
 # What cannot be read.
 
 

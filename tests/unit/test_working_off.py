@@ -124,6 +124,16 @@ def test_without_the_catalog_nothing_is_settled(world: World, monkeypatch: pytes
     assert len(world.backend.calls) == 1
 
 
+@pytest.mark.fault("Backfill: no event told of images, of replaced and of deleted ones")
+def test_peer_failing_a_rerun_pays_again(world: World) -> None:
+    """Another backfill of the same images, and the same chunk once more."""
+    keys = world.upload(*KEYS)
+    for job in ("b", "b", "c"):
+        (answer,) = work_off(world, world.put(*keys, job=job))
+        assert answer["left"] == 0
+    assert (len(world.backend.calls), world.waiting(), world.broken()) == (len(KEYS), [], [])
+
+
 def test_results_of_former_settings_are_made_again(world: World) -> None:
     world.upload("a.jpg")
     world.s3.upload("final", "settings/f0.json", b"{}")
