@@ -206,6 +206,7 @@ run "managed_existing" {
       SETTINGS_FINGERPRINT   = local.settings_fingerprint
       QUEUE_URL              = output.queue_url
       MAX_RECEIVE_COUNT      = "5"
+      LIVE_SHARE_PERCENT     = "20"
     }
     error_message = "The function is told ${jsonencode(local.function_environments.analyze_images)}."
   }
@@ -239,6 +240,7 @@ run "managed_existing" {
       }) == jsonencode({
       DetectWithModel   = ["rekognition:DetectModerationLabels"]
       ListImageVersions = ["s3:ListBucketVersions"]
+      LookForBackfill   = ["s3:GetObject"]
       ReadWithImagesKey = ["kms:Decrypt"]
       UseCustomerKey    = ["kms:Decrypt", "kms:GenerateDataKey"]
       WriteCatalog      = ["s3:PutObject"]

@@ -126,6 +126,26 @@ def test_however_many_answers_in_a_row_the_pace_is_a_number() -> None:
     assert 2.5 < pace.calls_per_second < 2.5 * 8
 
 
+def test_a_share_is_of_the_pace_and_its_bounds_and_is_given_back() -> None:
+    clock = Clock()
+    pace = Pace(2, 4, credit_seconds=0, clock=clock)
+    pace.take_share(0.2)
+    pace.take_share(0.2)  # the same, at each batch
+    pace.begin_batch(1000, 10)
+    assert [pace.reserve(FAR) for _ in range(3)] == pytest.approx([0, 1.25, 2.5])
+    for _ in range(1000):
+        pace.answered()
+    assert pace.calls_per_second == pytest.approx(0.8)
+    for _ in range(100):
+        pace.throttled()
+    assert pace.calls_per_second == pytest.approx(0.2 * 2 / 8)
+    pace.take_share(1)
+    assert pace.calls_per_second == pytest.approx(2 / 8)
+    for _ in range(100_000):
+        pace.answered()
+    assert pace.calls_per_second == pytest.approx(4)
+
+
 def simulate(
     settings: CapacitySettings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
 ) -> tuple[float, float]:
@@ -192,6 +212,7 @@ class Shared:
     bucket: TokenBucket
     taken: int = 0
     refused: int = 0
+    backfilled: int = 0
     neighbour_taken: int = 0
     neighbour_refused: int = 0
 
@@ -201,6 +222,7 @@ def simulate_managed(
     share: float,
     *,
     neighbour_per_second: float = 0.0,
+    has_backfill: bool = False,
     seconds: float = 900,
     latency_seconds: float = 0.7,
     rest_seconds: float = 0.3,
@@ -210,7 +232,8 @@ def simulate_managed(
 
     An image is taken to all operations at once and is done when the last has answered. The invocations are twice what
     Little's law wants of the slowest operation: while a batch waits for its last answers, it makes no call. The
-    neighbour asks the first operation at a steady pace, and takes a refusal for an answer.
+    neighbour asks the first operation at a steady pace, and takes a refusal for an answer. A backfill has invocations
+    of its own, and chunks that are worked on 32 images at a time.
     """
     chance, clock, order = random.Random(7), Clock(), itertools.count()
     caps = [quota * share for quota in quotas]
@@ -221,9 +244,9 @@ def simulate_managed(
     def after(wait_seconds: float, step: Callable[[], None]) -> None:
         heapq.heappush(agenda, (clock.now + wait_seconds, next(order), step))
 
-    def begin(paces: list[Pace]) -> None:
-        left = [batch_size * len(quotas)]
-        for _ in range(batch_size):
+    def begin(paces: list[Pace], images: int = batch_size) -> None:
+        left = [images * len(quotas)]
+        for _ in range(images):
             for number in range(len(quotas)):
                 ask(paces, number, left)
 
@@ -233,6 +256,7 @@ def simulate_managed(
     def call(paces: list[Pace], number: int, left: list[int]) -> None:
         if shared[number].bucket.try_take(quotas[number]):
             shared[number].taken += 1
+            shared[number].backfilled += id(paces) in of_backfill
             after(latency_seconds * chance.uniform(0.7, 1.3), lambda: answered(paces, number, left))
         else:
             shared[number].refused += 1
@@ -242,7 +266,10 @@ def simulate_managed(
     def answered(paces: list[Pace], number: int, left: list[int]) -> None:
         paces[number].answered()
         left[0] -= 1
-        if left[0] == 0:
+        if id(paces) in of_backfill:
+            if left[0] == 0:
+                begin(paces, 1)  # a thread that is free takes the next image of the chunk
+        elif left[0] == 0:
             after(rest_seconds * chance.uniform(0.5, 1.5), lambda: begin(paces))
 
     def neighbour() -> None:
@@ -251,8 +278,21 @@ def simulate_managed(
         shared[0].neighbour_refused += not is_taken
         after(chance.uniform(0.5, 1.5) / neighbour_per_second, neighbour)
 
-    for _ in range(invocations):
-        begin([Pace(cap / invocations, cap / invocations, clock=clock) for cap in caps])
+    of_backfill = set()
+    if has_backfill:
+        workers = max(1, math.ceil(0.8 * min(caps) * (latency_seconds + rest_seconds) / 32))
+        working = [
+            [Pace(0.8 * cap / workers, 0.8 * cap / workers, clock=clock) for cap in caps] for _ in range(workers)
+        ]
+        of_backfill = {id(paces) for paces in working}
+        for paces in working:
+            for _ in range(32):
+                begin(paces, 1)
+    live = [[Pace(cap / invocations, cap / invocations, clock=clock) for cap in caps] for _ in range(invocations)]
+    for paces in live:
+        for pace in paces:
+            pace.take_share(0.2 if has_backfill else 1)
+        begin(paces)
     if neighbour_per_second:
         neighbour()
     while agenda[0][0] < seconds:
@@ -279,3 +319,14 @@ def test_a_neighbour_with_its_own_share_is_hardly_ever_refused(quota: float) -> 
     assert operation.taken / 900 >= 0.95 * 0.6 * quota
     assert operation.neighbour_refused / (operation.neighbour_taken + operation.neighbour_refused) < 0.01
     assert operation.refused / (operation.taken + operation.refused) < 0.02
+
+
+@pytest.mark.parametrize("quotas", [[50], [25], [5], [50, 5]], ids=str)
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_backfill_has_its_share_and_live_events_theirs(quotas: list[float], share: float) -> None:
+    """While as many live events come as may be asked about. In batches of ten a fifth of a small quota is slow."""
+    _, operations = simulate_managed(quotas, share, has_backfill=True)
+    slowest, allowed = operations[quotas.index(min(quotas))], min(quotas) * share
+    assert slowest.backfilled / 900 >= 0.95 * 0.8 * allowed
+    assert (slowest.taken - slowest.backfilled) / 900 >= 0.95 * 0.2 * allowed
+    assert slowest.refused / (slowest.taken + slowest.refused) < 0.02
