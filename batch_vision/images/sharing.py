@@ -1,7 +1,7 @@
-"""A backfill and live events of a managed model share what the deployment may ask: each has its part while both are there.
+"""A backfill and live events share what the deployment may ask of a managed model.
 
-A backfill keeps to its part always. Live events have all of it while no backfill asks the model. They look for one once
-in a minute, at one object, so that both ask at full pace for a minute at most: what the service refuses then is repeated.
+A backfill keeps to its part always. Live events keep to theirs while a backfill asks the model. They look for one once
+in a minute, at one object, so they ask at full pace beside it for a minute: what the service refuses then is repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 60.0
 
 
 def tell_of_backfill(s3: S3Client, bucket: str, seconds: float) -> None:
-    """Say that a backfill asks the model for so long from now on; a failure is logged, for its images can be analyzed."""
+    """Say that a backfill asks the model for so long from now on; a failure is logged, but stops nothing."""
     try:
         body = asking_body(utc_now() + timedelta(seconds=seconds))
         s3.put_object(Bucket=bucket, Key=ASKING, Body=body, ContentType="application/json")

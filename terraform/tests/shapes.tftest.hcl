@@ -323,10 +323,18 @@ run "managed_existing" {
 
   assert {
     condition = toset(keys(module.monitoring[0].alarms)) == toset([
-      "analyze-errors", "analyze-throttles", "dead-letters", "oldest-message", "refused-calls-DetectModerationLabels",
-      "rejected", "rule-dead-letters", "rule-failed", "stuck",
+      "analyze-errors", "analyze-throttles", "backfill-failed", "backfill-timed-out", "dead-letters", "oldest-message",
+      "refused-calls-DetectModerationLabels", "rejected", "rule-dead-letters", "rule-failed", "stuck",
     ]) && module.monitoring[0].alarms["stuck"].metric == "BatchVision ImagesFailed"
     error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, metric in { backfill-failed = "AWS/States ExecutionsFailed", backfill-timed-out = "AWS/States ExecutionsTimedOut" } :
+      module.monitoring[0].alarms[name].metric == metric && module.monitoring[0].alarms[name].dimensions == tomap({ StateMachineArn = output.backfill_state_machine_arn }) && module.monitoring[0].alarms[name].actions == toset([module.alerts.topic_arn])
+    ])
+    error_message = "The alarms of backfills are ${jsonencode(module.monitoring[0].alarms)}."
   }
 }
 
@@ -440,7 +448,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = alltrue([for alarm in ["change-dead-letters", "collect-errors", "rule-dead-letters", "rule-failed", "run-failed", "watchdog-failed"] : contains(keys(module.monitoring[0].alarms), alarm)])
+    condition     = alltrue([for alarm in ["backfill-failed", "backfill-timed-out", "change-dead-letters", "collect-errors", "rule-dead-letters", "rule-failed", "run-failed", "watchdog-failed"] : contains(keys(module.monitoring[0].alarms), alarm)])
     error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
   }
 }
