@@ -120,6 +120,7 @@ locals {
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
       CompareSettings = local.read_settings
+      TellCancelled   = local.tell_cancelled
       TellLiveEvents = {
         actions   = ["s3:PutObject"]
         resources = [local.backfill_at_work_arn]

@@ -154,6 +154,12 @@ locals {
     }
   })
 
+  # A chunk of a backfill that was cancelled meanwhile is not taken apart.
+  tell_cancelled = {
+    actions   = ["s3:GetObject"]
+    resources = ["${module.final_bucket.bucket_arn}/jobs/*/cancelled.json"]
+  }
+
   # Which settings were deployed last, and since when.
   read_settings = {
     actions   = ["s3:GetObject"]
@@ -354,6 +360,7 @@ locals {
         actions   = ["s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
+      TellCancelled = local.tell_cancelled
     })
 
     summarize_run = merge(local.use_key, local.tell_of_success, {

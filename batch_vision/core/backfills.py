@@ -38,6 +38,11 @@ def plan_key(job: str) -> str:
     return f"jobs/{job}/plan.json"
 
 
+def cancelled_key(job: str) -> str:
+    """Return what is written before the chunks of a job that is cancelled are deleted: no new ones are to be left."""
+    return f"jobs/{job}/cancelled.json"
+
+
 def list_key(job: str, number: int, suffix: str) -> str:
     """Return where a file of a job's list is kept, by its place in the list."""
     return f"jobs/{job}/lists/{number:05}{suffix}"
