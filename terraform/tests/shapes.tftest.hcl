@@ -269,16 +269,19 @@ run "managed_existing" {
   assert {
     condition = jsonencode({
       for sid, statement in local.function_statements.work_off_chunk : sid => statement
-      if !contains(["CompareSettings", "WorkOffChunks"], sid)
+      if !contains(["CompareSettings", "TellCancelled", "TellLiveEvents", "WorkOffChunks"], sid)
       }) == jsonencode({
-      for sid, statement in local.function_statements.analyze_images : sid => statement if sid != "TakeMessagesAndSendThemAnew"
+      for sid, statement in local.function_statements.analyze_images : sid => statement
+      if !contains(["LookForBackfill", "TakeMessagesAndSendThemAnew"], sid)
     })
     error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
   }
 
   assert {
-    condition = jsonencode([for sid in ["CompareSettings", "WorkOffChunks"] : local.function_statements.work_off_chunk[sid]]) == jsonencode([
+    condition = jsonencode([for sid in ["CompareSettings", "TellCancelled", "TellLiveEvents", "WorkOffChunks"] : local.function_statements.work_off_chunk[sid]]) == jsonencode([
       { actions = ["s3:GetObject"], resources = ["arn:aws:s3:::final/settings/*"] },
+      { actions = ["s3:GetObject"], resources = ["arn:aws:s3:::final/jobs/*/cancelled.json"] },
+      { actions = ["s3:PutObject"], resources = local.function_statements.analyze_images.LookForBackfill.resources },
       { actions = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"], resources = ["arn:aws:s3:::final/work/*/chunks/*"] },
     ])
     error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
