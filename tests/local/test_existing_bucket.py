@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.core.chunks import PREFIX, images_in
 from tests.existing_bucket import broken_promises
 from tests.local import backfills, permissions, shapes, soak_existing, test_tool
@@ -330,7 +331,9 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
     assert backfills.read("backfill", "--status")["left_images"] == left
     backfills.call("backfill", "--resume", "--watch")
     check(stack)
-    assert (backfills.waiting(stack, job), shapes.paid(stack)["DetectLabels"]) == (0, paid + 700)
+    assert backfills.waiting(stack, job) == 0
+    # Nothing is paid for twice but what a function has in flight when its time is over.
+    assert paid + 700 <= shapes.paid(stack)["DetectLabels"] <= paid + 700 + MAX_CONNECTIONS
 
     with backfills.untold(stack, 200):
         for number in range(200):
