@@ -62,8 +62,8 @@ fault-test: $(LOCAL) ## the rest of the fault matrix, a short soak included, in 
 	@$(PYTEST) -m matrix $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]; or SHAPE=existing: many changes of an existing bucket [CHANGES=5000] [KEYS=1000] [VERSIONED=0|1]
-	@$(PYTHON) -m tests.local.soak$(if $(filter existing,$(SHAPE)),_existing $(call given,CHANGES,changes) $(call given,KEYS,keys) $(call given,VERSIONED,versioned), $(call given,IMAGES,images)) $(if $(SEED),--seed "$(SEED)")
+soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]; or SHAPE=existing: many changes of an existing bucket [CHANGES=5000] [KEYS=1000] [BACKFILL=images] [VERSIONED=0|1]
+	@$(PYTHON) -m tests.local.soak$(if $(filter existing,$(SHAPE)),_existing $(call given,CHANGES,changes) $(call given,KEYS,keys) $(call given,BACKFILL,backfill) $(call given,VERSIONED,versioned), $(call given,IMAGES,images)) $(if $(SEED),--seed "$(SEED)")
 
 # The stack that STACK=name or OUTPUTS=file names; without either, the local one.
 # A name that is given and empty is given: the tool refuses it.

@@ -27,6 +27,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
     """Return the parts by name, in the order in which they run."""
     from benchmarks import (
         backfill_cost,
+        chunks,
         cold_start,
         cost,
         growth,
@@ -47,6 +48,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "growth": growth.run,
         "summary": summary.run,
         "planning": planning.run,
+        "chunks": chunks.run,
         "backfill_cost": backfill_cost.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,

@@ -82,14 +82,14 @@ class GeneratedS3:
         bucket, _, key = unquote(url.path).removeprefix("/").partition("/")
         if "list-type" in asked:
             self.requests["LIST"] += 1
-            return _response(self._listing(bucket, asked))
+            return response(self._listing(bucket, asked))
         self.requests[request.method] += 1
         if request.method == "PUT":
-            return _response(b"", ETag='"e"')
+            return response(b"", ETag='"e"')
         body = self._objects.get(key)
         if body is None:
-            return _response(b"<Error><Code>NoSuchKey</Code></Error>", status=404)
-        return _response(b"" if request.method == "HEAD" else body, ETag='"e"', **{"Content-Length": str(len(body))})
+            return response(b"<Error><Code>NoSuchKey</Code></Error>", status=404)
+        return response(b"" if request.method == "HEAD" else body, ETag='"e"', **{"Content-Length": str(len(body))})
 
     def _listing(self, bucket: str, asked: dict[str, str]) -> bytes:
         is_results = bucket == "final"
@@ -125,7 +125,8 @@ class _Body(io.BytesIO):
             yield chunk
 
 
-def _response(body: bytes, status: int = 200, **headers: str) -> AWSResponse:
+def response(body: bytes, status: int = 200, **headers: str) -> AWSResponse:
+    """Return what S3 answers."""
     # What is read from it in parts is read from `raw`.
     return AWSResponse("https://s3", status, headers, _Body(body))
 

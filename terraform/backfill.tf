@@ -8,10 +8,13 @@ locals {
   # A chunk is worked off by the backfill itself where the model is always there.
   works_off = local.has_backfill && !local.is_hosted
 
-  # A backfill makes 80% of the calls that this deployment may make, at most. An image is done when all its analyses have
-  # answered, and an invocation has up to 32 threads.
+  # Of the calls that this deployment may make, at most. Live events have the rest while a backfill works, and all of them
+  # while none does.
+  backfill_share_percent = 80
+
+  # An image is done when all its analyses have answered, and an invocation has up to 32 threads.
   backfill_invocations = local.is_hosted ? null : max(1, ceil(
-    4 * min(values(local.calls_per_second)...) * local.image_latency_seconds / (5 * 32)
+    local.backfill_share_percent * min(values(local.calls_per_second)...) * local.image_latency_seconds / (100 * 32)
   ))
   backfill_max_concurrency = local.works_off ? local.backfill_invocations : null
 
@@ -19,8 +22,8 @@ locals {
   backfill_paces = local.is_hosted ? {} : {
     for operation, allowed in local.calls_per_second : operation => {
       # Without the many digits of a third.
-      calls_per_second      = floor(1000 * 4 * allowed / (5 * local.backfill_invocations)) / 1000
-      most_calls_per_second = floor(1000 * 4 * allowed / (5 * local.backfill_invocations)) / 1000
+      calls_per_second      = floor(10 * local.backfill_share_percent * allowed / local.backfill_invocations) / 1000
+      most_calls_per_second = floor(10 * local.backfill_share_percent * allowed / local.backfill_invocations) / 1000
     }
   }
 
@@ -117,8 +120,16 @@ locals {
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
       CompareSettings = local.read_settings
+      TellCancelled   = local.tell_cancelled
+      TellLiveEvents = {
+        actions   = ["s3:PutObject"]
+        resources = [local.backfill_at_work_arn]
+      }
     })
   }
+
+  # Says until when a backfill asks the model.
+  backfill_at_work_arn = "${module.final_bucket.bucket_arn}/work/backfill.json"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -154,6 +154,12 @@ locals {
     }
   })
 
+  # A chunk of a backfill that was cancelled meanwhile is not taken apart.
+  tell_cancelled = {
+    actions   = ["s3:GetObject"]
+    resources = ["${module.final_bucket.bucket_arn}/jobs/*/cancelled.json"]
+  }
+
   # Which settings were deployed last, and since when.
   read_settings = {
     actions   = ["s3:GetObject"]
@@ -257,7 +263,12 @@ locals {
       }
     })
 
-    update_results = merge(local.follow_bucket, local.take_messages, local.detect, local.keep_answers)
+    update_results = merge(local.follow_bucket, local.take_messages, local.detect, local.keep_answers, {
+      LookForBackfill = {
+        actions   = ["s3:GetObject"]
+        resources = [local.backfill_at_work_arn]
+      }
+    })
 
     # A chunk is deleted in the version that was read. What is no chunk is put aside, under a delete marker.
     analyze_chunk = merge(local.follow_bucket, local.take_messages, local.detect, local.keep_answers, {
@@ -349,6 +360,7 @@ locals {
         actions   = ["s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/work/*/chunks/*"]
       }
+      TellCancelled = local.tell_cancelled
     })
 
     summarize_run = merge(local.use_key, local.tell_of_success, {
@@ -402,6 +414,7 @@ locals {
     PACES                       = jsonencode(local.paces)
     CHUNK_IMAGES                = tostring(local.chunk_images)
     STARTS_MODEL                = tostring(local.is_hosted)
+    LIVE_SHARE_PERCENT          = tostring(100 - local.backfill_share_percent)
     REQUEUE_AFTER_SECONDS       = tostring(2 * local.visibility_timeout_seconds)
     REQUEUE_LIMIT_IMAGES        = tostring(local.requeue_limit_images)
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.lifecycle.inference_unit_hour_dollars)
@@ -433,7 +446,7 @@ locals {
   # Who is told what, by handler: the fields of its settings class, to which a test holds it.
   handler_settings = {
     analyze_images  = concat(local.asking_settings, ["SOURCE_BUCKET_NAME", "FINAL_BUCKET_NAME"])
-    update_results  = concat(local.asking_settings, local.existing_bucket_settings)
+    update_results  = concat(local.asking_settings, local.existing_bucket_settings, ["LIVE_SHARE_PERCENT"])
     analyze_chunk   = concat(local.asking_settings, local.existing_bucket_settings)
     collect_changes = concat(local.model_settings, local.message_settings, local.existing_bucket_settings, ["CHUNK_IMAGES"])
     check_backlog   = concat(local.model_settings, local.bucket_settings, local.start_settings)

@@ -29,6 +29,7 @@ module "monitoring" {
   summarize_function_name   = try(module.function["summarize_run"].function_name, null)
   function_names            = [for function in concat(values(module.function), values(module.mapping_function), module.guard_function) : function.function_name]
   operations                = local.is_hosted ? [] : keys(local.paces)
+  backfill_arn              = one(module.backfill[*].state_machine_arn)
   changes                   = one(local.changes_to_watch)
   parts                     = var.monitoring
   message_retention_seconds = local.message_retention_seconds

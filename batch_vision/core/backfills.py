@@ -2,7 +2,7 @@
 
 ``jobs/<job>/job.json`` says what was asked for, and is never changed. ``jobs/<job>/plan.json`` says how far the planner
 has come. What is left to do are the chunks in ``work/<job>/chunks/`` and nothing else. ``backfills/<job>.json`` sums a
-job up that is over.
+job up that is over. ``work/backfill.json`` tells the function of live events that it shares the quota now.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from batch_vision.core.times import from_text, to_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 SCHEMA_VERSION = 1
 MOST_ROUNDS = 5
 # Where the summaries of jobs that are over are.
 SUMMARIES = "backfills/"
+# Says until when a backfill asks the model. Whoever works a chunk off writes it anew, and it ends by itself: nobody has
+# to take it back where a backfill is paused, is cancelled or dies.
+ASKING = "work/backfill.json"
 
 
 def job_key(job: str) -> str:
@@ -32,6 +38,11 @@ def plan_key(job: str) -> str:
     return f"jobs/{job}/plan.json"
 
 
+def cancelled_key(job: str) -> str:
+    """Return what is written before the chunks of a job that is cancelled are deleted: no new ones are to be left."""
+    return f"jobs/{job}/cancelled.json"
+
+
 def list_key(job: str, number: int, suffix: str) -> str:
     """Return where a file of a job's list is kept, by its place in the list."""
     return f"jobs/{job}/lists/{number:05}{suffix}"
@@ -40,6 +51,19 @@ def list_key(job: str, number: int, suffix: str) -> str:
 def summary_key(job: str) -> str:
     """Return where the summary of a job is."""
     return f"{SUMMARIES}{job}.json"
+
+
+def asking_body(until: datetime) -> bytes:
+    """Return the content of `ASKING`."""
+    return json.dumps({"asks_until": to_text(until)}).encode()
+
+
+def is_asking(body: bytes, now: datetime) -> bool:
+    """Return whether a backfill asks the model, by the content of `ASKING`; what cannot be read says no."""
+    try:
+        return from_text(json.loads(body)["asks_until"]) > now
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return False
 
 
 class Kind(StrEnum):

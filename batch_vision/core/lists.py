@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus
 
 from batch_vision.core.events import UNKNOWN_SIZE_BYTES
 from batch_vision.core.names import KEY_LIMIT_BYTES
-from batch_vision.core.scope import Storage
+from batch_vision.core.scope import Scope, Storage, reason_of, why_out_of_scope, why_unreadable
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ class Row:
     modified_at: datetime | None = None
     storage: Storage = field(default_factory=Storage)
     is_current: bool = True
+
+    def why_left_out(self, scope: Scope, now: datetime) -> str | None:
+        """Return the reason for which the object is not looked at, as far as the list tells; None where it is."""
+        if not self.is_current:
+            return "not_current"
+        if reason := why_out_of_scope(self.key, self.size_bytes, scope):
+            return reason
+        refusal = why_unreadable(self.storage, now)
+        return reason_of(refusal) if refusal else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,11 @@ class Detectors:
         """The operations of a service that has several; none where a backend has a single model."""
         return tuple(name for name in self._by_name if name != self.backend)
 
+    def take_share(self, share: float) -> None:
+        """Keep to a share of all paces; see `Pace.take_share`."""
+        for pace in self._paces.values():
+            pace.take_share(share)
+
     def begin_batch(self, images: int, deadline: float) -> None:
         """Be fast enough for a batch of so many images; see `Pace.begin_batch`."""
         for pace in self._paces.values():

@@ -201,7 +201,7 @@ class Update:
     look
         Where the protocol is: at `Step.WRITE_LINES`, or at its end where there are no lines.
     status
-        That of the result that was written; ``deleted``; or ``unchanged``.
+        That of the result that was written; ``deleted``; ``unchanged``; or ``no_turn`` where nothing was done yet.
     lines
         Lines of the catalog, to be written before the message is acknowledged.
     result
@@ -253,7 +253,7 @@ def update_result(
     ModelNotReadyError
         The model is not running: the message is to be sent anew.
     TransientError, AccessDeniedError, ModelError
-        Not now: the message is to be delivered again.
+        Not now: the message is to be delivered again, or sent anew (`is_no_attempt`).
     """
     began = time.monotonic()
     look = begin(may_owe_line=may_owe_line, wanted=wanted, asks_model=analyzer is not None)
@@ -301,6 +301,14 @@ def update_result(
     return update
 
 
+def is_no_attempt(error: Exception, calls: Calls) -> bool:
+    """Return whether the model was not even asked, because no turn of its pace came in time.
+
+    Then the message is sent anew, and no delivery of it is used up.
+    """
+    return isinstance(error, errors.NoTimeLeftError) and not calls.made.total()
+
+
 def _detect(
     found: Found, analyzer: ImageAnalyzer, *, is_last_delivery: bool
 ) -> tuple[dict[str, Any] | None, Exception | None]:
@@ -315,6 +323,8 @@ def _detect(
         raise
     except Exception as error:
         if not (isinstance(error, errors.StorageRefusedError) or is_last_delivery):
+            raise
+        if is_no_attempt(error, analyzer.calls):
             raise
         # An invocation that had no time left because the service was throttled is the service's doing.
         late = isinstance(error, errors.NoTimeLeftError) and isinstance(error.__cause__, errors.ThrottledError)

@@ -58,7 +58,16 @@ class Pace:
         self._clock = clock
         self._next_turn = clock()
         self._batch_per_second = 0.0
+        self._share = 1.0
         self._lock = threading.Lock()
+
+    def take_share(self, share: float) -> None:
+        """Keep to a share of the pace and of its bounds from now on; 1 for all of it."""
+        with self._lock:
+            change, self._share = share / self._share, share
+            self.calls_per_second *= change
+            self._slowest *= change
+            self._fastest *= change
 
     def begin_batch(self, images: int, deadline: float) -> None:
         """Be fast enough for a batch of so many images, within the bound: what is not begun in time comes back."""

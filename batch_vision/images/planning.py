@@ -44,7 +44,6 @@ from batch_vision.core.scope import (
     Storage,
     is_of_other_scope,
     reason_of,
-    why_out_of_scope,
     why_unreadable,
 )
 from batch_vision.core.settings import settings_of
@@ -259,14 +258,8 @@ class Planner:
 
     def _plan_row(self, row: Row) -> None:
         self.plan.counts["listed"] += 1
-        if not row.is_current:
-            self.plan.left_out["not_current"] += 1
-        elif not row.key.startswith(self._job.source.prefix):
-            self.plan.left_out["prefix"] += 1
-        elif reason := why_out_of_scope(row.key, row.size_bytes, self._settings.scope):
+        if reason := row.why_left_out(self._settings.scope, self._now):
             self.plan.left_out[reason] += 1
-        elif refusal := why_unreadable(row.storage, self._now):
-            self.plan.left_out[reason_of(refusal)] += 1
         else:
             self._add(row.key)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from batch_vision.core.settings import (
+    AboveZero,
     BucketSettings,
     ExistingBucketSettings,
     ModelSettings,
@@ -69,8 +70,8 @@ class CollectChangesSettings(LookingSettings):
 
 
 @dataclass(frozen=True)
-class UpdateResultsSettings(LookingSettings):
-    """What `update_results` is told.
+class AnalyzeChunkSettings(LookingSettings):
+    """What `analyze_chunk` is told: its queue is that of the chunks' messages.
 
     Attributes
     ----------
@@ -83,8 +84,20 @@ class UpdateResultsSettings(LookingSettings):
 
 
 @dataclass(frozen=True)
-class AnalyzeChunkSettings(UpdateResultsSettings):
-    """What `analyze_chunk` is told: its queue is that of the chunks' messages."""
+class UpdateResultsSettings(LookingSettings):
+    """What `update_results` is told.
+
+    Attributes
+    ----------
+    min_confidence_percent, paces
+        As those of `AnalyzeImagesSettings`.
+    live_share_percent
+        Of its paces, to which it keeps while a backfill asks the model too.
+    """
+
+    min_confidence_percent: Percent | None
+    paces: Rates
+    live_share_percent: AboveZero
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, write_lines
 from batch_vision.core.errors import BatchVisionError, NoTimeLeftError
 from batch_vision.core.events import UNKNOWN_SIZE_BYTES, message_about, parse_change
-from batch_vision.core.in_place import Step
+from batch_vision.core.in_place import Look, Step
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.scope import why_out_of_scope
 from batch_vision.core.settings import settings_of
@@ -23,8 +23,9 @@ from batch_vision.core.times import utc_now
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.call_metrics import tell_calls
 from batch_vision.images.detectors import Detectors
-from batch_vision.images.in_place import ImagesBucket, Results, update_result
+from batch_vision.images.in_place import ImagesBucket, Results, Update, is_no_attempt, update_result
 from batch_vision.images.settings import UpdateResultsSettings
+from batch_vision.images.sharing import BackfillWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from batch_vision.images.detectors import Calls
-    from batch_vision.images.in_place import Update
     from batch_vision.images.settings import LookingSettings
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
 _RETRY_SHARE = 0.6
-# How long a message waits whose key changed faster than it could be looked at.
+# How long a message waits whose key changed faster than it could be looked at, or whose turn did not come.
 _SENT_ANEW_DELAY_SECONDS = 60
 _COUNTED = {
     "processed": "ImagesProcessed",
@@ -59,6 +59,12 @@ def detectors() -> Detectors:
     return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
 
 
+@cache
+def backfill_watch() -> BackfillWatch:
+    """Return what this process knows of backfills."""
+    return BackfillWatch(clients.s3(), settings_of(UpdateResultsSettings).final_bucket_name)
+
+
 def update_results(event: Mapping[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Bring the results of the keys in step that a batch of SQS messages names.
 
@@ -69,6 +75,7 @@ def update_results(event: Mapping[str, Any], context: LambdaContext) -> PartialI
     """
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 * _RETRY_SHARE
     settings = settings_of(UpdateResultsSettings)
+    detectors().take_share(settings.live_share_percent / 100 if backfill_watch().is_asking() else 1.0)
     # Nothing runs on after the function has returned, for Lambda would freeze it in the middle: leaving this block
     # waits for every thread.
     with ThreadPoolExecutor(clients.MAX_CONNECTIONS) as pool:
@@ -164,6 +171,9 @@ class Batch:
                 is_last_delivery=how.is_last_delivery,
             )
         except BatchVisionError as error:
+            if is_no_attempt(error, analyzer.calls):
+                logger.info("image waits for its turn", extra={"key": key, "error": repr(error)})
+                return Update(key, Look(Step.SEND_ANEW), status="no_turn")
             logger.warning("image left for redelivery", extra={"key": key, "error": repr(error)})
             return None
         except Exception:
@@ -218,7 +228,7 @@ class Batch:
 def count_updates(updates: Iterable[Update], calls: Iterable[Calls]) -> Counter[str]:
     """Count what became of keys and what they have cost, by the names of the metrics."""
     count = Counter({"ImagesProcessed": 0, "ImagesRejected": 0, "ImagesFailed": 0, "ResultsDeleted": 0})
-    count.update(_COUNTED[update.status] for update in updates)
+    count.update(_COUNTED[update.status] for update in updates if update.status in _COUNTED)
     for one in calls:
         count["DetectRetries"] += sum(made - 1 for made in one.made.values())
         count["DetectThrottles"] += one.throttled.total()

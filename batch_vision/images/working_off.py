@@ -16,6 +16,7 @@ from batch_vision.images.chunk import ASKING_SHARE, ChunkWorker, Progress
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys, unasked_detectors
 from batch_vision.images.settings import WorkOffChunkSettings
+from batch_vision.images.sharing import tell_of_backfill
 from batch_vision.images.taking_apart import take_apart
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         work = worker.read(message)
         if work is None:
             return _OVER
+        tell_of_backfill(s3, settings.final_bucket_name, deadline - time.monotonic())
         has_settled_any = previous.get("has_settled_any", False)
         work.is_last_delivery = barren == _MOST_BARREN - 1 and has_settled_any
         is_recorded = worker.update([work], pool, context.aws_request_id)

@@ -28,6 +28,7 @@ from batch_vision.core.backfills import (
     Phase,
     Plan,
     Source,
+    cancelled_key,
     job_key,
     plan_key,
     summary_key,
@@ -413,6 +414,9 @@ def cancel(stack: Stack, job: str, progress: Callable[[int, str], None]) -> int:
         progress(0, "waiting for the planner's last call")
         time.sleep(_PLANNER_SECONDS)
         left = _left(stack, job)
+    stack.s3.put_object(
+        Bucket=stack.final_bucket_name, Key=cancelled_key(job), Body=b"{}", ContentType="application/json"
+    )
     _delete_chunks(stack, job, lambda done: progress(done, ""))
     if not summary:
         _write_cancelled(stack, job, plan or Plan(), left)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.objects import found
 from batch_vision.core.backfills import Kind, Source, list_key
 from batch_vision.core.lists import DAMAGES, Inventory, ListError, Row, read_rows
-from batch_vision.core.scope import reason_of, why_out_of_scope, why_unreadable
 from batch_vision.core.times import utc_now
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.survey import Survey
@@ -137,12 +136,8 @@ def survey_list(stack: Stack, listed: ObjectList, progress: Callable[[int], None
             answer.listed += 1
             if answer.listed % _TELL_EVERY == 0:
                 progress(answer.listed)
-            if not row.is_current:
-                answer.left_out["not_current"] += 1
-            elif reason := why_out_of_scope(row.key, row.size_bytes, scope):
+            if reason := row.why_left_out(scope, now):
                 answer.left_out[reason] += 1
-            elif refusal := why_unreadable(row.storage, now):
-                answer.left_out[reason_of(refusal)] += 1
             else:
                 answer.images += 1
     return answer

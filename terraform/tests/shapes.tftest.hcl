@@ -206,6 +206,7 @@ run "managed_existing" {
       SETTINGS_FINGERPRINT   = local.settings_fingerprint
       QUEUE_URL              = output.queue_url
       MAX_RECEIVE_COUNT      = "5"
+      LIVE_SHARE_PERCENT     = "20"
     }
     error_message = "The function is told ${jsonencode(local.function_environments.analyze_images)}."
   }
@@ -239,6 +240,7 @@ run "managed_existing" {
       }) == jsonencode({
       DetectWithModel   = ["rekognition:DetectModerationLabels"]
       ListImageVersions = ["s3:ListBucketVersions"]
+      LookForBackfill   = ["s3:GetObject"]
       ReadWithImagesKey = ["kms:Decrypt"]
       UseCustomerKey    = ["kms:Decrypt", "kms:GenerateDataKey"]
       WriteCatalog      = ["s3:PutObject"]
@@ -267,16 +269,19 @@ run "managed_existing" {
   assert {
     condition = jsonencode({
       for sid, statement in local.function_statements.work_off_chunk : sid => statement
-      if !contains(["CompareSettings", "WorkOffChunks"], sid)
+      if !contains(["CompareSettings", "TellCancelled", "TellLiveEvents", "WorkOffChunks"], sid)
       }) == jsonencode({
-      for sid, statement in local.function_statements.analyze_images : sid => statement if sid != "TakeMessagesAndSendThemAnew"
+      for sid, statement in local.function_statements.analyze_images : sid => statement
+      if !contains(["LookForBackfill", "TakeMessagesAndSendThemAnew"], sid)
     })
     error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
   }
 
   assert {
-    condition = jsonencode([for sid in ["CompareSettings", "WorkOffChunks"] : local.function_statements.work_off_chunk[sid]]) == jsonencode([
+    condition = jsonencode([for sid in ["CompareSettings", "TellCancelled", "TellLiveEvents", "WorkOffChunks"] : local.function_statements.work_off_chunk[sid]]) == jsonencode([
       { actions = ["s3:GetObject"], resources = ["arn:aws:s3:::final/settings/*"] },
+      { actions = ["s3:GetObject"], resources = ["arn:aws:s3:::final/jobs/*/cancelled.json"] },
+      { actions = ["s3:PutObject"], resources = local.function_statements.analyze_images.LookForBackfill.resources },
       { actions = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject"], resources = ["arn:aws:s3:::final/work/*/chunks/*"] },
     ])
     error_message = "The function that works chunks off may do ${jsonencode(local.function_statements.work_off_chunk)}."
@@ -321,10 +326,18 @@ run "managed_existing" {
 
   assert {
     condition = toset(keys(module.monitoring[0].alarms)) == toset([
-      "analyze-errors", "analyze-throttles", "dead-letters", "oldest-message", "refused-calls-DetectModerationLabels",
-      "rejected", "rule-dead-letters", "rule-failed", "stuck",
+      "analyze-errors", "analyze-throttles", "backfill-failed", "backfill-timed-out", "dead-letters", "oldest-message",
+      "refused-calls-DetectModerationLabels", "rejected", "rule-dead-letters", "rule-failed", "stuck",
     ]) && module.monitoring[0].alarms["stuck"].metric == "BatchVision ImagesFailed"
     error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, metric in { backfill-failed = "AWS/States ExecutionsFailed", backfill-timed-out = "AWS/States ExecutionsTimedOut" } :
+      module.monitoring[0].alarms[name].metric == metric && module.monitoring[0].alarms[name].dimensions == tomap({ StateMachineArn = output.backfill_state_machine_arn }) && module.monitoring[0].alarms[name].actions == toset([module.alerts.topic_arn])
+    ])
+    error_message = "The alarms of backfills are ${jsonencode(module.monitoring[0].alarms)}."
   }
 }
 
@@ -438,7 +451,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = alltrue([for alarm in ["change-dead-letters", "collect-errors", "rule-dead-letters", "rule-failed", "run-failed", "watchdog-failed"] : contains(keys(module.monitoring[0].alarms), alarm)])
+    condition     = alltrue([for alarm in ["backfill-failed", "backfill-timed-out", "change-dead-letters", "collect-errors", "rule-dead-letters", "rule-failed", "run-failed", "watchdog-failed"] : contains(keys(module.monitoring[0].alarms), alarm)])
     error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
   }
 }

@@ -7,36 +7,37 @@ import gzip
 import io
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote_plus
 
 from batch_vision.core.chunks import chunks_prefix, images_in
-from tests.local import test_tool
+from tests.local import shapes, test_tool
 from tests.local.stack import Stack
 from tests.local.waits import wait_until
 
-# What S3 tells EventBridge is under way for a moment.
-_UNDER_WAY_SECONDS = 2
 _FIELDS = (
     "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass, EncryptionStatus"
 )
 
 
 @contextmanager
-def untold(stack: Stack, bucket: str) -> Iterator[None]:
-    """Change the bucket while its owner has turned EventBridge off."""
-    time.sleep(_UNDER_WAY_SECONDS)
-    stack.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-    try:
+def untold(stack: Stack, changes: int, function: str = "analyze-images") -> Iterator[None]:
+    """Change the bucket so many times; what S3 tells of that is lost, so nobody has looked at any of it.
+
+    Parameters
+    ----------
+    function
+        The one that looks at changes.
+    """
+    name = f"{stack.arguments['name_prefix']}-{function}"
+    (mapping,) = stack.functions.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
+    queue_url = stack.sqs.get_queue_url(QueueName=mapping["EventSourceArn"].rpartition(":")[2])["QueueUrl"]
+    with shapes.paused(stack, mapping["UUID"]):
         yield
-        time.sleep(_UNDER_WAY_SECONDS)
-    finally:
-        stack.s3.put_bucket_notification_configuration(
-            Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
-        )
+        wait_until(lambda: stack.messages(queue_url)[""] == changes, 60, "each change is on the queue")
+        stack.sqs.purge_queue(QueueUrl=queue_url)
 
 
 def call(*words: str, status: int = 0) -> str:

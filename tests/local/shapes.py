@@ -57,21 +57,24 @@ def changed(stack: Stack, backend: str, **arguments: Any) -> Stack:
     return Stack(running, stack.arguments, stack.uploads)
 
 
-def set_mapping(stack: Stack, *, is_enabled: bool) -> None:
-    """Resume or pause a managed model, as an operator does: messages wait meanwhile."""
-    stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=is_enabled)
+def set_mapping(stack: Stack, *, is_enabled: bool, uuid: str = "") -> None:
+    """Resume or pause a managed model, as an operator does, or another mapping: messages wait meanwhile."""
+    uuid = uuid or stack.mapping_uuid
+    stack.functions.update_event_source_mapping(UUID=uuid, Enabled=is_enabled)
     wanted = "Enabled" if is_enabled else "Disabled"
-    wait_until(lambda: stack.mapping_state() == wanted, 5, f"the mapping is {wanted}")
+    wait_until(
+        lambda: stack.functions.get_event_source_mapping(UUID=uuid)["State"] == wanted, 5, f"the mapping is {wanted}"
+    )
 
 
 @contextmanager
-def paused(stack: Stack) -> Iterator[None]:
-    """Do something while no message is taken from the queue of images."""
-    set_mapping(stack, is_enabled=False)
+def paused(stack: Stack, uuid: str = "") -> Iterator[None]:
+    """Do something while no message is taken from the queue of images, or from that of another mapping."""
+    set_mapping(stack, is_enabled=False, uuid=uuid)
     try:
         yield
     finally:
-        set_mapping(stack, is_enabled=True)
+        set_mapping(stack, is_enabled=True, uuid=uuid)
 
 
 def paid(stack: Stack) -> dict[str, int]:

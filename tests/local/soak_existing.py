@@ -30,7 +30,7 @@ from local import config
 from local.errors import LocalError
 from local.images_bucket import ImagesBucket
 from tests.existing_bucket import broken_promises
-from tests.local import shapes
+from tests.local import backfills, shapes
 from tests.local.soak import table
 from tests.local.stack import Stack, sqs_record
 from tests.local.test_stack import picture
@@ -102,6 +102,8 @@ class Report:
     faults: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     elapsed_seconds: float = 0.0
+    backfilled: int = 0
+    backfill_seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     def most_paid(self, operation: str) -> int:
@@ -394,25 +396,47 @@ class Soak:
         report.leftover_answers = len(stack.keys(stack.final, "work/partial/"))
 
 
+def backfill(stack: Stack, images: int, report: Report) -> None:
+    """Have images analyzed that no event told of: a third of them, and then the rest beside those."""
+    folder = f"{PREFIX}backfill/"
+    paid = shapes.paid(stack).get("DetectLabels", 0)
+    for begin, end in ((0, images // 3), (images // 3, images)):
+        with backfills.untold(stack, end - begin):
+            for number in range(begin, end):
+                key = f"{folder}{number:06}.jpg"
+                stack.s3.put_object(Bucket=stack.source, Key=key, Body=picture(number % 100, "JPEG"))
+        began = time.monotonic()
+        found = backfills.backfill("--prefix", folder, "--concurrency", "2")
+        report.backfill_seconds = round(time.monotonic() - began, 1)
+        if (found["outcome"], found["counts"]["planned"]) != ("succeeded", end - begin):
+            report.problems.append(f"the backfill ended so: {found}")
+    report.backfilled = images
+    if (answers := shapes.paid(stack)["DetectLabels"] - paid) != images:
+        report.problems.append(f"{answers} answers were paid for, of {images} images")
+    broken = broken_promises(stack.s3, stack.source, stack.final, SCOPE)
+    report.wrong_ends += len(broken)
+    report.problems += broken[:20]
+
+
 @click.command()
 @click.option("--changes", type=click.IntRange(100, 50_000), default=5000, show_default=True)
 @click.option("--keys", type=click.IntRange(10, 10_000), default=1000, show_default=True)
+@click.option("--backfill", "images", type=click.IntRange(0, 20_000), default=0, help="Then a backfill of so many.")
 @click.option("--versioned", type=click.BOOL, default=False, help="Whether the bucket keeps versions.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Repeat the faults of an earlier soak.")
 @click.option("--minutes", type=click.FloatRange(1, 60), default=30.0, show_default=True, help="The most it takes.")
-def main(changes: int, keys: int, versioned: bool, seed: int | None, minutes: float) -> None:
+def main(changes: int, keys: int, images: int, versioned: bool, seed: int | None, minutes: float) -> None:
     """Soak an existing bucket on LocalStack; exits with 1 for a wrong end, or a call that nobody had to pay for."""
     seed = int.from_bytes(os.urandom(4)) if seed is None else seed
     display = Display()
     display.console.print(f"seed {seed}: repeat with make soak SHAPE=existing SEED={seed}", highlight=False)
     try:
         bucket = ImagesBucket(BUCKET.name, is_versioned=versioned)
-        with (
-            shapes.deployed("rekognition", bucket, **ARGUMENTS, **PATIENT) as stack,
-            shapes.paused(stack),
-            display.step("Soaking") as step,
-        ):
-            report = Soak(stack, seed, changes, keys, is_versioned=versioned).run(minutes * 60)
+        with shapes.deployed("rekognition", bucket, **ARGUMENTS, **PATIENT) as stack, display.step("Soaking") as step:
+            with shapes.paused(stack):
+                report = Soak(stack, seed, changes, keys, is_versioned=versioned).run(minutes * 60)
+            if images:
+                backfill(stack, images, report)
             step.done("each object has its result" if report.is_good else "broken", is_good=report.is_good)
     except LocalError as error:
         raise click.ClickException(str(error)) from error

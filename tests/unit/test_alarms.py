@@ -17,9 +17,13 @@ OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 @pytest.fixture
 def alarms(planned: list[dict[str, Any]]) -> dict[str, str]:
     """The description of each alarm, by its name without prefix."""
+    return described(planned)
+
+
+def described(resources: list[dict[str, Any]]) -> dict[str, str]:
     return {
         resource["index"]: resource["values"]["alarm_description"]
-        for resource in planned
+        for resource in resources
         if resource["type"] == "aws_cloudwatch_metric_alarm"
     }
 
@@ -37,6 +41,20 @@ def test_the_manual_begins_with_what_the_alarm_says_first_and_has_its_command(al
         commands = re.findall(r"batch-vision (?:run --watch|[a-z]+)", description)
         assert commands, f"{name} names no command"
         assert all(command in section for command in commands), name
+
+
+def test_the_manual_has_a_row_for_each_alarm_that_only_existing_buckets_have(
+    alarms: dict[str, str], planned_shapes: dict[str, list[dict[str, Any]]]
+) -> None:
+    others = described(planned_shapes["managed_drop_off"]).keys()
+    existing = described(planned_shapes["managed_existing"]) | described(planned_shapes["hosted_existing"])
+    table = OPERATIONS.split("Its alarms, beside those above:\n\n")[1].split("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\S+)`.*? \| (.*) \|$", table, re.MULTILINE))
+    wanted = existing.keys() - alarms.keys() - others
+    assert sorted(rows) == sorted(name for name in wanted if not name.startswith("refused-calls-"))
+    for name, row in rows.items():
+        commands = re.findall(r"batch-vision [a-z]+", existing[name])
+        assert all(command in row for command in commands), name
 
 
 def plain(text: str) -> str:

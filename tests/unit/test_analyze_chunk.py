@@ -13,7 +13,7 @@ import pytest
 
 from batch_vision.aws import chunks as stored
 from batch_vision.core import errors
-from batch_vision.core.chunks import Chunk, ChunkMessage, chunk_key, live_chunk_key
+from batch_vision.core.chunks import Chunk, ChunkMessage, chunk_key, images_in, live_chunk_key
 from batch_vision.core.settings import read_settings
 from batch_vision.core.times import from_text
 from batch_vision.images import chunk as module
@@ -76,7 +76,7 @@ class World:
         return sent
 
     def waiting(self) -> list[str]:
-        return [key for key in self.s3.keys("final") if key.startswith("work/")]
+        return [key for key in self.s3.keys("final") if images_in(key) is not None]
 
     def results(self) -> dict[str, str]:
         found = {}

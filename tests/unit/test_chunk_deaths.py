@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from batch_vision.aws import chunks as stored
+from batch_vision.core.backfills import cancelled_key
 from batch_vision.core.chunks import Chunk, ChunkMessage, split
 from batch_vision.images import taking_apart
 from batch_vision.images.chunk import ChunkBatch
@@ -227,6 +228,30 @@ def test_a_step_that_dies_while_it_takes_a_dead_letter_apart_loses_no_key(
             )
             assert [line["status"] for line in world.lines() if line["key"] == "a.jpg"][-1:] == ["failed"]
     assert requests > 3
+
+
+@pytest.mark.fault("Backfill: cancelled while a chunk of it is taken apart")
+def test_a_backfill_that_is_cancelled_while_a_chunk_is_taken_apart_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any request of the step, and whether the chunk was still there or a call before had died."""
+    monkeypatch.setattr(taking_apart, "ThreadPoolExecutor", lambda _: AtOnce())
+    for request in itertools.count(1):
+        world = begun()
+        chunk = world.put(*KEYS, job="b")
+        single = next(iter(split(chunk, Chunk("f1", KEYS)).items()))
+        stored.write_chunk(world.s3, "final", *single)
+
+        def cancel(world: World = world) -> None:
+            """As `operator.backfill.cancel` does."""
+            world.s3.put_object("final", cancelled_key("b"), b"{}")
+            for key in world.waiting():
+                world.s3.delete_object("final", key)
+
+        client: Any = Stopping(world, request, cancel)
+        _take_apart(client, chunk)
+        if not client.is_stopped:
+            break
+        assert world.waiting() == []
+    assert request > 5
 
 
 def test_a_chunk_is_read_in_the_version_that_is_deleted() -> None:

@@ -117,6 +117,26 @@ def test_however_many_answers_in_a_row_the_pace_is_a_number() -> None:
     assert 2.5 < pace.calls_per_second < 2.5 * 8
 
 
+def test_a_share_is_of_the_pace_and_its_bounds_and_is_given_back() -> None:
+    clock = managed_pace.Clock()
+    pace = Pace(2, 4, credit_seconds=0, clock=clock)
+    pace.take_share(0.2)
+    pace.take_share(0.2)  # the same, at each batch
+    pace.begin_batch(1000, 10)
+    assert [pace.reserve(FAR) for _ in range(3)] == pytest.approx([0, 1.25, 2.5])
+    for _ in range(1000):
+        pace.answered()
+    assert pace.calls_per_second == pytest.approx(0.8)
+    for _ in range(100):
+        pace.throttled()
+    assert pace.calls_per_second == pytest.approx(0.2 * 2 / 8)
+    pace.take_share(1)
+    assert pace.calls_per_second == pytest.approx(2 / 8)
+    for _ in range(100_000):
+        pace.answered()
+    assert pace.calls_per_second == pytest.approx(4)
+
+
 def simulate(
     settings: CapacitySettings, units: int, true_per_second: float, *, seconds: float, latency_seconds: float = 0.3
 ) -> tuple[float, float]:
@@ -197,3 +217,15 @@ def test_a_neighbour_with_its_own_share_is_hardly_ever_refused(quota: float) -> 
     assert operation.taken / seconds >= 0.95 * 0.6 * quota
     assert operation.refused_share < 0.02
     assert operation.neighbour_refused_share < 0.01
+
+
+@pytest.mark.parametrize("quotas", [[50], [25], [5], [50, 5]], ids=str)
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_backfill_has_its_share_and_live_events_theirs(quotas: list[float], share: float) -> None:
+    """While as many live events come as may be asked about. In batches of ten a fifth of a small quota is slow."""
+    seconds = 5000 / min(quotas)
+    operations = managed_pace.simulate(quotas, share, has_backfill=True, seconds=seconds)
+    slowest, allowed = operations[quotas.index(min(quotas))], min(quotas) * share * seconds
+    assert slowest.backfilled >= 0.95 * 0.8 * allowed
+    assert slowest.taken - slowest.backfilled >= 0.95 * 0.2 * allowed
+    assert slowest.refused_share < 0.02

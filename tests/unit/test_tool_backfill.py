@@ -15,7 +15,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from batch_vision.core.backfills import Job, Phase, Plan, job_key, plan_key, summary_key
+from batch_vision.core.backfills import Job, Phase, Plan, cancelled_key, job_key, plan_key, summary_key
 from batch_vision.core.chunks import Chunk, chunk_key
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.names import result_key
@@ -609,6 +609,7 @@ def test_cancel(in_place: Deployed) -> None:
     result = in_place.call("backfill", "--cancel")
     assert (result.exit_code, "3 images given up" in result.stdout) == (0, True)
     assert [key for key in in_place.keys(FINAL) if key.startswith("work/")] == [chunk_key("other", "0", other)]
+    assert cancelled_key(job) in in_place.keys(FINAL)
     summary = json.loads(in_place.read(FINAL, summary_key(job)))
     assert (summary["outcome"], summary["left_images"], summary["left_chunks"]) == ("cancelled", 3, 2)
     assert (summary["job"], summary["source"], summary["counts"]["planned"]) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -45,6 +46,7 @@ class World:
         self.backend = Reader(self.s3)
         self.backends = {"fake": self.backend}
         self.settings = SETTINGS
+        self.calls_per_second = 1e9
         self.sent: list[dict[str, Any]] = []
 
     def send_message(self, **message: Any) -> None:
@@ -56,7 +58,7 @@ class World:
             {"messageId": str(number), "body": body, "attributes": {"ApproximateReceiveCount": str(received)}}
             for number, body in enumerate(bodies)
         ]
-        paces = {name: Pace(1e9, 1e9) for name in self.backends}
+        paces = {name: Pace(self.calls_per_second, self.calls_per_second) for name in self.backends}
         detectors = Detectors("fake", self.backends, paces, "")
         service: Any = self
         s3: Any = self.s3
@@ -463,10 +465,37 @@ def test_an_answer_that_was_paid_for_is_written_in_the_next_round(
     assert world.broken() == []
 
 
-def test_a_key_that_is_not_begun_in_time_is_delivered_again(world: World) -> None:
+def test_a_key_that_is_not_begun_in_time_is_sent_anew(world: World) -> None:
     world.s3.upload("images", "a.jpg", b"content")
-    assert world.update(event("a.jpg"), deadline=0) == ["0"]
+    assert world.update(event("a.jpg"), deadline=0) == []
     assert world.s3.requests == []
+    (sent,) = world.sent
+    assert (parse_change(sent["MessageBody"], "images")[0], sent["DelaySeconds"]) == ([Change("a.jpg", True)], 60)
+
+
+@pytest.mark.parametrize("received", [1, 50])
+def test_an_image_whose_turn_does_not_come_is_no_attempt(world: World, received: int) -> None:
+    """Not at the last delivery either: a backfill may leave less than a batch takes."""
+    keys = [f"{number}.jpg" for number in range(4)]
+    for key in keys:
+        world.s3.upload("images", key, b"content")
+    world.calls_per_second = 0.001
+    assert world.update(*map(event, keys), received=received, deadline=time.monotonic() + 30) == []
+    assert len(world.backend.calls) == 1
+    assert len(world.sent) == 3
+    world.calls_per_second = 1e9
+    assert world.update(*(sent["MessageBody"] for sent in world.sent)) == []
+    assert (len(world.backend.calls), world.broken()) == (4, [])
+
+
+def test_an_image_that_was_asked_about_in_vain_is_an_attempt(world: World) -> None:
+    world.s3.upload("images", "a.jpg", b"content")
+    world.calls_per_second = 0.001
+    busy = errors.ThrottledError("too many")
+    world.backend.detect = lambda _: (_ for _ in ()).throw(busy)  # type: ignore[method-assign]
+    assert world.update(event("a.jpg"), deadline=time.monotonic() + 30) == ["0"]
+    assert world.update(event("a.jpg"), received=50, deadline=time.monotonic() + 30) == []
+    assert (world.result("a.jpg")["status"], world.sent) == ("failed", [])
 
 
 def test_at_the_last_delivery_a_key_is_begun_all_the_same(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from batch_vision.aws import clients
 from batch_vision.core import errors
+from batch_vision.core.backfills import ASKING, is_asking
 from batch_vision.core.chunks import Chunk, split
+from batch_vision.core.times import utc_now
 from batch_vision.images import working_off
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.working_off import work_off_chunk
@@ -57,6 +60,17 @@ def test_one_call_is_enough_where_there_is_time(world: World) -> None:
     assert len(world.backend.calls) == len(KEYS)
 
 
+def test_live_events_are_told_until_when_a_call_asks(world: World) -> None:
+    chunk = world.put(*world.upload(*KEYS), job="b")
+    world.seconds = 600
+    work_off(world, chunk)
+    said = world.s3.current("final", ASKING).body
+    assert is_asking(said, utc_now() + timedelta(seconds=300))
+    assert not is_asking(said, utc_now() + timedelta(seconds=360))
+    call(world, chunk)  # it is gone
+    assert [key for operation, _, key in world.s3.requests if operation == "PutObject"].count(ASKING) == 1
+
+
 def test_a_call_goes_on_where_the_last_one_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     chunk = world.put(*world.upload(*KEYS), job="b")
     clock = iter(range(10_000))
@@ -77,6 +91,21 @@ def test_peer_failing_one_bad_key_stops_a_job(world: World) -> None:
     assert (world.waiting(), world.broken()) == ([], [])
     assert world.results() == dict.fromkeys(KEYS, "processed") | {"05.jpg": "failed"}
     assert len(world.backend.calls) == len(KEYS) + 3
+
+
+def test_peer_failing_a_list_does_everything_again_and_pays_again(world: World) -> None:
+    world.upload(*KEYS)
+    for job in ("b", "c"):
+        work_off(world, world.put(*KEYS, job=job))
+        assert (len(world.backend.calls), world.waiting(), world.broken()) == (len(KEYS), [], [])
+
+
+def test_peer_failing_work_older_than_14_days_is_forgotten(world: World) -> None:
+    """A chunk is an object, not a message; terraform/tests/shapes.tftest.hcl: no rule deletes one."""
+    chunk = world.put(*world.upload(*KEYS), job="b")
+    world.s3.let_pass(60 * 86400)
+    work_off(world, chunk)
+    assert (world.waiting(), world.broken()) == ([], [])
 
 
 @pytest.mark.fault("Backfill: an image that fails every time")

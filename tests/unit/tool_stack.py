@@ -44,6 +44,7 @@ ENVIRONMENT = {
     "ACCOUNT_IMAGES_PER_SECOND": "50",
     "MAX_CONCURRENCY": "20",
     "BATCH_SIZE": "10",
+    "LIVE_SHARE_PERCENT": "20",
     "PACES": '{"rekognition_custom_labels": {"calls_per_second": 2.5, "most_calls_per_second": 20}}',
     "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images-dead-letter",
     "REQUEUE_AFTER_SECONDS": "720",

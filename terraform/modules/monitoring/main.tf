@@ -171,6 +171,27 @@ locals {
     },
   )
 
+  # Of an existing bucket. Executions that are aborted are left out: pausing and cancelling a backfill does that.
+  backfill_alarms = {
+    backfill-failed = {
+      description = "See which error the backfill names, with batch-vision backfill --status, mend it, then: batch-vision backfill --resume --job JOB. A backfill or a scheduled sweep failed, or left images that it could not analyze. They wait, and nothing is paid for twice."
+      namespace   = "AWS/States"
+      metric_name = "ExecutionsFailed"
+      statistic   = "Sum"
+      dimensions  = { StateMachineArn = var.backfill_arn }
+      threshold   = 0
+    }
+
+    backfill-timed-out = {
+      description = "Go on with the backfill: batch-vision backfill --resume. An execution of it took a year, the longest that Step Functions allows; what is left waits."
+      namespace   = "AWS/States"
+      metric_name = "ExecutionsTimedOut"
+      statistic   = "Sum"
+      dimensions  = { StateMachineArn = var.backfill_arn }
+      threshold   = 0
+    }
+  }
+
   # Of changes in an existing bucket on their way to a queue.
   change_alarms = {
     rule-failed = {
@@ -227,6 +248,7 @@ locals {
     { for name, alarm in local.run_alarms : name => alarm if var.parts.alarms && var.is_hosted && (name != "no-run" || local.looks_for_no_run) },
     { for name, alarm in local.managed_alarms : name => alarm if var.parts.alarms && !var.is_hosted },
     { for name, alarm in local.change_alarms : name => alarm if var.parts.alarms && var.changes != null },
+    { for name, alarm in local.backfill_alarms : name => alarm if var.parts.alarms && var.changes != null },
     { for name, alarm in local.collecting_alarms : name => alarm if var.parts.alarms && try(var.changes.function_name, null) != null },
   )
 

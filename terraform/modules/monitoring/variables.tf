@@ -61,6 +61,11 @@ variable "operations" {
   nullable    = false
 }
 
+variable "backfill_arn" {
+  description = "ARN of the state machine of backfills, which an existing bucket has; null for a drop-off bucket"
+  type        = string
+}
+
 variable "changes" {
   description = "What brings the changes of an existing bucket: the rule, its dead-letter queue, and where there is one, the function that collects them and the dead-letter queue of that. Null for a drop-off bucket"
   type = object({
