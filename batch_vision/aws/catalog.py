@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import list_entries
+from batch_vision.core.catalog import upgraded
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def keys_since(s3: S3Client, bucket: str, since: datetime) -> Iterator[str]:
 
 
 def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Return the lines of catalog objects, in the order of the keys; no more than a window of objects is kept."""
+    """Return the lines of catalog objects in the form of now, in the order of the keys.
+
+    No more than a window of objects is kept.
+    """
 
     def read(key: str) -> str:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
@@ -75,7 +79,7 @@ def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[
         for window in batched(keys, _WINDOW, strict=False):
             for text in pool.map(read, window):
                 # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-                yield from (json.loads(line) for line in text.split("\n") if line)
+                yield from (upgraded(json.loads(line)) for line in text.split("\n") if line)
 
 
 def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[str, Any]]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends.contracts import Kind
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from batch_vision.backends.contracts import BoundingBox, Detection, Prediction
@@ -80,16 +79,6 @@ def source_of(image: SourceImage) -> dict[str, Any]:
         "size_bytes": image.size_bytes,
         "uploaded_at": to_text(image.uploaded_at),
     }
-
-
-def best_prediction(predictions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return name, kind and confidence of the most confident prediction, as the catalog has it.
-
-    The share of a color is no confidence, so a color comes after all others. Predictions of schema version 1 have no
-    kind.
-    """
-    best = max(predictions, key=lambda one: (one.get("kind") != Kind.COLOR, one["confidence"]), default=None)
-    return {"name": best["name"], "kind": best.get("kind"), "confidence": best["confidence"]} if best else None
 
 
 def _joined(errors: Mapping[str, dict[str, str]]) -> dict[str, str]:

@@ -117,7 +117,10 @@ def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upl
     ]
     assert result["raw"] == DETECTION.raw
     line = outcome.catalog_line()
-    assert line["prediction"] == {"name": "crack", "kind": "custom_label", "confidence": 90.0}
+    assert line["predictions"] == [
+        {"name": "crack", "kind": "custom_label", "confidence": 90.0},
+        {"name": "stain", "kind": "custom_label", "confidence": 20.0},
+    ]
     time.sleep(0.002)
     assert outcome.catalog_line() == line, "the time is that of the image, not of the end of its batch"
 

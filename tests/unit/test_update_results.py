@@ -128,7 +128,7 @@ def test_a_deleted_image_loses_its_result_and_the_catalog_says_so(world: World) 
     world.s3.remove("images", "a.jpg")
     world.update(event("a.jpg"))
     assert [key for key in world.s3.keys("final") if key.startswith("results")] == []
-    assert world.lines()[-1].keys() == {"key", "status", "recorded_at"}
+    assert world.lines()[-1].keys() == {"schema_version", "key", "status", "recorded_at"}
     assert world.lines()[-1]["status"] == "deleted"
     assert world.broken() == []
 
