@@ -77,7 +77,7 @@ def upgraded(line: dict[str, Any]) -> dict[str, Any]:
     if "schema_version" in line:
         return line
     told = {"schema_version": LINE_VERSION} | line
-    if line["status"] == DELETED:
+    if line.get("status") == DELETED:
         return told
     said = told.pop("prediction", None)
     told["predictions"] = ranked([said] if said else [])

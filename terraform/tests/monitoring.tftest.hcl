@@ -164,12 +164,12 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
 run "queries_are_of_logs_that_the_functions_write" {
   assert {
     condition = jsonencode({ for name, query in module.monitoring[0].queries : name => query.logs }) == jsonencode({
-      "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "compact-catalog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
       "welds/rejected-images-by-reason"       = ["/aws/lambda/welds-analyze-images"]
       "welds/runs"                            = ["/aws/lambda/welds-summarize-run"]
       "welds/slowest-images"                  = ["/aws/lambda/welds-analyze-images"]
       "welds/throttles-and-retries-over-time" = ["/aws/lambda/welds-analyze-images"]
-      "welds/what-happened-in-one-run"        = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/what-happened-in-one-run"        = [for name in ["analyze-images", "check-backlog", "compact-catalog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
       "welds/what-happened-to-one-image"      = ["/aws/lambda/welds-analyze-images"]
       "welds/what-the-watchdog-did"           = ["/aws/lambda/welds-guard-model"]
     })

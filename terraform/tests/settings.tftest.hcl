@@ -40,8 +40,8 @@ run "defaults" {
   assert {
     condition = alltrue([
       for name, function in merge(module.function, module.mapping_function) :
-      function.settings.memory_mb == lookup({ summarize_run = 1769 }, name, 512)
-      && function.settings.timeout_seconds == lookup({ requeue_images = 300, summarize_run = 900 }, name, 60)
+      function.settings.memory_mb == lookup({ compact_catalog = 1769, summarize_run = 1769 }, name, 512)
+      && function.settings.timeout_seconds == lookup({ compact_catalog = 300, requeue_images = 300, summarize_run = 900 }, name, 60)
       && function.settings.architectures == tolist(["arm64"])
       && function.settings.log_retention_days == 365
       && function.settings.kms_key_arn == null
