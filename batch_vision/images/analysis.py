@@ -148,14 +148,17 @@ def analyze(
         if newer and image.version_id == NULL_VERSION:
             # Only as the current version of its key can a service read it by reference.
             raise errors.ImageUnreadableError("It was stored before versioning was enabled: newer uploads go first.")
+        stored = source.stored(image)
         answers, mask_png = detectors.ask(
-            source.stored(image),
+            stored,
             spent,
             deadline=deadline,
             check_readable=partial(source.check_readable, image),
             kept=kept,
         )
-        result = make_result(source_of(image), detectors.backend, detectors.model_id, answers, utc_now())
+        result = make_result(
+            source_of(image), detectors.backend, detectors.model_id, answers, utc_now(), stored.sides_px
+        )
 
         def file(*, gives_way: bool) -> dict[str, Any]:
             return final.file(image, earlier or result, mask_png, newer=newer, gives_way=gives_way)

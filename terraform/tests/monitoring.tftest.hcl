@@ -20,6 +20,7 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
     condition = { for name, alarm in module.monitoring[0].alarms : name => alarm.metric } == {
       analyze-errors    = "AWS/Lambda Errors"
       analyze-throttles = "AWS/Lambda Throttles"
+      compaction-failed = "AWS/Lambda Errors"
       dead-letters      = "AWS/SQS ApproximateNumberOfMessagesVisible"
       model-on-long     = "BatchVision ModelOn"
       model-without-run = "BatchVision ModelOnWithoutRun"
@@ -62,6 +63,11 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   assert {
     condition     = module.monitoring[0].alarms["oldest-message"].dimensions == tomap({ QueueName = "welds-images" })
     error_message = "The alarm for old messages looks at ${jsonencode(module.monitoring[0].alarms["oldest-message"].dimensions)}."
+  }
+
+  assert {
+    condition     = module.monitoring[0].alarms["compaction-failed"].dimensions == tomap({ FunctionName = "welds-compact-catalog" })
+    error_message = "The alarm for compaction looks at ${jsonencode(module.monitoring[0].alarms["compaction-failed"].dimensions)}."
   }
 
   assert {

@@ -223,9 +223,10 @@ run "settings_reach_their_resources" {
     error_message = "The queue is ${jsonencode(module.queue.settings)}."
   }
 
-  # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one, the summary.
+  # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one,
+  # the index, the summary.
   assert {
-    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["70", "130", "910", tostring(local.execution_timeout_seconds)])
+    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["70", "130", "310", "910", tostring(local.execution_timeout_seconds)])
     error_message = "The timeouts of tasks are ${jsonencode(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition))}."
   }
 }
