@@ -47,7 +47,7 @@ def _lines(number: int) -> list[dict[str, Any]]:
             "duration_ms": 500 + image % 1000,
             "finished_at": to_text(_BEGIN + timedelta(seconds=number)),
             "uploaded_at": to_text(_BEGIN),
-            "prediction": {"name": "crack", "confidence": 98.25},
+            "predictions": [{"name": "crack", "kind": "custom_label", "confidence": 98.25}],
             "anomaly": None,
             "model_id": arn,
         }

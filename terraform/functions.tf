@@ -52,9 +52,10 @@ locals {
       local.is_hosted ? (local.is_drop_off ? "requeue_images" : "send_chunks")
       : local.is_drop_off ? "requeue_overdue" : null
     )
-    check_backlog = local.is_hosted ? (local.is_drop_off ? "check_backlog" : "check_chunks") : null
-    start_model   = local.is_hosted ? "start_model" : null
-    summarize_run = local.is_hosted ? (local.is_drop_off ? "summarize_run" : "summarize_chunks") : null
+    check_backlog   = local.is_hosted ? (local.is_drop_off ? "check_backlog" : "check_chunks") : null
+    start_model     = local.is_hosted ? "start_model" : null
+    summarize_run   = local.is_hosted ? (local.is_drop_off ? "summarize_run" : "summarize_chunks") : null
+    compact_catalog = "compact_catalog"
   }, local.backfill_handlers)
 
   functions = { for role, function in local.all_functions : role => function if local.handlers[role] != null }
@@ -96,6 +97,12 @@ locals {
       # units) are 54,000 of them. docs/cost.md has the time and the memory that this takes.
       memory_mb       = 1769
       timeout_seconds = local.summarize_timeout_seconds
+    }
+
+    compact_catalog = {
+      description     = "Makes an index of the catalog, for those who search all results"
+      memory_mb       = 1769 # one vCPU, of which it needs all while it works
+      timeout_seconds = local.compact_timeout_seconds
     }
   })
 
@@ -377,6 +384,19 @@ locals {
       WriteSummary = local.write_summary
     })
 
+    compact_catalog = merge(local.use_key, {
+      # Without it S3 answers 403 for a cursor or a segment that is not there.
+      ListCatalogAndIndex = {
+        actions   = ["s3:ListBucket"]
+        resources = [module.final_bucket.bucket_arn]
+      }
+      ReadCatalog = local.read_catalog
+      WriteIndex = {
+        actions   = ["s3:GetObject", "s3:PutObject"]
+        resources = ["${module.final_bucket.bucket_arn}/index/*"]
+      }
+    })
+
     summarize_chunks = merge(local.use_key, local.tell_of_success, {
       ListChunksAndCatalog = {
         actions   = ["s3:ListBucket"]
@@ -475,6 +495,7 @@ locals {
     send_chunks      = concat(local.model_settings, local.existing_bucket_settings)
     summarize_run    = concat(local.summary_settings, ["SOURCE_BUCKET_NAME", "SOURCE_PREFIXES"])
     summarize_chunks = local.summary_settings
+    compact_catalog  = ["FINAL_BUCKET_NAME"]
     plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES", "QUEUE_URL", "STARTS_MODEL"])
     count_backfill   = ["FINAL_BUCKET_NAME"]
     work_off_chunk = concat(local.model_settings, local.existing_bucket_settings, [

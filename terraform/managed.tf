@@ -1,7 +1,8 @@
 # ---------------------------------------------------------------------------------------------------------------------
-# A managed model and a drop-off bucket: without runs, a tick puts images back on the queue that no event told of
+# A managed model, which has no runs: ticks do what else a run does
 # ---------------------------------------------------------------------------------------------------------------------
 
+# Of a drop-off bucket: puts images back on the queue that no event told of.
 module "requeue_schedule" {
   source = "./modules/function_schedule"
   count  = !local.is_hosted && local.is_drop_off ? 1 : 0
@@ -11,5 +12,17 @@ module "requeue_schedule" {
   schedule_expression = var.schedule_expression
   is_enabled          = var.schedule_enabled
   function_arn        = module.function["requeue_images"].function_arn
+  tags                = var.tags
+}
+
+module "compaction_schedule" {
+  source = "./modules/function_schedule"
+  count  = local.is_hosted ? 0 : 1
+
+  name                = "${var.name_prefix}-compaction"
+  description         = "Makes an index of the catalog of batch-vision"
+  schedule_expression = "rate(1 hour)"
+  is_enabled          = var.schedule_enabled
+  function_arn        = module.function["compact_catalog"].function_arn
   tags                = var.tags
 }

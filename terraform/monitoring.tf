@@ -26,6 +26,7 @@ module "monitoring" {
   state_machine_arn         = one(module.workflow[*].state_machine_arn)
   guard_function_name       = one(module.guard_function[*].function_name)
   analyze_function_name     = module.function["analyze_images"].function_name
+  compact_function_name     = module.function["compact_catalog"].function_name
   summarize_function_name   = try(module.function["summarize_run"].function_name, null)
   function_names            = [for function in concat(values(module.function), values(module.mapping_function), module.guard_function) : function.function_name]
   operations                = local.is_hosted ? [] : keys(local.paces)

@@ -8,6 +8,7 @@ locals {
   step_timeout_seconds      = min(60, var.timings.control_function_timeout_seconds)
   long_step_timeout_seconds = var.timings.control_function_timeout_seconds
   summarize_timeout_seconds = 900
+  compact_timeout_seconds   = 300
 
   # A task waits a little longer than its function may take.
   task_margin_seconds = 10
@@ -71,34 +72,37 @@ locals {
     var.timings.stop_timeout_seconds,
     7 * (2 * (local.long_step_timeout_seconds + local.task_margin_seconds) + 300),
     2 * (local.summarize_timeout_seconds + local.task_margin_seconds) + 300,
+    local.compact_timeout_seconds + local.task_margin_seconds,
   ])
 
   # The one place where the workflow is rendered: a new placeholder is a new line here.
   workflow_template = !local.is_hosted ? "" : templatefile("${path.module}/../state_machine.asl.json", {
-    partition                   = local.partition
-    backend                     = var.backend
-    queue_url                   = local.analysis_queue.queue_url
-    dead_letter_queue_url       = local.analysis_queue.dead_letter_queue_url
-    event_source_mapping_uuid   = aws_lambda_event_source_mapping.this.uuid
-    check_backlog_function_arn  = module.function["check_backlog"].function_arn
-    start_model_function_arn    = module.function["start_model"].function_arn
-    enable_mapping_function_arn = module.mapping_function["enable_mapping"].function_arn
-    close_run_function_arn      = module.mapping_function["close_run"].function_arn
-    requeue_images_function_arn = module.function["requeue_images"].function_arn
-    summarize_run_function_arn  = module.function["summarize_run"].function_arn
-    step_timeout_seconds        = local.step_timeout_seconds + local.task_margin_seconds
-    long_step_timeout_seconds   = local.long_step_timeout_seconds + local.task_margin_seconds
-    summarize_timeout_seconds   = local.summarize_timeout_seconds + local.task_margin_seconds
-    model_poll_seconds          = var.timings.model_poll_seconds
-    start_timeout_seconds       = var.timings.start_timeout_seconds
-    stop_timeout_seconds        = var.timings.stop_timeout_seconds
-    mapping_poll_seconds        = var.timings.mapping_poll_seconds
-    mapping_timeout_seconds     = var.timings.mapping_timeout_seconds
-    analyze_timeout_seconds     = var.timings.analyze_timeout_seconds
-    drain_poll_seconds          = var.timings.drain_poll_seconds
-    drain_timeout_seconds       = var.timings.drain_timeout_seconds
-    stall_timeout_seconds       = var.timings.stall_timeout_seconds
-    execution_timeout_seconds   = local.execution_timeout_seconds
+    partition                    = local.partition
+    backend                      = var.backend
+    queue_url                    = local.analysis_queue.queue_url
+    dead_letter_queue_url        = local.analysis_queue.dead_letter_queue_url
+    event_source_mapping_uuid    = aws_lambda_event_source_mapping.this.uuid
+    check_backlog_function_arn   = module.function["check_backlog"].function_arn
+    start_model_function_arn     = module.function["start_model"].function_arn
+    enable_mapping_function_arn  = module.mapping_function["enable_mapping"].function_arn
+    close_run_function_arn       = module.mapping_function["close_run"].function_arn
+    requeue_images_function_arn  = module.function["requeue_images"].function_arn
+    summarize_run_function_arn   = module.function["summarize_run"].function_arn
+    compact_catalog_function_arn = module.function["compact_catalog"].function_arn
+    step_timeout_seconds         = local.step_timeout_seconds + local.task_margin_seconds
+    long_step_timeout_seconds    = local.long_step_timeout_seconds + local.task_margin_seconds
+    summarize_timeout_seconds    = local.summarize_timeout_seconds + local.task_margin_seconds
+    compact_timeout_seconds      = local.compact_timeout_seconds + local.task_margin_seconds
+    model_poll_seconds           = var.timings.model_poll_seconds
+    start_timeout_seconds        = var.timings.start_timeout_seconds
+    stop_timeout_seconds         = var.timings.stop_timeout_seconds
+    mapping_poll_seconds         = var.timings.mapping_poll_seconds
+    mapping_timeout_seconds      = var.timings.mapping_timeout_seconds
+    analyze_timeout_seconds      = var.timings.analyze_timeout_seconds
+    drain_poll_seconds           = var.timings.drain_poll_seconds
+    drain_timeout_seconds        = var.timings.drain_timeout_seconds
+    stall_timeout_seconds        = var.timings.stall_timeout_seconds
+    execution_timeout_seconds    = local.execution_timeout_seconds
   })
 
   # The file is JSON before it is rendered, so its placeholders stand in quotes, those of numbers and lists too. A text

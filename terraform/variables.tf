@@ -394,7 +394,7 @@ variable "schedule_expression" {
 }
 
 variable "schedule_enabled" {
-  description = "Whether the schedule starts runs. Without it, start executions of the workflow by hand; a managed model then has no tick that looks for images in a drop-off bucket which no event told of"
+  description = "Whether the schedule starts runs. Without it, start executions of the workflow by hand; a managed model then has no tick that looks for images in a drop-off bucket which no event told of, and none that makes an index of the catalog"
   type        = bool
   default     = true
   nullable    = false

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import list_entries
+from batch_vision.core.catalog import upgraded
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -25,6 +26,10 @@ _WITHOUT_MODEL = "-looked"
 
 # Objects that are read at once and kept until their lines are used: some kB each, and 100 images at most.
 _WINDOW = 8 * MAX_CONNECTIONS
+# The same where a reader stops in the middle and what it has not used is read again, or where a thousand images are in
+# each.
+_SMALL_WINDOW = 2 * MAX_CONNECTIONS
+_SMALL_WINDOW_BYTES = 16 * 1024**2
 
 
 def catalog_key(moment: datetime, name: str = "") -> str:
@@ -65,7 +70,10 @@ def keys_since(s3: S3Client, bucket: str, since: datetime) -> Iterator[str]:
 
 
 def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Return the lines of catalog objects, in the order of the keys; no more than a window of objects is kept."""
+    """Return the lines of catalog objects in the form of now, in the order of the keys.
+
+    No more than a window of objects is kept.
+    """
 
     def read(key: str) -> str:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
@@ -75,7 +83,38 @@ def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[
         for window in batched(keys, _WINDOW, strict=False):
             for text in pool.map(read, window):
                 # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-                yield from (json.loads(line) for line in text.split("\n") if line)
+                yield from (upgraded(json.loads(line)) for line in text.split("\n") if line)
+
+
+def read_objects(s3: S3Client, bucket: str, entries: Iterable[Any]) -> Generator[tuple[str, list[bytes]]]:
+    """Return the keys and the lines, as they were written, of catalog objects, in their order.
+
+    Parameters
+    ----------
+    entries
+        As ListObjectsV2 has them. No more of them are read ahead than fit into a little memory.
+    """
+
+    def read(key: str) -> bytes:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        for keys in _small_windows(entries):
+            for key, body in zip(keys, pool.map(read, keys), strict=True):
+                yield key, [line for line in body.split(b"\n") if line]
+
+
+def _small_windows(entries: Iterable[Any]) -> Iterator[list[str]]:
+    keys: list[str] = []
+    size_bytes = 0
+    for entry in entries:
+        if keys and (len(keys) == _SMALL_WINDOW or size_bytes + entry["Size"] > _SMALL_WINDOW_BYTES):
+            yield keys
+            keys, size_bytes = [], 0
+        keys.append(entry["Key"])
+        size_bytes += entry["Size"]
+    if keys:
+        yield keys
 
 
 def read_catalog(s3: S3Client, bucket: str, since: datetime) -> Iterator[dict[str, Any]]:

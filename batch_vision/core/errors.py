@@ -251,3 +251,11 @@ class BackfillListError(BackfillError):
 
 class GuardError(BatchVisionError):
     """The watchdog could not stop what no execution owns, or not in its time: it may be costing money."""
+
+
+class CatalogDamagedError(BatchVisionError):
+    """A catalog object has a line that no function writes."""
+
+
+class IndexDamagedError(BatchVisionError):
+    """An object of the catalog's index is not what compaction writes."""

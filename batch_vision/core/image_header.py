@@ -1,10 +1,14 @@
-"""Whether an image's own header breaks a documented limit, read from the beginning of its bytes, without decoding."""
+"""What an image's own header tells: its sides, and whether they break a documented limit. Nothing is decoded."""
 
 from __future__ import annotations
 
 import math
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEADER_BYTES = 1024**2  # a PNG has its sides in the first 24; a JPEG after its metadata, in segments of up to 64 KiB
 
@@ -14,6 +18,8 @@ _JPEG = b"\xff\xd8"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN, _END = 0xDA, 0xD9
+_APP1, _EXIF, _ORIENTATION = 0xE1, b"Exif\0\0", 274
+_TURNED = frozenset({5, 6, 7, 8})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +72,76 @@ def broken_limit(start: bytes, size_bytes: int, limits: ImageLimits) -> str | No
     return None
 
 
+def sides_px(start: bytes) -> tuple[int, int] | None:
+    """Return width and height of a PNG or JPEG as it is shown, which is after the Exif orientation of a JPEG.
+
+    Parameters
+    ----------
+    start
+        The first bytes of the image.
+
+    Returns
+    -------
+    tuple or None
+        None where they do not tell it.
+    """
+    try:
+        sides = _sides_px(start)
+    except struct.error:
+        return None
+    if sides is None or not all(sides):  # the height of a JPEG may be told after its first scan
+        return None
+    try:
+        is_turned = _is_turned(start)
+    except struct.error:  # an Exif that leads nowhere is no Exif
+        is_turned = False
+    return sides[::-1] if is_turned else sides
+
+
 def _sides_px(start: bytes) -> tuple[int, int] | None:
     """Return width and height; None where the bytes are of no PNG or JPEG. Raises `struct.error` at their end."""
     if start.startswith(_PNG):
         (kind,) = struct.unpack_from(">4s", start, 12)
         return struct.unpack_from(">II", start, 16) if kind == b"IHDR" else None
-    if not start.startswith(_JPEG):
-        return None
+    for marker, at in _segments(start):
+        if marker in _FRAMES:
+            height_px, width_px = struct.unpack_from(">HH", start, at + 5)
+            return width_px, height_px
+    return None
+
+
+def _segments(start: bytes) -> Iterator[tuple[int, int]]:
+    """Return marker and place of each segment of a JPEG, up to the frame; raises `struct.error` at the bytes' end."""
     at = len(_JPEG)
-    while True:
+    while start.startswith(_JPEG):
         filler, marker = struct.unpack_from(">BB", start, at)
         if filler != 0xFF or marker in (_SCAN, _END):
-            return None
+            return
         if marker == 0xFF:  # any number of these may stand before a marker
             at += 1
         elif marker in _WITHOUT_LENGTH:
             at += 2
-        elif marker in _FRAMES:
-            height_px, width_px = struct.unpack_from(">HH", start, at + 5)
-            return width_px, height_px
         else:
+            yield marker, at
+            if marker in _FRAMES:
+                return
             (length,) = struct.unpack_from(">H", start, at + 2)
             at += 2 + length
+
+
+def _is_turned(start: bytes) -> bool:
+    """Return whether the Exif orientation of a JPEG exchanges its sides (Exif 2.32, tag 274: 5 to 8)."""
+    for marker, at in _segments(start):
+        if marker == _APP1 and start.startswith(_EXIF, at + 4):
+            tiff = at + 4 + len(_EXIF)
+            order = {b"II": "<", b"MM": ">"}.get(start[tiff : tiff + 2])
+            if order is None:
+                return False
+            (directory,) = struct.unpack_from(f"{order}I", start, tiff + 4)
+            (entries,) = struct.unpack_from(f"{order}H", start, tiff + directory)
+            for entry in range(entries):
+                tag, _, _, value = struct.unpack_from(f"{order}HHIH", start, tiff + directory + 2 + 12 * entry)
+                if tag == _ORIENTATION:
+                    return value in _TURNED
+            return False
+    return False

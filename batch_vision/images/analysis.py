@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_fixed
 
 from batch_vision.core import errors
+from batch_vision.core.catalog import line_of
 from batch_vision.core.names import is_folder_marker
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
 from batch_vision.images.detectors import Calls
-from batch_vision.images.results import best_prediction, make_result, source_of
+from batch_vision.images.results import make_result, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,21 +77,8 @@ class Outcome:
     def catalog_line(self) -> dict[str, Any]:
         """Return the image's line of the catalog."""
         result = self.result or {}
-        return {
-            "finished_at": to_text(self.finished_at),
-            "key": self.image.key,
-            "version_id": self.image.version_id,
-            "size_bytes": self.image.size_bytes,
-            "status": self.status,
-            "error_type": self.error_type,
-            "image_key": result["image_key"],
-            "backend": result["model"]["backend"],
-            "prediction": best_prediction(result["predictions"]),
-            "anomaly": result["anomaly"],
-            "attempts": self.attempts,
-            "throttles": self.throttles,
-            "duration_ms": self.duration_ms,
-        }
+        line = line_of(result, attempts=self.attempts, throttles=self.throttles, duration_ms=self.duration_ms)
+        return line | {"finished_at": to_text(self.finished_at), "image_key": result["image_key"]}
 
 
 def analyze(
@@ -160,14 +148,17 @@ def analyze(
         if newer and image.version_id == NULL_VERSION:
             # Only as the current version of its key can a service read it by reference.
             raise errors.ImageUnreadableError("It was stored before versioning was enabled: newer uploads go first.")
+        stored = source.stored(image)
         answers, mask_png = detectors.ask(
-            source.stored(image),
+            stored,
             spent,
             deadline=deadline,
             check_readable=partial(source.check_readable, image),
             kept=kept,
         )
-        result = make_result(source_of(image), detectors.backend, detectors.model_id, answers, utc_now())
+        result = make_result(
+            source_of(image), detectors.backend, detectors.model_id, answers, utc_now(), stored.sides_px
+        )
 
         def file(*, gives_way: bool) -> dict[str, Any]:
             return final.file(image, earlier or result, mask_png, newer=newer, gives_way=gives_way)

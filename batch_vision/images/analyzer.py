@@ -58,14 +58,17 @@ class ImageAnalyzer:
         if self._detectors.has_several:
             key = partial_key(image.bucket, image.key, found.upload, self.fingerprint)
             self._kept = KeptAnswers(self._s3, self._final_bucket_name, key)
+        stored = self._source.stored(image)
         answers, _ = self._detectors.ask(
-            self._source.stored(image),
+            stored,
             self.calls,
             deadline=self._deadline,
             check_readable=partial(self._source.check_readable, image),
             kept=self._kept,
         )
-        return make_result(_source_of(found), self._detectors.backend, self._detectors.model_id, answers, utc_now())
+        return make_result(
+            _source_of(found), self._detectors.backend, self._detectors.model_id, answers, utc_now(), stored.sides_px
+        )
 
     def fail(self, found: Found, error: Exception) -> dict[str, Any]:
         """Return the result JSON of an image that is given up until `retry`, with the remedy."""

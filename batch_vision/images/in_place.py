@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core import errors
+from batch_vision.core.catalog import DELETED, line_of, tombstone
 from batch_vision.core.events import SourceImage
 from batch_vision.core.in_place import ENDS, Look, ResultHead, Step, advance, begin, upload_of
 from batch_vision.core.names import MARK, RESULT, result_key
@@ -22,7 +23,6 @@ from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
 from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.detectors import Calls
-from batch_vision.images.results import best_prediction
 from batch_vision.images.s3_errors import TakenError, translated
 from batch_vision.images.source import SourceBucket
 
@@ -286,15 +286,17 @@ def update_result(
                     update.lines.append(_line(key, made, written_at, asked.calls, ms_since(began)))
                 answer = written_at is not None
             case Step.DELETE_RESULT:
-                update.lines.append(_tombstone(key, results.delete(key)))
-                update.status, update.result, update.cause = "deleted", None, None
+                update.lines.append(tombstone(key, to_text(results.delete(key))))
+                update.status, update.result, update.cause = DELETED, None, None
                 answer = True
             case Step.LOOK_AGAIN:
                 again = images.find(key)
                 answer = again.upload if again else None
             case _:  # Step.READ_RESULT
                 there, read_at = results.read(key)
-                update.lines.append(_line(key, there, read_at, Calls(), 0) if there else _tombstone(key, read_at))
+                update.lines.append(
+                    _line(key, there, read_at, Calls(), 0) if there else tombstone(key, to_text(read_at))
+                )
                 answer = True
         look = update.look = advance(look, answer)
     update.duration_ms = ms_since(began)
@@ -349,24 +351,10 @@ def _line(key: str, result: Mapping[str, Any], recorded_at: datetime, calls: Cal
     Of the lines of a key, the one with the greatest ``recorded_at`` tells how it is now. Lines of one key and one
     ``finished_at`` are of one result: a redelivery writes the line again.
     """
-    return {
-        "finished_at": result["analyzed_at"],
+    line = line_of(result, attempts=calls.made.total(), throttles=calls.throttled.total(), duration_ms=duration_ms)
+    return line | {
         "recorded_at": to_text(recorded_at),
         "key": key,
-        "version_id": result["source"]["version_id"],
-        "size_bytes": result["source"]["size_bytes"],
-        "status": result["status"],
-        "error_type": result["error"] and result["error"]["type"],
         "result_key": result_key(key),
         "fingerprint": result["fingerprint"],
-        "backend": result["model"]["backend"],
-        "prediction": best_prediction(result["predictions"]),
-        "anomaly": result["anomaly"],
-        "attempts": calls.made.total(),
-        "throttles": calls.throttled.total(),
-        "duration_ms": duration_ms,
     }
-
-
-def _tombstone(key: str, recorded_at: datetime) -> dict[str, Any]:
-    return {"recorded_at": to_text(recorded_at), "key": key, "status": "deleted"}

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends.contracts import Kind
 from batch_vision.core.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from batch_vision.backends.contracts import BoundingBox, Detection, Prediction
@@ -41,7 +40,12 @@ def refusal_of(error: PermanentImageError) -> Answer:
 
 
 def make_result(
-    source: Mapping[str, Any], backend: str, model_id: str, answers: Mapping[str, Answer], now: datetime
+    source: Mapping[str, Any],
+    backend: str,
+    model_id: str,
+    answers: Mapping[str, Answer],
+    now: datetime,
+    find_sides_px: Callable[[], tuple[int, int] | None] = lambda: None,
 ) -> dict[str, Any]:
     """Write down what the detectors said, or that none of them can ever take the image.
 
@@ -51,14 +55,19 @@ def make_result(
         The object that was analyzed, such as `source_of` returns.
     answers
         By the name of the detector.
+    find_sides_px
+        Returns width and height of the image; asked for an image that was processed.
     """
     errors = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
     said = {name: answer for name, answer in answers.items() if name not in errors}
     raw = {name: answer["raw"] for name, answer in said.items()}
+    width_px, height_px = (find_sides_px() if said else None) or (None, None)
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "processed" if said else "rejected",
         "source": source,
+        "width": width_px,
+        "height": height_px,
         "model": {"backend": backend, "id": model_id},
         "analyzed_at": to_text(now),
         "predictions": [prediction for answer in said.values() for prediction in answer["predictions"]],
@@ -80,16 +89,6 @@ def source_of(image: SourceImage) -> dict[str, Any]:
         "size_bytes": image.size_bytes,
         "uploaded_at": to_text(image.uploaded_at),
     }
-
-
-def best_prediction(predictions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return name, kind and confidence of the most confident prediction, as the catalog has it.
-
-    The share of a color is no confidence, so a color comes after all others. Predictions of schema version 1 have no
-    kind.
-    """
-    best = max(predictions, key=lambda one: (one.get("kind") != Kind.COLOR, one["confidence"]), default=None)
-    return {"name": best["name"], "kind": best.get("kind"), "confidence": best["confidence"]} if best else None
 
 
 def _joined(errors: Mapping[str, dict[str, str]]) -> dict[str, str]:

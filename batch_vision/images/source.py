@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core import errors
 from batch_vision.core.events import UNKNOWN_SIZE_BYTES
+from batch_vision.core.image_header import sides_px
 from batch_vision.core.times import utc_now
 from batch_vision.core.versions import CURRENT, NULL_VERSION, Entry, Standing, standing_of
 from batch_vision.images.s3_errors import translated
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from batch_vision.core.events import SourceImage
 
 
-@dataclass(frozen=True, slots=True)
+# Where a JPEG has its sides: behind its metadata, of which an Exif has up to 64 KiB.
+_SIDES_BYTES = 128 * 1024
+
+
+@dataclass(slots=True)
 class StoredImage:
     """One version of an object, readable by reference or by content."""
 
@@ -26,12 +31,15 @@ class StoredImage:
     key: str
     version_id: str
     size_bytes: int
+    _start: bytes = field(default=b"", repr=False)  # what was read last, or the beginning of it
 
     def read_bytes(self) -> bytes:
         """Fetch the content; raises `ImageGoneError` when that version is no longer there."""
         with translated():
             answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
-            return answer["Body"].read()
+            content = answer["Body"].read()
+        self._start = content[:_SIDES_BYTES]
+        return content
 
     def read_start(self, most_bytes: int) -> bytes:
         """Fetch the first bytes of the content; raises as `read_bytes` does."""
@@ -41,7 +49,19 @@ class StoredImage:
             answer = self.s3.get_object(
                 Bucket=self.bucket, Key=self.key, VersionId=self.version_id, Range=f"bytes=0-{most_bytes - 1}"
             )
-            return answer["Body"].read()
+            content = answer["Body"].read()
+        self._start = content
+        return content
+
+    def sides_px(self) -> tuple[int, int] | None:
+        """Return width and height of the image as it is shown; None where they cannot be told.
+
+        One request, unless a backend has read the content. A failure is none of the image, which is analyzed.
+        """
+        try:
+            return sides_px(self._start or self.read_start(_SIDES_BYTES))
+        except errors.BatchVisionError:
+            return None
 
 
 class SourceBucket:

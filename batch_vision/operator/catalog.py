@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import catalog_key, keys_since, read_lines
 from batch_vision.aws.objects import found
+from batch_vision.core.catalog import DELETED, identity, order
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
-
-DELETED = "deleted"  # the status of a line that tells of the deletion of an image and its result
 
 # An object is written when its batch ends: after its images are finished, by no more than a Lambda may live.
 _LONGEST_BATCH = timedelta(minutes=15)
@@ -33,8 +32,8 @@ _MOST_RECENT_OBJECTS = 1000
 def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
     """Return the catalog lines of the images finished in a span of time, the oldest first.
 
-    Each upload to a drop-off bucket comes once, and each key of an existing bucket with its line that was current at
-    the end of the span, unless that tells of its deletion.
+    Each upload to a drop-off bucket comes once for each model that analyzed it, and each key of an existing bucket with
+    its line that was current at the end of the span, unless that tells of its deletion.
     """
     seen = set()
     keys: dict[str, list[dict[str, Any]]] = {}
@@ -44,8 +43,8 @@ def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) 
             continue
         if "recorded_at" in line:
             _keep_newest(keys.setdefault(line["key"], []), line)
-        elif (upload := (line["key"], line["version_id"])) not in seen:
-            seen.add(upload)
+        elif (told := identity(line)) not in seen:
+            seen.add(told)
             yield line
     current = (_current(s3, bucket, lines) for lines in keys.values())
     yield from sorted((line for line in current if line), key=finished_at)
@@ -58,9 +57,9 @@ def finished_at(line: dict[str, Any]) -> datetime:
 
 def _keep_newest(lines: list[dict[str, Any]], line: dict[str, Any]) -> None:
     """Keep the lines of a key that were recorded last, which may be several in one second."""
-    if lines and finished_at(line) < finished_at(lines[0]):
+    if lines and order(line) < order(lines[0]):
         return
-    if lines and finished_at(line) > finished_at(lines[0]):
+    if lines and order(line) > order(lines[0]):
         lines.clear()
     if line not in lines:  # a redelivery writes the same line again
         lines.append(line)

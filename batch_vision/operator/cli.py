@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeIs
 import click
 from click.core import ParameterSource
 
+from batch_vision.core.catalog import best
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import utc_now
 from batch_vision.operator import runs
@@ -566,7 +567,7 @@ def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
 
 def _shown_line(line: dict[str, Any]) -> str:
     confidence = confidence_of(line)
-    said = line["error_type"] or (line["prediction"] or {}).get("name") or ""
+    said = line["error_type"] or (best(line) or {}).get("name") or ""
     if not said and line["anomaly"]:
         said = "anomalous" if line["anomaly"]["is_anomalous"] else "normal"
     shown = "" if confidence is None or line["error_type"] else f"{confidence:.1f}%"

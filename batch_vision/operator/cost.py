@@ -56,8 +56,8 @@ SQS_REQUESTS_PER_IMAGE = 1
 SQS_REQUESTS_PER_BATCH = 2
 
 # Of an image in an existing bucket: HEADs of its result and of the image, and of the image once more after the result
-# was put; the image is not copied.
-S3_READS_PER_IMAGE_IN_PLACE = 3
+# was put, and a GET of the image's beginning for its sides; the image is not copied.
+S3_READS_PER_IMAGE_IN_PLACE = 4
 S3_WRITES_PER_IMAGE_IN_PLACE = 1
 # Of a key of a backfill that turns out to be up to date: HEADs of its result and of the image.
 S3_READS_PER_LOOK = 2

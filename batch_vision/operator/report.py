@@ -22,6 +22,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import SUMMARIES
+from batch_vision.core.catalog import best
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
@@ -116,8 +117,8 @@ class Tally:
         is_processed = line["status"] == "processed"
         if not is_processed:
             self.reasons[line["error_type"] or "unknown"] += 1
-        elif line["prediction"]:
-            self.labels[line["prediction"]["name"]] += 1
+        elif said := best(line):
+            self.labels[said["name"]] += 1
         if verdict := _verdict(line["anomaly"]):
             self.verdicts[verdict] += 1
         first = self._processed if is_processed else self._unprocessed
@@ -278,7 +279,7 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
         key=line["key"],
         status=line["status"],
         finished_at=line.get("recorded_at") or line["finished_at"],
-        label=(line["prediction"] or {}).get("name") or "",
+        label=(best(line) or {}).get("name") or "",
         confidence=confidence_of(line),
         verdict=_verdict(line["anomaly"]),
         reason=line["error_type"] or "",

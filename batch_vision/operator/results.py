@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import found, is_not_found
 from batch_vision.aws.uploads import versions_of
+from batch_vision.core.catalog import best
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
@@ -67,7 +68,7 @@ class Filter:
             return False
         if self.status and line["status"] != self.status:
             return False
-        said = line["prediction"] or {}
+        said = best(line) or {}
         if self.label is not None and said.get("name") != self.label:
             return False
         if self.kind is not None and said.get("kind") != self.kind:
@@ -83,7 +84,7 @@ class Filter:
 
 def confidence_of(line: dict[str, Any]) -> float | None:
     """Return the confidence of a line's prediction, or of its verdict, in percent."""
-    said = line["prediction"] or line["anomaly"]
+    said = best(line) or line["anomaly"]
     return float(said["confidence"]) if said else None
 
 

@@ -111,3 +111,16 @@ class SummarizeRunSettings(SummarySettings, BucketSettings):
 @dataclass(frozen=True)
 class SummarizeChunksSettings(SummarySettings):
     """What `summarize_chunks` is told."""
+
+
+@dataclass(frozen=True)
+class CompactCatalogSettings:
+    """The settings of `compact_catalog`.
+
+    Attributes
+    ----------
+    final_bucket_name
+        Where catalog and index are.
+    """
+
+    final_bucket_name: Text

@@ -34,14 +34,15 @@ run "lookout_permissions_name_the_model_and_no_other_service" {
         action if !contains(["lambda", "s3", "sns", "sqs", "states"], split(":", action)[0])
       ])
       }) == jsonencode({
-      analyze_images = ["lookoutvision:DetectAnomalies"]
-      check_backlog  = ["lookoutvision:DescribeModel"]
-      close_run      = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
-      enable_mapping = []
-      guard_model    = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
-      requeue_images = []
-      start_model    = ["lookoutvision:DescribeModel", "lookoutvision:StartModel"]
-      summarize_run  = []
+      analyze_images  = ["lookoutvision:DetectAnomalies"]
+      check_backlog   = ["lookoutvision:DescribeModel"]
+      close_run       = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
+      compact_catalog = []
+      enable_mapping  = []
+      guard_model     = ["lookoutvision:DescribeModel", "lookoutvision:StopModel"]
+      requeue_images  = []
+      start_model     = ["lookoutvision:DescribeModel", "lookoutvision:StartModel"]
+      summarize_run   = []
     })
     error_message = "A function may ask more of a model service than it does."
   }

@@ -81,7 +81,8 @@ run "functions_are_those_of_the_package" {
 
   assert {
     condition = toset(concat(keys(module.function), keys(module.mapping_function))) == toset([
-      "analyze_images", "check_backlog", "close_run", "enable_mapping", "requeue_images", "start_model", "summarize_run",
+      "analyze_images", "check_backlog", "close_run", "compact_catalog", "enable_mapping", "requeue_images", "start_model",
+      "summarize_run",
     ])
     error_message = "The functions are ${join(", ", concat(keys(module.function), keys(module.mapping_function)))}."
   }
@@ -258,7 +259,8 @@ run "each_function_may_do_what_it_does_and_no_more" {
         "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
         "s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:GetQueueAttributes",
       ]
-      enable_mapping = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
+      compact_catalog = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      enable_mapping  = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
       requeue_images = [
         "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage",
@@ -299,6 +301,15 @@ run "each_function_may_do_what_it_does_and_no_more" {
   }
 
   assert {
+    condition = toset(flatten([
+      for statement in values(local.function_statements.compact_catalog) : [
+        for pair in setproduct(statement.actions, statement.resources) : replace(join(" ", pair), "arn:aws:s3:::", "")
+      ]
+    ])) == toset(["s3:GetObject final/catalog/*", "s3:GetObject final/index/*", "s3:ListBucket final", "s3:PutObject final/index/*"])
+    error_message = "The function that makes the index may do ${jsonencode(local.function_statements.compact_catalog)}."
+  }
+
+  assert {
     condition     = contains(local.function_statements.analyze_images.TellMissingFromForbidden.resources, "arn:aws:s3:::source")
     error_message = "Without s3:ListBucket on the source bucket a missing image looks like a forbidden one."
   }
@@ -334,7 +345,7 @@ run "customer_key_is_named_only_where_it_is_used" {
     condition = [
       for name, statements in merge(local.function_statements, local.mapping_function_statements) : name
       if contains(keys(statements), "UseCustomerKey")
-    ] == ["analyze_images", "close_run", "requeue_images", "start_model", "summarize_run"]
+    ] == ["analyze_images", "close_run", "compact_catalog", "requeue_images", "start_model", "summarize_run"]
     error_message = "The functions that touch objects or messages need the key, the others do not."
   }
 

@@ -20,6 +20,7 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
     condition = { for name, alarm in module.monitoring[0].alarms : name => alarm.metric } == {
       analyze-errors    = "AWS/Lambda Errors"
       analyze-throttles = "AWS/Lambda Throttles"
+      compaction-failed = "AWS/Lambda Errors"
       dead-letters      = "AWS/SQS ApproximateNumberOfMessagesVisible"
       model-on-long     = "BatchVision ModelOn"
       model-without-run = "BatchVision ModelOnWithoutRun"
@@ -62,6 +63,11 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
   assert {
     condition     = module.monitoring[0].alarms["oldest-message"].dimensions == tomap({ QueueName = "welds-images" })
     error_message = "The alarm for old messages looks at ${jsonencode(module.monitoring[0].alarms["oldest-message"].dimensions)}."
+  }
+
+  assert {
+    condition     = module.monitoring[0].alarms["compaction-failed"].dimensions == tomap({ FunctionName = "welds-compact-catalog" })
+    error_message = "The alarm for compaction looks at ${jsonencode(module.monitoring[0].alarms["compaction-failed"].dimensions)}."
   }
 
   assert {
@@ -164,12 +170,12 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
 run "queries_are_of_logs_that_the_functions_write" {
   assert {
     condition = jsonencode({ for name, query in module.monitoring[0].queries : name => query.logs }) == jsonencode({
-      "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "compact-catalog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
       "welds/rejected-images-by-reason"       = ["/aws/lambda/welds-analyze-images"]
       "welds/runs"                            = ["/aws/lambda/welds-summarize-run"]
       "welds/slowest-images"                  = ["/aws/lambda/welds-analyze-images"]
       "welds/throttles-and-retries-over-time" = ["/aws/lambda/welds-analyze-images"]
-      "welds/what-happened-in-one-run"        = [for name in ["analyze-images", "check-backlog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
+      "welds/what-happened-in-one-run"        = [for name in ["analyze-images", "check-backlog", "compact-catalog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
       "welds/what-happened-to-one-image"      = ["/aws/lambda/welds-analyze-images"]
       "welds/what-the-watchdog-did"           = ["/aws/lambda/welds-guard-model"]
     })

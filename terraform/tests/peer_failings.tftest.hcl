@@ -110,7 +110,7 @@ run "peer_failing_control_functions_end_after_three_seconds" {
   assert {
     condition = alltrue([
       for name, function in merge(module.function, module.mapping_function) :
-      name == "analyze_images" || function.settings.timeout_seconds == lookup({ requeue_images = 300, summarize_run = 900 }, name, 60)
+      name == "analyze_images" || function.settings.timeout_seconds == lookup({ compact_catalog = 300, requeue_images = 300, summarize_run = 900 }, name, 60)
     ])
     error_message = "The timeouts are ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })}."
   }

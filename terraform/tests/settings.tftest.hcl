@@ -40,8 +40,8 @@ run "defaults" {
   assert {
     condition = alltrue([
       for name, function in merge(module.function, module.mapping_function) :
-      function.settings.memory_mb == lookup({ summarize_run = 1769 }, name, 512)
-      && function.settings.timeout_seconds == lookup({ requeue_images = 300, summarize_run = 900 }, name, 60)
+      function.settings.memory_mb == lookup({ compact_catalog = 1769, summarize_run = 1769 }, name, 512)
+      && function.settings.timeout_seconds == lookup({ compact_catalog = 300, requeue_images = 300, summarize_run = 900 }, name, 60)
       && function.settings.architectures == tolist(["arm64"])
       && function.settings.log_retention_days == 365
       && function.settings.kms_key_arn == null
@@ -223,9 +223,10 @@ run "settings_reach_their_resources" {
     error_message = "The queue is ${jsonencode(module.queue.settings)}."
   }
 
-  # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one, the summary.
+  # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one,
+  # the index, the summary.
   assert {
-    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["70", "130", "910", tostring(local.execution_timeout_seconds)])
+    condition     = toset(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition)[*][0]) == toset(["70", "130", "310", "910", tostring(local.execution_timeout_seconds)])
     error_message = "The timeouts of tasks are ${jsonencode(regexall("\"TimeoutSeconds\": *([0-9]+),", local.workflow_definition))}."
   }
 }

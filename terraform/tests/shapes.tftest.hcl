@@ -24,8 +24,9 @@ run "managed_drop_off" {
 
   assert {
     condition = { for role, function in module.function : role => local.handlers[role] } == {
-      analyze_images = "analyze_images"
-      requeue_images = "requeue_overdue"
+      analyze_images  = "analyze_images"
+      compact_catalog = "compact_catalog"
+      requeue_images  = "requeue_overdue"
     }
     error_message = "The functions are ${jsonencode(keys(module.function))}."
   }
@@ -70,6 +71,16 @@ run "managed_drop_off" {
   }
 
   assert {
+    condition = jsonencode(module.compaction_schedule[0].settings) == jsonencode({
+      state      = "ENABLED"
+      expression = "rate(1 hour)"
+      target_arn = module.function["compact_catalog"].function_arn
+      tags       = [{}]
+    })
+    error_message = "The tick of compaction is ${jsonencode(module.compaction_schedule[0].settings)}."
+  }
+
+  assert {
     condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue.settings.visibility_timeout_seconds)
     error_message = "Images are put back after ${local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS} seconds."
   }
@@ -83,6 +94,7 @@ run "managed_drop_off" {
         "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:PutObjectTagging",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
+      compact_catalog = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
       requeue_images = [
         "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
@@ -98,7 +110,7 @@ run "managed_drop_off" {
 
   assert {
     condition = toset(keys(module.monitoring[0].alarms)) == toset([
-      "analyze-errors", "analyze-throttles", "dead-letters", "oldest-message", "refused-calls-DetectLabels",
+      "analyze-errors", "analyze-throttles", "compaction-failed", "dead-letters", "oldest-message", "refused-calls-DetectLabels",
       "refused-calls-DetectText", "rejected", "stuck",
     ])
     error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
@@ -140,10 +152,11 @@ run "managed_existing" {
 
   assert {
     condition = { for role, function in module.function : role => local.handlers[role] } == {
-      analyze_images = "update_results"
-      count_backfill = "count_backfill"
-      plan_backfill  = "plan_backfill"
-      work_off_chunk = "work_off_chunk"
+      analyze_images  = "update_results"
+      compact_catalog = "compact_catalog"
+      count_backfill  = "count_backfill"
+      plan_backfill   = "plan_backfill"
+      work_off_chunk  = "work_off_chunk"
     }
     error_message = "The functions are ${jsonencode(keys(module.function))}."
   }
@@ -261,7 +274,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = output.backfill_state_machine_arn == module.backfill[0].state_machine_arn && { for name, function in module.function : name => function.settings.timeout_seconds } == { analyze_images = 60, count_backfill = 300, plan_backfill = 900, work_off_chunk = 300 }
+    condition     = output.backfill_state_machine_arn == module.backfill[0].state_machine_arn && { for name, function in module.function : name => function.settings.timeout_seconds } == { analyze_images = 60, compact_catalog = 300, count_backfill = 300, plan_backfill = 900, work_off_chunk = 300 }
     error_message = "The functions have ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })} seconds."
   }
 
@@ -326,8 +339,8 @@ run "managed_existing" {
 
   assert {
     condition = toset(keys(module.monitoring[0].alarms)) == toset([
-      "analyze-errors", "analyze-throttles", "backfill-failed", "backfill-timed-out", "dead-letters", "oldest-message",
-      "refused-calls-DetectModerationLabels", "rejected", "rule-dead-letters", "rule-failed", "stuck",
+      "analyze-errors", "analyze-throttles", "backfill-failed", "backfill-timed-out", "compaction-failed", "dead-letters",
+      "oldest-message", "refused-calls-DetectModerationLabels", "rejected", "rule-dead-letters", "rule-failed", "stuck",
     ]) && module.monitoring[0].alarms["stuck"].metric == "BatchVision ImagesFailed"
     error_message = "The alarms are ${jsonencode(module.monitoring[0].alarms)}."
   }
@@ -358,6 +371,7 @@ run "hosted_existing" {
       analyze_images  = "analyze_chunk"
       check_backlog   = "check_chunks"
       collect_changes = "collect_changes"
+      compact_catalog = "compact_catalog"
       count_backfill  = "count_backfill"
       plan_backfill   = "plan_backfill"
       requeue_images  = "send_chunks"
@@ -368,7 +382,7 @@ run "hosted_existing" {
   }
 
   assert {
-    condition     = [for parts in [module.source_bucket, aws_s3_bucket_notification.this, module.requeue_schedule, module.sweep_schedule, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0]
+    condition     = [for parts in [module.source_bucket, aws_s3_bucket_notification.this, module.requeue_schedule, module.compaction_schedule, module.sweep_schedule, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0]
     error_message = "A hosted model on an existing bucket has a part that it does not use."
   }
 
@@ -412,8 +426,9 @@ run "hosted_existing" {
         "s3:PutObject",
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ]
-      count_backfill = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
-      plan_backfill  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:SendMessage"]
+      compact_catalog = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      count_backfill  = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      plan_backfill   = ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:SendMessage"]
       requeue_images = [
         "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket",
         "s3:ListBucketVersions", "s3:PutObject",
@@ -446,7 +461,7 @@ run "hosted_existing" {
 
   # The workflow calls neither of the functions that a queue feeds, nor those of a backfill.
   assert {
-    condition     = length(local.functions) + length(local.mapping_functions) == 10
+    condition     = length(local.functions) + length(local.mapping_functions) == 11
     error_message = "The functions are ${jsonencode(concat(keys(local.functions), keys(local.mapping_functions)))}."
   }
 
@@ -468,7 +483,7 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = [for parts in [module.changes, module.chunk_queue, module.requeue_schedule, module.backfill, module.sweep_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0]
+    condition     = [for parts in [module.changes, module.chunk_queue, module.requeue_schedule, module.compaction_schedule, module.backfill, module.sweep_schedule, aws_s3_object.settings, aws_lambda_event_source_mapping.changes, data.aws_s3_bucket.images] : length(parts)] == [0, 0, 0, 0, 0, 0, 0, 0, 0]
     error_message = "A hosted model on a drop-off bucket has a part that it does not use."
   }
 

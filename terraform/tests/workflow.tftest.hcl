@@ -76,6 +76,14 @@ run "workflow_is_rendered" {
     }
   }
 
+  override_module {
+    target = module.function["compact_catalog"]
+    outputs = {
+      function_name = "compact-catalog"
+      function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:compact-catalog"
+    }
+  }
+
   assert {
     condition     = can(regex("^[A-Za-z]+$", jsondecode(local.workflow_definition).StartAt))
     error_message = "The rendered workflow is not JSON with a StartAt."
@@ -137,9 +145,9 @@ run "workflow_is_rendered" {
 
   assert {
     condition = toset(regexall("\"Resource\": *\"arn:aws:lambda:us-east-1:111122223333:function:([a-z-]+)\"", local.workflow_definition)[*][0]) == toset([
-      "check-backlog", "close-run", "enable-mapping", "requeue-images", "start-model", "summarize-run",
+      "check-backlog", "close-run", "compact-catalog", "enable-mapping", "requeue-images", "start-model", "summarize-run",
     ])
-    error_message = "The workflow does not call the six functions."
+    error_message = "The workflow does not call the seven functions."
   }
 
   assert {

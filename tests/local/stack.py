@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -19,9 +20,12 @@ import jsonschema
 from botocore.config import Config
 
 import batch_vision.images
+from batch_vision.aws.catalog import catalog_key
+from batch_vision.aws.index import list_segments, read_segment
 from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.stuck import stuck_key
+from batch_vision.core.times import utc_now
 from local import config
 from local.emulator.models import HOSTED_MODELS, MODELS
 from local.environment import OFF_STATUSES, Environment, choose
@@ -335,6 +339,24 @@ class Stack:
         # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
         return [json.loads(line) for body in bodies for line in body.split("\n") if line]
 
+    def age_catalog(self) -> None:
+        """Make the catalog one of the day before yesterday, so that compaction need not wait for anything."""
+        begin = utc_now() - timedelta(days=2)
+        for number, key in enumerate(self.keys(self.final, "catalog/")):
+            aged = catalog_key(begin + timedelta(milliseconds=number), "aged")
+            self.s3.copy_object(Bucket=self.final, Key=aged, CopySource={"Bucket": self.final, "Key": key})
+            self.s3.delete_object(Bucket=self.final, Key=key)
+
+    def compact(self) -> list[dict[str, Any]]:
+        """Call the function that makes the index, and return the lines of all segments."""
+        name = f"{self.arguments['name_prefix']}-compact-catalog"
+        answer = self.functions.invoke(FunctionName=name, Payload=b"{}")
+        said = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, said
+        assert said["is_done"]
+        keys = [entry["Key"] for entry in list_segments(self.s3, self.final)]
+        return [line for key in keys for line in read_segment(self.s3, self.final, key)]
+
     def results(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Every result in the final bucket, by the upload it is of; overwritten ones count, for they are kept."""
         found = defaultdict(list)
@@ -387,7 +409,7 @@ class Stack:
         for key in self.keys(self.final):
             assert (
                 key in current
-                or key.startswith(("catalog/", "runs/"))
+                or key.startswith(("catalog/", "index/", "runs/"))
                 or key == "current-run.json"
                 or (key.startswith("stuck/") and key in stuck)
             ), f"{key!r} belongs to no upload"

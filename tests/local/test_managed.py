@@ -70,7 +70,7 @@ def test_nothing_is_made_that_only_a_model_that_is_started_needs(stack: Stack) -
     assert not has("schedule_rule_name")
     assert stack.mapping_state() == "Enabled"
     names = {function["FunctionName"] for function in stack.functions.list_functions()["Functions"]}
-    assert names == {"e2e-analyze-images", "e2e-requeue-images"}
+    assert names == {"e2e-analyze-images", "e2e-compact-catalog", "e2e-requeue-images"}
     status, printed = Terraform().plan()
     assert status == 0, printed
 
@@ -98,6 +98,8 @@ def test_scenes_and_samples_get_all_seven_analyses(stack: Stack) -> None:
     assert {line["key"]: line["status"] for line in stack.catalog()} == {
         key: result["status"] for key, result in results.items()
     }
+    stack.age_catalog()
+    assert stack.compact() == stack.catalog()
 
 
 @pytest.mark.fault("Existing bucket: one of several analyses cannot answer now")
@@ -172,8 +174,10 @@ def test_the_tick_puts_back_what_no_event_told_of(stack: Stack) -> None:
 
 def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     """After all that the tests before have done; of the other statements, test_permissions.py has the scenario."""
-    own = {"DetectWithModel", "KeepAnswers", "CountMessages"}
-    wrong = shapes.wrong_permissions(stack, "analyze-images", "requeue-images", is_judged=own.__contains__)
+    own = {"DetectWithModel", "KeepAnswers", "CountMessages", "ListCatalogAndIndex", "ReadCatalog", "WriteIndex"}
+    wrong = shapes.wrong_permissions(
+        stack, "analyze-images", "compact-catalog", "requeue-images", is_judged=own.__contains__
+    )
     assert not wrong, "\n".join(wrong)
 
 

@@ -185,6 +185,9 @@ def run_over_everything(stack: Stack) -> None:
     # Events of buckets that had no versions: one names an image that is there, the other one that is not.
     send(record("folder.json"), record("never.png"))
 
+    # What the runs before have written, for an index.
+    stack.age_catalog()
+
     # The rule starts the run with its own role, as on its schedule. (LocalStack has either a schedule or a pattern.)
     events, name = stack.environment.client("events"), stack.environment.output("schedule_rule_name")
     rule = events.describe_rule(Name=name)

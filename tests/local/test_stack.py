@@ -87,6 +87,12 @@ def test_more_than_a_hundred_images_under_names_of_all_kinds(stack: Stack) -> No
     assert (summary["images_processed"], summary["images_rejected"]) == (len(names), 0)
     assert stack.read_json(f"runs/{summary['run_id']}.json") == summary
     assert {line["key"] for line in stack.catalog()} == set(names)
+    assert all(line["width"] and line["height"] for line in stack.catalog())
+    assert "CompactCatalog" in stack.states(described["executionArn"])
+    assert stack.keys(stack.final, "index/") == [], "what was written lately waits"
+    stack.age_catalog()
+    assert stack.compact() == stack.catalog()
+    assert stack.compact() == stack.catalog()
     model = stack.environment.model()
     assert (model["starts"], model["stops"]) == (1, 1)
     assert 0 < model["billed_unit_seconds"] <= summary["model_on_seconds"]

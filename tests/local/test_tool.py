@@ -150,7 +150,7 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     stack.check()
 
     assert len(read("results", "--run", run["id"])) == 11
-    labels = {line["prediction"]["name"] for line in read("results", "--status", "processed")}
+    labels = {line["predictions"][0]["name"] for line in read("results", "--status", "processed")}
     assert labels <= set(stack.environment.model()["labels"])
     (rejected,) = read("results", "--status", "rejected")
     assert (rejected["key"], rejected["error_type"]) == ("notes.txt", "InvalidImageFormatError")

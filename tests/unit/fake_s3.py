@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import batched
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,14 +154,18 @@ class FakeS3:
             folders = sorted({key.partition(Delimiter)[0] for key in rest if Delimiter in key})
             yield {"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}{Delimiter}"} for folder in folders]}
             return
-        yield {
-            "Contents": [
-                {"Key": key, "Size": len(one.body or b""), "LastModified": one.last_modified, "ETag": one.etag}
-                | {name: value for name, value in one.told.items() if name == "StorageClass"}
-                for key in self.keys(Bucket)
-                if key.startswith(Prefix) and key > StartAfter and (one := self.current(Bucket, key))
-            ]
-        }
+        found = [key for key in self.keys(Bucket) if key.startswith(Prefix) and key > StartAfter]
+        for number, keys in enumerate(batched(found, 1000, strict=False) if found else [()]):
+            if number:
+                self._asked("ListObjectsV2", Bucket, Prefix)
+            yield {
+                "Contents": [
+                    {"Key": key, "Size": len(one.body or b""), "LastModified": one.last_modified, "ETag": one.etag}
+                    | {name: value for name, value in one.told.items() if name == "StorageClass"}
+                    for key in keys
+                    if (one := self.current(Bucket, key))
+                ]
+            }
 
     def _asked(self, operation: str, bucket: str, key: str) -> None:
         self.requests.append((operation, bucket, key))

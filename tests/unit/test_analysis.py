@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from botocore.exceptions import ClientError
+from PIL import Image
 from tenacity import stop_after_attempt
 
 import batch_vision.images
@@ -79,14 +81,14 @@ def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_an_image_costs_four_requests_to_s3(world: World, upload: Upload) -> None:
-    """One PUT, one COPY and a HEAD, a twelfth of the price, which are billed, and one DELETE, which is not."""
+def test_an_image_costs_five_requests_to_s3(world: World, upload: Upload) -> None:
+    """One PUT, one COPY, a HEAD and a GET, a twelfth of the price, which are billed, and one DELETE, which is not."""
     requests: list[str] = []
     world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
     image = upload("line 3/flange.png")
     requests.clear()
     world.analyze(image)
-    assert requests == ["HeadObject", "PutObject", "CopyObject", "DeleteObject"]
+    assert requests == ["HeadObject", "GetObject", "PutObject", "CopyObject", "DeleteObject"]
 
 
 def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upload: Upload) -> None:
@@ -117,9 +119,37 @@ def test_a_processed_image_leaves_the_source_and_has_one_place(world: World, upl
     ]
     assert result["raw"] == DETECTION.raw
     line = outcome.catalog_line()
-    assert line["prediction"] == {"name": "crack", "kind": "custom_label", "confidence": 90.0}
+    assert line["predictions"] == [
+        {"name": "crack", "kind": "custom_label", "confidence": 90.0},
+        {"name": "stain", "kind": "custom_label", "confidence": 20.0},
+    ]
     time.sleep(0.002)
     assert outcome.catalog_line() == line, "the time is that of the image, not of the end of its batch"
+
+
+def test_the_sides_of_an_image_are_in_its_result_and_its_line(world: World, upload: Upload) -> None:
+    """Of its header alone, which is read once more only where no backend has read it."""
+    content = io.BytesIO()
+    Image.new("L", (640, 480)).save(content, "PNG")
+    asked: list[dict[str, Any]] = []
+    world.s3.meta.events.register("before-parameter-build.s3.GetObject", lambda params, **_: asked.append(dict(params)))
+    outcome = world.analyze(upload("a.png", content.getvalue()))
+    assert (outcome.catalog_line()["width"], outcome.catalog_line()["height"]) == (640, 480)
+    assert world.result("processed/a.png.json").items() >= {"width": 640, "height": 480}.items()
+    assert [request.get("Range") for request in asked[:1]] == ["bytes=0-131071"]
+    odd = world.analyze(upload("b.png", b"no picture"))
+    assert (odd.status, odd.catalog_line()["width"], odd.catalog_line()["height"]) == ("processed", None, None)
+
+
+def test_an_image_whose_header_cannot_be_read_has_a_result_all_the_same(
+    world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise errors.ServiceUnavailableError("not now")
+
+    monkeypatch.setattr("batch_vision.images.source.StoredImage.read_start", refuse)
+    outcome = world.analyze(upload("a.jpg"))
+    assert (outcome.status, outcome.catalog_line()["width"]) == ("processed", None)
 
 
 def test_peer_failing_the_json_names_neither_image_model_nor_time(world: World, upload: Upload) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
+from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit, sides_px
 
 LIMITS = ImageLimits(max_bytes=1000_000, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
 
@@ -77,3 +77,34 @@ def test_no_beginning_makes_it_fail() -> None:
         for end in range(min(len(content), 700)):
             broken(content[:end])
             broken(content[:end], 10_000)
+
+
+def exif(orientation: int) -> bytes:
+    """A TIFF directory of two entries."""
+    told = Image.Exif()
+    told[271] = "maker"
+    told[274] = orientation
+    return told.tobytes()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_the_sides_are_those_after_the_orientation(orientation: int) -> None:
+    turned = (80, 100) if orientation in (5, 6, 7, 8) else (100, 80)
+    jpeg = encoded("JPEG", exif=exif(orientation), comment=b"x" * 60_000)
+    assert sides_px(jpeg) == turned
+    swapped = jpeg.replace(b"Exif\0\0MM\0*\0\0\0\x08", b"Exif\0\0II*\0\x08\0\0\0")  # entries that are nonsense then
+    assert sides_px(swapped) == (100, 80)
+    assert sides_px(encoded("PNG")) == (100, 80)
+
+
+def test_sides_that_are_not_told() -> None:
+    jpeg = encoded("JPEG", exif=exif(6))
+    frame = jpeg.index(b"\xff\xc0")
+    without_height = jpeg[: frame + 5] + b"\0\0" + jpeg[frame + 7 :]
+    for content in (b"", b"text", b"\xff\xd8", encoded("GIF"), jpeg[:frame], without_height):
+        assert sides_px(content) is None
+    for end in range(len(jpeg)):
+        sides_px(jpeg[:end])
+    at = jpeg.index(b"Exif")
+    for place in range(at, at + 40):  # an Exif that leads nowhere
+        assert sides_px(jpeg[:place] + b"\xff" + jpeg[place + 1 :]) in ((100, 80), (80, 100))

@@ -20,7 +20,6 @@ from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.detectors import Calls, Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
-from batch_vision.images.results import best_prediction
 from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import FakeBackend
 from tests.unit.test_analysis import World
@@ -97,7 +96,10 @@ def test_all_answers_are_one_result(world: Several, upload: Upload) -> None:
     ]
     assert result["raw"] == dict(zip(NAMES, (LABELS.raw, TEXTS.raw, FACES.raw), strict=True))
     assert (result["error"], result["errors"]) == (None, {})
-    assert outcome.catalog_line()["prediction"] == {"name": "4711", "kind": "text", "confidence": 95.0}
+    assert outcome.catalog_line()["predictions"] == [
+        {"name": "4711", "kind": "text", "confidence": 95.0},
+        {"name": "car", "kind": "label", "confidence": 90.0},
+    ]
     assert (outcome.attempts, outcome.throttles) == (3, 0)
 
 
@@ -106,8 +108,8 @@ def test_an_image_costs_one_request_to_s3_more_than_with_one(world: Several, upl
     requests: list[str] = []
     world.s3.meta.events.register("before-call.s3", lambda model, **_: requests.append(model.name))
     world.analyze(image)
-    # The GET: another message of the same upload may have had answers that were kept.
-    assert requests == ["HeadObject", "GetObject", "PutObject", "CopyObject", "DeleteObject"]
+    # The first GET: another message of the same upload may have had answers that were kept.
+    assert requests == ["HeadObject", "GetObject", "GetObject", "PutObject", "CopyObject", "DeleteObject"]
 
 
 @pytest.mark.parametrize(
@@ -372,19 +374,6 @@ def test_the_fingerprint_is_of_model_settings_and_confidence() -> None:
     assert len({fingerprint_of(model, None), fingerprint_of(model, 0.0), fingerprint_of(other, None)}) == 3
 
 
-def test_a_color_is_no_best_prediction_where_there_is_another_one() -> None:
-    color = {"name": "tomato", "kind": "color", "confidence": 99.0}
-    label = {"name": "car", "kind": "label", "confidence": 60.0}
-    assert best_prediction([color, label]) == label
-    assert best_prediction([color]) == color
-    assert best_prediction([]) is None
-    assert best_prediction([{"name": "crack", "confidence": 90.0}]) == {
-        "name": "crack",
-        "kind": None,
-        "confidence": 90.0,
-    }
-
-
 def test_a_result_of_the_first_schema_is_finished_as_it_is(world: Several, upload: Upload) -> None:
     """A function of the version before has written it and died."""
     image = upload("a.jpg")
@@ -412,5 +401,5 @@ def test_a_result_of_the_first_schema_is_finished_as_it_is(world: Several, uploa
     world.s3.put_object(Bucket="final", Key="processed/a.jpg.json", Body=body, Metadata={"batch-vision": "result"})
     outcome = world.analyze(image, again=True)
     assert (outcome.status, outcome.result, world.asked()) == ("processed", before, [0, 0, 0])
-    assert outcome.catalog_line()["prediction"] == {"name": "crack", "kind": None, "confidence": 90.0}
+    assert outcome.catalog_line()["predictions"] == [{"name": "crack", "kind": None, "confidence": 90.0}]
     assert world.versions("source") == 0

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from batch_vision.core.backfills import Job, Left, Plan, Source, summary_key, summary_of
+from batch_vision.core.catalog import ranked
 from local.config import LOOKOUT_MODEL_ARN
 from tests.unit.tool_stack import FINAL, SUMMARY, Deployed
 
@@ -44,14 +45,13 @@ def place(deployed: Deployed, key: str, content: bytes, finished_at: str = BEGIN
     } | more
     deployed.put(result["image_key"], content, FINAL)
     deployed.put_result(result)
-    best = max(result["predictions"], key=lambda said: said["confidence"], default=None)
     line = {
         "key": key,
         "status": status,
         "size_bytes": len(content),
         "error_type": (result["error"] or {}).get("type"),
         "image_key": result["image_key"],
-        "prediction": best and {"name": best["name"], "confidence": best["confidence"]},
+        "predictions": ranked(result["predictions"]),
         "anomaly": result["anomaly"],
     }
     deployed.catalog(finished_at, line)

@@ -23,16 +23,16 @@ NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 def filled(deployed: Deployed) -> Deployed:
     """Five results of now, one of yesterday, one of last week."""
     hour = timedelta(hours=1)
-    crack, stain = {"name": "crack", "confidence": 91.25}, {"name": "stain", "confidence": 40.0}
-    deployed.catalog(to_text(utc_now() - 200 * hour), {"key": "week.png", "prediction": crack})
-    deployed.catalog(to_text(utc_now() - 30 * hour), {"key": "day.png", "prediction": crack})
-    deployed.catalog(to_text(utc_now() - 2 * hour), {"key": "crack.png", "prediction": crack})
+    crack, stain = LINE["predictions"][0], {"name": "stain", "kind": "custom_label", "confidence": 40.0}
+    deployed.catalog(to_text(utc_now() - 200 * hour), {"key": "week.png", "predictions": [crack]})
+    deployed.catalog(to_text(utc_now() - 30 * hour), {"key": "day.png", "predictions": [crack]})
+    deployed.catalog(to_text(utc_now() - 2 * hour), {"key": "crack.png", "predictions": [crack]})
     deployed.catalog(
         to_text(utc_now()),
-        {"key": "stain.png", "prediction": stain},
-        {"key": "none.png", "prediction": None},
-        {"key": "bad.png", "status": "rejected", "error_type": "ImageTooLargeError", "prediction": None},
-        {"key": "odd.png", "prediction": None, "anomaly": {"is_anomalous": True, "confidence": 77.0}},
+        {"key": "stain.png", "predictions": [stain]},
+        {"key": "none.png", "predictions": []},
+        {"key": "bad.png", "status": "rejected", "error_type": "ImageTooLargeError", "predictions": []},
+        {"key": "odd.png", "predictions": [], "anomaly": {"is_anomalous": True, "confidence": 77.0}},
     )
     return deployed
 

@@ -301,11 +301,11 @@ def test_a_key_has_the_line_that_was_recorded_last(in_place: Deployed) -> None:
     for key in ("a.png", "b.png"):
         in_place.put(key)
     newer, older = ago(minutes=1), ago(minutes=2)
-    in_place.in_place("a.png", newer, prediction={"name": "Dog", "kind": "label", "confidence": 70.0})
+    in_place.in_place("a.png", newer, predictions=[{"name": "Dog", "kind": "label", "confidence": 70.0}])
     in_place.in_place("a.png", older)  # its catalog object came late
     in_place.in_place("b.png", older)
     dog = in_place.json("results", "--key", "a.png")
-    assert [line["prediction"]["name"] for line in dog] == ["Dog"]
+    assert [line["predictions"][0]["name"] for line in dog] == ["Dog"]
     assert keys(in_place) == ["b.png", "a.png"]
     assert keys(in_place, "--kind", "label", "--label", "Dog") == ["a.png"]
     assert keys(in_place, "--kind", "text") == []

@@ -107,11 +107,11 @@ def test_an_image_gets_its_result_beside_it_and_a_line_of_the_catalog(world: Wor
     assert world.broken() == []
 
 
-def test_an_image_costs_three_heads_and_two_writes_and_what_is_finished_two_heads(world: World) -> None:
-    """The second write is the catalog's, one for each batch."""
+def test_an_image_costs_three_heads_a_get_and_two_writes_and_what_is_finished_two_heads(world: World) -> None:
+    """The GET is of the beginning of the image, for its sides; the second write the catalog's, one for each batch."""
     world.s3.upload("images", "a.jpg", b"content")
     world.update(event("a.jpg"))
-    assert world.requests() == ["HeadObject", "HeadObject", "PutObject", "HeadObject", "PutObject"]
+    assert world.requests() == ["HeadObject", "HeadObject", "GetObject", "PutObject", "HeadObject", "PutObject"]
     world.update(event("a.jpg"))
     assert world.requests() == ["HeadObject", "HeadObject"]
     world.update(event("a.jpg"), received=2)
@@ -130,7 +130,7 @@ def test_a_deleted_image_loses_its_result_and_the_catalog_says_so(world: World) 
     world.s3.remove("images", "a.jpg")
     world.update(event("a.jpg"))
     assert [key for key in world.s3.keys("final") if key.startswith("results")] == []
-    assert world.lines()[-1].keys() == {"key", "status", "recorded_at"}
+    assert world.lines()[-1].keys() == {"schema_version", "key", "status", "recorded_at"}
     assert world.lines()[-1]["status"] == "deleted"
     assert world.broken() == []
 

@@ -249,7 +249,7 @@ class Deployed:
         written |= {"finished_at": recorded_at, "recorded_at": recorded_at} | line
         source = {"bucket": IMAGES, "key": key, "version_id": written["version_id"], "etag": head["ETag"].strip('"')}
         error = {"type": written["error_type"], "message": "S3 refused it", "remedy": "Restore the object."}
-        said = written["prediction"] and not written["error_type"]
+        said = written["predictions"] and not written["error_type"]
         instances = [{"confidence": 90.0, "bounding_box": {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4}}]
         cat = {"name": "Cat", "kind": "label", "confidence": 91.25, "bounding_box": None, "parents": ["Animal"]}
         result = {
@@ -334,23 +334,30 @@ class Deployed:
 
 
 LINE = {
+    "schema_version": 2,
     "key": "a.png",
     "version_id": "v1",
+    "etag": "e",
+    "uploaded_at": "2026-11-20T07:59:00.000Z",
     "size_bytes": 5,
+    "width": 640,
+    "height": 480,
     "status": "processed",
     "error_type": None,
     "image_key": "processed/a.png",
     "backend": "rekognition_custom_labels",
-    "prediction": {"name": "crack", "confidence": 91.25},
+    "model": "crack-model",
+    "predictions": [{"name": "crack", "kind": "custom_label", "confidence": 91.25}],
     "anomaly": None,
     "attempts": 1,
+    "throttles": 0,
     "duration_ms": 120,
 }
 
 IN_PLACE_LINE = {name: value for name, value in LINE.items() if name != "image_key"} | {
     "result_key": "results/a.png.json",
     "fingerprint": FINGERPRINT,
-    "prediction": {"name": "Cat", "kind": "label", "confidence": 91.25},
+    "predictions": [{"name": "Cat", "kind": "label", "confidence": 91.25}],
 }
 
 SUMMARY = {

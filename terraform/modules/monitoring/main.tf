@@ -60,6 +60,14 @@ locals {
       threshold   = 0
     }
 
+    compaction-failed = {
+      description = "Look at the error in the log of the function that makes an index of the catalog: it says what to do. No result is lost (batch-vision status), and the next ${var.is_hosted ? "run" : "hour"} tries again; until then a search reads more objects."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = var.compact_function_name }
+      threshold   = 0
+    }
   }
 
   # Of a model that is started and stopped by runs.

@@ -44,6 +44,12 @@ variable "analyze_function_name" {
   nullable    = false
 }
 
+variable "compact_function_name" {
+  description = "Name of the function that makes an index of the catalog"
+  type        = string
+  nullable    = false
+}
+
 variable "summarize_function_name" {
   description = "Name of the function that sums a run up; null for a managed model"
   type        = string

@@ -1,0 +1,158 @@
+"""The index of the catalog, as it stands in the final bucket; `core.index` tells what it is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from batch_vision.aws.objects import found, list_entries
+from batch_vision.core.catalog import upgraded
+from batch_vision.core.index import (
+    CURSOR,
+    INDEX_VERSION,
+    SEGMENTS,
+    Header,
+    damaged,
+    is_forward,
+    segment_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+_MOST_TRIES = 5
+_NOT_SO = (404, 409, 412)  # what S3 answers to a write whose condition does not hold, or may not hold any more
+_BROKEN = (gzip.BadGzipFile, zlib.error, EOFError)
+_HEADER_BYTES = 8192  # a header is a gzip member of its own, with two keys of up to 1,024 bytes
+
+
+def read_cursor(s3: S3Client, bucket: str) -> str:
+    """Return the last catalog key of which all up to it are in segments; empty where there is no cursor."""
+    return read_cursor_and_etag(s3, bucket)[0]
+
+
+def read_cursor_and_etag(s3: S3Client, bucket: str) -> tuple[str, str]:
+    """Return the cursor and the ETag of its object, both empty where there is none."""
+    answer = found(s3.get_object, Bucket=bucket, Key=CURSOR)
+    if answer is None:
+        return "", ""
+    body = answer["Body"].read()
+    try:
+        return str(json.loads(body)["last_key"]), answer["ETag"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(f"{CURSOR} is {body[:200]!r}.") from error
+
+
+def list_segments(s3: S3Client, bucket: str, after: str = "") -> Iterator[Any]:
+    """List the segments as ListObjectsV2 has them, in the order of their catalog objects.
+
+    Parameters
+    ----------
+    after
+        Only those whose key comes after this one; empty for all.
+    """
+    return list_entries(s3, bucket, SEGMENTS, after)
+
+
+def read_segment(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
+    """Return the lines of a segment in the form of now, as they are read; see `parse_segment`."""
+    return parse_segment(s3.get_object(Bucket=bucket, Key=key)["Body"], key)[1]
+
+
+def read_header(s3: S3Client, bucket: str, key: str) -> Header | None:
+    """Return the header of a segment, None where there is none, with one request; raises as `parse_segment`."""
+    answer = found(s3.get_object, Bucket=bucket, Key=key, Range=f"bytes=0-{_HEADER_BYTES - 1}")
+    return parse_segment(answer["Body"], key)[0] if answer else None
+
+
+def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]]:
+    """Return the header and the lines of a segment, which may be an object's body or a file of the same content.
+
+    Parameters
+    ----------
+    body
+        Anything with ``read(size)``, in bytes; it is read as the lines are.
+    key
+        For messages.
+
+    Raises
+    ------
+    IndexDamagedError
+        It is no segment, or (from the lines) it ends early.
+    """
+    unpacked = gzip.GzipFile(fileobj=body)
+    try:
+        header = Header.read(unpacked.readline(), key)
+    except _BROKEN as error:
+        raise damaged(f"{key!r} is no gzip file: {error}") from error
+    return header, _lines(unpacked, header, key)
+
+
+def _lines(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        for line in unpacked:
+            yield upgraded(json.loads(line))
+            number += 1
+    except (*_BROKEN, ValueError) as error:
+        raise damaged(f"{key!r} breaks off after line {number:,}: {error}") from error
+    if number != header.lines:
+        raise damaged(f"{key!r} has {number:,} lines; its header names {header.lines:,}.")
+
+
+def newest_header(s3: S3Client, bucket: str, cursor: str) -> Header | None:
+    """Return the header of the last segment, None where none begins after the cursor."""
+    keys = [entry["Key"] for entry in list_segments(s3, bucket, segment_key(cursor) if cursor else "")]
+    return read_header(s3, bucket, keys[-1]) if keys else None
+
+
+def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) -> bool:
+    """Write a segment where there is none of its name; return whether it was written.
+
+    Parameters
+    ----------
+    packed_lines
+        The lines as a gzip member; the header, which is known last and stands first, becomes a member before it.
+    """
+    first = gzip.compress(json.dumps(header.as_json()).encode() + b"\n", mtime=0)
+    return _is_put(
+        s3,
+        Bucket=bucket,
+        Key=segment_key(header.first_key),
+        Body=first + packed_lines,
+        ContentType="application/gzip",
+        IfNoneMatch="*",
+    )
+
+
+def move_cursor(s3: S3Client, bucket: str, last_key: str) -> str:
+    """Move the cursor to a catalog key, and return where it stands then: further, where another call has moved it.
+
+    It is left where it is if others write it time and again: the next call finds the segments.
+    """
+    cursor = ""
+    for _ in range(_MOST_TRIES):
+        cursor, etag = read_cursor_and_etag(s3, bucket)
+        if not is_forward(cursor, last_key):
+            break
+        body = json.dumps({"index_version": INDEX_VERSION, "last_key": last_key}).encode()
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        if _is_put(s3, Bucket=bucket, Key=CURSOR, Body=body, ContentType="application/json", **condition):
+            break
+    return max(cursor, last_key)
+
+
+def _is_put(s3: S3Client, **request: Any) -> bool:
+    try:
+        s3.put_object(**request)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _NOT_SO:
+            return False
+        raise
+    return True
