@@ -83,7 +83,7 @@ run "largest" {
   }
 
   assert {
-    condition     = length(module.monitoring[0].alarms) == 13 && length(module.monitoring[0].queries) == 8
+    condition     = length(module.monitoring[0].alarms) == 14 && length(module.monitoring[0].queries) == 8
     error_message = "Not every alarm and query is held to the limits: ${jsonencode(keys(module.monitoring[0].alarms))}."
   }
 
