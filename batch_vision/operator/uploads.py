@@ -10,24 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
 from batch_vision.aws.objects import found
 from batch_vision.core.names import usual_name
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.folders import upload_files
+from batch_vision.operator.locks import lock
 from batch_vision.operator.objects import read_result
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
 
 
 _LONGEST_KEY_BYTES = 1024
-_LOCK_POLL_SECONDS = 0.5
 
 
 class Upload:
@@ -148,9 +141,7 @@ class Journal:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._open = undo.enter_context(self._file.open("a+", encoding="utf-8", errors="replace"))
-                while not _try_lock(self._open):
-                    self._waits()
-                    time.sleep(_LOCK_POLL_SECONDS)
+                lock(self._open, self._waits)
                 self._open.seek(0)
                 for line in self._open:
                     self._read(line)
@@ -201,23 +192,3 @@ def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], N
     identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return Journal(state / "batch-vision" / f"upload-{name}.jsonl", waits=waits)
-
-
-if sys.platform == "win32":
-
-    def _try_lock(file: IO[str]) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _try_lock(file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
