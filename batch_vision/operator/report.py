@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import re
-import warnings
 from array import array
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import SUMMARIES
@@ -29,6 +26,14 @@ from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import image_place, read_result
+from batch_vision.operator.pictures import (
+    MOST_BYTES,
+    UNREADABLE,
+    data_uri,
+    make_mask,
+    make_thumbnail,
+    without_bombs,
+)
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of, is_of_line
 from batch_vision.operator.text import visible
@@ -39,17 +44,11 @@ if TYPE_CHECKING:
 
     from batch_vision.operator.stack import Stack
 
-THUMBNAIL_PX = 320
-_THUMBNAIL_QUALITY = 70
-_MOST_BYTES = 20 * 1024**2  # no model takes a larger image
-_MOST_PIXELS = 100_000_000
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # no decoder that starts another program
-_PARALLEL = 4  # each may hold a decoded image of _MOST_PIXELS
+_PARALLEL = 4  # each may hold a large decoded image
 _BARS = 60
 _COLOURS = 8
 _MOST_RUNS = 100
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # as Rekognition writes a color
-_MASK_BACKGROUND = (255, 255, 255)
 
 
 @dataclass
@@ -262,8 +261,7 @@ def _names(pictures: list[Picture]) -> set[str]:
 
 def _pictures(stack: Stack, lines: list[dict[str, Any]], progress: Callable[[int, int], None]) -> list[Picture]:
     answer = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(_PARALLEL) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # rather than print it
+    with without_bombs(), ThreadPoolExecutor(_PARALLEL) as pool:
         try:
             for picture in pool.map(lambda line: _picture(stack, line), lines):
                 answer.append(picture)
@@ -294,7 +292,7 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
     picture.message, picture.remedy = error.get("message", ""), error.get("remedy", "")
     picture.errors = result.get("errors") or {}
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
-    if line["size_bytes"] > _MOST_BYTES:
+    if line["size_bytes"] > MOST_BYTES:
         picture.missing = f"not shown: {line['size_bytes'] / 1024**2:,.0f} MiB"
         return picture
     if picture.status == "failed":
@@ -305,57 +303,18 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
         picture.missing = "the image is no longer in its bucket"
         return picture
     try:
-        picture.thumbnail, picture.size = _thumbnail(image["Body"].read())
-    except _UNREADABLE:
+        thumbnail, picture.size, _ = make_thumbnail(image["Body"].read())
+        picture.thumbnail = data_uri(thumbnail)
+    except UNREADABLE:
         picture.missing = "no picture that can be shown"
         return picture
     if mask_key := result.get("mask_key"):
         mask = found(s3.get_object, Bucket=bucket, Key=mask_key)
         try:
-            picture.mask = mask and _mask(mask["Body"].read())
-        except _UNREADABLE:
+            picture.mask = mask and data_uri(make_mask(mask["Body"].read()))
+        except UNREADABLE:
             picture.missing = "its mask cannot be shown"
     return picture
-
-
-# What Pillow raises at content that is broken; some decoders raise what Python has for a wrong value.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-
-def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    if image.width * image.height > _MOST_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels")
-    return image
-
-
-def _thumbnail(content: bytes) -> tuple[str, tuple[int, int]]:
-    with _open(content) as opened:
-        opened.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))  # JPEG: decode no more than is needed
-        # Boxes are of the image as it is seen, after its Exif orientation.
-        image = ImageOps.exif_transpose(opened)
-        if image.mode not in ("RGB", "RGBA"):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        return _data_uri(image, quality=_THUMBNAIL_QUALITY), image.size
-
-
-def _mask(content: bytes) -> str:
-    """Make what is no anomaly transparent, so that the mask lies over the picture."""
-    with _open(content) as opened:
-        image = opened.convert("RGBA")
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.NEAREST)
-    difference = ImageChops.difference(image.convert("RGB"), Image.new("RGB", image.size, _MASK_BACKGROUND))
-    red, green, blue = difference.split()
-    alpha = ImageChops.lighter(ImageChops.lighter(red, green), blue).point([0] + [255] * 255)
-    image.putalpha(alpha)
-    return _data_uri(image, lossless=True)
-
-
-def _data_uri(image: Image.Image, **options: Any) -> str:
-    encoded = io.BytesIO()
-    image.save(encoded, "WEBP", **options)
-    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
 # The runs.
