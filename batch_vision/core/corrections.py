@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PREFIX = "corrections/"
 MAX_LABEL_LENGTH = 256
+_RESULTS = ("results/", "results-long/")  # of images in an existing bucket
 _SIDES = ("left", "top", "width", "height")
 _ROUNDING = 1e-3  # a box may end so much outside of its image, of numbers that were rounded
 
@@ -76,6 +77,11 @@ class Correction:
     def upload(self) -> Upload:
         """What tells the upload from every other one."""
         return self.key, self.version_id or self.etag or ""
+
+    @property
+    def result_key(self) -> str:
+        """Key of the result in the final bucket."""
+        return self.result if self.result.startswith(_RESULTS) else f"{self.result}.json"
 
     def to_line(self) -> dict[str, Any]:
         """Return it as a line of ``corrections/``."""
@@ -182,6 +188,34 @@ def _text(line: Mapping[str, Any], name: str) -> str:
 
 def _text_or_none(line: Mapping[str, Any], name: str) -> str | None:
     return None if line.get(name) is None else _text(line, name)
+
+
+# What is seen in an image and is no label of it: texts and faces have names of their own, colors are shares.
+_NO_LABELS = ("color", "text", "face")
+_VERDICTS = {True: "anomalous", False: "normal"}
+
+
+def judged_labels(
+    predictions: Iterable[Mapping[str, Any]], anomaly: Mapping[str, Any] | None, min_confidence: float
+) -> tuple[str, ...]:
+    """Return the labels that a person judges, and accepts together: what the model says of the image.
+
+    Parameters
+    ----------
+    predictions
+        The most confident first. Those of at least `min_confidence` count; where none has it, the first one does.
+    anomaly
+        The verdict of a model that looks for anomalies, which is a label too.
+    min_confidence
+        In percent.
+    """
+    said = [one for one in predictions if one.get("kind") not in _NO_LABELS]
+    names = [str(one["name"]) for one in said if one["confidence"] >= min_confidence]
+    if anomaly is not None:
+        names.append(_VERDICTS[bool(anomaly["is_anomalous"])])
+    elif said and not names:
+        names.append(str(said[0]["name"]))
+    return tuple(dict.fromkeys(names))
 
 
 def counting(corrections: Iterable[Correction]) -> dict[Upload, Correction]:

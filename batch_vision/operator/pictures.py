@@ -95,7 +95,8 @@ def _open(content: bytes) -> Image.Image:
 
 def _seen_size(opened: Image.Image) -> Size:
     width, height = opened.size
-    is_sideways = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    # Of a JPEG it stands at the beginning; the models look at that of no other format.
+    is_sideways = opened.format == "JPEG" and opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
     return (height, width) if is_sideways else (width, height)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from array import array
@@ -11,7 +9,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,6 +23,7 @@ from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import image_place, read_result
+from batch_vision.operator.pages import content_hash, template
 from batch_vision.operator.pictures import (
     MOST_BYTES,
     UNREADABLE,
@@ -424,15 +422,9 @@ def _render(page: dict[str, Any]) -> str:
     )
     environment.tests["hex_color"] = lambda value: isinstance(value, str) and bool(_HEX.fullmatch(value))
     environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps}
-    folder = files("batch_vision.operator") / "templates"
-    style, script = ((folder / name).read_text() for name in ("report.css", "report.js"))
+    style, script = template("report.css"), template("report.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)};"
+        f"default-src 'none'; img-src data:; style-src {content_hash(style)}; script-src {content_hash(script)};"
         " base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("report.html").render(page, style=style, script=script, policy=policy)
-
-
-def _hash(text: str) -> str:
-    """Name a text for a Content-Security-Policy: nothing else on the page is run or styled."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from batch_vision.aws.objects import found
@@ -22,9 +20,11 @@ from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.folders import upload_files
 from batch_vision.operator.locks import lock
 from batch_vision.operator.objects import read_result
+from batch_vision.operator.user_folders import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from batch_vision.operator.folders import Found
     from batch_vision.operator.stack import Stack
@@ -186,9 +186,7 @@ def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], N
     waits
         Called again and again while another process uploads the same folder.
     """
-    given = os.environ.get("XDG_STATE_HOME")
-    state = Path(given) if given else Path(os.path.expanduser("~"), ".local", "state")  # noqa: PTH111 - never raises
     # The mapping's UUID is new whenever the stack is: the bucket of a stack that was made again holds nothing of this.
     identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    return Journal(state / "batch-vision" / f"upload-{name}.jsonl", waits=waits)
+    return Journal(state_folder() / f"upload-{name}.jsonl", waits=waits)
