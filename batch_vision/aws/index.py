@@ -86,19 +86,29 @@ def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]
     IndexDamagedError
         It is no segment, or (from the lines) it ends early.
     """
+    header, texts = _unpack(body, key)
+    return header, (upgraded(json.loads(text)) for text in texts)
+
+
+def segment_texts(body: Any, key: str) -> Iterator[str]:
+    """Return the lines of a segment as they are written, which may be as version 1 has them; as `parse_segment`."""
+    return _unpack(body, key)[1]
+
+
+def _unpack(body: Any, key: str) -> tuple[Header, Iterator[str]]:
     unpacked = gzip.GzipFile(fileobj=body)
     try:
         header = Header.read(unpacked.readline(), key)
     except _BROKEN as error:
         raise damaged(f"{key!r} is no gzip file: {error}") from error
-    return header, _lines(unpacked, header, key)
+    return header, _texts(unpacked, header, key)
 
 
-def _lines(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[dict[str, Any]]:
+def _texts(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[str]:
     number = 0
     try:
         for line in unpacked:
-            yield upgraded(json.loads(line))
+            yield line.decode()
             number += 1
     except (*_BROKEN, ValueError) as error:
         raise damaged(f"{key!r} breaks off after line {number:,}: {error}") from error

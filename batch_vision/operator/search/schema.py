@@ -167,11 +167,11 @@ def find_name(database: sqlite3.Connection, name: str) -> int:
 
 def read_cells(database: sqlite3.Connection) -> dict[int, Cell]:
     """Return the cells by their number."""
-    return {number: _as_cell(*json.loads(told)) for number, told in database.execute("SELECT id, told FROM cells")}
-
-
-def _as_cell(*told: Any) -> Cell:
-    return Cell(*told[:-1], tuple(told[-1]))
+    answer = {}
+    for number, text in database.execute("SELECT id, told FROM cells"):
+        *told, kinds = json.loads(text)
+        answer[number] = Cell(*told, tuple(kinds))
+    return answer
 
 
 def margin_of(predictions: Sequence[Mapping[str, Any]]) -> float | None:

@@ -2,8 +2,8 @@
 
 SQLite's planner does not know how many lines a condition leaves, so the way is chosen here. Where one that has an index
 (names, time, beginning of the key) leaves few lines, these are looked at and sorted. Else the lines are walked in the
-order that is wanted until there are enough, which is soon. What few lines differ in is looked up in the cells first, and
-is a set of numbers from then on.
+order that is wanted until there are enough, which is soon. What few lines differ in is looked up in the cells first,
+and is a set of numbers from then on.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class _Test(NamedTuple):
     ----------
     said
         The same as a condition on table `said` as s, where one of its rows makes a line wanted.
-    index
-        That serves it; empty for none.
+    served_by
+        The index that finds its lines; empty for none.
     """
 
     sql: str
     values: tuple[Any, ...] = ()
     said: str = ""
-    index: str = ""
+    served_by: str = ""
 
     @property
     def source(self) -> str:
@@ -62,7 +62,10 @@ class _Test(NamedTuple):
             return (
                 f"lines l NOT INDEXED WHERE l.id IN (SELECT s.line FROM said s INDEXED BY said_name WHERE {self.said})"
             )
-        return f"lines l INDEXED BY {self.index} WHERE {self.sql}"
+        return f"lines l INDEXED BY {self.served_by} WHERE {self.sql}"
+
+
+_NONE = _Test("")
 
 
 @dataclass
@@ -82,6 +85,11 @@ class _Wanted:
     tests: list[_Test] = field(default_factory=list)
     names: list[_Test] = field(default_factory=list)
     one: _Test | None = None
+
+    @property
+    def of_cells(self) -> list[_Test]:
+        """The cells as a test, for `marks` has them already: a way to find the lines."""
+        return [] if self.cells is None else [_Test(f"l.cell IN ({_listed(self.cells)})", served_by="lines_cell")]
 
     def marks(self, table: str) -> str:
         """Return the conditions on what `lines` and `said` both have."""
@@ -104,22 +112,20 @@ class Selection:
         by_values: tuple[Any, ...] = ()
         tests = wanted.tests + wanted.names
         direction = _DIRECTIONS.get(order)
+        first = self._narrowest(wanted.names if direction and wanted.names else [*tests, *wanted.of_cells]) or _NONE
         if direction and wanted.one:
             # The index has the predictions of a name in this order.
             source = f"said s INDEXED BY said_name CROSS JOIN lines l ON l.id = s.line WHERE {wanted.one.said}"
-            by, first = f"s.confidence {direction}, l.id {direction}", wanted.one
+            by = f"s.confidence {direction}, l.id {direction}"
         elif direction and wanted.names:
-            first = self._narrowest(wanted.names)
             source = first.source
             said = " OR ".join(f"({test.said})" for test in wanted.names)
-            by = (
-                f"(SELECT max(s.confidence) FROM said s WHERE s.line = l.id AND ({said})) {direction}, l.id {direction}"
-            )
-            by_values = sum((test.values for test in wanted.names), ())
-        elif (first := self._narrowest(tests)) and self._number(first) <= _FEW:
+            most = f"SELECT max(s.confidence) FROM said s WHERE s.line = l.id AND ({said})"
+            by, by_values = f"({most}) {direction}, l.id {direction}", _values(wanted.names)
+        elif first is not _NONE and self._number(first) <= _FEW:
             source = first.source
         else:
-            source, first = f"lines l INDEXED BY {index} WHERE TRUE", _Test("")
+            source, first = f"lines l INDEXED BY {index} WHERE TRUE", _NONE
         rest = [test for test in tests if test is not first]
         sql = f"SELECT l.id FROM {source}{_and(rest)}{wanted.marks('l')} ORDER BY {by} LIMIT ? OFFSET ?"
         page = (-1 if limit is None else limit, offset)
@@ -163,7 +169,10 @@ class Selection:
     def by_key(self, models: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
         """Return the current line of each key that has one, and the lines that each of some models made of the key."""
         cells = {number: cell.model for number, cell in self._cells.items() if cell.model in models}
-        sql = f"SELECT key, id, cell, is_current FROM lines WHERE is_current OR cell IN ({_listed(cells)}) ORDER BY key, id"
+        sql = (
+            f"SELECT key, id, cell, is_current FROM lines WHERE is_current OR cell IN ({_listed(cells)})"
+            " ORDER BY key, id"
+        )
         for _, rows in groupby(self._database.execute(sql), itemgetter(0)):
             lines = list(rows)
             current = next((number for _, number, _, is_current in lines if is_current), None)
@@ -187,7 +196,7 @@ class Selection:
             wanted.one = wanted.names[0]
         if not wanted.names and bounds:
             if query.kind is None:
-                wanted.tests.append(_Test(f"TRUE{bounds.format('l')}", limits, index="lines_confidence"))
+                wanted.tests.append(_Test(f"TRUE{bounds.format('l')}", limits, served_by="lines_confidence"))
             else:
                 wanted.tests.append(_Test(_exists(f"TRUE{kind}{bounds.format('s')}"), limits))
         if query.none_of:
@@ -218,14 +227,14 @@ class Selection:
             source, values = f"said s INDEXED BY said_name WHERE {wanted.one.said}", wanted.one.values
             return f"SELECT {columns.format('s', 'line')} FROM {source}{wanted.marks('s')}", values
         tests = wanted.names + wanted.tests
-        first = self._narrowest(tests) or _Test("TRUE", index="lines_cell")
+        first = self._narrowest([*tests, *wanted.of_cells]) or _Test("TRUE", served_by="lines_cell")
         rest = [test for test in tests if test is not first]
         sql = f"SELECT {columns.format('l', 'id')} FROM {first.source}{_and(rest)}{wanted.marks('l')}"
         return sql, (*first.values, *_values(rest))
 
     def _narrowest(self, tests: Sequence[_Test]) -> _Test | None:
         """Choose the test that lets the fewest lines through, of those that an index serves."""
-        served = [test for test in tests if test.said or test.index]
+        served = [test for test in tests if test.said or test.served_by]
         return min(served, key=self._number, default=None)
 
     def _number(self, test: _Test) -> int:

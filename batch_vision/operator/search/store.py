@@ -83,7 +83,9 @@ class Store:
 
     def __init__(self, stack: Stack, most_lines: int = MOST_LINES) -> None:
         self._stack, self._most_lines = stack, most_lines
-        self.folder = cache_folder() / f"search-{stack.final_bucket_name}"
+        self._all = cache_folder() / f"search-{stack.final_bucket_name}"
+        # The mapping's UUID is new whenever the stack is: what was kept of one of the same name is of no use.
+        self.folder = self._all / stack.event_source_mapping_uuid
         self.notes: list[str] = []
         self._undo = ExitStack()
 
@@ -115,6 +117,8 @@ class Store:
                         raise
                     self._make(f"it was damaged ({error})")
                     self._load(progress)
+                finally:
+                    self._make_safe()
                 # What searches see begins here, while no other process can add lines that are not settled.
                 self._database.execute("BEGIN")
                 self._selection = Selection(self._database)
@@ -126,38 +130,43 @@ class Store:
 
     @contextmanager
     def _alone(self, progress: Progress) -> Iterator[None]:
-        (self.folder / "segments").mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+", encoding="utf-8") as file:
+        self._all.mkdir(parents=True, exist_ok=True)
+        with (self._all / "lock").open("a+", encoding="utf-8") as file:
             lock(file, lambda: progress(0, 0, "another search of this stack reads what is new: waiting for it"))
+            for path in self._all.iterdir():
+                if path.is_dir() and path != self.folder:
+                    shutil.rmtree(path)
+            (self.folder / "segments").mkdir(parents=True, exist_ok=True)
             yield
 
     @property
     def _file(self) -> Path:
         return self.folder / "catalog.sqlite"
 
+    @property
+    def _unsafe(self) -> Path:
+        """What is there while the store is filled in a way that a process must not die of."""
+        return self.folder / "unsafe"
+
     def _open(self) -> None:
+        if self._unsafe.exists():
+            self._make("it was being made when its process or the machine ended")
+            return
         is_there = self._file.exists()
         try:
             self._connect()
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            (stack,) = self._database.execute("SELECT value FROM meta WHERE name = 'stack'").fetchone()
         except sqlite3.DatabaseError as error:
-            why = f"it was damaged ({error})"
+            self._make(f"it was damaged ({error})")
         else:
-            # The mapping's UUID is new whenever the stack is: what was kept of one of the same name is of no use.
-            if (version, stack) == (FORMAT, self._stack.event_source_mapping_uuid):
-                return
-            why = "it was that of another version of the tool" if version != FORMAT else "the stack was made again"
-        self._make(why if is_there else "")
+            if version != FORMAT:
+                self._make("it was of another version of the tool" if is_there else "")
 
     def _connect(self) -> None:
         # Transactions are begun by hand. Any thread may use it, for SQLite locks itself.
         self._database = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=60)
         self._undo.callback(self._database.close)
-        self._database.executescript(
-            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB};"
-            f" PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES};"
-        )
+        self._execute(f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
     def _make(self, why: str) -> None:
         """Make an empty store; `why` it takes the place of one that was there."""
@@ -166,14 +175,19 @@ class Store:
         self._undo.close()
         for path in (self._file.with_name(f"{self._file.name}{suffix}") for suffix in ("", "-wal", "-shm")):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "segments", ignore_errors=True)
-        (self.folder / "segments").mkdir()
+        # Nobody reads it yet, and its text is still beside it: a journal would only be written for nothing.
+        self._unsafe.touch()
         self._connect()
+        self._execute("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF")
         with self._transaction():
             self._execute(TABLES)
-            rows = [("stack", self._stack.event_source_mapping_uuid), ("settled", 0)]
-            self._database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            self._database.execute("INSERT INTO meta VALUES ('settled', 0)")
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _make_safe(self) -> None:
+        """Let others read while this writes, and let no end of the process or the machine damage it."""
+        self._execute("PRAGMA synchronous = NORMAL; PRAGMA journal_mode = WAL")
+        self._unsafe.unlink(missing_ok=True)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -264,9 +278,9 @@ class Store:
 
     def _too_many(self) -> OperatorError:
         return OperatorError(
-            f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, the most that a search on"
-            " this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries for both. What was"
-            f" copied is in {self.folder}, and may be removed."
+            f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, which is the most that a"
+            " search on this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries for both."
+            f" What was copied is in {self.folder}, and may be removed."
         )
 
     # What is current.
