@@ -60,6 +60,7 @@ from batch_vision.operator.results import (
     summary_of_run,
 )
 from batch_vision.operator.review_commands import corrections, manifest, review
+from batch_vision.operator.search_commands import search
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
 from batch_vision.operator.text import bad, good, print_json, print_lines, say, shown_number
@@ -89,6 +90,7 @@ main.add_command(sweep)
 main.add_command(corrections)
 main.add_command(manifest)
 main.add_command(review)
+main.add_command(search)
 
 
 @main.command()

@@ -34,6 +34,7 @@ from batch_vision.operator.pictures import (
 )
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of, is_of_line
+from batch_vision.operator.search.schema import margin_of
 from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _PARALLEL = 4  # each may hold a large decoded image
 _BARS = 60
 _COLOURS = 8
 _MOST_RUNS = 100
+_MOST_FOLDERS = 100
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # as Rekognition writes a color
 
 
@@ -73,6 +75,7 @@ class Picture:
     confidence: float | None
     verdict: str
     reason: str
+    model: str = ""
     message: str = ""
     remedy: str = ""
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -93,12 +96,35 @@ class Picture:
         """The kinds of predictions, as the first of each come."""
         return list(dict.fromkeys(said["kind"] for said in self.predictions if said.get("kind")))
 
+    @property
+    def labels(self) -> dict[str, float | None]:
+        """The names of all predictions, with the highest confidence of each."""
+        said = {one["name"]: one["confidence"] for one in reversed(self.predictions)}
+        return said or ({self.label: self.confidence} if self.label else {})
+
+    @property
+    def margin(self) -> float | None:
+        """By how much the best prediction is more confident than the second one of its kind."""
+        return margin_of(self.predictions)
+
+    @property
+    def folder(self) -> str:
+        """The first folder of the key; empty where it is in none."""
+        return "".join(self.key.partition("/")[:2]) if "/" in self.key else ""
+
 
 @dataclass
 class Tally:
-    """What the catalog says of all images, and the lines of those that are shown."""
+    """What the catalog says of all images, and the lines of those that are shown.
+
+    Attributes
+    ----------
+    is_in_order
+        Whether the first lines are shown, whatever their status is.
+    """
 
     most_shown: int
+    is_in_order: bool = False
     finished: array[float] = field(default_factory=lambda: array("d"))
     statuses: Counter[str] = field(default_factory=lambda: Counter(processed=0, rejected=0, failed=0))
     labels: Counter[str] = field(default_factory=Counter)
@@ -118,7 +144,7 @@ class Tally:
             self.labels[said["name"]] += 1
         if verdict := _verdict(line["anomaly"]):
             self.verdicts[verdict] += 1
-        first = self._processed if is_processed else self._unprocessed
+        first = self._processed if is_processed or self.is_in_order else self._unprocessed
         if len(first) < self.most_shown:
             first.append(line)
 
@@ -149,6 +175,7 @@ def make_report(
     *,
     max_images: int,
     is_run: bool,
+    search: str = "",
     progress: Callable[[int, int], None],
 ) -> Report:
     """Make the page.
@@ -156,7 +183,7 @@ def make_report(
     Parameters
     ----------
     lines
-        The catalog lines of the images, the oldest first; read once.
+        The catalog lines of the images, the oldest first, or in the order of a search; read once.
     summaries
         Of the runs, the newest first.
     backfills
@@ -165,10 +192,12 @@ def make_report(
         Pictures beyond these are counted, not shown.
     is_run
         Whether the time is that of one run, whose summary is the only one.
+    search
+        What was searched for, of a page of what was found; empty for a page of a run or a time.
     progress
         Told how many pictures are made, of how many.
     """
-    tally = Tally(max_images)
+    tally = Tally(max_images, is_in_order=bool(search))
     for line in lines:
         tally.add(line)
     pictures = _pictures(stack, tally.shown, progress)
@@ -177,6 +206,7 @@ def make_report(
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
         "backend": stack.model.backend,
         "ended": ENDED.get(stack.model.backend, ""),
+        "search": search,
         "begin": to_text(begin),
         "end": to_text(end),
         "made_at": to_text(utc_now()),
@@ -191,24 +221,35 @@ def make_report(
         "backfills": [_backfill(summary) for summary in backfills[:_MOST_RUNS]],
         "backfills_left": max(0, len(backfills) - _MOST_RUNS),
         "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
-        "analyses_dollars": dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
+        "analyses_dollars": {}
+        if search
+        else dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
         "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
         "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
-        "options": {
-            "status": sorted({picture.status for picture in pictures}),
-            "label": sorted({picture.label for picture in pictures if picture.label}),
-            "verdict": sorted({picture.verdict for picture in pictures if picture.verdict}),
-            "kind": sorted({kind for picture in pictures for kind in picture.kinds}),
-        },
+        "options": _options(pictures),
     }
     return Report(_render(page), len(tally.finished), len(pictures))
+
+
+def _options(pictures: list[Picture]) -> dict[str, list[str]]:
+    """Return what the pictures can be filtered by; what all of them are, or each is alone, needs no filter."""
+    options = {
+        "status": {picture.status for picture in pictures},
+        "label": {name for picture in pictures for name in picture.labels},
+        "verdict": {picture.verdict for picture in pictures if picture.verdict},
+        "kind": {kind for picture in pictures for kind in picture.kinds},
+    }
+    models, folders = ({getattr(picture, name) for picture in pictures} - {""} for name in ("model", "folder"))
+    options["model"] = models if len(models) > 1 else set()
+    options["folder"] = folders if 1 < len(folders) <= _MOST_FOLDERS else set()
+    return {name: sorted(values) for name, values in options.items()}
 
 
 # What a page begins with, after its first tags.
 _MARK = b'<meta name="generator" content="batch-vision">'
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path, option: str = "--out") -> None:
     """Check that a page may be written to a path.
 
     Raises
@@ -221,7 +262,7 @@ def check_replaceable(path: Path) -> None:
     with path.open("rb") as file:
         begin = file.read(1000)
     if begin and _MARK not in begin:
-        raise WrongInputError(f"--out is {path}, a file that is no report of batch-vision. Give another path.")
+        raise WrongInputError(f"{option} is {path}, a file that is no report of batch-vision. Give another path.")
 
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -279,6 +320,7 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
         confidence=confidence_of(line),
         verdict=_verdict(line["anomaly"]),
         reason=line["error_type"] or "",
+        model=line["model"] or "",
     )
     s3, bucket = stack.s3, stack.final_bucket_name
     answer = read_result(s3, bucket, line.get("result_key") or f"{line['image_key']}.json")

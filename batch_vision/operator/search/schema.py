@@ -176,8 +176,8 @@ def read_cells(database: sqlite3.Connection) -> dict[int, Cell]:
 
 def margin_of(predictions: Sequence[Mapping[str, Any]]) -> float | None:
     """Return by how much the best prediction is more confident than the second one of its kind; None without one."""
-    if not predictions or predictions[0]["kind"] == _COLOR:
+    if not predictions or predictions[0].get("kind") == _COLOR:
         return None
     leading = predictions[0]
-    second = next((said for said in predictions[1:] if said["kind"] == leading["kind"]), None)
+    second = next((said for said in predictions[1:] if said.get("kind") == leading.get("kind")), None)
     return None if second is None else float(leading["confidence"] - second["confidence"])

@@ -9,7 +9,6 @@ settled at the end of each refresh.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import batched, groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from batch_vision.aws.catalog import PREFIX, catalog_key, read_texts
@@ -39,9 +37,11 @@ from batch_vision.operator.search.schema import (
     Rows,
 )
 from batch_vision.operator.search.selecting import Selection
+from batch_vision.operator.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from batch_vision.operator.search.query import Order, Query
     from batch_vision.operator.stack import Stack
@@ -58,13 +58,6 @@ _OBJECTS_AT_ONCE = 500
 _LATE = timedelta(minutes=16)
 _CACHE_KIB = 64 * 1024
 _CHECKPOINT_PAGES = 16_384
-
-
-def cache_folder() -> Path:
-    """Return where the tool keeps what it can make again: as the XDG Base Directory Specification says."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    cache = Path(given) if given else Path(os.path.expanduser("~"), ".cache")  # noqa: PTH111 - never raises
-    return cache / "batch-vision"
 
 
 class Store:
@@ -278,9 +271,9 @@ class Store:
 
     def _too_many(self) -> OperatorError:
         return OperatorError(
-            f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, which is the most that a"
-            " search on this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries for both."
-            f" What was copied is in {self.folder}, and may be removed."
+            f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, which is the most that"
+            " a search on this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries. What"
+            f" was copied is in {self.folder}, and may be removed."
         )
 
     # What is current.
@@ -352,6 +345,10 @@ class Store:
         """
         with self._reading():
             return self._selection.facets(query)
+
+    def models(self) -> list[str]:
+        """Return the ids of all models that made a line."""
+        return self._selection.models
 
     def row(self, number: int) -> Row | None:
         """Return the row of an id; None where there is none."""
