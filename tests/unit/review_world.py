@@ -84,7 +84,7 @@ def drawn(colour: str, size: tuple[int, int] = (320, 200), form: str = "PNG", **
 
 
 @contextmanager
-def reviewing(stack: Stack, rows: list[Row], journal: Path, by: str = "ann", *, sends: bool = True) -> Iterator[Server]:
+def reviewing(stack: Any, rows: list[Row], journal: Path, by: str = "ann", *, sends: bool = True) -> Iterator[Server]:
     """Serve a review as the command does; without `sends` it ends as if it was killed."""
     with Journal(journal) as opened:
         session = Session(stack, rows, read_all(stack.s3, stack.final_bucket_name), opened, by)
