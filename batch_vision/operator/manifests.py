@@ -101,7 +101,7 @@ def _example(stack: Stack, corrected: Corrected, kind: Kind) -> Example | None:
     boxes: tuple[Box, ...] = ()
     width_px = height_px = 0
     if kind is Kind.BOXES and (boxes := _boxes(correction, result)):
-        width_px, height_px = _size(stack, place)
+        width_px, height_px = _size(stack, result, place)
         boxes = boxes if width_px and height_px else ()
     return Example(
         bucket=place["Bucket"],
@@ -133,8 +133,10 @@ def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
     )
 
 
-def _size(stack: Stack, place: dict[str, str]) -> tuple[int, int]:
+def _size(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> tuple[int, int]:
     """Return width and height of an image as it is seen, in pixels; zeros where nobody can tell."""
+    if result.get("width") and result.get("height"):
+        return int(result["width"]), int(result["height"])
     for number in (_FEW_BYTES, HEADER_BYTES):  # most headers are short
         answer = found(stack.s3.get_object, **place, Range=f"bytes=0-{number - 1}")
         if answer is None:

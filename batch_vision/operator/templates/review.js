@@ -177,7 +177,8 @@ function facet(title, name, values, digitOf = () => 0) {
     button.dataset.value = value;
     button.setAttribute("aria-pressed", String(value === chosen));
     const digit = digitOf(value);
-    button.append(make("span", "name", visible(value)));
+    button.append(make("span", "name", visible(name === "model" ? value.replace(/^arn:.*:(project|model)\//, "") : value)));
+    button.title = visible(value);
     if (digit > 0 && digit < 10) button.append(make("kbd", "", String(digit)));
     button.append(make("span", "count", many(count)));
     const item = make("li");
@@ -283,9 +284,7 @@ function showWhere() {
 function showCard(node, row) {
   node.row = row;
   showVerdict(node);
-  const name = rows[row][KEY];
-  node.file.textContent = visible(name.slice(name.lastIndexOf("/") + 1) || name);
-  node.card.title = visible(name);
+  node.card.title = visible(rows[row][KEY]);
   showPicture(node, row, cards.get(row));
 }
 
@@ -296,8 +295,10 @@ function showVerdict(node) {
   node.sign.hidden = !verdict;
   const before = predicted(row), now = labelsNow(row);
   const words = before.map((name) => `${visible(name)} ${shownConfidence(row, name)}`).join(", ") || NO_LABEL;
-  node.said.replaceChildren(make("span", "was", words));
-  if (verdict === "wrong") node.said.append(" ", make("span", "now", now.map(visible).join(", ") || NO_LABEL));
+  node.said.textContent = words;
+  // In the place of the name, so that no card grows when it is judged.
+  const name = rows[row][KEY];
+  node.file.textContent = verdict === "wrong" ? `→ ${now.map(visible).join(", ") || NO_LABEL}` : visible(name.slice(name.lastIndexOf("/") + 1) || name);
   node.card.setAttribute("aria-label", `${visible(rows[row][KEY])}: ${words}${verdict ? `, judged ${verdict}` : ""}${verdict === "wrong" ? `: ${now.join(", ") || NO_LABEL}` : ""}`);
 }
 
@@ -505,6 +506,7 @@ function openLarge() {
   if (!onPage()) return;
   large = rowAt(cursor);
   if (!$("large").open) $("large").showModal();
+  $("large").focus();
   chosenBox = -1;
   $("large-result").open = false;
   $("large-result").querySelector("pre").textContent = "";
