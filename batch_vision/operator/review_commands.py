@@ -205,7 +205,7 @@ def _serve(session: Session, cards: Cards, port: int, *, opens: bool) -> None:
         if opens and _has_screen():
             webbrowser.open(server.url)
         try:
-            threading.Event().wait()
+            _wait()
         except KeyboardInterrupt:
             say("", err=True)  # after the ^C that the terminal shows
         server.shutdown()
@@ -224,6 +224,11 @@ def _serve(session: Session, cards: Cards, port: int, *, opens: bool) -> None:
     )
 
 
+def _wait() -> None:
+    """Wait for Ctrl-C."""
+    threading.Event().wait()
+
+
 def _has_screen() -> bool:
     """Return whether a browser would have a window: one of a terminal would be in the way."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
@@ -231,7 +236,9 @@ def _has_screen() -> bool:
 
 @click.command()
 @_choosing
-@click.option("--verdict", type=click.Choice(_SHOWN_VERDICTS), help="Only those with this verdict.")
+@click.option(
+    "--verdict", type=click.Choice([str(verdict) for verdict in _SHOWN_VERDICTS]), help="Only those with this verdict."
+)
 @json_option
 @on_stack
 def corrections(
@@ -289,8 +296,8 @@ def _shown(one: Corrected) -> str:
 )
 @click.option(
     "--kind",
-    type=click.Choice([*Kind]),
-    default=Kind.LABELS,
+    type=click.Choice([str(kind) for kind in Kind]),
+    default=str(Kind.LABELS),
     show_default=True,
     help="Train a classification by labels, or the detection of objects by boxes.",
 )

@@ -30,14 +30,14 @@ BOX = {"left": 0.25, "top": 0.5, "width": 0.25, "height": 0.25}
 class FinalBucket:
     """All of a stack that a review needs."""
 
-    def __init__(self, s3: Any) -> None:
-        self.s3 = s3
+    def __init__(self, s3: Any, name: str = FINAL) -> None:
+        self.s3, self.name = s3, name
 
     def stack(self) -> Any:
-        return SimpleNamespace(s3=self.s3, final_bucket_name=FINAL, name="pile")
+        return SimpleNamespace(s3=self.s3, final_bucket_name=self.name, name="pile")
 
     def listed(self) -> list[str]:
-        return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=FINAL).get("Contents", [])]
+        return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.name).get("Contents", [])]
 
     def place(self, one: dict[str, Any], content: bytes, **more: Any) -> dict[str, Any]:
         """Leave an image and its result as the analyzing function does."""
@@ -50,9 +50,9 @@ class FinalBucket:
             "image_key": one["image_key"],
             "mask_key": None,
         } | more
-        self.s3.put_object(Bucket=FINAL, Key=one["image_key"], Body=content)
+        self.s3.put_object(Bucket=self.name, Key=one["image_key"], Body=content)
         mark = {"batch-vision": "result"}
-        self.s3.put_object(Bucket=FINAL, Key=f"{one['image_key']}.json", Body=json.dumps(result), Metadata=mark)
+        self.s3.put_object(Bucket=self.name, Key=f"{one['image_key']}.json", Body=json.dumps(result), Metadata=mark)
         return result
 
 

@@ -531,6 +531,7 @@ async function loadFull(row) {
     URL.revokeObjectURL(fullUrl);
     fullUrl = URL.createObjectURL(blob);
     $("full").src = fullUrl;
+    $("sheet").hidden = false;
   } catch (error) {
     if (large !== row) return;
     $("stage-missing").textContent = cards.get(row)?.missing || error.message;
@@ -754,7 +755,10 @@ function showRange() {
 let typing = 0;
 $("facets").addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button) choose(button.dataset.facet, view[button.dataset.facet] === button.dataset.value ? "" : button.dataset.value);
+  if (!button) return;
+  choose(button.dataset.facet, view[button.dataset.facet] === button.dataset.value ? "" : button.dataset.value);
+  // After a click the keys are for the images again; who came by keyboard goes on there.
+  if (event.detail) nodes[0].card.focus({ preventScroll: true });
 });
 $("order").addEventListener("change", () => { view.order = $("order").value; cursor = 0; renew(); nodes[0].card.focus(); });
 for (const name of ["min", "max"]) {
