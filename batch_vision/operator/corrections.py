@@ -128,6 +128,6 @@ def _current_result(stack: Stack, correction: Correction) -> dict[str, Any] | No
 
 
 def _is_upload(correction: Correction, version_id: str | None, etag: str | None) -> bool:
-    if correction.version_id:
-        return correction.version_id == version_id
-    return correction.etag == etag
+    """Return whether an upload is the one that was judged, or has the same bytes: it may be there for another model."""
+    is_same_version = correction.version_id is not None and correction.version_id == version_id
+    return is_same_version or (correction.etag is not None and correction.etag == etag)

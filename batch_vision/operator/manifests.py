@@ -122,7 +122,8 @@ def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
     """
     if correction.boxes is not None:
         return correction.boxes
-    if correction.verdict is not Verdict.RIGHT:
+    is_of_model = correction.model in (None, result["model"]["id"])  # another one has boxes that nobody looked at
+    if correction.verdict is not Verdict.RIGHT or not is_of_model:
         return ()
     said = [one for one in result.get("predictions") or [] if one["name"] in correction.labels]
     marked = [(one["name"], part) for one in said for part in (one, *(one.get("instances") or []))]

@@ -47,6 +47,7 @@ class FinalBucket:
             "source": {name: one[name] for name in ("key", "version_id", "etag", "size_bytes")} | {"bucket": "source"},
             "predictions": [said | {"bounding_box": BOX} for said in one["predictions"]],
             "anomaly": one["anomaly"],
+            "model": {"backend": "rekognition_custom_labels", "id": one["model"]},
             "image_key": one["image_key"],
             "mask_key": None,
         } | more

@@ -46,9 +46,11 @@ def judged(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     lines[0]["key"], lines[0]["image_key"] = "a\n\x1b[31m.png", "processed/a\n\x1b[31m.png"
     for one in lines:
         bucket.place(one, drawn("navy", (640, 400)))
-    bucket.place(lines[11] | {"version_id": "newer"}, drawn("navy"))
+    bucket.place(lines[11] | {"version_id": "newer", "etag": "other"}, drawn("navy"))
+    bucket.place(lines[8] | {"version_id": "newer"}, drawn("navy"))  # the same bytes again
     corrections = [said(one, "right", "crack") for one in lines[:5]]
     corrections += [said(one, "wrong", "stain") for one in lines[5:10]]
+    corrections += [said(lines[4] | {"model": "another"}, "right", "crack", second=1)]
     corrections += [said(lines[10], "unsure"), said(lines[11], "right", "crack")]
     corrections += [said(lines[9], "wrong", "stain", second=9, boxes=[BOX | {"name": "stain"}])]
     write_corrections(deployed.s3, FINAL, corrections)
@@ -93,13 +95,13 @@ def test_a_manifest_of_labels(judged: Deployed, tmp_path: Path) -> None:
 def test_a_manifest_of_boxes(judged: Deployed, tmp_path: Path) -> None:
     out = tmp_path / "train.manifest"
     told = judged.json("manifest", "--out", str(out), "--test-percent", "0", "--kind", "boxes")
-    # Of labels that were corrected without boxes nobody knows where they are.
+    # Of labels that were corrected without boxes nobody knows where they are, nor of what another model said.
     assert {reason: len(keys) for reason, keys in told["left_out"].items()} == {
-        "has no box": 4,
+        "has no box": 5,
         "was replaced or deleted since it was judged": 1,
     }
     read = [json.loads(entry) for entry in out.read_text().splitlines()]
-    assert len(read) == 6
+    assert len(read) == 5
     for one in read:
         assert one["bounding-box"] == {
             "image_size": [{"width": 640, "height": 400, "depth": 3}],
