@@ -33,6 +33,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         managed_saturation,
         model_on,
         planning,
+        review,
         saturation,
         summary,
     )
@@ -46,6 +47,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "summary": summary.run,
         "planning": planning.run,
         "backfill_cost": backfill_cost.run,
+        "review": review.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }
