@@ -99,7 +99,9 @@ class Picture:
     @property
     def labels(self) -> dict[str, float | None]:
         """The names of all predictions, with the highest confidence of each."""
-        said = {one["name"]: one["confidence"] for one in reversed(self.predictions)}
+        said: dict[str, float | None] = {}
+        for one in self.predictions:
+            said.setdefault(one["name"], one["confidence"])
         return said or ({self.label: self.confidence} if self.label else {})
 
     @property

@@ -70,7 +70,7 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
 @click.option(
     "--order",
     type=click.Choice([order.value for order in Order]),
-    default=Order.NEWEST,
+    default=Order.NEWEST.value,
     show_default=True,
     help="Confidence is that of the label where one is named; the margin is that to the second prediction of the kind.",
 )

@@ -239,6 +239,7 @@ def deploy(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(dead_letters, "_SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(stop, "_SETTLE_SECONDS", 0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(
         S3Response, "get_bucket_notification", _tells_of_event_bridge(S3Response.get_bucket_notification)
     )

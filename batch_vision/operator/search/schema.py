@@ -170,7 +170,7 @@ def read_cells(database: sqlite3.Connection) -> dict[int, Cell]:
     answer = {}
     for number, text in database.execute("SELECT id, told FROM cells"):
         *told, kinds = json.loads(text)
-        answer[number] = Cell(*told, tuple(kinds))
+        answer[number] = Cell._make((*told, tuple(kinds)))
     return answer
 
 

@@ -245,8 +245,10 @@ class Store:
         path = self.folder / "segments" / key.replace("/", "-")
         if not path.exists():
             part = path.with_name(f"{path.name}.part")
-            self._stack.s3.download_file(self._stack.final_bucket_name, key, str(part))
-            part.rename(path)
+            body = self._stack.s3.get_object(Bucket=self._stack.final_bucket_name, Key=key)["Body"]
+            with part.open("wb") as file:
+                shutil.copyfileobj(body, file)
+            part.replace(path)
         return path
 
     def _add(self, texts: Iterable[str]) -> None:
