@@ -35,6 +35,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         planning,
         review,
         saturation,
+        search,
         summary,
     )
 
@@ -45,6 +46,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "cost": cost.run,
         "growth": growth.run,
         "summary": summary.run,
+        "search": search.run,
         "planning": planning.run,
         "backfill_cost": backfill_cost.run,
         "review": review.run,

@@ -108,14 +108,15 @@ if (form) {
     if (page) view.set("page", page + 1);
     history.replaceState(null, "", `${location.href.split("#")[0]}${view.size ? `#${view}` : ""}`);
   };
+  const percent = (text, otherwise) => (/^\d{1,3}$/.test(text) ? text : otherwise);
   const read = () => {
     const fragment = location.hash.slice(1);
     if (fragment && !fragment.includes("=")) return; // a place on the page
     const view = new URLSearchParams(fragment);
     for (const name of facets) fields[name].selectedIndex = Math.max(0, names[name].indexOf(view.get(name), 1));
     fields.key.value = view.get("key") ?? "";
-    fields.from.value = view.get("from") ?? 0;
-    fields.to.value = view.get("to") ?? 100;
+    fields.from.value = percent(view.get("from"), 0);
+    fields.to.value = percent(view.get("to"), 100);
     fields.order.value = view.get("order") ?? "";
     if (fields.order.selectedIndex < 0) fields.order.value = "";
     fields.marks.checked = view.get("marks") !== "off";
