@@ -37,6 +37,10 @@ def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+def upload_of(line: dict[str, Any]) -> tuple[str, str]:
+    return line["key"], line["version_id"]
+
+
 def variables(**changes: str) -> dict[str, str]:
     """What a shell has after `source build/local/env`."""
     return {**os.environ, **environment.CLIENT_ENVIRONMENT, **changes}
@@ -158,6 +162,9 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     assert labels <= set(stack.environment.model()["labels"])
     (rejected,) = read("results", "--status", "rejected")
     assert (rejected["key"], rejected["error_type"]) == ("notes.txt", "InvalidImageFormatError")
+    everything = read("search", "--history", "--limit", "0")["lines"]
+    assert sorted(map(upload_of, everything)) == sorted(map(upload_of, read("results")))
+    assert [line["key"] for line in read("search", "--status", "rejected")["lines"]] == ["notes.txt"]
     made = read("report", "--run", run["id"], "--out", str(tmp_path / "report.html"))
     assert (made["images"], made["shown"]) == (11, 11)
     page = (tmp_path / "report.html").read_text()

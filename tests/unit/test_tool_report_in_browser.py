@@ -72,7 +72,7 @@ ALL = ["x" * 12, "line 1/a.png", "line 2/b.png", "line 2/c.png", HOSTILE_SHOWN[:
 
 def test_everything_is_there(page: Page) -> None:
     assert shown(page) == ALL
-    assert page.locator("#shown").text_content() == "5 of 5 shown"
+    assert page.locator("#shown").text_content() == "5 of 5 pictures"
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     box, picture = page.locator(".boxes").first.bounding_box(), page.locator(".picture img").first.bounding_box()
     assert box == picture
@@ -94,7 +94,7 @@ def test_filters_by_keyboard(page: Page) -> None:
     assert shown(page) == ["line 1/a.png"]
     page.keyboard.press("ArrowDown")
     assert shown(page) == ["line 1/a.png", "line 2/b.png"]
-    assert page.locator("#shown").text_content() == "2 of 5 shown"
+    assert page.locator("#shown").text_content() == "2 of 5 pictures"
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     assert shown(page) == ALL[4:]
@@ -113,7 +113,7 @@ def test_filters_by_keyboard(page: Page) -> None:
     assert page.locator(".boxes:visible").count() == 0
     tab_to(page, "Show all")
     page.keyboard.press("Enter")
-    expect(page.locator("#shown")).to_have_text("5 of 5 shown")
+    expect(page.locator("#shown")).to_have_text("5 of 5 pictures")
     assert page.locator(".boxes:visible").count() == 2
 
 
@@ -249,7 +249,7 @@ def test_pages_orders_counts_and_the_address(context: BrowserContext, many: Path
     expect(again.locator("form .pages output")).to_have_text("page 2 of 3")
     assert numbers(again)[0] == 89
     again.locator("button[type=reset]").click()
-    expect(again.locator("#shown")).to_have_text("150 of 150 shown")
+    expect(again.locator("#shown")).to_have_text("150 of 150 pictures")
     expect(again).to_have_url(many.as_uri())
     assert said == []
 
@@ -261,7 +261,7 @@ def test_a_hostile_label_comes_back_from_the_address(context: BrowserContext, ma
     expect(page).to_have_url(re.compile("label="))
     found = page.locator("#shown").text_content()
     page.reload()
-    assert (page.locator("#shown").text_content(), found) == ("100 of 150 shown", "100 of 150 shown")
+    assert (page.locator("#shown").text_content(), found) == ("100 of 150 pictures", "100 of 150 pictures")
 
 
 def test_on_a_phone_the_pages_fit(context: BrowserContext, many: Path) -> None:

@@ -83,7 +83,7 @@ if (form) {
         option.textContent = `${names[name][at]} (${counts[name].get(option.value) ?? 0})`;
     document.body.classList.toggle("unmarked", !fields.marks.checked);
     document.getElementById("range").textContent = `${fields.from.value} to ${fields.to.value}%`;
-    document.getElementById("shown").textContent = `${found.length} of ${cards.length} shown`;
+    document.getElementById("shown").textContent = `${found.length} of ${cards.length} pictures`;
     for (const pager of document.querySelectorAll(".pages")) {
       pager.hidden = pages === 1;
       pager.querySelector("output").textContent = `page ${page + 1} of ${pages}`;
