@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.core.index import Header
+from batch_vision.core.index import LIMITS, Header
 from batch_vision.core.times import to_text
 from benchmarks.report import Result
 from local.config import REPOSITORY
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZES = (100_000, 1_000_000)
-SEGMENT_LINES = 100_000
 _DAYS = 48
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _LABELS = [
@@ -51,8 +50,8 @@ MOST_GROWTH = 1.5
 def write_segments(folder: Path, images: int) -> None:
     """Write the index of a pile."""
     chance = random.Random(images)
-    for begin in range(0, images, SEGMENT_LINES):
-        number = min(SEGMENT_LINES, images - begin)
+    for begin in range(0, images, LIMITS.most_lines):
+        number = min(LIMITS.most_lines, images - begin)
         with gzip.open(folder / f"{begin:012}.jsonl.gz", "wt", encoding="utf-8", compresslevel=6) as file:
             file.write(json.dumps(Header("a", "b", number).as_json()) + "\n")
             file.writelines(json.dumps(_line(image, images, chance)) + "\n" for image in range(begin, begin + number))

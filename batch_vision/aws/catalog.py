@@ -74,11 +74,6 @@ def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[
 
     No more than a window of objects is kept.
     """
-    return (upgraded(json.loads(text)) for text in read_texts(s3, bucket, keys))
-
-
-def read_texts(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[str]:
-    """Return the lines of catalog objects as they are written, which may be as version 1 has them; as `read_lines`."""
 
     def read(key: str) -> str:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
@@ -88,7 +83,7 @@ def read_texts(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[str]:
         for window in batched(keys, _WINDOW, strict=False):
             for text in pool.map(read, window):
                 # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-                yield from filter(None, text.split("\n"))
+                yield from (upgraded(json.loads(line)) for line in text.split("\n") if line)
 
 
 def read_objects(s3: S3Client, bucket: str, entries: Iterable[Any]) -> Generator[tuple[str, list[bytes]]]:

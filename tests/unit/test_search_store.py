@@ -16,7 +16,7 @@ import pytest
 
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.catalog import tombstone
-from batch_vision.core.index import CURSOR, Header, segment_key
+from batch_vision.core.index import CURSOR, Header, Limits, segment_key
 from batch_vision.core.times import from_text
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.search.query import Order, Query
@@ -312,7 +312,7 @@ def test_a_stack_that_was_made_again_has_a_store_of_its_own(catalog: Catalog) ->
 
 def test_too_many_lines_are_refused_before_they_are_copied(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = catalog.compact(catalog.write(*(dropped(f"{number}.jpg") for number in range(5))))
-    monkeypatch.setattr("batch_vision.operator.search.store.SEGMENT_LINES", 5)
+    monkeypatch.setattr("batch_vision.operator.search.store.LIMITS", Limits(most_lines=5))
     with pytest.raises(OperatorError, match=r"more than 4 lines.*docs/search.md"):
         Store(catalog.stack, most_lines=4).refresh()
     assert not list((Store(catalog.stack).folder / "segments").glob("*"))

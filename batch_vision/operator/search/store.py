@@ -19,11 +19,12 @@ from itertools import batched, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
-from batch_vision.aws.catalog import PREFIX, catalog_key, read_texts
+from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
 from batch_vision.aws.index import list_segments, read_cursor, read_header, segment_texts
 from batch_vision.aws.objects import list_entries
 from batch_vision.core.catalog import DELETED, identity, order
-from batch_vision.core.index import IndexDamagedError, is_catalog_object
+from batch_vision.core.errors import IndexDamagedError
+from batch_vision.core.index import LIMITS, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.locks import lock
@@ -51,7 +52,6 @@ type Progress = Callable[[int, int, str], None]
 
 MOST_LINES = 5_000_000
 _PARALLEL = 4
-SEGMENT_LINES = 100_000  # at most, as compaction makes them
 _LINES_AT_ONCE = 10_000
 _OBJECTS_AT_ONCE = 500
 # A catalog object may show this much later than one whose key comes after its own: as long as a Lambda may live.
@@ -207,13 +207,13 @@ class Store:
         progress(total, total, "which lines are current")
         self._settle(cursor)
 
-    def _new_objects(self, cursor: str) -> list[str]:
+    def _new_objects(self, cursor: str) -> list[Any]:
         """List the catalog objects behind the cursor that were not read yet."""
         known = {key for (key,) in self._database.execute("SELECT key FROM objects")}
         # Of what was read without an index, only the end is listed again.
         begin = catalog_key(written_at(max(known)) - _LATE) if known else ""
         entries = list_entries(self._stack.s3, self._stack.final_bucket_name, PREFIX, max(cursor, begin))
-        return [entry["Key"] for entry in entries if entry["Key"] not in known and is_catalog_object(entry["Key"])]
+        return [entry for entry in entries if entry["Key"] not in known and is_catalog_object(entry["Key"])]
 
     def _load_segments(self, keys: list[str], progress: Callable[[int], None]) -> None:
         done = 0
@@ -233,12 +233,13 @@ class Store:
             self._add(segment_texts(file, key))
             self._database.execute("INSERT INTO segments VALUES (?)", (key,))
 
-    def _load_objects(self, keys: list[str], progress: Callable[[int], None]) -> None:
-        for number, group in enumerate(batched(keys, _OBJECTS_AT_ONCE, strict=False)):
+    def _load_objects(self, entries: list[Any], progress: Callable[[int], None]) -> None:
+        for number, group in enumerate(batched(entries, _OBJECTS_AT_ONCE, strict=False)):
             progress(number * _OBJECTS_AT_ONCE)
+            objects = read_objects(self._stack.s3, self._stack.final_bucket_name, group)
             with self._transaction():
-                self._add(read_texts(self._stack.s3, self._stack.final_bucket_name, group))
-                self._database.executemany("INSERT INTO objects VALUES (?)", ((key,) for key in group))
+                self._add(line.decode() for _, lines in objects for line in lines)
+                self._database.executemany("INSERT INTO objects VALUES (?)", ((entry["Key"],) for entry in group))
 
     def _copy(self, key: str) -> Path:
         """Copy a segment to this machine; one that was copied by now, whole, is not copied again."""
@@ -264,11 +265,12 @@ class Store:
     def _check_room(self, segments: list[str]) -> None:
         """Find out before much is copied that there are too many lines, where that may be."""
         (room,) = self._database.execute("SELECT ? - coalesce(max(id), 0) FROM lines", (self._most_lines,)).fetchone()
-        if len(segments) * SEGMENT_LINES <= room:
+        if len(segments) * LIMITS.most_lines <= room:
             return
         with ThreadPoolExecutor(_PARALLEL) as pool:
             s3, bucket = self._stack.s3, self._stack.final_bucket_name
-            if sum(pool.map(lambda key: read_header(s3, bucket, key).lines, segments)) > room:
+            headers = pool.map(lambda key: read_header(s3, bucket, key), segments)
+            if sum(header.lines for header in headers if header) > room:
                 raise self._too_many()
 
     def _too_many(self) -> OperatorError:
