@@ -223,7 +223,8 @@ def test_review_correct_train_compare(stack: Stack, tmp_path: Path) -> None:
     learned = labelled_folder(stack.s3, manifest, tmp_path / "learned")
     first, second = config.PROJECT_VERSION_ARN, config.PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
     with trained(learned, [first, second]):
-        stack.apply("-refresh=false", project_version_arn=second)
+        model = {"project_arn": config.PROJECT_ARN, "project_version_arn": second}
+        stack.apply("-refresh=false", rekognition_custom_labels=model)
         read("upload", str(pile), "--again")
         note(stack)
         assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0

@@ -387,7 +387,7 @@ const undone = [];
 const queue = [];
 let isSending = false, judgedNow = 0, firstAt = 0;
 
-function judge(changes, { isUndo = false } = {}) {
+function judge(changes, { isUndo = false, draws = true } = {}) {
   if (!changes.length) return;
   if (!isUndo) undone.push(changes.map(({ row }) => ({ row, judged: rows[row][JUDGED] })));
   if (undone.length > 1000) undone.shift();
@@ -399,9 +399,11 @@ function judge(changes, { isUndo = false } = {}) {
     if (!isUndo && verdict !== "withdrawn") judgedNow++;
   }
   const touched = new Set(changes.map(({ row }) => row));
-  for (const node of nodes) if (node.row >= 0 && touched.has(node.row)) showVerdict(node);
-  if (large !== null && touched.has(large)) showLarge();
-  showWhere();
+  if (draws) {
+    for (const node of nodes) if (node.row >= 0 && touched.has(node.row)) showVerdict(node);
+    if (large !== null && touched.has(large)) showLarge();
+    showWhere();
+  }
   showProgress();
   showSaving();
   countSoon();
@@ -439,7 +441,8 @@ function toggleWrong(row) {
 
 function acceptPage() {
   const changes = nodes.slice(0, onPage()).filter((node) => !rows[node.row][JUDGED]).map((node) => asRight(node.row));
-  judge(changes);
+  const isLast = view.page + 1 >= pages();
+  judge(changes, { draws: isLast }); // the next page takes its place at once
   if (!turn(view.page + 1)) say("This was the last page of the view. ] goes to the next label, G to what is not judged.");
 }
 
@@ -830,8 +833,8 @@ async function begin() {
     for (const row of await (await ask(`rows?start=${rows.length}&count=${count}`)).json()) add(row);
     if (isFirst && isPlain && labels.length) view.label = firstLabel();
     const isWhole = rows.length >= about.rows;
-    // Another order or page than the first is not known before the last row.
-    if (isWhole || (view.order === "least" && !wantedPage)) {
+    // The first rows are the first page, unless another order or page is wanted. Counts come with the last row.
+    if (isWhole || (isFirst && view.order === "least" && !wantedPage)) {
       renew({ keepsPage: true });
       if (isFirst || isWhole) nodes[cursor].card.focus({ preventScroll: true });
     }
