@@ -138,8 +138,8 @@ def test_images_of_an_existing_bucket(deploy: Any, tmp_path: Path) -> None:
         lines.append(deployed.in_place(f"{name}.jpg"))
     deployed.put("replaced.jpg", drawn("red", (300, 200), "JPEG"))
     deployed.s3.delete_object(Bucket=IMAGES, Key="deleted.jpg")
-    made = {"etag": "e", "model": None, "predictions": []}
-    write_corrections(deployed.s3, FINAL, [said(made | one, "right", "Cat") for one in lines])
+    changes = {"model": "DetectLabels", "predictions": []}
+    write_corrections(deployed.s3, FINAL, [said({"etag": "e"} | one | changes, "right", "Cat") for one in lines])
     assert {one["key"]: one["is_current"] for one in deployed.json("corrections")} == {
         "same.jpg": True,
         "replaced.jpg": False,
