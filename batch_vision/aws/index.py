@@ -22,7 +22,7 @@ from batch_vision.core.index import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -87,7 +87,7 @@ def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]
         It is no segment, or (from the lines) it ends early.
     """
     header, texts = _unpack(body, key)
-    return header, (upgraded(json.loads(text)) for text in texts)
+    return header, _lines(texts, key)
 
 
 def segment_texts(body: Any, key: str) -> Iterator[str]:
@@ -102,6 +102,14 @@ def _unpack(body: Any, key: str) -> tuple[Header, Iterator[str]]:
     except _BROKEN as error:
         raise damaged(f"{key!r} is no gzip file: {error}") from error
     return header, _texts(unpacked, header, key)
+
+
+def _lines(texts: Iterable[str], key: str) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(texts, 1):
+        try:
+            yield upgraded(json.loads(text))
+        except ValueError as error:
+            raise damaged(f"Line {number:,} of {key!r} is no JSON: {error}") from error
 
 
 def _texts(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[str]:

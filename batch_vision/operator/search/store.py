@@ -24,7 +24,7 @@ from batch_vision.aws.index import list_segments, read_cursor, read_header, segm
 from batch_vision.aws.objects import list_entries
 from batch_vision.core.catalog import DELETED, identity, order
 from batch_vision.core.errors import IndexDamagedError
-from batch_vision.core.index import LIMITS, is_catalog_object
+from batch_vision.core.index import LIMITS, damaged, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.locks import lock
@@ -230,7 +230,10 @@ class Store:
 
     def _load_segment(self, key: str, path: Path) -> None:
         with self._transaction(), path.open("rb") as file:
-            self._add(segment_texts(file, key))
+            try:
+                self._add(segment_texts(file, key))
+            except ValueError as error:
+                raise damaged(f"{key!r} has a line that is no JSON: {error}") from error
             self._database.execute("INSERT INTO segments VALUES (?)", (key,))
 
     def _load_objects(self, entries: list[Any], progress: Callable[[int], None]) -> None:
