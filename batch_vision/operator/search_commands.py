@@ -74,7 +74,9 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
     show_default=True,
     help="Confidence is that of the label where one is named; the margin is that to the second prediction of the kind.",
 )
-@click.option("--limit", type=click.IntRange(0), default=200, show_default=True, help="No more than these; 0 for all.")
+@click.option(
+    "--limit", type=click.IntRange(0, 10**9), default=200, show_default=True, help="No more than these; 0 for all."
+)
 @click.option("--facets", "is_facets", is_flag=True, help="Count by label, kind, status … what is found, instead.")
 @click.option(
     "--compare",
