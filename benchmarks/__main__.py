@@ -35,7 +35,9 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         managed_saturation,
         model_on,
         planning,
+        review,
         saturation,
+        search,
         summary,
     )
 
@@ -47,9 +49,11 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "cost": cost.run,
         "growth": growth.run,
         "summary": summary.run,
+        "search": search.run,
         "planning": planning.run,
         "chunks": chunks.run,
         "backfill_cost": backfill_cost.run,
+        "review": review.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }

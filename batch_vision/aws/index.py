@@ -22,7 +22,7 @@ from batch_vision.core.index import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -86,19 +86,37 @@ def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]
     IndexDamagedError
         It is no segment, or (from the lines) it ends early.
     """
+    header, texts = _unpack(body, key)
+    return header, _lines(texts, key)
+
+
+def segment_texts(body: Any, key: str) -> Iterator[str]:
+    """Return the lines of a segment as they are written, which may be as version 1 has them; as `parse_segment`."""
+    return _unpack(body, key)[1]
+
+
+def _unpack(body: Any, key: str) -> tuple[Header, Iterator[str]]:
     unpacked = gzip.GzipFile(fileobj=body)
     try:
         header = Header.read(unpacked.readline(), key)
     except _BROKEN as error:
         raise damaged(f"{key!r} is no gzip file: {error}") from error
-    return header, _lines(unpacked, header, key)
+    return header, _texts(unpacked, header, key)
 
 
-def _lines(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[dict[str, Any]]:
+def _lines(texts: Iterable[str], key: str) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(texts, 1):
+        try:
+            yield upgraded(json.loads(text))
+        except ValueError as error:
+            raise damaged(f"Line {number:,} of {key!r} is no JSON: {error}") from error
+
+
+def _texts(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[str]:
     number = 0
     try:
         for line in unpacked:
-            yield upgraded(json.loads(line))
+            yield line.decode()
             number += 1
     except (*_BROKEN, ValueError) as error:
         raise damaged(f"{key!r} breaks off after line {number:,}: {error}") from error

@@ -46,7 +46,7 @@ def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) 
         elif (told := identity(line)) not in seen:
             seen.add(told)
             yield line
-    current = (_current(s3, bucket, lines) for lines in keys.values())
+    current = (current_of(s3, bucket, lines) for lines in keys.values())
     yield from sorted((line for line in current if line), key=finished_at)
 
 
@@ -65,7 +65,7 @@ def _keep_newest(lines: list[dict[str, Any]], line: dict[str, Any]) -> None:
         lines.append(line)
 
 
-def _current(s3: S3Client, bucket: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+def current_of(s3: S3Client, bucket: str, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Choose the current one of the lines of a key that were recorded in the same second; None where it is deleted.
 
     S3 tells times to the second, so the result as it stands decides.
@@ -133,14 +133,15 @@ def read_recent(s3: S3Client, bucket: str, now: datetime) -> Recent:
         keys = [*takewhile(catalog_key(end).__ge__, keys_since(s3, bucket, since)), *keys]
         if len(keys) > _MOST_RECENT_OBJECTS:
             keys = keys[-_MOST_RECENT_OBJECTS:]
-            since = _written_at(keys[0])
+            since = written_at(keys[0])
             break
     if not keys:
         return Recent(since, now)
     return Recent(since, now, list(images_between(s3, bucket, since, now)))
 
 
-def _written_at(key: str) -> datetime:
+def written_at(key: str) -> datetime:
+    """Return when a catalog object was written, as its key says."""
     stamp = key.rpartition("/")[2].partition("-")[0]  # 20261120T080000.000Z, as `catalog_key` writes it
     return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
 

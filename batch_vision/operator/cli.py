@@ -59,6 +59,8 @@ from batch_vision.operator.results import (
     span_of_run,
     summary_of_run,
 )
+from batch_vision.operator.review_commands import corrections, manifest, review
+from batch_vision.operator.search_commands import search
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
 from batch_vision.operator.text import bad, good, print_json, print_lines, say, shown_number
@@ -85,6 +87,10 @@ __all__ = ["main"]
 
 main.add_command(backfill)
 main.add_command(sweep)
+main.add_command(corrections)
+main.add_command(manifest)
+main.add_command(review)
+main.add_command(search)
 
 
 @main.command()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
 import re
-import warnings
 from array import array
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image, ImageChops, ImageOps
 
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import SUMMARIES
@@ -29,8 +23,18 @@ from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import image_place, read_result
+from batch_vision.operator.pages import content_hash, template
+from batch_vision.operator.pictures import (
+    MOST_BYTES,
+    UNREADABLE,
+    data_uri,
+    make_mask,
+    make_thumbnail,
+    without_bombs,
+)
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of, is_of_line
+from batch_vision.operator.search.schema import margin_of
 from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
@@ -39,17 +43,12 @@ if TYPE_CHECKING:
 
     from batch_vision.operator.stack import Stack
 
-THUMBNAIL_PX = 320
-_THUMBNAIL_QUALITY = 70
-_MOST_BYTES = 20 * 1024**2  # no model takes a larger image
-_MOST_PIXELS = 100_000_000
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # no decoder that starts another program
-_PARALLEL = 4  # each may hold a decoded image of _MOST_PIXELS
+_PARALLEL = 4  # each may hold a large decoded image
 _BARS = 60
 _COLOURS = 8
 _MOST_RUNS = 100
+_MOST_FOLDERS = 100
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # as Rekognition writes a color
-_MASK_BACKGROUND = (255, 255, 255)
 
 
 @dataclass
@@ -76,6 +75,7 @@ class Picture:
     confidence: float | None
     verdict: str
     reason: str
+    model: str = ""
     message: str = ""
     remedy: str = ""
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -96,12 +96,37 @@ class Picture:
         """The kinds of predictions, as the first of each come."""
         return list(dict.fromkeys(said["kind"] for said in self.predictions if said.get("kind")))
 
+    @property
+    def labels(self) -> dict[str, float | None]:
+        """The names of all predictions, with the highest confidence of each."""
+        said: dict[str, float | None] = {}
+        for one in self.predictions:
+            said.setdefault(one["name"], one["confidence"])
+        return said or ({self.label: self.confidence} if self.label else {})
+
+    @property
+    def margin(self) -> float | None:
+        """By how much the best prediction is more confident than the second one of its kind."""
+        return margin_of(self.predictions)
+
+    @property
+    def folder(self) -> str:
+        """The first folder of the key; empty where it is in none."""
+        return "".join(self.key.partition("/")[:2]) if "/" in self.key else ""
+
 
 @dataclass
 class Tally:
-    """What the catalog says of all images, and the lines of those that are shown."""
+    """What the catalog says of all images, and the lines of those that are shown.
+
+    Attributes
+    ----------
+    is_in_order
+        Whether the first lines are shown, whatever their status is.
+    """
 
     most_shown: int
+    is_in_order: bool = False
     finished: array[float] = field(default_factory=lambda: array("d"))
     statuses: Counter[str] = field(default_factory=lambda: Counter(processed=0, rejected=0, failed=0))
     labels: Counter[str] = field(default_factory=Counter)
@@ -121,7 +146,7 @@ class Tally:
             self.labels[said["name"]] += 1
         if verdict := _verdict(line["anomaly"]):
             self.verdicts[verdict] += 1
-        first = self._processed if is_processed else self._unprocessed
+        first = self._processed if is_processed or self.is_in_order else self._unprocessed
         if len(first) < self.most_shown:
             first.append(line)
 
@@ -152,6 +177,7 @@ def make_report(
     *,
     max_images: int,
     is_run: bool,
+    search: str = "",
     progress: Callable[[int, int], None],
 ) -> Report:
     """Make the page.
@@ -159,7 +185,7 @@ def make_report(
     Parameters
     ----------
     lines
-        The catalog lines of the images, the oldest first; read once.
+        The catalog lines of the images, the oldest first, or in the order of a search; read once.
     summaries
         Of the runs, the newest first.
     backfills
@@ -168,10 +194,12 @@ def make_report(
         Pictures beyond these are counted, not shown.
     is_run
         Whether the time is that of one run, whose summary is the only one.
+    search
+        What was searched for, of a page of what was found; empty for a page of a run or a time.
     progress
         Told how many pictures are made, of how many.
     """
-    tally = Tally(max_images)
+    tally = Tally(max_images, is_in_order=bool(search))
     for line in lines:
         tally.add(line)
     pictures = _pictures(stack, tally.shown, progress)
@@ -180,6 +208,7 @@ def make_report(
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
         "backend": stack.model.backend,
         "ended": ENDED.get(stack.model.backend, ""),
+        "search": search,
         "begin": to_text(begin),
         "end": to_text(end),
         "made_at": to_text(utc_now()),
@@ -194,24 +223,35 @@ def make_report(
         "backfills": [_backfill(summary) for summary in backfills[:_MOST_RUNS]],
         "backfills_left": max(0, len(backfills) - _MOST_RUNS),
         "cost_dollars": sum(_dollars(summary) or 0.0 for summary in summaries),
-        "analyses_dollars": dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
+        "analyses_dollars": {}
+        if search
+        else dollars_by_analysis(dict.fromkeys(stack.analyses, tally.statuses["processed"])),
         "model_on_seconds": sum(summary.get("model_on_seconds") or 0.0 for summary in summaries),
         "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
-        "options": {
-            "status": sorted({picture.status for picture in pictures}),
-            "label": sorted({picture.label for picture in pictures if picture.label}),
-            "verdict": sorted({picture.verdict for picture in pictures if picture.verdict}),
-            "kind": sorted({kind for picture in pictures for kind in picture.kinds}),
-        },
+        "options": _options(pictures),
     }
     return Report(_render(page), len(tally.finished), len(pictures))
+
+
+def _options(pictures: list[Picture]) -> dict[str, list[str]]:
+    """Return what the pictures can be filtered by; what all of them are, or each is alone, needs no filter."""
+    options = {
+        "status": {picture.status for picture in pictures},
+        "label": {name for picture in pictures for name in picture.labels},
+        "verdict": {picture.verdict for picture in pictures if picture.verdict},
+        "kind": {kind for picture in pictures for kind in picture.kinds},
+    }
+    models, folders = ({getattr(picture, name) for picture in pictures} - {""} for name in ("model", "folder"))
+    options["model"] = models if len(models) > 1 else set()
+    options["folder"] = folders if 1 < len(folders) <= _MOST_FOLDERS else set()
+    return {name: sorted(values) for name, values in options.items()}
 
 
 # What a page begins with, after its first tags.
 _MARK = b'<meta name="generator" content="batch-vision">'
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path, option: str = "--out") -> None:
     """Check that a page may be written to a path.
 
     Raises
@@ -224,7 +264,7 @@ def check_replaceable(path: Path) -> None:
     with path.open("rb") as file:
         begin = file.read(1000)
     if begin and _MARK not in begin:
-        raise WrongInputError(f"--out is {path}, a file that is no report of batch-vision. Give another path.")
+        raise WrongInputError(f"{option} is {path}, a file that is no report of batch-vision. Give another path.")
 
 
 def summaries_between(stack: Stack, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -262,8 +302,7 @@ def _names(pictures: list[Picture]) -> set[str]:
 
 def _pictures(stack: Stack, lines: list[dict[str, Any]], progress: Callable[[int, int], None]) -> list[Picture]:
     answer = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(_PARALLEL) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # rather than print it
+    with without_bombs(), ThreadPoolExecutor(_PARALLEL) as pool:
         try:
             for picture in pool.map(lambda line: _picture(stack, line), lines):
                 answer.append(picture)
@@ -283,6 +322,7 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
         confidence=confidence_of(line),
         verdict=_verdict(line["anomaly"]),
         reason=line["error_type"] or "",
+        model=line["model"] or "",
     )
     s3, bucket = stack.s3, stack.final_bucket_name
     answer = read_result(s3, bucket, line.get("result_key") or f"{line['image_key']}.json")
@@ -294,7 +334,7 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
     picture.message, picture.remedy = error.get("message", ""), error.get("remedy", "")
     picture.errors = result.get("errors") or {}
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
-    if line["size_bytes"] > _MOST_BYTES:
+    if line["size_bytes"] > MOST_BYTES:
         picture.missing = f"not shown: {line['size_bytes'] / 1024**2:,.0f} MiB"
         return picture
     if picture.status == "failed":
@@ -305,57 +345,18 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
         picture.missing = "the image is no longer in its bucket"
         return picture
     try:
-        picture.thumbnail, picture.size = _thumbnail(image["Body"].read())
-    except _UNREADABLE:
+        thumbnail, picture.size, _ = make_thumbnail(image["Body"].read())
+        picture.thumbnail = data_uri(thumbnail)
+    except UNREADABLE:
         picture.missing = "no picture that can be shown"
         return picture
     if mask_key := result.get("mask_key"):
         mask = found(s3.get_object, Bucket=bucket, Key=mask_key)
         try:
-            picture.mask = mask and _mask(mask["Body"].read())
-        except _UNREADABLE:
+            picture.mask = mask and data_uri(make_mask(mask["Body"].read()))
+        except UNREADABLE:
             picture.missing = "its mask cannot be shown"
     return picture
-
-
-# What Pillow raises at content that is broken; some decoders raise what Python has for a wrong value.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-
-def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    if image.width * image.height > _MOST_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels")
-    return image
-
-
-def _thumbnail(content: bytes) -> tuple[str, tuple[int, int]]:
-    with _open(content) as opened:
-        opened.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))  # JPEG: decode no more than is needed
-        # Boxes are of the image as it is seen, after its Exif orientation.
-        image = ImageOps.exif_transpose(opened)
-        if image.mode not in ("RGB", "RGBA"):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        return _data_uri(image, quality=_THUMBNAIL_QUALITY), image.size
-
-
-def _mask(content: bytes) -> str:
-    """Make what is no anomaly transparent, so that the mask lies over the picture."""
-    with _open(content) as opened:
-        image = opened.convert("RGBA")
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.NEAREST)
-    difference = ImageChops.difference(image.convert("RGB"), Image.new("RGB", image.size, _MASK_BACKGROUND))
-    red, green, blue = difference.split()
-    alpha = ImageChops.lighter(ImageChops.lighter(red, green), blue).point([0] + [255] * 255)
-    image.putalpha(alpha)
-    return _data_uri(image, lossless=True)
-
-
-def _data_uri(image: Image.Image, **options: Any) -> str:
-    encoded = io.BytesIO()
-    image.save(encoded, "WEBP", **options)
-    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
 # The runs.
@@ -465,15 +466,9 @@ def _render(page: dict[str, Any]) -> str:
     )
     environment.tests["hex_color"] = lambda value: isinstance(value, str) and bool(_HEX.fullmatch(value))
     environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps}
-    folder = files("batch_vision.operator") / "templates"
-    style, script = ((folder / name).read_text() for name in ("report.css", "report.js"))
+    style, script = template("report.css"), template("report.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)};"
+        f"default-src 'none'; img-src data:; style-src {content_hash(style)}; script-src {content_hash(script)};"
         " base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("report.html").render(page, style=style, script=script, policy=policy)
-
-
-def _hash(text: str) -> str:
-    """Name a text for a Content-Security-Policy: nothing else on the page is run or styled."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

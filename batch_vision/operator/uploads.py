@@ -9,35 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
 from batch_vision.aws.objects import found
 from batch_vision.core.names import usual_name
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.folders import upload_files
+from batch_vision.operator.locks import lock
 from batch_vision.operator.objects import read_result
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from batch_vision.operator.user_folders import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from batch_vision.operator.folders import Found
     from batch_vision.operator.stack import Stack
 
 
 _LONGEST_KEY_BYTES = 1024
-_LOCK_POLL_SECONDS = 0.5
 
 
 class Upload:
@@ -148,9 +141,7 @@ class Journal:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._open = undo.enter_context(self._file.open("a+", encoding="utf-8", errors="replace"))
-                while not _try_lock(self._open):
-                    self._waits()
-                    time.sleep(_LOCK_POLL_SECONDS)
+                lock(self._open, self._waits)
                 self._open.seek(0)
                 for line in self._open:
                     self._read(line)
@@ -195,29 +186,7 @@ def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], N
     waits
         Called again and again while another process uploads the same folder.
     """
-    given = os.environ.get("XDG_STATE_HOME")
-    state = Path(given) if given else Path(os.path.expanduser("~"), ".local", "state")  # noqa: PTH111 - never raises
     # The mapping's UUID is new whenever the stack is: the bucket of a stack that was made again holds nothing of this.
     identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    return Journal(state / "batch-vision" / f"upload-{name}.jsonl", waits=waits)
-
-
-if sys.platform == "win32":
-
-    def _try_lock(file: IO[str]) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _try_lock(file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    return Journal(state_folder() / f"upload-{name}.jsonl", waits=waits)

@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from local import config, environment
+from tests.local.learning import labelled_folder, trained
 from tests.local.stack import Stack, Upload
 from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, is_off
-from tests.local.test_stack import picture
+from tests.local.test_stack import LABELLED, picture
 from tests.local.waits import wait_until
+from tests.unit.review_world import ask
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
@@ -31,6 +34,11 @@ COMMANDS = [["status"], ["run"], ["upload", "local/samples/pile"], ["results"], 
 @pytest.fixture(autouse=True)
 def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def upload_of(line: dict[str, Any]) -> tuple[str, str]:
+    return line["key"], line["version_id"]
 
 
 def variables(**changes: str) -> dict[str, str]:
@@ -154,6 +162,9 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     assert labels <= set(stack.environment.model()["labels"])
     (rejected,) = read("results", "--status", "rejected")
     assert (rejected["key"], rejected["error_type"]) == ("notes.txt", "InvalidImageFormatError")
+    everything = read("search", "--history", "--limit", "0")["lines"]
+    assert sorted(map(upload_of, everything)) == sorted(map(upload_of, read("results")))
+    assert [line["key"] for line in read("search", "--status", "rejected")["lines"]] == ["notes.txt"]
     made = read("report", "--run", run["id"], "--out", str(tmp_path / "report.html"))
     assert (made["images"], made["shown"]) == (11, 11)
     page = (tmp_path / "report.html").read_text()
@@ -173,6 +184,59 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
     assert stack.keys(stack.final, "rejected/") == ["rejected/notes.txt", "rejected/notes.txt.json"]
     stack.check()
+
+
+@pytest.mark.matrix
+def test_review_correct_train_compare(stack: Stack, tmp_path: Path) -> None:
+    """The people of this factory call a stain rust: they say so, and a second model learns it."""
+    pile, manifest = tmp_path / "pile", tmp_path / "train.manifest"
+    for number in (*range(4), *range(8, 12), *range(16, 20)):
+        path = pile / LABELLED[number].parent.name / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    read("upload", str(pile))
+    note(stack)
+    assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
+
+    process = start("review", "--no-browser", "--by", "ann")
+    assert process.stdout is not None
+    found = re.search(r"12 images to judge at http://127.0.0.1:(\d+)/#token=(\S+)", process.stdout.readline())
+    assert found, process.communicate(timeout=60)
+    server: Any = SimpleNamespace(server_port=int(found[1]), token=found[2])
+    names = ask(server, "/api/session")[1]["labels"]
+    judgements = []
+    for number, row in enumerate(ask(server, "/api/rows")[1]):
+        truth = row[0].partition("/")[0].replace("stain", "rust")
+        verdict = "right" if [names[name] for name in row[1]] == [truth] else "wrong"
+        judgements.append({"row": number, "verdict": verdict, "labels": [truth], "boxes": None})
+    assert ask(server, "/api/judgements", {"judgements": judgements})[0] == 200
+    card = ask(server, "/api/card/0")[1]
+    assert (card["missing"], card["thumbnail"][:23]) == ("", "data:image/webp;base64,")
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, "12 judgements, all of them in s3://" in printed) == (0, True), printed + said
+
+    told = read("corrections", "--label", "rust")
+    assert [(one["verdict"], one["is_current"]) for one in told] == [("wrong", True)] * 4
+    made = read("manifest", "--out", str(manifest), "--test-percent", "0")
+    assert made["train"]["images_by_label"] == {"crack": 4, "normal": 4, "rust": 4}
+    learned = labelled_folder(stack.s3, manifest, tmp_path / "learned")
+    first, second = config.PROJECT_VERSION_ARN, config.PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
+    with trained(learned, [first, second]):
+        model = {"project_arn": config.PROJECT_ARN, "project_version_arn": second}
+        stack.apply("-refresh=false", rekognition_custom_labels=model)
+        read("upload", str(pile), "--again")
+        note(stack)
+        assert call("run", "--watch", "--poll-seconds", "0.5")[0] == 0
+        answer = read("search", "--compare", first, second)
+        stack.apply("-refresh=false")
+    assert (answer["compared"], answer["corrected"]) == (12, 12)
+    assert {"a": "stain", "b": "rust", "images": 4} in answer["pairs"]
+    assert (answer["labels"]["rust"]["a"]["missed"], answer["labels"]["rust"]["b"]["right"]) == (4, 4)
+    assert answer["labels"]["stain"]["a"]["wrong"] == 4
+    # What was judged is of the first uploads; the second ones have the same bytes.
+    assert {one["is_current"] for one in read("corrections")} == {True}
+    stack.check_each()
 
 
 def never_moves(machine: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -44,6 +45,9 @@ from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings as EmulatorSettings
 from local.terraform import MODULE, RUN_BY_UNIT_TESTS, Terraform
 from tests.unit.tool_stack import ENVIRONMENT, Deployed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 SAMPLES = REPOSITORY / "local" / "samples" / "labelled"
 NOW = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
@@ -235,6 +239,7 @@ def deploy(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(dead_letters, "_SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(stop, "_SETTLE_SECONDS", 0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(
         S3Response, "get_bucket_notification", _tells_of_event_bridge(S3Response.get_bucket_notification)
     )
@@ -248,3 +253,31 @@ def deploy(running_emulator: EmulatorClient, tmp_path: Path, monkeypatch: pytest
 def deployed(deploy: Deploy) -> Deployed:
     """A deployed stack with a hosted model and a drop-off bucket."""
     return deploy()
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PATIENCE_MS = 120_000  # a busy machine takes a while for a page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)} is on the PATH")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        # Chromium has no sandbox for root; the page is our own. The other two keep it from calling its maker.
+        options = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+        launched = playwright.chromium.launch(executable_path=path, args=options)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    opened.close()

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, summary
+from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, search, summary
 from benchmarks.growth import LexicalS3
 from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
@@ -187,3 +188,15 @@ def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
 def test_the_docs_have_a_place_for_the_figures() -> None:
     text = command.DOCS.read_text()
     assert text.index(command.BEGIN_MARK) < text.index(command.END_MARK)
+
+
+def test_searching_is_measured_and_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (segments := tmp_path / "segments").mkdir()
+    search.write_segments(segments, 500)
+    search.measure_here(segments)
+    found = json.loads(capsys.readouterr().out)
+    assert found["lines"] == 500
+    assert 0 < found["found"] < 100

@@ -31,6 +31,8 @@ ODD = [
 ARGUMENTS = {
     "upload": [str(REPOSITORY / "local" / "samples" / "pile")],
     "cost": ["--images-per-day", "18000"],
+    "manifest": ["--out", "train.manifest"],
+    "review": ["--no-browser"],
 }
 
 

@@ -110,8 +110,8 @@ def test_a_run(filled: Deployed, tmp_path: Path) -> None:
     page = report(filled, tmp_path, "--run", "r")
     assert [("rejected" in (has["class"] or ""), has["data-label"]) for has in page.all("li", "card")] == [
         (True, ""),
-        (False, "1"),
-        (False, "2"),
+        (False, "1 2 "),
+        (False, "2 "),
     ]
     for text in ("é/b.png", "91.2%", "12.5%", "ImageTooLargeError", "it is too large", "no picture that can be shown"):
         assert text in page.text
@@ -121,7 +121,10 @@ def test_a_run(filled: Deployed, tmp_path: Path) -> None:
     assert re.search(r"Duration\s*30 min", page.text)
     # 900 seconds of 2 inference units at $4.00 an hour
     assert re.search(r"Model cost, at most\s*\$2\.00", page.text)
-    assert [has["value"] for has in page.all("option")] == ["", "1", "2", "", "1", "2"]
+    orders = ["", "oldest", "newest", "least", "margin"]
+    assert [has["value"] for has in page.all("option")] == ["", "1", "2", "", "1", "2", *orders]
+    (_, card, _) = page.all("li", "card")
+    assert (card["data-confidences"], card["data-confidence"], card["data-margin"]) == ("91.25 12.5", "91.25", "78.75")
     assert page.all("p", "bad") == []
 
 

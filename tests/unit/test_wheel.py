@@ -37,7 +37,7 @@ def test_it_holds_every_file_that_the_tool_reads(wheel: Path) -> None:
     templates = {
         path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("batch_vision/operator/templates/*")
     }
-    assert len(templates) == 3
+    assert len(templates) == 6
     assert templates <= names
     assert "batch_vision/backends/service_models/lookoutvision/2020-11-20/service-2.json" in names
     assert not [name for name in names if name.startswith(("lambdas/", "tests/", "local/"))]

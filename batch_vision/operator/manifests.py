@@ -1,0 +1,149 @@
+"""A training manifest from corrections: which images it has, and where their sizes and boxes come from."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.aws.clients import MAX_CONNECTIONS
+from batch_vision.aws.objects import found
+from batch_vision.core.corrections import Box, Correction, Verdict
+from batch_vision.core.image_header import HEADER_BYTES
+from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
+from batch_vision.operator.corrections import look_at_images
+from batch_vision.operator.errors import OperatorError
+from batch_vision.operator.objects import image_place
+from batch_vision.operator.pictures import UNREADABLE, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batch_vision.operator.corrections import Corrected
+    from batch_vision.operator.stack import Stack
+
+_GROUP = 1000
+_FEW_BYTES = 64 * 1024
+_NOT_CURRENT = "was replaced or deleted since it was judged"
+
+
+@dataclass
+class Made:
+    """The two sets, and the judged images that are in neither.
+
+    Attributes
+    ----------
+    test
+        None where Custom Labels is to split the images itself.
+    left_out
+        The keys of images by the reason.
+    """
+
+    train: Manifest = field(default_factory=Manifest)
+    test: Manifest | None = None
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def make(
+    stack: Stack,
+    corrections: Iterable[Correction],
+    kind: Kind,
+    test_percent: float,
+    progress: Callable[[int], None],
+) -> Made:
+    """Make the manifests of the images that were judged right or wrong.
+
+    Raises
+    ------
+    OperatorError
+        Custom Labels would not take them; the message says why, and what to do.
+    """
+    answer = Made()
+    examples = []
+    judged = (one for one in corrections if one.verdict in (Verdict.RIGHT, Verdict.WRONG))
+    for corrected, example in _examples(stack, judged, kind, progress):
+        reason = _NOT_CURRENT if example is None else left_out_because(example, kind)
+        if example is None or reason:
+            answer.left_out.setdefault(str(reason), []).append(corrected.correction.key)
+        else:
+            examples.append(example)
+    # In the order of the keys, so that the same corrections are the same file.
+    examples.sort(key=lambda example: (example.bucket, example.key))
+    tests = [example for example in examples if is_test(example.etag, test_percent)]
+    trains = [example for example in examples if not is_test(example.etag, test_percent)]
+    answer.train = make_manifest(trains, kind)
+    if test_percent:
+        answer.test = make_manifest(tests, kind)
+    broken = problems(answer.train, answer.test, kind, (example.bucket for example in examples))
+    if broken:
+        told = " ".join(f"{problem} {remedy}" for problem, remedy in broken)
+        left = "; ".join(f"{len(keys):,} {reason}" for reason, keys in answer.left_out.items())
+        raise OperatorError(f"No manifest is written. {told}" + (f" Judged images left out: {left}." if left else ""))
+    return answer
+
+
+def _examples(
+    stack: Stack, corrections: Iterable[Correction], kind: Kind, progress: Callable[[int], None]
+) -> Iterator[tuple[Corrected, Example | None]]:
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        for group in batched(look_at_images(stack, corrections, progress), _GROUP, strict=False):
+            examples = pool.map(lambda corrected: _example(stack, corrected, kind), group)
+            yield from zip(group, examples, strict=True)
+
+
+def _example(stack: Stack, corrected: Corrected, kind: Kind) -> Example | None:
+    correction, result = corrected.correction, corrected.result
+    if result is None:
+        return None
+    place = image_place(stack.final_bucket_name, result)
+    etag = result["source"].get("etag") or correction.etag or correction.upload[1]
+    boxes: tuple[Box, ...] = ()
+    width_px = height_px = 0
+    if kind is Kind.BOXES and (boxes := _boxes(correction, result)):
+        width_px, height_px = _size(stack, result, place)
+        boxes = boxes if width_px and height_px else ()
+    return Example(
+        bucket=place["Bucket"],
+        key=place["Key"],
+        etag=etag,
+        labels=correction.labels,
+        judged_at=correction.at,
+        boxes=boxes,
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
+    """Return the boxes of an image: those of a person, or those of the predictions that are right.
+
+    Of labels that a person corrected without boxes nobody knows where they are.
+    """
+    if correction.boxes is not None:
+        return correction.boxes
+    is_of_model = correction.model in (None, result["model"]["id"])  # another one has boxes that nobody looked at
+    if correction.verdict is not Verdict.RIGHT or not is_of_model:
+        return ()
+    said = [one for one in result.get("predictions") or [] if one["name"] in correction.labels]
+    marked = [(one["name"], part) for one in said for part in (one, *(one.get("instances") or []))]
+    return tuple(
+        Box(name, *(part["bounding_box"][side] for side in ("left", "top", "width", "height")))
+        for name, part in marked
+        if part.get("bounding_box")
+    )
+
+
+def _size(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> tuple[int, int]:
+    """Return width and height of an image as it is seen, in pixels; zeros where nobody can tell."""
+    if result.get("width") and result.get("height"):
+        return int(result["width"]), int(result["height"])
+    for number in (_FEW_BYTES, HEADER_BYTES):  # most headers are short
+        answer = found(stack.s3.get_object, **place, Range=f"bytes=0-{number - 1}")
+        if answer is None:
+            break
+        try:
+            return size_of(answer["Body"].read())
+        except UNREADABLE:
+            pass
+    return 0, 0

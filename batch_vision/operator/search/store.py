@@ -1,0 +1,400 @@
+"""The store: a SQLite file on this machine that holds a stack's catalog, so that a search asks S3 for what is new only.
+
+It is a copy of what S3 has, and is thrown away and made again whenever it cannot be used. Segments of the index never
+change, so each is copied once; they stay beside it for other tools. The catalog objects that no segment has yet are
+read one by one. Lines come into it as they are found; which one of a key is current, and which are doubles, is
+settled at the end of each refresh.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import batched, groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Self
+
+from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
+from batch_vision.aws.index import list_segments, read_cursor, read_header, segment_texts
+from batch_vision.aws.objects import list_entries
+from batch_vision.core.catalog import DELETED, identity, order
+from batch_vision.core.errors import IndexDamagedError
+from batch_vision.core.index import LIMITS, damaged, is_catalog_object
+from batch_vision.operator.catalog import current_of, written_at
+from batch_vision.operator.errors import OperatorError, WrongInputError
+from batch_vision.operator.locks import lock
+from batch_vision.operator.search.schema import (
+    FORMAT,
+    INDEX_OF_KEYS,
+    INDEXES,
+    RIVALS,
+    RIVALS_OF_NEW,
+    TABLES,
+    Rows,
+)
+from batch_vision.operator.search.selecting import Selection
+from batch_vision.operator.user_folders import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from batch_vision.operator.search.query import Order, Query
+    from batch_vision.operator.stack import Stack
+
+type Row = dict[str, Any]  # what a line of version 2 has, and `id`, which stays the same while the store is not rebuilt
+type Progress = Callable[[int, int, str], None]
+
+MOST_LINES = 5_000_000
+_PARALLEL = 4
+_LINES_AT_ONCE = 10_000
+_OBJECTS_AT_ONCE = 500
+# A catalog object may show this much later than one whose key comes after its own: as long as a Lambda may live.
+_LATE = timedelta(minutes=16)
+_CACHE_KIB = 64 * 1024
+_CHECKPOINT_PAGES = 16_384
+
+
+class Store:
+    """What the catalog of a stack says, to be searched while its `with` block lasts.
+
+    Searches see the store as it was at the end of `refresh`, whatever other processes do meanwhile. They may come from
+    several threads, one at a time.
+
+    Attributes
+    ----------
+    folder
+        Where the store and the copied segments are.
+    notes
+        What the user should be told: that it was made anew, and why.
+    """
+
+    def __init__(self, stack: Stack, most_lines: int = MOST_LINES) -> None:
+        self._stack, self._most_lines = stack, most_lines
+        self._all = cache_folder() / f"search-{stack.final_bucket_name}"
+        # The mapping's UUID is new whenever the stack is: what was kept of one of the same name is of no use.
+        self.folder = self._all / stack.event_source_mapping_uuid
+        self.notes: list[str] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    # What is new.
+
+    def refresh(self, progress: Progress = lambda done, total, now: None) -> None:
+        """Read what is new in the catalog; interrupted, the next call goes on from there.
+
+        Raises
+        ------
+        OperatorError
+            There are more lines than the store is made for.
+        WrongInputError
+            The folder cannot be written.
+        """
+        self._undo.close()
+        try:
+            with self._alone(progress):
+                try:
+                    self._load(progress)
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    self._make(f"it was damaged ({error})")
+                    self._load(progress)
+                finally:
+                    self._make_safe()
+                # What searches see begins here, while no other process can add lines that are not settled.
+                self._database.execute("BEGIN")
+                self._selection = Selection(self._database)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise WrongInputError(
+                f"The store of searches, {self.folder}, cannot be written ({error}). Make room there, or set"
+                " XDG_CACHE_HOME to a folder that you may write to."
+            ) from error
+
+    @contextmanager
+    def _alone(self, progress: Progress) -> Iterator[None]:
+        self._all.mkdir(parents=True, exist_ok=True)
+        with (self._all / "lock").open("a+", encoding="utf-8") as file:
+            lock(file, lambda: progress(0, 0, "another search of this stack reads what is new: waiting for it"))
+            for path in self._all.iterdir():
+                if path.is_dir() and path != self.folder:
+                    shutil.rmtree(path)
+            (self.folder / "segments").mkdir(parents=True, exist_ok=True)
+            yield
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "catalog.sqlite"
+
+    @property
+    def _unsafe(self) -> Path:
+        """What is there while the store is filled in a way that a process must not die of."""
+        return self.folder / "unsafe"
+
+    def _open(self) -> None:
+        if self._unsafe.exists():
+            self._make("it was being made when its process or the machine ended")
+            return
+        is_there = self._file.exists()
+        try:
+            self._connect()
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            self._make(f"it was damaged ({error})")
+        else:
+            if version != FORMAT:
+                self._make("it was of another version of the tool" if is_there else "")
+
+    def _connect(self) -> None:
+        # Transactions are begun by hand. Any thread may use it, for SQLite locks itself.
+        self._database = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=60)
+        self._undo.callback(self._database.close)
+        self._execute(f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+
+    def _make(self, why: str) -> None:
+        """Make an empty store; `why` it takes the place of one that was there."""
+        if why:
+            self.notes.append(f"The store of searches was made anew: {why}.")
+        self._undo.close()
+        for path in (self._file.with_name(f"{self._file.name}{suffix}") for suffix in ("", "-wal", "-shm")):
+            path.unlink(missing_ok=True)
+        # Nobody reads it yet, and its text is still beside it: a journal would only be written for nothing.
+        self._unsafe.touch()
+        self._connect()
+        self._execute("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF")
+        with self._transaction():
+            self._execute(TABLES)
+            self._database.execute("INSERT INTO meta VALUES ('settled', 0)")
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _make_safe(self) -> None:
+        """Let others read while this writes, and let no end of the process or the machine damage it."""
+        self._execute("PRAGMA synchronous = NORMAL; PRAGMA journal_mode = WAL")
+        self._unsafe.unlink(missing_ok=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.rollback()
+            raise
+        self._database.commit()
+
+    def _load(self, progress: Progress) -> None:
+        self._open()
+        s3, bucket = self._stack.s3, self._stack.final_bucket_name
+        # Before the listing of the segments: all that comes before the cursor is in those that are there by now.
+        cursor = read_cursor(s3, bucket)
+        known = {key for (key,) in self._database.execute("SELECT key FROM segments")}
+        segments = [entry["Key"] for entry in list_segments(s3, bucket) if entry["Key"] not in known]
+        objects = self._new_objects(cursor)
+        self._check_room(segments)
+        total = len(segments) + len(objects)
+        self._load_segments(segments, lambda done: progress(done, total, "segments of the index"))
+        self._load_objects(objects, lambda done: progress(len(segments) + done, total, "objects of the catalog"))
+        progress(total, total, "which lines are current")
+        self._settle(cursor)
+
+    def _new_objects(self, cursor: str) -> list[Any]:
+        """List the catalog objects behind the cursor that were not read yet."""
+        known = {key for (key,) in self._database.execute("SELECT key FROM objects")}
+        # Of what was read without an index, only the end is listed again.
+        begin = catalog_key(written_at(max(known)) - _LATE) if known else ""
+        entries = list_entries(self._stack.s3, self._stack.final_bucket_name, PREFIX, max(cursor, begin))
+        return [entry for entry in entries if entry["Key"] not in known and is_catalog_object(entry["Key"])]
+
+    def _load_segments(self, keys: list[str], progress: Callable[[int], None]) -> None:
+        done = 0
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for group in batched(keys, 2 * _PARALLEL, strict=False):  # copied ahead by no more than these
+                for key, path in zip(group, pool.map(self._copy, group), strict=True):
+                    try:
+                        self._load_segment(key, path)
+                    except IndexDamagedError:  # the copy, if it is not in S3 itself
+                        path.unlink()
+                        self._load_segment(key, self._copy(key))
+                    done += 1
+                    progress(done)
+
+    def _load_segment(self, key: str, path: Path) -> None:
+        with self._transaction(), path.open("rb") as file:
+            try:
+                self._add(segment_texts(file, key))
+            except ValueError as error:
+                raise damaged(f"{key!r} has a line that is no JSON: {error}") from error
+            self._database.execute("INSERT INTO segments VALUES (?)", (key,))
+
+    def _load_objects(self, entries: list[Any], progress: Callable[[int], None]) -> None:
+        for number, group in enumerate(batched(entries, _OBJECTS_AT_ONCE, strict=False)):
+            progress(number * _OBJECTS_AT_ONCE)
+            objects = read_objects(self._stack.s3, self._stack.final_bucket_name, group)
+            with self._transaction():
+                self._add(line.decode() for _, lines in objects for line in lines)
+                self._database.executemany("INSERT INTO objects VALUES (?)", ((entry["Key"],) for entry in group))
+
+    def _copy(self, key: str) -> Path:
+        """Copy a segment to this machine; one that was copied by now, whole, is not copied again."""
+        path = self.folder / "segments" / key.replace("/", "-")
+        if not path.exists():
+            part = path.with_name(f"{path.name}.part")
+            body = self._stack.s3.get_object(Bucket=self._stack.final_bucket_name, Key=key)["Body"]
+            with part.open("wb") as file:
+                shutil.copyfileobj(body, file)
+            part.replace(path)
+        return path
+
+    def _add(self, texts: Iterable[str]) -> None:
+        rows = Rows(self._database)
+        for text in texts:
+            rows.add(text)
+            if len(rows) >= _LINES_AT_ONCE:
+                rows.write()
+        rows.write()
+        if rows.last_id > self._most_lines:
+            raise self._too_many()
+
+    def _check_room(self, segments: list[str]) -> None:
+        """Find out before much is copied that there are too many lines, where that may be."""
+        (room,) = self._database.execute("SELECT ? - coalesce(max(id), 0) FROM lines", (self._most_lines,)).fetchone()
+        if len(segments) * LIMITS.most_lines <= room:
+            return
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            s3, bucket = self._stack.s3, self._stack.final_bucket_name
+            headers = pool.map(lambda key: read_header(s3, bucket, key), segments)
+            if sum(header.lines for header in headers if header) > room:
+                raise self._too_many()
+
+    def _too_many(self) -> OperatorError:
+        return OperatorError(
+            f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, which is the most that"
+            " a search on this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries. What"
+            f" was copied is in {self.folder}, and may be removed."
+        )
+
+    # What is current.
+
+    def _settle(self, cursor: str) -> None:
+        """Drop doubles, and mark the current line of each key, of the keys that have new lines."""
+        with self._transaction():
+            (settled,) = self._database.execute("SELECT value FROM meta WHERE name = 'settled'").fetchone()
+            self._execute(INDEX_OF_KEYS)
+            rivals = self._database.execute(RIVALS_OF_NEW if settled else RIVALS, (settled,) if settled else ())
+            changes = _Changes()
+            for _, lines in groupby(rivals, itemgetter(1)):
+                self._settle_key({number: bool(is_current) for number, _, is_current in lines}, changes)
+            for table, column in (("lines", "id"), ("bodies", "id"), ("said", "line")):
+                self._database.executemany(f"DELETE FROM {table} WHERE {column} = ?", changes.doubles)
+            for table, column in (("lines", "id"), ("said", "line")):
+                self._database.executemany(f"UPDATE {table} SET is_current = ? WHERE {column} = ?", changes.marks)
+            self._execute(INDEXES)
+            self._database.execute("UPDATE meta SET value = (SELECT max(id) FROM lines) WHERE name = 'settled'")
+            self._database.execute("DELETE FROM objects WHERE key <= ?", (cursor,))
+
+    def _settle_key(self, marks: dict[int, bool], changes: _Changes) -> None:
+        """Find the doubles and the current one of the lines of a key; `marks` say which ones are marked as current."""
+        firsts: dict[Any, int] = {}
+        lines = {number: self._body(number) for number in marks}
+        for number, line in lines.items():
+            if firsts.setdefault(identity(line), number) != number:
+                changes.doubles.append((number,))
+        newest = max(order(lines[number]) for number in firsts.values())
+        tied = [number for number in firsts.values() if order(lines[number]) == newest]
+        current = lines[tied[-1]]
+        if len(tied) > 1 and "recorded_at" in current:  # in one second: the result as it stands decides
+            s3, bucket = self._stack.s3, self._stack.final_bucket_name
+            current = current_of(s3, bucket, [lines[number] for number in tied]) or {}
+        for number in firsts.values():
+            is_current = lines[number] is current and current["status"] != DELETED
+            if is_current != marks[number]:
+                changes.marks.append((is_current, number))
+
+    def _body(self, number: int) -> dict[str, Any]:
+        line: dict[str, Any] = json.loads(
+            self._database.execute("SELECT line FROM bodies WHERE id = ?", (number,)).fetchone()[0]
+        )
+        return line
+
+    def _execute(self, statements: str) -> None:
+        # Not `executescript`, which would commit.
+        for statement in statements.split(";"):
+            self._database.execute(statement)
+
+    # What is asked for.
+
+    def select(self, query: Query, order: Order, limit: int | None = None, offset: int = 0) -> Iterator[Row]:
+        """Return the rows that are wanted, in an order."""
+        with self._reading():
+            for number in self._selection.ids(query, order, limit, offset):
+                yield {"id": number} | self._body(number)
+
+    def count(self, query: Query) -> int:
+        """Count the lines that are wanted."""
+        with self._reading():
+            return self._selection.count(query)
+
+    def facets(self, query: Query) -> dict[str, dict[str, int]]:
+        """Count the lines that are wanted by label, kind, status, reason, verdict, model and prefix.
+
+        The most frequent values first, at most `MOST_VALUES` of each facet. A line counts once for each of its labels
+        and kinds.
+        """
+        with self._reading():
+            return self._selection.facets(query)
+
+    def models(self) -> list[str]:
+        """Return the ids of all models that made a line."""
+        return self._selection.models
+
+    def row(self, number: int) -> Row | None:
+        """Return the row of an id; None where there is none."""
+        with self._reading():
+            found = self._database.execute("SELECT line FROM bodies WHERE id = ?", (number,)).fetchone()
+            return {"id": number} | json.loads(found[0]) if found else None
+
+    def by_key(self, models: tuple[str, str]) -> Iterator[tuple[Row, list[Row]]]:
+        """Return each key that has a current line: that line, and all lines that two models made of it."""
+        with self._reading():
+            for current, numbers in self._selection.by_key(models):
+                yield self._body(current), [self._body(number) for number in numbers]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise OperatorError(
+                f"The store of searches, {self.folder}, is damaged ({error}). Remove that folder and call it again:"
+                " it is made anew from S3."
+            ) from error
+
+
+@dataclass
+class _Changes:
+    """What is to be changed of lines that are in the store.
+
+    Attributes
+    ----------
+    doubles
+        Ids.
+    marks
+        Whether it is current, and the id.
+    """
+
+    doubles: list[tuple[int]] = field(default_factory=list)
+    marks: list[tuple[bool, int]] = field(default_factory=list)
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
