@@ -409,7 +409,7 @@ class Stack:
         for key in self.keys(self.final):
             assert (
                 key in current
-                or key.startswith(("catalog/", "corrections/", "index/", "runs/"))
+                or key.startswith(("catalog/", "corrections/", "functions/", "index/", "runs/"))
                 or key == "current-run.json"
                 or (key.startswith("stuck/") and key in stuck)
             ), f"{key!r} belongs to no upload"
