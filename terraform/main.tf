@@ -51,8 +51,9 @@ locals {
 
   # Who tells the queue of images, whatever the model: so it has the same messages when the model becomes another one.
   senders = merge(
-    # A bucket ARN names no account: without it, a bucket deleted here and made again elsewhere could send.
-    { for arn in module.source_bucket[*].bucket_arn : "AllowSourceBucketToSend" => {
+    # A bucket ARN names no account: without it, a bucket deleted here and made again elsewhere could send. The bucket by
+    # its number: `[*]` would wait for all of its module, the rules of its lifecycle included, which take a minute.
+    { for arn in local.is_drop_off ? [module.source_bucket[0].bucket_arn] : [] : "AllowSourceBucketToSend" => {
       service           = "s3.amazonaws.com"
       source_arn        = arn
       source_account_id = local.account_id

@@ -467,7 +467,7 @@ def test_a_key_with_what_python_takes_for_the_end_of_a_line_is_summed_up(s3: Any
     keys = [f"{chr(code)}.png" for code in (0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029)]
     lines = [json.loads(line(key)) for key in keys]
     final.write_catalog(catalog_key(after(1), "one"), lines)
-    assert list(read_catalog(s3, "final", NOW)) == lines
+    assert [entry["key"] for entry in read_catalog(s3, "final", NOW)] == keys
 
 
 @pytest.mark.parametrize("cause", ["", "it broke", "[]", "{}", '"text"'])

@@ -231,6 +231,7 @@ def test_only_the_beginning_of_a_segment_is_read_for_its_header(s3: Any) -> None
         gzip.compress(b'{"index_version": 1, "first_key": "a", "last_key": "b", "lines": 1}\n'),
         gzip.compress(b'{"index_version": 1, "first_key": "a", "last_key": "b", "lines": 0}\n')[:-4],
     ],
+    ids=str.split("plain empty version list broken-line line-missing cut-off"),
 )
 def test_what_is_no_segment_is_named_with_the_remedy(content: bytes) -> None:
     with pytest.raises(IndexDamagedError, match=r"'index/x'.*delete all objects under index/"):

@@ -30,6 +30,7 @@ from batch_vision.runs.closing import Bounds
 from lambdas.analyze_images import handler as analyze_images
 from lambdas.check_backlog import handler as check_backlog
 from lambdas.close_run import handler as close_run
+from lambdas.compact_catalog import handler as compact_catalog
 from lambdas.enable_mapping import handler as enable_mapping
 from lambdas.guard_model import handler as guard_model
 from lambdas.requeue_images import handler as requeue_images
@@ -80,6 +81,7 @@ FIELDS: dict[tuple[str, str], set[str]] = {
         *("is_closed", "wait_seconds"),
     },
     ("close-run", "current run not closed"): EXCEPTION,
+    ("compact-catalog", "compaction"): {"segments", "lines", "is_done", "last_key"},
     ("enable-mapping", "mapping"): {"run_id", "state", "is_enabled", "requested_at", "wait_seconds"},
     ("requeue-images", "requeue"): {"run_id", "requeued_images", "given_up_images", "is_done"},
     ("requeue-images", "dead letter not read"): {"problems"},
@@ -235,6 +237,7 @@ def printed(
     body = "\n".join(json.dumps(one) for one in done)
     s3.put_object(Bucket="final", Key=catalog_key(from_text("2026-11-20T08:16:00Z"), "done"), Body=body)
     call("summarize-run", summarize_run, ENDED)
+    call("compact-catalog", compact_catalog, {}, Patient)
     topic.error = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
     call("summarize-run", summarize_run, ENDED | {"run": ENDED["run"] | {"id": "r2"}})
     call("summarize-run", summarize_run, FAILED)
@@ -319,7 +322,7 @@ WORDS = {
 }
 OF_CLOUDWATCH = {"@timestamp", "@message", "@log"}  # Logs user guide, Supported logs and discovered fields
 FUNCTIONS = {"analyze-images", "check-backlog", "close-run", "enable-mapping", "requeue-images", "start-model"}
-FUNCTIONS |= {"summarize-run"}
+FUNCTIONS |= {"compact-catalog", "summarize-run"}
 
 
 @pytest.fixture

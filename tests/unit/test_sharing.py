@@ -14,10 +14,10 @@ from batch_vision.images import sharing, updating
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.pace import Pace
 from batch_vision.images.sharing import BackfillWatch, tell_of_backfill
+from benchmarks.managed_pace import Clock
 from tests.unit.conftest import FakeBackend
 from tests.unit.fake_s3 import FakeS3, refused
 from tests.unit.test_analyze_handler import Context
-from tests.unit.test_pace import Clock
 from tests.unit.tool_stack import ENVIRONMENT
 
 
