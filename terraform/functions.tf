@@ -542,14 +542,13 @@ resource "aws_s3_object" "package" {
   key    = "functions/${filesha256(local.lambda_package_path)}.zip"
   source = local.lambda_package_path
 
-  override_provider {
-    default_tags {
-      tags = {}
-    }
-  }
-
   lifecycle {
     create_before_destroy = true
+
+    precondition {
+      condition     = length(coalesce(data.aws_default_tags.current.tags, {})) <= 10
+      error_message = "The provider has ${length(coalesce(data.aws_default_tags.current.tags, {}))} default_tags, and S3 takes 10 for an object. Give this module a provider with 10 or fewer, and the others as its variable tags, which objects do not get."
+    }
   }
 }
 

@@ -55,8 +55,7 @@ module "changes" {
   tags               = var.tags
 }
 
-# Its LastModified says since when these are the settings: a result that is older was made with others. Tags of an object
-# are up to ten, which default_tags of the provider may exceed.
+# Its LastModified says since when these are the settings: a result that is older was made with others.
 resource "aws_s3_object" "settings" {
   count = local.is_drop_off ? 0 : 1
 
@@ -64,12 +63,6 @@ resource "aws_s3_object" "settings" {
   key          = "settings/${local.settings_fingerprint}.json"
   content      = jsonencode(merge({ fingerprint = local.settings_fingerprint }, local.model_of_results))
   content_type = "application/json"
-
-  override_provider {
-    default_tags {
-      tags = {}
-    }
-  }
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -39,3 +39,16 @@ run "no_secret_in_any_environment" {
     error_message = "The environment of the functions is no place for a secret: ${join(", ", keys(merge(values(local.function_environments)...)))}."
   }
 }
+
+run "refuses_more_default_tags_than_an_object_takes" {
+  command = plan
+
+  override_data {
+    target = data.aws_default_tags.current
+    values = {
+      tags = { t0 = "", t1 = "", t2 = "", t3 = "", t4 = "", t5 = "", t6 = "", t7 = "", t8 = "", t9 = "", t10 = "" }
+    }
+  }
+
+  expect_failures = [aws_s3_object.package]
+}

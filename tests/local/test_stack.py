@@ -141,6 +141,7 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
         assert actions.pop(address) == ["update"], address
     # No resource of AWS: the call to the watchdog that stops the former model.
     assert set(actions.pop("module.guard[0].aws_lambda_invocation.model")) == {"create", "delete"}
+    assert actions.pop("aws_s3_object.package") == ["create", "delete"]  # the new one first
     assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 
@@ -335,7 +336,7 @@ def test_the_functions_logs_are_where_a_user_finds_them(stack: Stack) -> None:
 
 def test_every_function_runs_with_its_own_role_and_log_group(stack: Stack) -> None:
     listed: list[dict[str, Any]] = stack.functions.list_functions()["Functions"]
-    assert len({function["Role"] for function in listed}) == len(listed) == 8
+    assert len({function["Role"] for function in listed}) == len(listed) == 9
     groups = {group["logGroupName"] for group in stack.environment.client("logs").describe_log_groups()["logGroups"]}
     assert {f"/aws/lambda/{function['FunctionName']}" for function in listed} <= groups
 
