@@ -334,7 +334,7 @@ def test_what_can_be_neither_read_nor_moved_is_given_up_once_with_its_own_remedy
     stack.force_status("running")
 
     def written() -> list[str]:
-        pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=stack.final)
+        pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=stack.final, Prefix="stuck/")
         return [entry["VersionId"] for page in pages for entry in page.get("Versions", [])]
 
     for receive_count in (1, 2, 1, 5):
