@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from batch_vision.aws.catalog import catalog_key
+from batch_vision.aws.index import read_index
 from batch_vision.core.catalog import tombstone
 from batch_vision.core.index import CURSOR, Header, Limits, segment_key
 from batch_vision.core.times import from_text
@@ -76,8 +77,15 @@ class Catalog:
         segment = segment_key(keys[0])
         self.s3.upload("final", segment, gzip.compress("".join(f"{one}\n" for one in (header, *lines)).encode()))
         if cursor:
-            self.s3.upload("final", CURSOR, json.dumps({"index_version": 1, "last_key": keys[-1]}).encode())
+            before = read_index(self.s3, "final").cursor.segments  # type: ignore[arg-type]
+            told = {"last_key": keys[-1], "segments": [*before, (segment, self.etag(segment))]}
+            self.s3.upload("final", CURSOR, json.dumps(told).encode())
         return segment
+
+    def etag(self, key: str) -> str:
+        stored = self.s3.current("final", key)
+        assert stored
+        return stored.etag
 
     def current(self, key: str) -> bytes:
         stored = self.s3.current("final", key)
@@ -296,7 +304,43 @@ def test_a_damaged_copy_of_a_segment_is_copied_again(catalog: Catalog) -> None:
     with catalog.open() as store:
         folder = store.folder / "segments"
     segment = catalog.compact(catalog.write(dropped()))
-    (folder / segment.replace("/", "-")).write_bytes(catalog.current(segment)[:-9])
+    name = f"{catalog.etag(segment).strip('"')}-{segment.replace('/', '-')}"
+    (folder / name).write_bytes(catalog.current(segment)[:-9])
+    assert catalog.keys() == ["a.jpg"]
+
+
+def test_an_index_that_was_deleted_and_made_anew(catalog: Catalog) -> None:
+    """Its segments have the names of the old ones, and other ends; meanwhile there is none."""
+    first = catalog.write(dropped("1.jpg"), at="08:30")
+    segment = catalog.compact(first)
+    assert catalog.keys() == ["1.jpg"]
+    second = catalog.write(dropped("2.jpg"), at="08:40")
+    for key in (CURSOR, segment):
+        catalog.s3.remove("final", key)
+    assert catalog.keys() == ["1.jpg", "2.jpg"]
+    assert catalog.compact(first, second) == segment
+    with catalog.open() as store:
+        assert (store.count(Query(is_history=True)), store.notes) == (2, [])
+    catalog.s3.remove("final", CURSOR)
+    catalog.compact(first)
+    with catalog.open() as store:
+        assert [row["key"] for row in store.select(Query(), Order.OLDEST)] == ["1.jpg", "2.jpg"]
+        assert "the index of the catalog was made anew" in store.notes[0]
+        assert len(list((store.folder / "segments").iterdir())) == 1
+
+
+def test_a_segment_that_is_deleted_while_it_is_read(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = catalog.compact(catalog.write(dropped()))
+    get = catalog.s3.get_object
+
+    def late(**request: Any) -> Any:
+        if request["Key"] == segment:
+            catalog.s3.remove("final", segment)
+        return get(**request)
+
+    monkeypatch.setattr(catalog.s3, "get_object", late)
+    with pytest.raises(OperatorError, match=f"{segment} was deleted.*Search again"):
+        catalog.open()
     assert catalog.keys() == ["a.jpg"]
 
 
