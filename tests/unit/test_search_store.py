@@ -17,6 +17,7 @@ import pytest
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.aws.index import read_index
 from batch_vision.core.catalog import tombstone
+from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
 from batch_vision.core.index import CURSOR, Header, Limits, segment_key
 from batch_vision.core.times import from_text
 from batch_vision.operator.errors import OperatorError, WrongInputError
@@ -396,6 +397,60 @@ def test_searches_at_once_each_see_what_was_there_when_they_began(catalog: Catal
         catalog.write(dropped("more.jpg"), at="08:50")
         with catalog.open() as second:
             assert (first.count(Query()), second.count(Query())) == (50, 51)
+
+
+@pytest.mark.parametrize("line", ['{"schema_version": 2,', '{"schema_version": 2, "key": "a"}', '{"key": 5}', "[]"])
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_line_that_no_function_writes(catalog: Catalog, line: str, *, is_compacted: bool) -> None:
+    catalog.write(dropped())
+    key = catalog_key(from_text("2026-11-20T08:41"), "x")
+    catalog.s3.upload("final", key, f"{line}\n".encode())
+    named = catalog.compact(key) if is_compacted else key
+    with pytest.raises(IndexDamagedError if is_compacted else CatalogDamagedError, match=f"'{named}'.*[Dd]elete"):
+        catalog.open()
+
+
+@pytest.mark.parametrize("name", ["zzz", "20261120T080000.000Z", "20261120T110000.000Z-r", "20261120T106100.000Z-r"])
+def test_what_is_put_into_the_catalog_by_hand_is_not_read(catalog: Catalog, name: str) -> None:
+    catalog.write(dropped())
+    catalog.s3.upload("final", f"catalog/dt=2026-11-20/hour=10/{name}.jsonl", b"not ours")
+    assert [catalog.keys(), catalog.keys()] == [["a.jpg"]] * 2
+
+
+def test_doubles_do_not_use_up_the_room(catalog: Catalog) -> None:
+    for at in ("08:40", "08:50", "08:55"):
+        catalog.write(*(dropped(f"{number}.jpg") for number in range(5)), at=at)
+        with Store(catalog.stack, most_lines=10) as store:
+            store.refresh()
+            assert store.count(Query(is_history=True)) == 5
+
+
+def test_only_the_user_may_read_the_store(catalog: Catalog) -> None:
+    with catalog.open() as store:
+        assert store.folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_store_that_cannot_be_opened_is_not_deleted(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    if not is_new:
+        catalog.write(dropped())
+        assert catalog.keys() == ["a.jpg"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", refuse)
+        with pytest.raises(WrongInputError, match="unable to open"):
+            catalog.open()
+    catalog.s3.requests.clear()
+    with catalog.open() as store:
+        assert store.notes == []
+    assert catalog.asked("GetObject", "catalog/") == 0
 
 
 # What is found.

@@ -88,9 +88,11 @@ REFUSED = {
     "--csv --json": "Both --csv and --json",
     "--facets --report x.html": "Both --report and --facets",
     "--compare a b --csv": "--compare has no CSV",
+    "--compare a b --label crack": "Leave out the conditions",
+    "--compare a b --order oldest": "Leave out the conditions",
     "--report no-folder/x.html": "there is no folder no-folder",
-    "--model model/c": "no model is called in the catalog. Give one of: model/a, model/b.",
-    "--model model": "several models are called",
+    "--model model/c": "--model 'model/c' matches no model. Give one of: model/a, model/b.",
+    "--model model": "--model 'model' matches several models.",
     "--compare /a model/a": "names one model twice",
 }
 

@@ -24,7 +24,7 @@ from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
 from batch_vision.aws.index import read_header, read_index, segment_texts
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.catalog import DELETED, identity, order
-from batch_vision.core.errors import IndexDamagedError
+from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
 from batch_vision.core.index import LIMITS, damaged, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
 from batch_vision.operator.errors import OperatorError, WrongInputError
@@ -83,6 +83,7 @@ class Store:
         self.folder = self._all / stack.event_source_mapping_uuid
         self.notes: list[str] = []
         self._undo = ExitStack()
+        self._is_open = False
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +114,7 @@ class Store:
                     self._make(f"it was damaged ({error})")
                     self._load(progress)
                 finally:
-                    if self._unsafe.exists():
+                    if self._is_open:
                         self._make_safe()
                 # What searches see begins here, while no other process can add lines that are not settled.
                 self._database.execute("BEGIN")
@@ -126,7 +127,8 @@ class Store:
 
     @contextmanager
     def _alone(self, progress: Progress) -> Iterator[None]:
-        self._all.mkdir(parents=True, exist_ok=True)
+        self._all.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._all.chmod(0o700)
         with (self._all / "lock").open("a+", encoding="utf-8") as file:
             lock(file, lambda: progress(0, 0, "another search of this stack reads what is new: waiting for it"))
             for path in self._all.iterdir():
@@ -153,6 +155,8 @@ class Store:
             self._connect()
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
             self._make(f"it was damaged ({error})")
         else:
             if version != FORMAT:
@@ -162,6 +166,7 @@ class Store:
         # Transactions are begun by hand. Any thread may use it, for SQLite locks itself.
         self._database = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=60)
         self._undo.callback(self._database.close)
+        self._is_open = True
         self._execute(f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
     def _make(self, why: str) -> None:
@@ -169,6 +174,7 @@ class Store:
         if why:
             self.notes.append(f"The store of searches was made anew: {why}.")
         self._undo.close()
+        self._is_open = False
         for path in (self._file.with_name(f"{self._file.name}{suffix}") for suffix in ("", "-wal", "-shm")):
             path.unlink(missing_ok=True)
         # Nobody reads it yet, and its text is still beside it: a journal would only be written for nothing.
@@ -241,7 +247,10 @@ class Store:
             try:
                 self._add(segment_texts(file, key))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise damaged(f"{key!r} has a line that no function writes ({error!r}).") from error
+                raise damaged(
+                    f"{key!r} has a line that no function writes ({error!r}). If an object of the catalog has it too,"
+                    " delete that one first."
+                ) from error
             self._database.execute("INSERT INTO segments VALUES (?, ?)", segment)
 
     def _load_objects(self, entries: list[Any], progress: Callable[[int], None]) -> None:
@@ -249,12 +258,24 @@ class Store:
             progress(number * _OBJECTS_AT_ONCE)
             objects = read_objects(self._stack.s3, self._stack.final_bucket_name, group)
             with self._transaction():
-                for key, lines in objects:
-                    try:
-                        self._add(map(bytes.decode, lines))
-                    except (AttributeError, KeyError, TypeError, ValueError) as error:
-                        raise damaged_object(key, repr(error)) from error
+                self._add_objects(objects)
                 self._database.executemany("INSERT INTO objects VALUES (?)", ((entry["Key"],) for entry in group))
+
+    def _add_objects(self, objects: Iterable[tuple[str, list[bytes]]]) -> None:
+        key = ""
+
+        def texts() -> Iterator[str]:
+            nonlocal key
+            for key, lines in objects:  # noqa: B007 - for the message
+                yield from map(bytes.decode, lines)
+
+        try:
+            self._add(texts())
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CatalogDamagedError(
+                f"{key!r} has a line that no function writes ({error!r}). Delete this object: its images keep their"
+                " results."
+            ) from error
 
     def _copy(self, segment: Segment) -> Path:
         """Copy a segment to this machine; one that was copied by now, whole, is not copied again."""
@@ -288,7 +309,8 @@ class Store:
             if len(rows) >= _LINES_AT_ONCE:
                 rows.write()
         rows.write()
-        if self._room() < 0:
+        # Ids of doubles are not used again, so only a count, which takes longer, is sure.
+        if rows.last_id > self._most_lines and self._room() < 0:
             raise self._too_many()
 
     def _check_room(self, segments: list[Segment]) -> None:
@@ -304,7 +326,7 @@ class Store:
 
     def _room(self) -> int:
         """Return how many more lines may come."""
-        (number,) = self._database.execute("SELECT count(*) FROM bodies").fetchone()
+        (number,) = self._database.execute("SELECT count(*) FROM lines").fetchone()
         return self._most_lines - int(number)
 
     def _too_many(self) -> OperatorError:
