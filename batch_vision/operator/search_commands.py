@@ -47,14 +47,22 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
 @click.option(
     "--any/--all", "is_any", default=True, help="Require any of the --label names, or all of them  [default: any]"
 )
-@click.option("--not-label", "none_of", type=Text(), multiple=True, help="Leave out images with a prediction of this name; may be repeated.")
+@click.option(
+    "--not-label",
+    "none_of",
+    type=Text(),
+    multiple=True,
+    help="Leave out images with a prediction of this name; may be repeated.",
+)
 @click.option(
     "--min-confidence",
     type=Number(0, 100),
-    help="Lowest confidence, in percent. It applies to --label if given, else to --kind, else to the best prediction or the"
-    " verdict.",
+    help="Lowest confidence, in percent. It applies to --label if given, else to --kind, else to the best prediction"
+    " or the verdict.",
 )
-@click.option("--max-confidence", type=Number(0, 100), help="Highest confidence, in percent; applies as --min-confidence does.")
+@click.option(
+    "--max-confidence", type=Number(0, 100), help="Highest confidence, in percent; applies as --min-confidence does."
+)
 @click.option(
     "--kind",
     type=Text(),
@@ -83,7 +91,12 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
 @click.option(
     "--limit", type=click.IntRange(0, 10**9), default=200, show_default=True, help="No more than these; 0 for all."
 )
-@click.option("--facets", "is_facets", is_flag=True, help="Print counts by label, kind, status and so on instead of the lines.")
+@click.option(
+    "--facets",
+    "is_facets",
+    is_flag=True,
+    help="Print counts by label, kind, status and so on instead of the lines.",
+)
 @click.option(
     "--compare",
     "models",
@@ -112,12 +125,12 @@ def search(
 
     The catalog is copied to ~/.cache/batch-vision, or to the folder that XDG_CACHE_HOME names: all of it the first
     time, which takes some minutes for a million images, and what is new from then on. What was deleted, or replaced by
-    a newer upload, is left out, unless --history asks for it. (Of a drop-off bucket the catalog tells nothing of deletions:
-    what was deleted from the final bucket is still found.)
+    a newer upload, is left out, unless --history asks for it. (Of a drop-off bucket the catalog tells
+    nothing of deletions: what was deleted from the final bucket is still found.)
 
     --compare takes the images as they are now that both models analyzed, and no conditions. Each model's answer is its
-    best label, plus every other label of at least 50%. Where somebody corrected images (batch-vision review), it counts for each
-    label how often each model was right.
+    best label, plus every other label of at least 50%. Where somebody corrected images (batch-vision review),
+    it counts for each label how often each model was right.
     """
     _check(models, page, as_csv=as_csv, as_json=as_json, is_facets=is_facets)
     query = _query(**conditions)
