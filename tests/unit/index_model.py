@@ -94,15 +94,9 @@ FIRST = State(
     starts=2,
     crashes=1,
 )
-# Three objects of a day that has ended, and an index that is deleted.
+# Two objects of a day that has ended, and an index that is deleted. (Three find no more, in ten times as long.)
 DELETED = FIRST._replace(
-    now=9,
-    hung=(),
-    catalog=(key_of(0, "a"), key_of(0, "b"), key_of(0, "z")),
-    ticks=0,
-    starts=2,
-    crashes=1,
-    is_kept=False,
+    now=9, hung=(), catalog=(key_of(0, "a"), key_of(0, "b")), ticks=0, starts=2, crashes=1, is_kept=False
 )
 
 
