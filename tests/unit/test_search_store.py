@@ -418,11 +418,12 @@ def test_what_is_put_into_the_catalog_by_hand_is_not_read(catalog: Catalog, name
 
 
 def test_doubles_do_not_use_up_the_room(catalog: Catalog) -> None:
-    for at in ("08:40", "08:50", "08:55"):
-        catalog.write(*(dropped(f"{number}.jpg") for number in range(5)), at=at)
-        with Store(catalog.stack, most_lines=10) as store:
+    same = [dropped(f"{number}.jpg") for number in range(5)]
+    for number, at in enumerate(("08:40", "08:50", "08:55"), 6):
+        catalog.write(*same, dropped(f"{number}.jpg"), at=at)
+        with Store(catalog.stack, most_lines=13) as store:
             store.refresh()
-            assert store.count(Query(is_history=True)) == 5
+            assert store.count(Query(is_history=True)) == number
 
 
 def test_only_the_user_may_read_the_store(catalog: Catalog) -> None:
