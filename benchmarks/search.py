@@ -99,15 +99,17 @@ class Bucket:
 
     def get_object(self, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
         if Key.endswith("cursor.json"):
-            return {"Body": io.BytesIO(b'{"index_version": 1, "last_key": "catalog/dt=9"}'), "ETag": '"e"'}
-        return {"Body": (self._folder / Key.rpartition("/")[2]).open("rb")}
+            segments = [(entry["Key"], entry["ETag"]) for entry in self.paginate("index/")[0]["Contents"]]
+            cursor = {"index_version": 1, "last_key": "catalog/dt=9", "segments": segments}
+            return {"Body": io.BytesIO(json.dumps(cursor).encode()), "ETag": "e"}
+        return {"Body": (self._folder / Key.rpartition("/")[2]).open("rb"), "ETag": "e"}
 
     def get_paginator(self, _: str) -> Any:
         return self
 
     def paginate(self, Prefix: str, **_: Any) -> list[dict[str, Any]]:
         names = sorted(path.name for path in self._folder.iterdir()) if Prefix.startswith("index/") else []
-        return [{"Contents": [{"Key": f"index/dt=2026-01-01/{name}"} for name in names]}]
+        return [{"Contents": [{"Key": f"index/dt=2026-01-01/{name}", "ETag": "e"} for name in names]}]
 
 
 def measure_here(folder: Path) -> None:

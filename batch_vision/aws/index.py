@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -15,9 +16,9 @@ from batch_vision.core.index import (
     CURSOR,
     INDEX_VERSION,
     SEGMENTS,
+    Cursor,
     Header,
     damaged,
-    is_forward,
     segment_key,
 )
 
@@ -26,38 +27,47 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-_MOST_TRIES = 5
 _NOT_SO = (404, 409, 412)  # what S3 answers to a write whose condition does not hold, or may not hold any more
 _BROKEN = (gzip.BadGzipFile, zlib.error, EOFError)
 _HEADER_BYTES = 8192  # a header is a gzip member of its own, with two keys of up to 1,024 bytes
 
 
-def read_cursor(s3: S3Client, bucket: str) -> str:
-    """Return the last catalog key of which all up to it are in segments; empty where there is no cursor."""
-    return read_cursor_and_etag(s3, bucket)[0]
+class Index(NamedTuple):
+    """The index as it is.
 
-
-def read_cursor_and_etag(s3: S3Client, bucket: str) -> tuple[str, str]:
-    """Return the cursor and the ETag of its object, both empty where there is none."""
-    answer = found(s3.get_object, Bucket=bucket, Key=CURSOR)
-    if answer is None:
-        return "", ""
-    body = answer["Body"].read()
-    try:
-        return str(json.loads(body)["last_key"]), answer["ETag"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(f"{CURSOR} is {body[:200]!r}.") from error
-
-
-def list_segments(s3: S3Client, bucket: str, after: str = "") -> Iterator[Any]:
-    """List the segments as ListObjectsV2 has them, in the order of their catalog objects.
-
-    Parameters
+    Attributes
     ----------
-    after
-        Only those whose key comes after this one; empty for all.
+    cursor
+        An empty one where one of its segments is not there any more.
+    cursor_etag
+        Of the cursor's object; empty where there is none.
+    segments
+        The ETag of each segment that is there, whether the cursor names it or not, by its key.
     """
-    return list_entries(s3, bucket, SEGMENTS, after)
+
+    cursor: Cursor
+    cursor_etag: str
+    segments: dict[str, str]
+
+
+def read_index(s3: S3Client, bucket: str) -> Index:
+    """Read the cursor, and list the segments."""
+    answer = found(s3.get_object, Bucket=bucket, Key=CURSOR)
+    cursor, etag = Cursor(), ""
+    if answer is not None:
+        body, etag = answer["Body"].read(), answer["ETag"]
+        try:
+            told = json.loads(body)
+            cursor = Cursor(str(told["last_key"]), tuple((str(key), str(tag)) for key, tag in told["segments"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(f"{CURSOR} is {body[:200]!r}.") from error
+    segments = {entry["Key"]: entry["ETag"] for entry in list_segments(s3, bucket)}
+    return Index(cursor if cursor.is_true(segments.items()) else Cursor(), etag, segments)
+
+
+def list_segments(s3: S3Client, bucket: str) -> Iterator[Any]:
+    """List the segments as ListObjectsV2 has them, in the order of their catalog objects."""
+    return list_entries(s3, bucket, SEGMENTS)
 
 
 def read_segment(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
@@ -124,14 +134,8 @@ def _texts(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[str]:
         raise damaged(f"{key!r} has {number:,} lines; its header names {header.lines:,}.")
 
 
-def newest_header(s3: S3Client, bucket: str, cursor: str) -> Header | None:
-    """Return the header of the last segment, None where none begins after the cursor."""
-    keys = [entry["Key"] for entry in list_segments(s3, bucket, segment_key(cursor) if cursor else "")]
-    return read_header(s3, bucket, keys[-1]) if keys else None
-
-
-def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) -> bool:
-    """Write a segment where there is none of its name; return whether it was written.
+def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) -> str:
+    """Write a segment where there is none of its name; return its ETag, empty where it was not written.
 
     Parameters
     ----------
@@ -139,7 +143,7 @@ def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) 
         The lines as a gzip member; the header, which is known last and stands first, becomes a member before it.
     """
     first = gzip.compress(json.dumps(header.as_json()).encode() + b"\n", mtime=0)
-    return _is_put(
+    return _put(
         s3,
         Bucket=bucket,
         Key=segment_key(header.first_key),
@@ -149,28 +153,24 @@ def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) 
     )
 
 
-def move_cursor(s3: S3Client, bucket: str, last_key: str) -> str:
-    """Move the cursor to a catalog key, and return where it stands then: further, where another call has moved it.
+def move_cursor(s3: S3Client, bucket: str, cursor: Cursor, etag: str) -> None:
+    """Write the cursor, unless somebody else did since it was read.
 
-    It is left where it is if others write it time and again: the next call finds the segments.
+    Parameters
+    ----------
+    etag
+        Of its object when it was read; empty where there was none.
     """
-    cursor = ""
-    for _ in range(_MOST_TRIES):
-        cursor, etag = read_cursor_and_etag(s3, bucket)
-        if not is_forward(cursor, last_key):
-            break
-        body = json.dumps({"index_version": INDEX_VERSION, "last_key": last_key}).encode()
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        if _is_put(s3, Bucket=bucket, Key=CURSOR, Body=body, ContentType="application/json", **condition):
-            break
-    return max(cursor, last_key)
+    body = json.dumps({"index_version": INDEX_VERSION, **asdict(cursor)}).encode()
+    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    _put(s3, Bucket=bucket, Key=CURSOR, Body=body, ContentType="application/json", **condition)
 
 
-def _is_put(s3: S3Client, **request: Any) -> bool:
+def _put(s3: S3Client, **request: Any) -> str:
+    """Return the ETag of what was written; empty where the condition did not hold."""
     try:
-        s3.put_object(**request)
+        return s3.put_object(**request)["ETag"]
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _NOT_SO:
-            return False
+            return ""
         raise
-    return True

@@ -4,8 +4,11 @@ The catalog stays the truth. Compaction goes along its keys, which sort by time,
 ``index/dt=2026-11-20/<end of its first catalog key>.jsonl.gz``, a header and then the lines. Each segment begins with
 the first key after the last one of the segment before, whoever makes it and wherever it ends: two that work at once
 want the same name, which only the first can write, and the other goes on from where that one ends. So each catalog
-object is in exactly one segment, and what was done before a crash is found by its name. ``index/cursor.json`` tells the
-last catalog key that is in a segment.
+object is in exactly one segment, and what was done before a crash is found by its name.
+
+``index/cursor.json`` tells the last catalog key that is in a segment, and which segments have all up to it. It is
+believed only while these very objects are there: somebody may delete any of them, at any time. Else all begins anew,
+with those segments that are still there.
 
 A catalog object may be written after one whose key is later: by a function that hangs, for as long as it lives. So
 compaction stays behind by more than that. `tests/unit/index_model.py` explores the interleavings of these very
@@ -17,13 +20,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.errors import IndexDamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 INDEX_VERSION = 1
 PREFIX = "index/"
@@ -32,7 +35,9 @@ CURSOR = f"{PREFIX}cursor.json"
 
 # How far compaction stays behind: a function lives for 15 minutes, and its clock may be another one.
 BEHIND = timedelta(minutes=16)
-_CATALOG_KEY = re.compile(r"catalog/(dt=\d{4}-\d\d-\d\d/)hour=\d\d/([^/]+)\.jsonl")
+_CATALOG_KEY = re.compile(
+    r"catalog/(dt=(\d{4})-(\d\d)-(\d\d)/)hour=(\d\d)/((\2\3\4T\5\d{4}\.\d{3}Z)-[^/]+)\.jsonl", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,30 @@ class Header:
         raise damaged(f"{key!r} begins with {line[:200]!r}, which is no header of version {INDEX_VERSION}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the index goes.
+
+    Attributes
+    ----------
+    last_key
+        Of the catalog, up to which all is in the segments; empty where there is no index.
+    segments
+        Key and ETag of each, in order.
+    """
+
+    last_key: str = ""
+    segments: tuple[tuple[str, str], ...] = ()
+
+    def is_true(self, there: Collection[tuple[str, str]]) -> bool:
+        """Return whether its segments are among those that are there."""
+        return all(segment in there for segment in self.segments)
+
+    def moved(self, header: Header, etag: str) -> Cursor:
+        """Return the cursor after the segment that comes next."""
+        return Cursor(header.last_key, (*self.segments, (segment_key(header.first_key), etag)))
+
+
 def damaged(what: str) -> IndexDamagedError:
     """Return the error for an object under ``index/`` that is not what compaction writes."""
     return IndexDamagedError(
@@ -103,7 +132,11 @@ def damaged(what: str) -> IndexDamagedError:
 
 def is_catalog_object(key: str) -> bool:
     """Return whether a key under ``catalog/`` is one that a batch was given, and not somebody else's."""
-    return _CATALOG_KEY.fullmatch(key) is not None
+    named = _CATALOG_KEY.fullmatch(key)
+    try:
+        return named is not None and bool(datetime.fromisoformat(named[7]))
+    except ValueError:
+        return False
 
 
 def segment_key(first_key: str) -> str:
@@ -111,19 +144,7 @@ def segment_key(first_key: str) -> str:
     named = _CATALOG_KEY.fullmatch(first_key)
     if named is None:
         raise ValueError(f"{first_key!r} is no key of a catalog object")
-    return f"{PREFIX}{named[1]}{named[2]}.jsonl.gz"
-
-
-def begin_after(cursor: str, newest: Header | None) -> str:
-    """Return the catalog key after which the next segment begins.
-
-    Parameters
-    ----------
-    newest
-        The header of the last segment that there is; None where none comes after the cursor. A call that died may have
-        left it without moving the cursor.
-    """
-    return max(cursor, newest.last_key) if newest else cursor
+    return f"{PREFIX}{named[1]}{named[6]}.jsonl.gz"
 
 
 def is_settled(key: str, horizon: str) -> bool:
@@ -151,11 +172,6 @@ def is_due(keys: Sequence[str], horizon: str, limits: Limits = LIMITS) -> bool:
 def fits(first_key: str, key: str, lines_there: int, lines: int, limits: Limits = LIMITS) -> bool:
     """Return whether a catalog object still goes into a segment that has some: of one day, of so many lines at most."""
     return _day(first_key) == _day(key) and lines_there + lines <= limits.most_lines
-
-
-def is_forward(cursor: str, last_key: str) -> bool:
-    """Return whether the cursor may be moved: never back, whatever a call has seen that was slower than another."""
-    return cursor < last_key
 
 
 def _day(key: str) -> str:

@@ -45,21 +45,34 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
 @click.command()
 @click.option("--label", "labels", type=Text(), multiple=True, help="With a prediction of this name; may be repeated.")
 @click.option(
-    "--any/--all", "is_any", default=True, help="With one of the labels, or with each of them  [default: any]"
+    "--any/--all", "is_any", default=True, help="Require any of the --label names, or all of them  [default: any]"
 )
-@click.option("--not-label", "none_of", type=Text(), multiple=True, help="Without one of this name; may be repeated.")
+@click.option(
+    "--not-label",
+    "none_of",
+    type=Text(),
+    multiple=True,
+    help="Leave out images with a prediction of this name; may be repeated.",
+)
 @click.option(
     "--min-confidence",
     type=Number(0, 100),
-    help="From this confidence on, in percent: of the label if one is named, else of the best prediction or verdict.",
+    help="Lowest confidence, in percent. It applies to --label if given, else to --kind, else to the best prediction"
+    " or the verdict.",
 )
-@click.option("--max-confidence", type=Number(0, 100), help="Up to this confidence, likewise.")
-@click.option("--kind", type=Text(), help="With a prediction of this kind, or the label is: label, text, face …")
+@click.option(
+    "--max-confidence", type=Number(0, 100), help="Highest confidence, in percent; applies as --min-confidence does."
+)
+@click.option(
+    "--kind",
+    type=Text(),
+    help="Kind of the prediction, for example label, text or face. With --label, the label must be of this kind.",
+)
 @click.option("--model", type=Text(), help="Of this model: its id, or a part of it that no other one has.")
 @click.option("--prefix", type=Text(), help="With a key that begins so.")
 @click.option("--since", type=Text(), help="Finished since: 90m, 6h, 7d, or a time in UTC.")
-@click.option("--until", type=Text(), help="Finished until, given likewise.")
-@click.option("--status", type=click.Choice(_STATUSES), help="That ended so; deleted ones are in the history only.")
+@click.option("--until", type=Text(), help="Only images finished before this time; same formats as --since.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only lines with this status. deleted needs --history.")
 @click.option("--anomalous/--normal", "is_anomalous", default=None, help="With this verdict.")
 @click.option(
     "--current/--history",
@@ -72,19 +85,25 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
     type=click.Choice([order.value for order in Order]),
     default=Order.NEWEST.value,
     show_default=True,
-    help="Confidence is that of the label where one is named; the margin is that to the second prediction of the kind.",
+    help="Sort order. Confidence is that of --label if given. Margin is the gap between the two best predictions of the"
+    " same kind.",
 )
 @click.option(
     "--limit", type=click.IntRange(0, 10**9), default=200, show_default=True, help="No more than these; 0 for all."
 )
-@click.option("--facets", "is_facets", is_flag=True, help="Count by label, kind, status … what is found, instead.")
+@click.option(
+    "--facets",
+    "is_facets",
+    is_flag=True,
+    help="Print counts by label, kind, status and so on instead of the lines.",
+)
 @click.option(
     "--compare",
     "models",
     type=Text(),
     nargs=2,
     metavar="MODEL_A MODEL_B",
-    help="Compare what two models say of the same images, instead.",
+    help="Compare two models on the images that both analyzed.",
 )
 @click.option("--report", "page", type=FilePath(dir_okay=False), help="Write a page of what is found, with pictures.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print it as CSV.")
@@ -106,14 +125,19 @@ def search(
 
     The catalog is copied to ~/.cache/batch-vision, or to the folder that XDG_CACHE_HOME names: all of it the first
     time, which takes some minutes for a million images, and what is new from then on. What was deleted, or replaced by
-    a newer upload, is left out, unless --history asks for it.
+    a newer upload, is left out, unless --history asks for it. (Of a drop-off bucket the catalog tells
+    nothing of deletions: what was deleted from the final bucket is still found.)
 
-    --compare takes the images as they are now that both models analyzed, and none of the conditions. A model says its
-    best label, and all others from 50% on. Where somebody corrected images (batch-vision review), it counts for each
-    label how often each model was right.
+    --compare takes the images as they are now that both models analyzed, and no conditions. Each model's answer is its
+    best label, plus every other label of at least 50%. Where somebody corrected images (batch-vision review),
+    it counts for each label how often each model was right.
     """
     _check(models, page, as_csv=as_csv, as_json=as_json, is_facets=is_facets)
     query = _query(**conditions)
+    if models and (query != Query() or order != Order.NEWEST.value):
+        raise WrongInputError(
+            "--compare takes all images that both models analyzed. Leave out the conditions, --history and --order."
+        )
     with Store(stack) as store:
         with display().step("Reading the catalog") as step:
             store.refresh(step.progress)
@@ -194,8 +218,8 @@ def _model(text: str, option: str, known: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     names = ", ".join(found or known) or "none"
-    which = "several models are" if found else "no model is"
-    raise WrongInputError(f"{option} is {text!r}, which {which} called in the catalog. Give one of: {names}.")
+    which = "several models" if found else "no model"
+    raise WrongInputError(f"{option} {text!r} matches {which}. Give one of: {names}.")
 
 
 def _print_rows(store: Store, query: Query, order: Order, limit: int, *, as_csv: bool, as_json: bool) -> None:

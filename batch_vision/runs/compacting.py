@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
-from batch_vision.aws.index import move_cursor, newest_header, put_segment, read_cursor, read_header
+from batch_vision.aws.index import move_cursor, put_segment, read_header, read_index
 from batch_vision.aws.objects import list_entries
 from batch_vision.core import errors
 from batch_vision.core.catalog import upgraded
@@ -20,11 +20,9 @@ from batch_vision.core.index import (
     LIMITS,
     Header,
     Limits,
-    begin_after,
     fits,
     is_catalog_object,
     is_due,
-    is_forward,
     is_settled,
     segment_key,
 )
@@ -74,31 +72,34 @@ def compact(
         The cursor or a segment is not what this function writes.
     """
     horizon = catalog_key(now - BEHIND)
-    cursor = read_cursor(s3, bucket)
-    place = begin_after(cursor, newest_header(s3, bucket, cursor))
-    if is_forward(cursor, place):  # a call before this one died between segment and cursor
-        place = move_cursor(s3, bucket, place)
+    index = read_index(s3, bucket)
     segments = lines = 0
     is_done = False
     while not is_done and remaining_seconds() > _RESERVE_SECONDS:
         listed = takewhile(
             lambda entry: is_settled(entry["Key"], horizon),
-            (entry for entry in list_entries(s3, bucket, PREFIX, place) if is_catalog_object(entry["Key"])),
+            (
+                entry
+                for entry in list_entries(s3, bucket, PREFIX, index.cursor.last_key)
+                if is_catalog_object(entry["Key"])
+            ),
         )
         first = list(islice(listed, limits.few_objects))
-        if not is_due([entry["Key"] for entry in first], horizon, limits):
+        name = segment_key(first[0]["Key"]) if first else ""
+        header: Header | None
+        if etag := index.segments.get(name, ""):  # of another call, or of one that died before it moved the cursor
+            header = read_header(s3, bucket, name)
+        elif is_due([entry["Key"] for entry in first], horizon, limits):
+            header, packed = _fill(s3, bucket, chain(first, listed), remaining_seconds, limits)
+            if etag := put_segment(s3, bucket, header, packed):
+                segments, lines = segments + 1, lines + header.lines
+        else:
             is_done = True
             break
-        header, packed = _fill(s3, bucket, chain(first, listed), remaining_seconds, limits)
-        if put_segment(s3, bucket, header, packed):
-            segments, lines = segments + 1, lines + header.lines
-        else:  # another call was faster, and its segment may end elsewhere
-            there = read_header(s3, bucket, segment_key(header.first_key))
-            if there is None:
-                continue
-            header = there
-        place = move_cursor(s3, bucket, header.last_key)
-    return {"segments": segments, "lines": lines, "is_done": is_done, "last_key": place}
+        if header and etag:
+            move_cursor(s3, bucket, index.cursor.moved(header, etag), index.cursor_etag)
+        index = read_index(s3, bucket)
+    return {"segments": segments, "lines": lines, "is_done": is_done, "last_key": index.cursor.last_key}
 
 
 def _fill(

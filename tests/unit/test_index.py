@@ -20,19 +20,19 @@ from batch_vision.aws.index import (
     move_cursor,
     parse_segment,
     put_segment,
-    read_cursor,
     read_header,
+    read_index,
     read_segment,
 )
 from batch_vision.core import index
 from batch_vision.core.catalog import tombstone, upgraded
 from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
-from batch_vision.core.index import CURSOR, Header, segment_key
+from batch_vision.core.index import CURSOR, Cursor, Header, segment_key
 from batch_vision.runs import compacting
 from batch_vision.runs.compacting import compact
 from lambdas.compact_catalog import handler as module
 from tests.unit.fake_s3 import FakeS3, refused
-from tests.unit.index_model import Rules, explore
+from tests.unit.index_model import DELETED, Rules, explore
 from tests.unit.test_analyze_handler import Context
 from tests.unit.test_catalog import NEW, OLD
 
@@ -43,21 +43,32 @@ NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 def test_no_line_is_lost_or_doubled_however_calls_interleave() -> None:
     states, ends, wrong = explore(Rules())
     assert wrong == set()
-    assert states > 50_000
+    assert states > 40_000
     assert ends > 500
+
+
+def test_no_line_is_lost_however_the_index_is_deleted() -> None:
+    states, ends, wrong = explore(Rules(), DELETED)
+    assert wrong == set()
+    assert states > 1_000
+    assert ends > 50
 
 
 @pytest.mark.parametrize(
     ("rules", "wrong"),
     [
         (Rules(behind=timedelta(0)), "lost"),
-        (Rules(is_forward=lambda _cursor, _last_key: True), "gone back"),
-        (Rules(puts_on_condition=False), "lost"),
-        (Rules(name_of=lambda _first_key, last_key: segment_key(last_key)), "doubled"),
+        (Rules(moves_on_condition=False), "gone back"),
+        (Rules(puts_on_condition=False), "doubled"),
+        (Rules(name_of=lambda _first_key, last_key: segment_key(last_key)), "not all at the end"),
     ],
 )
 def test_the_model_finds_what_is_wrong(rules: Rules, wrong: str) -> None:
     assert explore(rules)[2] == {wrong}
+
+
+def test_the_model_finds_that_a_cursor_is_not_to_be_believed() -> None:
+    assert explore(Rules(is_true=lambda _cursor, _there: True), DELETED)[2] == {"lost"}
 
 
 class World:
@@ -83,7 +94,7 @@ class World:
         return read_header(self.s3, "final", key)  # type: ignore[arg-type]
 
     def cursor(self) -> str:
-        return read_cursor(self.s3, "final")  # type: ignore[arg-type]
+        return read_index(self.s3, "final").cursor.last_key  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -183,11 +194,26 @@ def test_a_slower_call_goes_on_from_where_the_segment_of_a_faster_one_ends(world
     assert [line["key"] for line in world.lines()] == ["0", "1", "2"]
 
 
-def test_the_cursor_never_goes_back(world: World) -> None:
+def test_the_cursor_is_moved_only_by_who_knows_where_it_is(world: World) -> None:
     first, last = world.write(BEGIN, NEW), world.write(BEGIN + minutes(1), NEW)
     world.compact()
-    assert move_cursor(world.s3, "final", first) == last  # type: ignore[arg-type]
-    assert world.cursor() == last
+    for etag in ("", '"another"'):
+        move_cursor(world.s3, "final", Cursor(first), etag)  # type: ignore[arg-type]
+        assert world.cursor() == last
+
+
+def test_an_index_that_is_half_deleted_is_made_anew_with_what_is_left(world: World) -> None:
+    world.limits = index.Limits(most_lines=2)
+    for number in range(6):
+        world.write(BEGIN + minutes(number), NEW | {"key": str(number)})
+    world.compact()
+    first, second, third = world.segments()
+    for gone in ([CURSOR, first], [first], [second, third]):
+        for key in gone:
+            world.s3.remove("final", key)
+        assert world.compact()["segments"] == len({*gone} - {CURSOR})
+        assert world.segments() == [first, second, third]
+        assert [line["key"] for line in world.lines()] == [*"012345"]
 
 
 def test_a_million_images_cost_less_than_six_cents_of_requests(world: World) -> None:

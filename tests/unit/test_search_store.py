@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from batch_vision.aws.catalog import catalog_key
+from batch_vision.aws.index import read_index
 from batch_vision.core.catalog import tombstone
+from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
 from batch_vision.core.index import CURSOR, Header, Limits, segment_key
 from batch_vision.core.times import from_text
 from batch_vision.operator.errors import OperatorError, WrongInputError
@@ -76,8 +78,15 @@ class Catalog:
         segment = segment_key(keys[0])
         self.s3.upload("final", segment, gzip.compress("".join(f"{one}\n" for one in (header, *lines)).encode()))
         if cursor:
-            self.s3.upload("final", CURSOR, json.dumps({"index_version": 1, "last_key": keys[-1]}).encode())
+            before = read_index(self.s3, "final").cursor.segments  # type: ignore[arg-type]
+            told = {"last_key": keys[-1], "segments": [*before, (segment, self.etag(segment))]}
+            self.s3.upload("final", CURSOR, json.dumps(told).encode())
         return segment
+
+    def etag(self, key: str) -> str:
+        stored = self.s3.current("final", key)
+        assert stored
+        return stored.etag
 
     def current(self, key: str) -> bytes:
         stored = self.s3.current("final", key)
@@ -296,7 +305,43 @@ def test_a_damaged_copy_of_a_segment_is_copied_again(catalog: Catalog) -> None:
     with catalog.open() as store:
         folder = store.folder / "segments"
     segment = catalog.compact(catalog.write(dropped()))
-    (folder / segment.replace("/", "-")).write_bytes(catalog.current(segment)[:-9])
+    name = f"{catalog.etag(segment).strip('"')}-{segment.replace('/', '-')}"
+    (folder / name).write_bytes(catalog.current(segment)[:-9])
+    assert catalog.keys() == ["a.jpg"]
+
+
+def test_an_index_that_was_deleted_and_made_anew(catalog: Catalog) -> None:
+    """Its segments have the names of the old ones, and other ends; meanwhile there is none."""
+    first = catalog.write(dropped("1.jpg"), at="08:30")
+    segment = catalog.compact(first)
+    assert catalog.keys() == ["1.jpg"]
+    second = catalog.write(dropped("2.jpg"), at="08:40")
+    for key in (CURSOR, segment):
+        catalog.s3.remove("final", key)
+    assert catalog.keys() == ["1.jpg", "2.jpg"]
+    assert catalog.compact(first, second) == segment
+    with catalog.open() as store:
+        assert (store.count(Query(is_history=True)), store.notes) == (2, [])
+    catalog.s3.remove("final", CURSOR)
+    catalog.compact(first)
+    with catalog.open() as store:
+        assert [row["key"] for row in store.select(Query(), Order.OLDEST)] == ["1.jpg", "2.jpg"]
+        assert "the index of the catalog was made anew" in store.notes[0]
+        assert len(list((store.folder / "segments").iterdir())) == 1
+
+
+def test_a_segment_that_is_deleted_while_it_is_read(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = catalog.compact(catalog.write(dropped()))
+    get = catalog.s3.get_object
+
+    def late(**request: Any) -> Any:
+        if request["Key"] == segment:
+            catalog.s3.remove("final", segment)
+        return get(**request)
+
+    monkeypatch.setattr(catalog.s3, "get_object", late)
+    with pytest.raises(OperatorError, match=f"{segment} was deleted.*Search again"):
+        catalog.open()
     assert catalog.keys() == ["a.jpg"]
 
 
@@ -352,6 +397,61 @@ def test_searches_at_once_each_see_what_was_there_when_they_began(catalog: Catal
         catalog.write(dropped("more.jpg"), at="08:50")
         with catalog.open() as second:
             assert (first.count(Query()), second.count(Query())) == (50, 51)
+
+
+@pytest.mark.parametrize("line", ['{"schema_version": 2,', '{"schema_version": 2, "key": "a"}', '{"key": 5}', "[]"])
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_line_that_no_function_writes(catalog: Catalog, line: str, *, is_compacted: bool) -> None:
+    catalog.write(dropped())
+    key = catalog_key(from_text("2026-11-20T08:41"), "x")
+    catalog.s3.upload("final", key, f"{line}\n".encode())
+    named = catalog.compact(key) if is_compacted else key
+    with pytest.raises(IndexDamagedError if is_compacted else CatalogDamagedError, match=f"'{named}'.*[Dd]elete"):
+        catalog.open()
+
+
+@pytest.mark.parametrize("name", ["zzz", "20261120T080000.000Z", "20261120T110000.000Z-r", "20261120T106100.000Z-r"])
+def test_what_is_put_into_the_catalog_by_hand_is_not_read(catalog: Catalog, name: str) -> None:
+    catalog.write(dropped())
+    catalog.s3.upload("final", f"catalog/dt=2026-11-20/hour=10/{name}.jsonl", b"not ours")
+    assert [catalog.keys(), catalog.keys()] == [["a.jpg"]] * 2
+
+
+def test_doubles_do_not_use_up_the_room(catalog: Catalog) -> None:
+    same = [dropped(f"{number}.jpg") for number in range(5)]
+    for number, at in enumerate(("08:40", "08:50", "08:55"), 6):
+        catalog.write(*same, dropped(f"{number}.jpg"), at=at)
+        with Store(catalog.stack, most_lines=13) as store:
+            store.refresh()
+            assert store.count(Query(is_history=True)) == number
+
+
+def test_only_the_user_may_read_the_store(catalog: Catalog) -> None:
+    with catalog.open() as store:
+        assert store.folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_store_that_cannot_be_opened_is_not_deleted(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    if not is_new:
+        catalog.write(dropped())
+        assert catalog.keys() == ["a.jpg"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", refuse)
+        with pytest.raises(WrongInputError, match="unable to open"):
+            catalog.open()
+    catalog.s3.requests.clear()
+    with catalog.open() as store:
+        assert store.notes == []
+    assert catalog.asked("GetObject", "catalog/") == 0
 
 
 # What is found.

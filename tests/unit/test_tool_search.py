@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 
 from batch_vision.core.corrections import Correction, Verdict
 from batch_vision.operator.corrections import write_corrections
-from batch_vision.operator.search.comparing import compare
+from batch_vision.operator.search.comparing import Flip, Score, compare
 from tests.unit.test_search_store import HOSTILE, A, B, dropped, said
 from tests.unit.test_tool_report import encoded, place
 from tests.unit.test_tool_report import label as predicted
 from tests.unit.tool_stack import Deployed
 
 MORNING = "2026-11-20T08:30:00.000Z"
+LATER = "2026-11-20T09:00:00.000Z"
 
 
 @pytest.fixture
@@ -86,9 +88,11 @@ REFUSED = {
     "--csv --json": "Both --csv and --json",
     "--facets --report x.html": "Both --report and --facets",
     "--compare a b --csv": "--compare has no CSV",
+    "--compare a b --label crack": "Leave out the conditions",
+    "--compare a b --order oldest": "Leave out the conditions",
     "--report no-folder/x.html": "there is no folder no-folder",
-    "--model model/c": "no model is called in the catalog. Give one of: model/a, model/b.",
-    "--model model": "several models are called",
+    "--model model/c": "--model 'model/c' matches no model. Give one of: model/a, model/b.",
+    "--model model": "--model 'model' matches several models.",
     "--compare /a model/a": "names one model twice",
 }
 
@@ -169,3 +173,26 @@ def test_verdicts_are_compared_too() -> None:
     found = compare([(lines[1], lines)], (A, B), {}, None)
     assert found.to_json()["pairs"] == [{"a": "normal", "b": "anomalous", "images": 1}]
     assert json.dumps(found.to_json())
+    judgement = judged("a.jpg", "v-08:00", "right", "anomalous")
+    found = compare([(lines[1], lines)], (A, B), {judgement.upload: judgement}, None)
+    assert found.scores == {"anomalous": (Score(missed=1), Score(right=1)), "normal": (Score(wrong=1), Score())}
+
+
+def test_texts_and_faces_are_no_answers() -> None:
+    lines = [
+        dropped(predictions=[said("AB 12", 99, "text"), said("face", 98, "face"), said(name, 90)], model=model)
+        for name, model in (("crack", A), ("stain", B))
+    ]
+    judgement = judged("a.jpg", "v-08:00", "right", "crack")
+    found = compare([(lines[1], lines)], (A, B), {judgement.upload: judgement}, None)
+    assert found.flips == [Flip("a.jpg", ("crack", "stain"), (90.0, 90.0), ("crack",))]
+    assert found.scores == {"crack": (Score(right=1), Score(missed=1)), "stain": (Score(), Score(wrong=1))}
+
+
+def test_the_newer_of_two_corrections_is_the_truth() -> None:
+    """Of the same bytes, that were uploaded twice."""
+    lines = [dropped(version_id="v1"), dropped(version_id="v2", model=B)]
+    old, new = judged("a.jpg", "v1", "right", "crack"), replace(judged("a.jpg", "v2", "wrong", "stain"), at=LATER)
+    for one, other in ((old, new), (replace(new, version_id="v1"), replace(old, version_id="v2"))):
+        found = compare([(lines[1], lines)], (A, B), {each.upload: each for each in (one, other)}, None)
+        assert found.scores["stain"] == (Score(missed=1), Score(missed=1))

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batch_vision.core.catalog import best, order
-from batch_vision.core.corrections import Verdict
+from batch_vision.core.catalog import order
+from batch_vision.core.corrections import Verdict, judged_labels
+from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 SURE_PERCENT = 50.0  # a prediction that is less confident, and not the best one, is not what the model says
 NO_LABEL = "(no label)"
-_COLOR = "color"
 _JUDGED = (Verdict.RIGHT, Verdict.WRONG)
 
 
@@ -129,23 +129,23 @@ def compare(
 
 
 def answer_of(line: Mapping[str, Any]) -> str:
-    """Return what a line says of its image in a word: its best label, its verdict, or why there is neither."""
+    """Return what a line says of its image in a word: its verdict, its best label, or why there is neither."""
     if line["status"] != "processed":
         return f"({line['status']})"
-    if said := best(line):
-        return str(said["name"])
-    anomaly = line.get("anomaly")
-    return NO_LABEL if anomaly is None else "anomalous" if anomaly["is_anomalous"] else "normal"
+    names = judged_labels(line["predictions"], line["anomaly"], SURE_PERCENT)
+    if line["anomaly"] is not None:
+        return names[-1]  # the verdict
+    return names[0] if names else NO_LABEL
 
 
 def _confidence(line: Mapping[str, Any]) -> float | None:
-    said = best(line) or line.get("anomaly")
+    answer = answer_of(line)
+    said = line.get("anomaly") or next((one for one in line["predictions"] if one["name"] == answer), None)
     return float(said["confidence"]) if said else None
 
 
 def _names(line: Mapping[str, Any]) -> set[str]:
-    predictions = [said for said in line.get("predictions") or () if said["kind"] != _COLOR]
-    return {said["name"] for said in predictions if said is predictions[0] or said["confidence"] >= SURE_PERCENT}
+    return set(judged_labels(line["predictions"], line["anomaly"], SURE_PERCENT))
 
 
 def _content(line: Mapping[str, Any]) -> str | None:
@@ -154,9 +154,7 @@ def _content(line: Mapping[str, Any]) -> str | None:
 
 
 def _labels(lines: Iterable[Mapping[str, Any]], corrections: Mapping[Upload, Correction]) -> tuple[str, ...] | None:
-    """Return the labels that somebody said the image of some lines has; None where nobody is sure."""
-    for line in lines:
-        correction = corrections.get((line["key"], line.get("version_id") or line.get("etag") or ""))
-        if correction and correction.verdict in _JUDGED:
-            return correction.labels
-    return None
+    """Return the labels that somebody last said the image of some lines has; None where nobody is sure."""
+    found = [corrections.get((line["key"], line.get("version_id") or line.get("etag") or "")) for line in lines]
+    judged = [one for one in found if one and one.verdict in _JUDGED]
+    return max(judged, key=lambda one: from_text(one.at)).labels if judged else None

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-FORMAT = 1  # of the tables; a store of another one is built anew
+FORMAT = 2  # of the tables; a store of another one is built anew
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE segments (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE segments (key TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE objects (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE cells (id INTEGER PRIMARY KEY, told TEXT NOT NULL UNIQUE);

@@ -1,7 +1,8 @@
 """The store: a SQLite file on this machine that holds a stack's catalog, so that a search asks S3 for what is new only.
 
 It is a copy of what S3 has, and is thrown away and made again whenever it cannot be used. Segments of the index never
-change, so each is copied once; they stay beside it for other tools. The catalog objects that no segment has yet are
+change, so each is copied once; they stay beside it for other tools. (Somebody may delete the index, so that it is made
+anew, with other segments of the same names: their ETags tell.) The catalog objects that no segment has yet are
 read one by one. Lines come into it as they are found; which one of a key is current, and which are doubles, is
 settled at the end of each refresh.
 """
@@ -20,10 +21,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
-from batch_vision.aws.index import list_segments, read_cursor, read_header, segment_texts
-from batch_vision.aws.objects import list_entries
+from batch_vision.aws.index import read_header, read_index, segment_texts
+from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.catalog import DELETED, identity, order
-from batch_vision.core.errors import IndexDamagedError
+from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
 from batch_vision.core.index import LIMITS, damaged, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
 from batch_vision.operator.errors import OperatorError, WrongInputError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 type Row = dict[str, Any]  # what a line of version 2 has, and `id`, which stays the same while the store is not rebuilt
+type Segment = tuple[str, str]  # its key and its ETag
 type Progress = Callable[[int, int, str], None]
 
 MOST_LINES = 5_000_000
@@ -81,6 +83,7 @@ class Store:
         self.folder = self._all / stack.event_source_mapping_uuid
         self.notes: list[str] = []
         self._undo = ExitStack()
+        self._is_open = False
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +114,8 @@ class Store:
                     self._make(f"it was damaged ({error})")
                     self._load(progress)
                 finally:
-                    self._make_safe()
+                    if self._is_open:
+                        self._make_safe()
                 # What searches see begins here, while no other process can add lines that are not settled.
                 self._database.execute("BEGIN")
                 self._selection = Selection(self._database)
@@ -123,7 +127,8 @@ class Store:
 
     @contextmanager
     def _alone(self, progress: Progress) -> Iterator[None]:
-        self._all.mkdir(parents=True, exist_ok=True)
+        self._all.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._all.chmod(0o700)
         with (self._all / "lock").open("a+", encoding="utf-8") as file:
             lock(file, lambda: progress(0, 0, "another search of this stack reads what is new: waiting for it"))
             for path in self._all.iterdir():
@@ -150,6 +155,8 @@ class Store:
             self._connect()
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
             self._make(f"it was damaged ({error})")
         else:
             if version != FORMAT:
@@ -159,6 +166,7 @@ class Store:
         # Transactions are begun by hand. Any thread may use it, for SQLite locks itself.
         self._database = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=60)
         self._undo.callback(self._database.close)
+        self._is_open = True
         self._execute(f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
     def _make(self, why: str) -> None:
@@ -166,6 +174,7 @@ class Store:
         if why:
             self.notes.append(f"The store of searches was made anew: {why}.")
         self._undo.close()
+        self._is_open = False
         for path in (self._file.with_name(f"{self._file.name}{suffix}") for suffix in ("", "-wal", "-shm")):
             path.unlink(missing_ok=True)
         # Nobody reads it yet, and its text is still beside it: a journal would only be written for nothing.
@@ -195,10 +204,14 @@ class Store:
     def _load(self, progress: Progress) -> None:
         self._open()
         s3, bucket = self._stack.s3, self._stack.final_bucket_name
-        # Before the listing of the segments: all that comes before the cursor is in those that are there by now.
-        cursor = read_cursor(s3, bucket)
-        known = {key for (key,) in self._database.execute("SELECT key FROM segments")}
-        segments = [entry["Key"] for entry in list_segments(s3, bucket) if entry["Key"] not in known]
+        index = read_index(s3, bucket).cursor
+        cursor = index.last_key
+        known = set(self._database.execute("SELECT key, etag FROM segments"))
+        if not known <= {*index.segments}:
+            self._make("the index of the catalog was made anew")
+            known = set()
+        self._remove_copies(index.segments)
+        segments = [segment for segment in index.segments if segment not in known]
         objects = self._new_objects(cursor)
         self._check_room(segments)
         total = len(segments) + len(objects)
@@ -215,45 +228,79 @@ class Store:
         entries = list_entries(self._stack.s3, self._stack.final_bucket_name, PREFIX, max(cursor, begin))
         return [entry for entry in entries if entry["Key"] not in known and is_catalog_object(entry["Key"])]
 
-    def _load_segments(self, keys: list[str], progress: Callable[[int], None]) -> None:
+    def _load_segments(self, segments: list[Segment], progress: Callable[[int], None]) -> None:
         done = 0
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for group in batched(keys, 2 * _PARALLEL, strict=False):  # copied ahead by no more than these
-                for key, path in zip(group, pool.map(self._copy, group), strict=True):
+            for group in batched(segments, 2 * _PARALLEL, strict=False):  # copied ahead by no more than these
+                for segment, path in zip(group, pool.map(self._copy, group), strict=True):
                     try:
-                        self._load_segment(key, path)
+                        self._load_segment(segment, path)
                     except IndexDamagedError:  # the copy, if it is not in S3 itself
                         path.unlink()
-                        self._load_segment(key, self._copy(key))
+                        self._load_segment(segment, self._copy(segment))
                     done += 1
                     progress(done)
 
-    def _load_segment(self, key: str, path: Path) -> None:
+    def _load_segment(self, segment: Segment, path: Path) -> None:
+        key = segment[0]
         with self._transaction(), path.open("rb") as file:
             try:
                 self._add(segment_texts(file, key))
-            except ValueError as error:
-                raise damaged(f"{key!r} has a line that is no JSON: {error}") from error
-            self._database.execute("INSERT INTO segments VALUES (?)", (key,))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise damaged(
+                    f"{key!r} has a line that no function writes ({error!r}). If an object of the catalog has it too,"
+                    " delete that one first."
+                ) from error
+            self._database.execute("INSERT INTO segments VALUES (?, ?)", segment)
 
     def _load_objects(self, entries: list[Any], progress: Callable[[int], None]) -> None:
         for number, group in enumerate(batched(entries, _OBJECTS_AT_ONCE, strict=False)):
             progress(number * _OBJECTS_AT_ONCE)
             objects = read_objects(self._stack.s3, self._stack.final_bucket_name, group)
             with self._transaction():
-                self._add(line.decode() for _, lines in objects for line in lines)
+                self._add_objects(objects)
                 self._database.executemany("INSERT INTO objects VALUES (?)", ((entry["Key"],) for entry in group))
 
-    def _copy(self, key: str) -> Path:
+    def _add_objects(self, objects: Iterable[tuple[str, list[bytes]]]) -> None:
+        key = ""
+
+        def texts() -> Iterator[str]:
+            nonlocal key
+            for key, lines in objects:  # noqa: B007 - for the message
+                yield from map(bytes.decode, lines)
+
+        try:
+            self._add(texts())
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CatalogDamagedError(
+                f"{key!r} has a line that no function writes ({error!r}). Delete this object: its images keep their"
+                " results."
+            ) from error
+
+    def _copy(self, segment: Segment) -> Path:
         """Copy a segment to this machine; one that was copied by now, whole, is not copied again."""
-        path = self.folder / "segments" / key.replace("/", "-")
+        path = self._path_of(segment)
         if not path.exists():
             part = path.with_name(f"{path.name}.part")
-            body = self._stack.s3.get_object(Bucket=self._stack.final_bucket_name, Key=key)["Body"]
+            key, etag = segment
+            answer = found(self._stack.s3.get_object, Bucket=self._stack.final_bucket_name, Key=key)
+            if answer is None or answer["ETag"] != etag:
+                raise OperatorError(f"{key} was deleted while it was read: the index is made anew. Search again.")
             with part.open("wb") as file:
-                shutil.copyfileobj(body, file)
+                shutil.copyfileobj(answer["Body"], file)
             part.replace(path)
         return path
+
+    def _path_of(self, segment: Segment) -> Path:
+        key, etag = segment
+        return self.folder / "segments" / f"{etag.strip('"')}-{key.replace('/', '-')}"
+
+    def _remove_copies(self, segments: Iterable[Segment]) -> None:
+        """Remove the copies of all but some segments."""
+        kept = {self._path_of(segment) for segment in segments}
+        for path in (self.folder / "segments").iterdir():
+            if path not in kept:
+                path.unlink()
 
     def _add(self, texts: Iterable[str]) -> None:
         rows = Rows(self._database)
@@ -262,19 +309,25 @@ class Store:
             if len(rows) >= _LINES_AT_ONCE:
                 rows.write()
         rows.write()
-        if rows.last_id > self._most_lines:
+        # Ids of doubles are not used again, so only a count, which takes longer, is sure.
+        if rows.last_id > self._most_lines and self._room() < 0:
             raise self._too_many()
 
-    def _check_room(self, segments: list[str]) -> None:
+    def _check_room(self, segments: list[Segment]) -> None:
         """Find out before much is copied that there are too many lines, where that may be."""
-        (room,) = self._database.execute("SELECT ? - coalesce(max(id), 0) FROM lines", (self._most_lines,)).fetchone()
+        room = self._room()
         if len(segments) * LIMITS.most_lines <= room:
             return
         with ThreadPoolExecutor(_PARALLEL) as pool:
             s3, bucket = self._stack.s3, self._stack.final_bucket_name
-            headers = pool.map(lambda key: read_header(s3, bucket, key), segments)
+            headers = pool.map(lambda segment: read_header(s3, bucket, segment[0]), segments)
             if sum(header.lines for header in headers if header) > room:
                 raise self._too_many()
+
+    def _room(self) -> int:
+        """Return how many more lines may come."""
+        (number,) = self._database.execute("SELECT count(*) FROM lines").fetchone()
+        return self._most_lines - int(number)
 
     def _too_many(self) -> OperatorError:
         return OperatorError(

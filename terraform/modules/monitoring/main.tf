@@ -61,7 +61,7 @@ locals {
     }
 
     compaction-failed = {
-      description = "Look at the error in the log of the function that makes an index of the catalog: it says what to do. No result is lost (batch-vision status), and the next ${var.is_hosted ? "run" : "hour"} tries again; until then a search reads more objects."
+      description = "Look at the error in the log of the function that makes an index of the catalog: it says what to do. No result is lost (batch-vision status), and the next ${var.is_hosted ? "run" : "hour"} tries again. Searches still work, but read more objects."
       namespace   = "AWS/Lambda"
       metric_name = "Errors"
       statistic   = "Sum"
