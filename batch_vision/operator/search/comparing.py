@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_vision.core.catalog import best, order
-from batch_vision.core.corrections import Verdict
+from batch_vision.core.corrections import Verdict, upload_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -156,7 +156,7 @@ def _content(line: Mapping[str, Any]) -> str | None:
 def _labels(lines: Iterable[Mapping[str, Any]], corrections: Mapping[Upload, Correction]) -> tuple[str, ...] | None:
     """Return the labels that somebody said the image of some lines has; None where nobody is sure."""
     for line in lines:
-        correction = corrections.get((line["key"], line.get("version_id") or line.get("etag") or ""))
+        correction = corrections.get(upload_of(line["key"], line.get("version_id"), line.get("etag")))
         if correction and correction.verdict in _JUDGED:
             return correction.labels
     return None
