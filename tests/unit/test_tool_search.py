@@ -120,7 +120,7 @@ def test_a_page_of_what_was_found(deployed: Deployed, tmp_path: Path) -> None:
 
 
 def judged(key: str, version: str, verdict: str, *labels: str) -> Correction:
-    return Correction(key, version, "e", f"processed/{key}", A, (), Verdict(verdict), labels, None, "me", MORNING)
+    return Correction(key, version, "e-08:00", f"processed/{key}", A, (), Verdict(verdict), labels, None, "me", MORNING)
 
 
 def test_two_models_side_by_side(deployed: Deployed) -> None:
