@@ -18,8 +18,14 @@ _RESULTS = ("results/", "results-long/")  # of images in an existing bucket
 _SIDES = ("left", "top", "width", "height")
 _ROUNDING = 1e-3  # a box may end so much outside of its image, of numbers that were rounded
 
-# What names an upload of a key: its version id, or its ETag where the bucket has no versions.
+# What is judged of a key: its bytes, by their ETag, so that the same ones uploaded again are as they were judged; or
+# its version id, where an old line of the catalog has no ETag.
 type Upload = tuple[str, str]
+
+
+def upload_of(key: str, version_id: str | None, etag: str | None) -> Upload:
+    """Return what corrections of an upload are found by."""
+    return key, etag or version_id or ""
 
 
 class Verdict(StrEnum):
@@ -76,7 +82,7 @@ class Correction:
     @property
     def upload(self) -> Upload:
         """What tells the upload from every other one."""
-        return self.key, self.version_id or self.etag or ""
+        return upload_of(self.key, self.version_id, self.etag)
 
     @property
     def result_key(self) -> str:
@@ -134,6 +140,8 @@ def read_line(line: Any) -> Correction:
         fingerprint=_text_or_none(line, "fingerprint"),
     )
     from_text(correction.at)
+    if strange := {box.name for box in correction.boxes or ()} - {*correction.labels}:
+        raise ValueError(f"boxes are of {', '.join(map(repr, sorted(strange)))}, which labels lacks")
     if not correction.upload[1]:
         raise ValueError("it has neither version_id nor etag")
     return correction
@@ -152,7 +160,7 @@ def read_names(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{name} is {value!r}, and no list")
     for label in value:
-        if not isinstance(label, str) or not 0 < len(label) <= MAX_LABEL_LENGTH:
+        if not _is_text(label) or len(label) > MAX_LABEL_LENGTH:
             raise ValueError(f"{name} holds {label!r}, which is no text of 1 to {MAX_LABEL_LENGTH} characters")
     return tuple(dict.fromkeys(value))
 
@@ -179,11 +187,27 @@ def _box(entry: Any) -> Box:
     return Box(name, left, top, width, height)
 
 
+def box_within(name: str, sides: Mapping[str, float]) -> Box | None:
+    """Return the part of a model's box that is in the image, which some reach beyond; None where nothing is."""
+    left, top = (min(max(sides[side], 0.0), 1.0) for side in ("left", "top"))
+    right = min(sides["left"] + sides["width"], 1.0)
+    bottom = min(sides["top"] + sides["height"], 1.0)
+    return Box(name, left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
 def _text(line: Mapping[str, Any], name: str) -> str:
     value = line.get(name)
-    if not isinstance(value, str) or not value:
+    if not _is_text(value):
         raise ValueError(f"{name} is {value!r}, and no text")
-    return value
+    return str(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value is a text that can be written: JSON can say half of a surrogate pair, UTF-8 cannot."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _text_or_none(line: Mapping[str, Any], name: str) -> str | None:

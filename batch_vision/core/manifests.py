@@ -25,6 +25,8 @@ MAX_LABELS = 250
 MAX_OF_AN_IMAGE = 50  # labels or boxes
 MIN_SHARED_LABELS = 0.5  # labels of both sets, of those of the training set
 
+LINE_BEGIN = '{"source-ref": '
+
 _ATTRIBUTE = "batch-vision"
 _BOXES = "bounding-box"
 _HUNDREDTHS = 10_000
@@ -98,9 +100,9 @@ def left_out_because(example: Example, kind: Kind) -> str | None:
     """Return why an image cannot be in a manifest; None where it can."""
     names = example.names(kind)
     if not names:
-        return "has no label" if kind is Kind.LABELS else "has no box"
+        return "without a label" if kind is Kind.LABELS else "without a box"
     if len(names) > MAX_OF_AN_IMAGE:
-        return f"has {len(names)} {kind}; {MAX_OF_AN_IMAGE} at most are taken"
+        return f"with {len(names)} {kind}; {MAX_OF_AN_IMAGE} at most are taken"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found
-from batch_vision.core.corrections import Box, Correction, Verdict
+from batch_vision.core.corrections import Box, Correction, Verdict, box_within
 from batch_vision.core.image_header import HEADER_BYTES
 from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
 from batch_vision.operator.corrections import look_at_images
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _GROUP = 1000
 _FEW_BYTES = 64 * 1024
-_NOT_CURRENT = "was replaced or deleted since it was judged"
+_NOT_CURRENT = "replaced or deleted since judged"
+_JUDGED_AGAIN = "judged again later"
 
 
 @dataclass
@@ -44,6 +45,10 @@ class Made:
     test: Manifest | None = None
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
+    def leave_out(self, reason: str, key: str) -> None:
+        """Note an image that is in neither."""
+        self.left_out.setdefault(reason, []).append(key)
+
 
 def make(
     stack: Stack,
@@ -54,18 +59,34 @@ def make(
 ) -> Made:
     """Make the manifests of the images that were judged right or wrong.
 
+    Parameters
+    ----------
+    corrections
+        Those of a key together, in the order in which they were said.
+
     Raises
     ------
     OperatorError
         Custom Labels would not take them; the message says why, and what to do.
     """
     answer = Made()
+    last: dict[tuple[str, str], tuple[Correction, Example]] = {}
+    for corrected, example in _examples(stack, corrections, kind, progress):
+        correction = corrected.correction
+        if example is None:
+            if correction.verdict is not Verdict.UNSURE:
+                answer.leave_out(_NOT_CURRENT, correction.key)
+            continue
+        place = example.bucket, example.key
+        if place in last:
+            answer.leave_out(_JUDGED_AGAIN, correction.key)
+        last[place] = correction, example
     examples = []
-    judged = (one for one in corrections if one.verdict in (Verdict.RIGHT, Verdict.WRONG))
-    for corrected, example in _examples(stack, judged, kind, progress):
-        reason = _NOT_CURRENT if example is None else left_out_because(example, kind)
-        if example is None or reason:
-            answer.left_out.setdefault(str(reason), []).append(corrected.correction.key)
+    for correction, example in last.values():
+        if correction.verdict is Verdict.UNSURE:
+            continue
+        if reason := left_out_because(example, kind):
+            answer.leave_out(reason, correction.key)
         else:
             examples.append(example)
     # In the order of the keys, so that the same corrections are the same file.
@@ -127,11 +148,8 @@ def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
         return ()
     said = [one for one in result.get("predictions") or [] if one["name"] in correction.labels]
     marked = [(one["name"], part) for one in said for part in (one, *(one.get("instances") or []))]
-    return tuple(
-        Box(name, *(part["bounding_box"][side] for side in ("left", "top", "width", "height")))
-        for name, part in marked
-        if part.get("bounding_box")
-    )
+    boxes = (box_within(name, part["bounding_box"]) for name, part in marked if part.get("bounding_box"))
+    return tuple(box for box in boxes if box)
 
 
 def _size(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch_vision.core.corrections import Verdict
-from batch_vision.core.manifests import Kind
+from batch_vision.core.manifests import LINE_BEGIN, Kind
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.operator import manifests
 from batch_vision.operator.command_line import display, json_option, on_stack, shown_time
@@ -48,12 +48,14 @@ _SHOWN_VERDICTS = [Verdict.RIGHT, Verdict.WRONG, Verdict.UNSURE]
 
 def _choosing[F: Callable[..., Any]](command: F) -> F:
     """Add the options that choose among the corrections to a command."""
-    command = click.option("--by", type=Text(), help="Only those of this person.")(command)
+    command = click.option("--by", type=Text(), help="Only corrections made by this person.")(command)
     command = click.option("--label", "labels", type=Text(), multiple=True, help="Only images with this label.")(
         command
     )
     command = click.option("--prefix", type=Text(), help="Only keys that begin so.")(command)
-    return click.option("--since", type=Text(), help="Judged since: 90m, 6h, 7d, or a time in UTC.")(command)
+    return click.option("--since", type=Text(), help="Only images judged since: 90m, 6h, 7d, or a time in UTC.")(
+        command
+    )
 
 
 def _chosen(
@@ -78,35 +80,47 @@ def _chosen(
 @click.command()
 @click.option("--label", "labels", type=Text(), multiple=True, help="Only images with a prediction of this name.")
 @click.option(
-    "--kind", type=Text(), help="Only those with a prediction of this kind: custom_label, label, moderation …"
+    "--kind", type=Text(), help="Only images with a prediction of this kind: custom_label, label, moderation …"
 )
-@click.option("--model", type=Text(), help="Only what the model with this id said.")
+@click.option("--model", type=Text(), help="Only images that the model with this id analyzed.")
 @click.option("--prefix", type=Text(), help="Only keys that begin so.")
-@click.option("--since", type=Text(), help="Finished since: 90m, 6h, 7d, or a time in UTC.")
-@click.option("--until", type=Text(), help="Finished until, given likewise.")
-@click.option("--min-confidence", type=Number(0, 100), help="Only from this confidence on, in percent.")
+@click.option("--since", type=Text(), help="Only images finished since: 90m, 6h, 7d, or a time in UTC.")
+@click.option("--until", type=Text(), help="Only images finished before this time; same formats as --since.")
+@click.option("--min-confidence", type=Number(0, 100), help="Lowest confidence, in percent.")
 @click.option(
-    "--max-confidence", type=Number(0, 100), help="Only up to this confidence, in percent: the doubtful ones."
+    "--max-confidence", type=Number(0, 100), help="Highest confidence, in percent; such as 70, for the doubtful ones."
 )
 @click.option(
     "--sample",
     "sample_size",
     type=click.IntRange(0, 100_000),
-    help="So many of the more confident ones too, by chance [default: 200 with --max-confidence].",
+    default=200,
+    show_default=True,
+    help="Also show this many random images of those that --max-confidence or --limit leaves out.",
 )
-@click.option("--seed", type=Text(), default="1", show_default=True, help="Another one is another sample.")
+@click.option(
+    "--seed",
+    type=Text(),
+    default="1",
+    show_default=True,
+    help="Seed of the sample; the same seed gives the same images.",
+)
 @click.option(
     "--label-confidence",
     type=Number(0, 100),
     default=50,
     show_default=True,
-    help="From which a prediction is a label that is judged; the best one always is.",
+    help="Predictions of at least this confidence are judged, in percent. If none reaches it, the best one is judged.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="No more images than these."
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=100_000,
+    show_default=True,
+    help="Show at most this many images, besides the sample.",
 )
 @click.option("--by", type=Text(), help="Who judges [default: your name on this machine].")
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the page on this machine [default: one that is free].")
+@click.option("--port", type=click.IntRange(1, 65535), help="Local port of the page [default: one that is free].")
 @click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
 @on_stack
 def review(
@@ -114,7 +128,7 @@ def review(
     labels: tuple[str, ...],
     since: str | None,
     until: str | None,
-    sample_size: int | None,
+    sample_size: int,
     seed: str,
     label_confidence: float,
     limit: int,
@@ -124,11 +138,12 @@ def review(
     no_browser: bool,
     **conditions: Any,
 ) -> None:
-    """Judge predictions on a page of this machine: 10,000 an hour, by sweeps over a grid of one label.
+    """Judge predictions on a page of this machine, by sweeps over a grid of one label.
 
-    The least confident images come first, and a random sample of the confident ones, without which missed defects stay
-    unseen. Click what is wrong, or type the number of its label, and accept the rest of the page with A; ? shows all
-    keys. Nothing is deployed: the page is served on 127.0.0.1, for whoever has its address.
+    The least confident images come first. Where --max-confidence or --limit leaves images out, a random sample of those
+    is shown too: without it, what the model is confident and wrong about stays unseen. Click what is wrong, or type the
+    number of its label, and accept the rest of the page with A; ? shows all keys. Nothing is deployed: the page is
+    served on 127.0.0.1, for whoever has its address.
 
     Each judgement is on the disk before the page says "saved", and goes to corrections/ of the final bucket a few times
     a minute and at the end. Call it again to go on. Ctrl-C ends it.
@@ -138,11 +153,6 @@ def review(
         raise WrongInputError(
             f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no image is both. Exchange them."
         )
-    if sample_size and highest is None:
-        raise WrongInputError(
-            "--sample is for images that are more confident than --max-confidence. Give that too, such as 70; without"
-            " it, all images are shown."
-        )
     now = utc_now()
     query = Query(
         any_of=labels,
@@ -151,12 +161,10 @@ def review(
         until=read_time(until, "--until", now) if until else None,
         **conditions,
     )
-    if sample_size is None:
-        sample_size = 200 if highest is not None else 0
     with Journal(state_folder() / f"review-{stack.final_bucket_name}.jsonl") as journal:
         rows = _rows(stack, query, limit, sample_size, seed, label_confidence)
         if not rows:
-            good("No image is like that, so there is nothing to judge.")
+            good("No image matches these options.")
             return
         with display().step("Reading corrections") as step:
             said = list(read_all(stack.s3, stack.final_bucket_name))
@@ -177,14 +185,21 @@ def _rows(stack: Stack, query: Query, limit: int, sample_size: int, seed: str, l
     with Store(stack) as store, display().step("Reading the catalog") as step:
         store.refresh(step.progress)
         lines = {line["id"]: line for line in store.select(query, Order.LEAST_CONFIDENT, limit)}
-        rows = [row_of(line, label_confidence) for line in lines.values()]
-        if sample_size:
-            confident = replace(query, min_confidence=query.max_confidence, max_confidence=None)
-            others = (line for line in store.select(confident, Order.NEWEST) if line["id"] not in lines)
-            chosen = sample(others, sample_size, seed)
-            rows += [row_of(line, label_confidence, is_sample=True) for line in chosen]
-        step.done(shown_number(len(rows), "image"))
         wanted = store.count(query) if len(lines) == limit else len(lines)
+        chosen = []
+        if sample_size and (query.max_confidence is not None or wanted > limit):
+            every = store.select(replace(query, max_confidence=None), Order.NEWEST)
+            chosen = sample((line for line in every if line["id"] not in lines), sample_size, seed)
+        known = [line for line in (*lines.values(), *chosen) if line["etag"] or line["version_id"]]
+        sampled = {line["id"] for line in chosen}
+        rows = [row_of(line, label_confidence, is_sample=line["id"] in sampled) for line in known]
+        step.done(shown_number(len(rows), "image"))
+    if left := len(lines) + len(chosen) - len(known):
+        say(
+            f"{shown_number(left, 'image')} left out: an old line of the catalog does not say which upload it is of."
+            " Analyze such images again to judge them: batch-vision backfill",
+            err=True,
+        )
     if wanted > limit:
         say(f"{limit:,} of {wanted:,} images are shown, the least confident ones: --limit shows more.", err=True)
     return sorted(rows, key=lambda row: -1.0 if row.confidence is None else row.confidence)
@@ -292,7 +307,7 @@ def _shown(one: Corrected) -> str:
     type=Number(0, 90),
     default=20,
     show_default=True,
-    help="Share of images for the test set; 0: Custom Labels splits them itself.",
+    help="Share of images for the test set. 0 writes no test set; Custom Labels then splits the training set.",
 )
 @click.option(
     "--kind",
@@ -347,11 +362,13 @@ def manifest(
         more = f" and {len(counts) - _FEW} more labels" if len(counts) > _FEW else ""
         good(f"{path}: {shown_number(len(one.lines), 'image')} to {name} with ({shown}{more})")
     for reason, keys in made.left_out.items():
-        say(f"- {shown_number(len(keys), 'image')} left out, each of which {reason}:")
+        say(f"- Left out, {reason}: {shown_number(len(keys), 'image')}")
         for key in keys[:_FEW]:
             say(f"    {key}")
         if len(keys) > _FEW:
             say(f"    and {len(keys) - _FEW} more (--json lists all)")
+    if not test_percent and test_out.exists():
+        say(f"{test_out} is of an earlier manifest: do not use it with this one.", err=True)
 
 
 def _check_paths(out: Path, test_out: Path | None) -> None:
@@ -362,5 +379,14 @@ def _check_paths(out: Path, test_out: Path | None) -> None:
             raise WrongInputError(f"{option} is {path}; Custom Labels wants a name that ends in .manifest. Change it.")
         if not path.parent.is_dir():
             raise WrongInputError(f"{option} is {path}, but there is no folder {path.parent}. Make it first.")
+        if path.exists() and not _is_manifest(path):
+            raise WrongInputError(f"{option} is {path}, a file that is no manifest. Give another path.")
     if out == test_out:
         raise WrongInputError(f"--out and the file of the test set are both {out}. Give --test-out another name.")
+
+
+def _is_manifest(path: Path) -> bool:
+    """Return whether a file is one that `manifest` wrote, or is empty."""
+    with path.open("rb") as file:
+        begin = file.read(len(LINE_BEGIN))
+    return begin in (b"", LINE_BEGIN.encode())

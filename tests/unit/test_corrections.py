@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_vision.core import manifests
-from batch_vision.core.corrections import Box, Correction, Verdict, counting, judged_labels, read_line
+from batch_vision.core.corrections import (
+    Box,
+    Correction,
+    Verdict,
+    box_line,
+    box_within,
+    counting,
+    judged_labels,
+    read_line,
+)
 from batch_vision.core.manifests import Example, Kind, is_test, left_out_because, make_manifest, problems
 
 AT = "2026-11-25T22:00:0{}.000Z"
@@ -52,6 +61,9 @@ def test_a_line_is_read_as_it_was_written() -> None:
         ({"labels": ["x" * 257]}, "labels holds"),
         ({"version_id": None, "etag": None}, "neither version_id nor etag"),
         ({"at": "yesterday"}, "yesterday"),
+        ({"labels": ["\ud800"]}, "labels holds"),
+        ({"by": "\udfff"}, "and no text"),
+        ({"boxes": [{"name": "a", "left": 0.1, "top": 0, "width": 0.2, "height": 1}]}, "of 'a', which labels lacks"),
         ({"boxes": [{"name": "a", "left": 0.9, "top": 0, "width": 0.2, "height": 1}]}, "outside of the image"),
         ({"boxes": [{"name": "a", "left": float("nan"), "top": 0, "width": 0.2, "height": 1}]}, "no ratios"),
     ],
@@ -64,7 +76,7 @@ def test_what_is_no_correction_is_refused_by_name(change: dict[str, Any], told: 
 def test_the_last_of_each_person_counts_and_of_these_the_last() -> None:
     def verdict(*corrections: Correction) -> str | None:
         found = counting(corrections)
-        return str(found[HOSTILE, "v1"].verdict) if found else None
+        return str(found[HOSTILE, "e1"].verdict) if found else None
 
     assert verdict(said("right", second=1), said("wrong", second=2)) == "wrong"
     assert verdict(said("wrong", second=2), said("right", second=1)) == "wrong"  # whatever object comes first
@@ -73,8 +85,24 @@ def test_the_last_of_each_person_counts_and_of_these_the_last() -> None:
     # Of a person who withdraws nothing is left, not even what she said before; what others said is.
     assert verdict(said("right", "ann", 1), said("wrong", "bob", 0), said("withdrawn", "ann", 2)) == "wrong"
     assert verdict(said("right"), said("withdrawn", second=1)) is None
+    # The same bytes uploaded again are one upload; an old line of the catalog knows its version only.
+    assert verdict(said("right", second=1), said("wrong", second=2, version_id="v2")) == "wrong"
+    assert said("right", etag=None).upload == (HOSTILE, "v1")
     other = said("right", version_id=None, etag="e2")
-    assert set(counting([said("right"), other])) == {(HOSTILE, "v1"), (HOSTILE, "e2")}
+    assert set(counting([said("right"), other])) == {(HOSTILE, "e1"), (HOSTILE, "e2")}
+
+
+@given(*[st.floats(-1, 2)] * 2, *[st.floats(0, 2)] * 2)
+def test_a_box_of_a_model_is_cut_to_its_image(left: float, top: float, width: float, height: float) -> None:
+    box = box_within("crack", {"left": left, "top": top, "width": width, "height": height})
+    if box is not None:  # it is one that a correction may have
+        assert said("wrong", boxes=[box_line(box)]).boxes == (box,)
+
+
+def test_what_of_a_model_s_box_is_left() -> None:
+    sides = {"left": -0.25, "top": 0.5, "width": 0.5, "height": 0.75}
+    assert box_within("crack", sides) == Box("crack", 0.0, 0.5, 0.25, 0.5)
+    assert box_within("crack", sides | {"left": -0.5}) is None
 
 
 def one(name: str, confidence: float, kind: str | None = "custom_label") -> dict[str, Any]:
@@ -167,11 +195,11 @@ def test_the_split_goes_by_the_bytes_alone() -> None:
 
 def test_what_an_image_must_have() -> None:
     assert left_out_because(example("k", "crack"), Kind.LABELS) is None
-    assert left_out_because(example("k"), Kind.LABELS) == "has no label"
-    assert left_out_because(example("k", "crack"), Kind.BOXES) == "has no box"
+    assert left_out_because(example("k"), Kind.LABELS) == "without a label"
+    assert left_out_because(example("k", "crack"), Kind.BOXES) == "without a box"
     box = Box("a", 0, 0, 1, 1)
     assert left_out_because(example("k", boxes=(box,) * 50), Kind.BOXES) is None
-    assert left_out_because(example("k", boxes=(box,) * 51), Kind.BOXES) == "has 51 boxes; 50 at most are taken"
+    assert left_out_because(example("k", boxes=(box,) * 51), Kind.BOXES) == "with 51 boxes; 50 at most are taken"
 
 
 def told(train: list[Example], test: list[Example] | None = None, kind: Kind = Kind.LABELS) -> str:

@@ -76,7 +76,7 @@ def test_corrections(judged: Deployed) -> None:
 def test_a_manifest_of_labels(judged: Deployed, tmp_path: Path) -> None:
     out = tmp_path / "train.manifest"
     told = judged.json("manifest", "--out", str(out), "--test-percent", "40")
-    assert told["left_out"] == {"was replaced or deleted since it was judged": ["line 2/000011.png"]}
+    assert told["left_out"] == {"replaced or deleted since judged": ["line 2/000011.png"]}
     read = {
         path: [json.loads(entry) for entry in path.read_text().splitlines()]
         for path in (out, tmp_path / "test.manifest")
@@ -89,23 +89,57 @@ def test_a_manifest_of_labels(judged: Deployed, tmp_path: Path) -> None:
     assert sorted(everything.values()) == ["crack"] * 5 + ["stain"] * 5
     printed = judged.call("manifest", "--out", str(out), "--test-percent", "0")
     assert f"{out}: 10 images to train with (crack 5, stain 5)" in printed.stdout
-    assert "1 image left out, each of which was replaced or deleted since it was judged" in printed.stdout
+    assert "Left out, replaced or deleted since judged: 1 image\n" in printed.stdout
+
+
+def test_an_image_is_in_a_manifest_once_as_it_was_judged_last(judged: Deployed, tmp_path: Path) -> None:
+    again = line(8, ("crack", 68.0), version_id="newer")  # the same bytes, judged again
+    without = [line(number, ("crack", 60.0 + number), etag=None) for number in (6, 7)]  # as old lines of the catalog
+    corrections = [said(again, "right", "crack", second=20), said(without[0], "unsure", second=20)]
+    write_corrections(judged.s3, FINAL, [*corrections, said(without[1], "right", "crack", second=20)])
+    out = tmp_path / "train.manifest"
+    told = judged.json("manifest", "--out", str(out), "--test-percent", "0")
+    labels = [
+        (entry["source-ref"].rpartition("/")[2], entry["batch-vision-0-metadata"]["class-name"])
+        for entry in map(json.loads, out.read_text().splitlines())
+    ]
+    assert len(dict(labels)) == len(labels) == 9
+    assert dict(labels)["000008.png"] == dict(labels)["000007.png"] == "crack"
+    assert "000006.png" not in dict(labels)
+    assert told["left_out"]["judged again later"] == ["line 0/000006.png", "line 1/000007.png"]
+
+
+def test_only_manifests_are_replaced(judged: Deployed, tmp_path: Path) -> None:
+    out, test_out = tmp_path / "train.manifest", tmp_path / "test.manifest"
+    test_out.write_text("mine")
+    refused = judged.call("manifest", "--out", str(out))
+    assert (refused.exit_code, "a file that is no manifest" in refused.output) == (2, True)
+    assert (test_out.read_text(), out.exists()) == ("mine", False)
+    test_out.write_text("")
+    for percent in ("40", "40", "0"):
+        printed = judged.call("manifest", "--out", str(out), "--test-percent", percent)
+        assert printed.exit_code == 0, printed.output
+        assert (f"{test_out} is of an earlier manifest" in printed.stderr) == (percent == "0")
 
 
 def test_a_manifest_of_boxes(judged: Deployed, tmp_path: Path) -> None:
     out = tmp_path / "train.manifest"
+    crack = line(1, ("crack", 61.0))
+    crack["predictions"][0]["bounding_box"] = BOX | {"left": -0.02, "width": 0.27}
+    FinalBucket(judged.s3, FINAL).place(crack, drawn("navy", (640, 400)), predictions=crack["predictions"])
     told = judged.json("manifest", "--out", str(out), "--test-percent", "0", "--kind", "boxes")
     # Of labels that were corrected without boxes nobody knows where they are, nor of what another model said.
     assert {reason: len(keys) for reason, keys in told["left_out"].items()} == {
-        "has no box": 5,
-        "was replaced or deleted since it was judged": 1,
+        "without a box": 5,
+        "replaced or deleted since judged": 1,
     }
     read = [json.loads(entry) for entry in out.read_text().splitlines()]
     assert len(read) == 5
     for one in read:
+        is_cut = one["source-ref"].endswith("000001.png")  # the model's box reaches out of the image
         assert one["bounding-box"] == {
             "image_size": [{"width": 640, "height": 400, "depth": 3}],
-            "annotations": [{"class_id": 0, "left": 160, "top": 200, "width": 160, "height": 100}],
+            "annotations": [{"class_id": 0, "left": 160 * (not is_cut), "top": 200, "width": 160, "height": 100}],
         }
     assert [one["bounding-box-metadata"]["class-map"]["0"] for one in read].count("stain") == 1
 
@@ -169,14 +203,21 @@ def test_a_review_ends_with_a_sentence(judged: Deployed, monkeypatch: pytest.Mon
     assert f"1 judgement, all of them in s3://{FINAL}/corrections/" in result.stdout
     assert [row.is_sample for row in begun[0].rows] == [False] * 6 + [True] * 2
     assert [one["labels"] for one in judged.json("corrections", "--by", "bob")] == [["stain"]]
+    # What --limit leaves out is sampled too; a line that does not say which upload it is of is named.
+    begun.clear()
+    judged.catalog(AT.format(1), line(12, ("crack", 10.0), version_id=None, etag=None))
+    result = judged.call("review", "--limit", "5", "--sample", "3", "--no-browser", "--by", "bob")
+    assert result.exit_code == 0, result.output
+    assert [row.is_sample for row in begun[0].rows] == [False] * 4 + [True] * 3
+    assert "1 image left out: an old line of the catalog" in result.stderr
+    assert "5 of 13 images are shown" in result.stderr
     nothing = judged.call("review", "--prefix", "nothing", "--no-browser")
-    assert (nothing.exit_code, "nothing to judge" in nothing.stdout) == (0, True)
+    assert (nothing.exit_code, "No image matches" in nothing.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--sample", "5"], "--sample is for images that are more confident than --max-confidence"),
         (["--min-confidence", "70", "--max-confidence", "60"], "Exchange them"),
         (["--since", "yesterday"], "--since is 'yesterday'"),
     ],

@@ -77,12 +77,30 @@ def test_what_is_no_judgement_is_refused_and_nothing_is_saved(server: Server, jo
         {"judgements": [good | {"verdict": "maybe"}]},
         {"judgements": [good | {"labels": [1]}]},
         {"judgements": [good | {"boxes": [{"name": "crack"}]}]},
+        {"judgements": [good, good | {"labels": ["\ud800"]}]},
+        {"judgements": [good | {"labels": ["stain"], "boxes": [BOX | {"name": "crack"}]}]},
     ]
     for body in wrong:
         assert ask(server, "/api/judgements", body)[0] == 400, body
     assert ask(server, "/api/judgements", {"judgements": [good]}, Content_Type="text/plain")[0] == 415
     assert ask(server, "/api/judgements", b"", Content_Length=str(1024**2 + 1))[0] == 413
     assert journal.read_text() == ""
+
+
+def test_no_correction_is_written_that_could_not_be_read(bucket: FinalBucket, journal: Path) -> None:
+    lines = [LINES[0] | {"version_id": None, "etag": None}, line(3, ("x" * 300, 90.0))]
+    with reviewing(bucket.stack(), rows_of(lines), journal) as server:
+        for row, told in enumerate(("neither version_id nor etag", "predicted holds")):
+            status, answer = judge(server, row, "wrong", "stain")
+            assert (status, told in answer["problem"]) == (400, True)
+    assert list(read_all(bucket.s3, FINAL)) == []
+
+
+def test_the_same_bytes_uploaded_again_are_as_they_were_judged(bucket: FinalBucket, journal: Path) -> None:
+    with reviewing(bucket.stack(), rows_of(LINES), journal) as server:
+        judge(server, 0, "wrong", "stain")
+    with reviewing(bucket.stack(), rows_of([LINES[0] | {"version_id": "again"}]), journal) as server:
+        assert ask(server, "/api/rows")[1][0][7][:2] == ["wrong", ["stain"]]
 
 
 def test_judgements_reach_the_bucket_once(bucket: FinalBucket, server: Server, journal: Path) -> None:
@@ -173,6 +191,28 @@ def test_the_same_corrections_are_one_object(bucket: FinalBucket, journal: Path)
     assert len([key for key in bucket.listed() if key.startswith("corrections/")]) == 1
 
 
+def test_what_the_journal_cannot_read_counts_as_it_did_when_it_was_sent(
+    bucket: FinalBucket, server: Server, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for row in range(3):
+        judge(server, row, "unsure")
+    old = journal.with_name("old.jsonl")
+    first, second, third = journal.read_text().splitlines()
+    old.write_text("\n".join(['{"schema_version": 9}', first, '{"sent": 2}', '{"schema', second, third, ""]))
+    monkeypatch.setattr("batch_vision.operator.review.journal._MOST_AT_ONCE", 2)
+    with Journal(old) as opened:
+        assert [one.key for one in opened.waiting] == [LINES[1]["key"], LINES[2]["key"]]
+        with pytest.raises(ZeroDivisionError):
+            opened.send(lambda batch: [1 / 0 for one in batch if one.key == LINES[2]["key"]])
+    with Journal(old) as opened:
+        assert [one.key for one in opened.waiting] == [LINES[2]["key"]]
+
+
+def test_a_journal_is_for_its_user_alone(journal: Path) -> None:
+    with Journal(journal):
+        assert journal.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_two_reviews_on_one_machine(journal: Path) -> None:
     with Journal(journal), pytest.raises(WrongInputError, match="is under way on this machine"):
         Journal(journal).__enter__()
@@ -203,6 +243,15 @@ def test_a_card(bucket: FinalBucket, server: Server, monkeypatch: pytest.MonkeyP
     assert ask(server, "/api/card/0") == (200, card)  # kept on this machine
 
 
+def test_a_box_that_reaches_out_of_its_image_can_be_judged(bucket: FinalBucket, server: Server) -> None:
+    boxes = [BOX | {"left": -0.02, "height": 0.6}, BOX | {"left": -0.5}]
+    said = [LINES[0]["predictions"][0] | {"bounding_box": box} for box in boxes]
+    bucket.place(LINES[0], drawn("navy"), predictions=said)
+    shown = ask(server, "/api/card/0")[1]["boxes"]
+    assert shown == [{"name": "crack", "left": 0.0, "top": 0.5, "width": 0.23, "height": 0.5}]
+    assert judge(server, 0, "wrong", "crack", boxes=shown)[0] == 200
+
+
 def test_full_pictures_and_results(bucket: FinalBucket, server: Server) -> None:
     png = drawn("navy")
     bucket.place(LINES[0], png)
@@ -224,8 +273,8 @@ def test_an_image_that_was_replaced_is_not_shown(bucket: FinalBucket, server: Se
 def test_rows(server: Server) -> None:
     about = ask(server, "/api/session")[1]
     assert (about["rows"], about["by"], about["labels"]) == (3, "ann", ["crack", "stain"])
-    rows = ask(server, "/api/rows?start=1&count=1")[1]
-    assert rows == [["line 1/000001.png", [0, 1], [0, 60.0, 1, 55.0], 60.0, "2026-11-21T08:00:00.000Z", 0, 0, None]]
+    (row,) = ask(server, "/api/rows?start=1&count=1")[1]
+    assert row == ["line 1/000001.png", [0, 1], [0, 60.0, 1, 55.0], 60.0, "2026-11-21T08:00:00.000Z", 0, 0, None, 5.0]
 
 
 def test_a_sample_is_the_same_again_whatever_else_there_is() -> None:
@@ -249,3 +298,7 @@ def test_rows_of_an_existing_bucket_and_of_verdicts() -> None:
     nothing = row_of(line(2), 50)
     assert (nothing.predicted, nothing.confidence) == ((), None)
     json.dumps([row.key, row.predicted])
+    kinds = line(3, ("EXIT", 99.0), ("car", 60.0), ("bus", 40.0), ("DOOR", 70.0))
+    for said, kind in zip(kinds["predictions"], ("text", "label", "label", "text"), strict=True):
+        said["kind"] = kind
+    assert row_of(kinds, 50).margin == 29.0  # of the same kind

@@ -225,6 +225,54 @@ def test_what_cannot_be_saved_is_said_and_tried_again(
     assert said_of(bucket, server) == {LINES[0]["key"]: ("wrong", ("stain",))}
 
 
+def test_what_is_refused_is_named_and_keeps_back_nothing(
+    context: BrowserContext, server: Server, bucket: FinalBucket
+) -> None:
+    page = context.new_page()  # whose console tells of the refused request
+    page.goto(server.url)
+    page.wait_for_selector("body[data-ready]")
+    page.evaluate("judge([0, 1, 2].map((row) => ({ row, verdict: 'wrong', labels: [row === 1 ? '' : 'stain'] })))")
+    expect(page.locator("#problem")).to_contain_text(f"Not saved: {LINES[1]['key']}: labels holds ''")
+    saved(page)
+    expect(page.locator(".card.wrong")).to_have_count(2)
+    page.keyboard.press("u")
+    saved(page)
+    assert set(said_of(bucket, server)) == {LINES[0]["key"], LINES[2]["key"]}
+
+
+def test_what_counts_is_shown_and_boxes_go_with_their_labels(visit: Open, bucket: FinalBucket, journal: Path) -> None:
+    with reviewing(bucket.stack(), rows_of(LINES), journal, by="bob") as first:
+        first.session.judge([{"row": 0, "verdict": "wrong", "labels": ["stain"], "boxes": None}])
+    with reviewing(bucket.stack(), rows_of(LINES), journal) as second:
+        page = visit(second.url)
+        page.keyboard.press("r")
+        expect(page.locator(".card.right")).to_have_count(1)
+        page.keyboard.press("z")  # what bob said counts again
+        expect(page.locator(".card.wrong .file")).to_have_text(["→ stain"])
+        drawn_box = "[{ name: 'crack', left: 0, top: 0, width: 1, height: 1 }]"
+        page.evaluate(
+            f"judge([1, 2].map((row) => ({{ row, verdict: 'wrong', labels: ['crack'], boxes: {drawn_box} }})))"
+        )
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("2")  # no crack any more
+        page.keyboard.press("r")
+        saved(page)
+        page.close()
+    found = {one.key: one for one in counting(read_all(bucket.s3, FINAL)).values()}
+    first_box, second_box = (found[LINES[number]["key"]] for number in (1, 2))
+    assert (found[LINES[0]["key"]].by, first_box.labels, first_box.boxes) == ("bob", ("stain",), None)
+    assert (str(second_box.verdict), len(second_box.boxes or ())) == ("right", 1)
+
+
+def test_order_and_range_are_of_the_chosen_label(visit: Open, bucket: FinalBucket, journal: Path) -> None:
+    lines = [line(number, ("car", 99.0 - number), ("dent", 55.0 + number)) for number in range(3)]
+    with reviewing(bucket.stack(), rows_of([*lines, line(4, ("dent", 57.5))]), journal) as server:
+        page = visit(f"{server.url}&label=dent&min=56")
+        assert [text.split("dent ")[1] for text in cards(page)] == ["56%", "57%", "58%"]
+        assert facet(page, "label") == {"dent": "3", "car": "3"}
+        page.close()
+
+
 def test_a_page_without_the_token_says_so(context: BrowserContext, server: Server) -> None:
     page = context.new_page()
     page.goto(server.url.partition("#")[0])

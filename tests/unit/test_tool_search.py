@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batch_vision.core.corrections import Correction, Verdict
+from batch_vision.core.corrections import Correction, Verdict, counting
 from batch_vision.operator.corrections import write_corrections
 from batch_vision.operator.search.comparing import Flip, Score, compare
 from tests.unit.test_search_store import HOSTILE, A, B, dropped, said
@@ -124,7 +124,7 @@ def test_a_page_of_what_was_found(deployed: Deployed, tmp_path: Path) -> None:
 
 
 def judged(key: str, version: str, verdict: str, *labels: str) -> Correction:
-    return Correction(key, version, "e", f"processed/{key}", A, (), Verdict(verdict), labels, None, "me", MORNING)
+    return Correction(key, version, "e-08:00", f"processed/{key}", A, (), Verdict(verdict), labels, None, "me", MORNING)
 
 
 def test_two_models_side_by_side(deployed: Deployed) -> None:
@@ -194,5 +194,5 @@ def test_the_newer_of_two_corrections_is_the_truth() -> None:
     lines = [dropped(version_id="v1"), dropped(version_id="v2", model=B)]
     old, new = judged("a.jpg", "v1", "right", "crack"), replace(judged("a.jpg", "v2", "wrong", "stain"), at=LATER)
     for one, other in ((old, new), (replace(new, version_id="v1"), replace(old, version_id="v2"))):
-        found = compare([(lines[1], lines)], (A, B), {each.upload: each for each in (one, other)}, None)
+        found = compare([(lines[1], lines)], (A, B), counting((one, other)), None)
         assert found.scores["stain"] == (Score(missed=1), Score(missed=1))

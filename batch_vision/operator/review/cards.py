@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found
+from batch_vision.core.corrections import box_line, box_within
 from batch_vision.operator.objects import image_place, read_result
 from batch_vision.operator.pictures import MOST_BYTES, UNREADABLE, data_uri, for_browser, make_mask, make_thumbnail
 from batch_vision.operator.results import is_of_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _DECODED_AT_ONCE = 4  # each may be a large image
 _MOST_CACHED_BYTES = 1024**3
 _REPLACED = "replaced, deleted or analyzed again since"
-_VERSION = 1  # of what a card holds
+_VERSION = 2  # of what a card holds
 
 
 class Cards:
@@ -84,7 +85,8 @@ class Cards:
             for said in result.get("predictions") or []
             for part in (said, *(said.get("instances") or []))
         ]
-        card["boxes"] = [{"name": name} | part["bounding_box"] for name, part in marked if part.get("bounding_box")]
+        boxes = [box_within(name, part["bounding_box"]) for name, part in marked if part.get("bounding_box")]
+        card["boxes"] = [box_line(box) for box in boxes if box]
         if row.size_bytes > MOST_BYTES:
             return card | {"missing": f"not shown: {row.size_bytes / 1024**2:,.0f} MiB"}
         image = found(s3.get_object, **image_place(bucket, result))

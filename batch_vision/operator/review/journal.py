@@ -36,12 +36,17 @@ class Journal:
         self._file = file
         self._threads = threading.RLock()
         self._sending = threading.Lock()
-        self.waiting: list[Correction] = []
+        self._lines: list[Correction | None] = []  # None for one that cannot be read
+
+    @property
+    def waiting(self) -> list[Correction]:
+        """What has not reached the final bucket."""
+        return [one for one in self._lines if one]
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 # Lines end with \n whatever the system: a key may hold another end of a line.
                 self._open = undo.enter_context(self._file.open("a+", encoding="utf-8", errors="replace", newline="\n"))
                 lock(self._open, self._refuse)
@@ -49,6 +54,7 @@ class Journal:
                 text = self._open.read()
                 self._read(text)
                 if not self.waiting:
+                    self._lines.clear()
                     self._open.truncate(0)
                 elif not text.endswith("\n"):
                     self._append("")  # what is half written stays alone
@@ -66,16 +72,17 @@ class Journal:
         """Write corrections down; when it returns, the disk has them."""
         with self._threads:
             self._append("\n".join(json.dumps(correction.to_line()) for correction in corrections))
-            self.waiting += corrections
+            self._lines += corrections
 
     def send(self, write: Callable[[Sequence[Correction]], object]) -> None:
         """Hand what waits to `write`, and note that it need not be written again; what that raises is raised."""
         with self._sending:
-            while batch := self.waiting[:_MOST_AT_ONCE]:
-                write(batch)
+            while batch := self._lines[:_MOST_AT_ONCE]:
+                if readable := [one for one in batch if one]:
+                    write(readable)
                 with self._threads:
                     self._append(json.dumps({"sent": len(batch)}))
-                    del self.waiting[: len(batch)]
+                    del self._lines[: len(batch)]
 
     def _append(self, text: str) -> None:
         try:
@@ -86,15 +93,17 @@ class Journal:
             raise self._unwritable(error) from error
 
     def _read(self, text: str) -> None:
-        for entry in text.split("\n"):
+        for entry in filter(None, text.split("\n")):
             try:
                 line = json.loads(entry)
                 if "sent" in line:
-                    del self.waiting[: int(line["sent"])]
+                    del self._lines[: int(line["sent"])]
                 else:
-                    self.waiting.append(read_line(line))
+                    self._lines.append(read_line(line))
             except (ValueError, TypeError):
-                continue  # half of a line, of a process that was killed while it wrote: nobody was told of it
+                # Half of a line, of a process that was killed while it wrote: nobody was told of it. It counts as one
+                # of those that are sent, as it did for whoever wrote what follows.
+                self._lines.append(None)
 
     def _refuse(self) -> None:
         raise WrongInputError(

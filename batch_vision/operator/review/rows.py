@@ -8,7 +8,8 @@ from hashlib import sha256
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.core.corrections import judged_labels
+from batch_vision.core.corrections import Upload, judged_labels, upload_of
+from batch_vision.operator.search.schema import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +29,8 @@ class Row:
         Name and confidence in percent of each prediction, the most confident first.
     confidence
         Of the best prediction, or of the verdict where there is none.
+    margin
+        By how much the best prediction is more confident than the second one of its kind.
     is_sample
         Whether it is here by chance, and not because it is doubtful.
     """
@@ -43,12 +46,13 @@ class Row:
     predicted: tuple[str, ...]
     predictions: tuple[tuple[str, float], ...]
     confidence: float | None
+    margin: float | None
     is_sample: bool
 
     @property
-    def upload(self) -> tuple[str, str]:
-        """What tells the upload from every other one, as `Correction.upload`."""
-        return self.key, self.version_id or self.etag or ""
+    def upload(self) -> Upload:
+        """What corrections of it are found by, as `Correction.upload`."""
+        return upload_of(self.key, self.version_id, self.etag)
 
     def as_line(self) -> dict[str, Any]:
         """Return what tells whether a result is that of the row, as a line of the catalog says it."""
@@ -79,6 +83,7 @@ def row_of(line: Mapping[str, Any], min_confidence: float, *, is_sample: bool = 
         predicted=tuple(map(sys.intern, judged_labels(predictions, anomaly, min_confidence))),
         predictions=tuple((sys.intern(one["name"]), round(float(one["confidence"]), 2)) for one in predictions),
         confidence=float(first["confidence"]) if first else None,
+        margin=margin_of(predictions),
         is_sample=is_sample,
     )
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.corrections import (
+    SCHEMA_VERSION,
     Correction,
     Upload,
     Verdict,
     box_line,
     counting,
-    read_boxes,
-    read_names,
+    read_line,
     read_verdict,
 )
 from batch_vision.core.times import from_text, to_text, utc_now
@@ -102,6 +102,7 @@ class Session:
             -1 if row.model is None else self._model_numbers[row.model],
             int(row.is_sample),
             self._counting(row.upload),
+            row.margin,
         ]
 
     def _counting(self, upload: Upload) -> list[Any] | None:
@@ -126,7 +127,7 @@ class Session:
         Raises
         ------
         ValueError
-            They are none; nothing is written down.
+            One of them is none, or would be none when it is read again; nothing is written down.
         """
         if not isinstance(judgements, list) or not 0 < len(judgements) <= _MOST_JUDGEMENTS:
             raise ValueError(f"judgements is no list of 1 to {_MOST_JUDGEMENTS}")
@@ -149,21 +150,25 @@ class Session:
             raise ValueError(f"row is {number!r}; there are {len(self.rows)}")
         row = self.rows[number]
         verdict = read_verdict(judgement.get("verdict"))
-        labels = read_names(judgement.get("labels"), "labels")
+        has_labels = verdict in (Verdict.RIGHT, Verdict.WRONG)
         self._last_at = max(utc_now(), self._last_at + timedelta(milliseconds=1))
-        return Correction(
-            key=row.key,
-            version_id=row.version_id,
-            etag=row.etag,
-            result=row.result,
-            model=row.model,
-            predicted=row.predicted,
-            verdict=verdict,
-            labels=labels if verdict in (Verdict.RIGHT, Verdict.WRONG) else (),
-            boxes=read_boxes(judgement.get("boxes")),
-            by=self.by,
-            at=to_text(self._last_at),
-            fingerprint=row.fingerprint,
+        # Read as it will be: what is no correction then would end every command that reads corrections.
+        return read_line(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "key": row.key,
+                "version_id": row.version_id,
+                "etag": row.etag,
+                "result": row.result,
+                "model": row.model,
+                "predicted": [*row.predicted],
+                "verdict": verdict,
+                "labels": judgement.get("labels") if has_labels else [],
+                "boxes": judgement.get("boxes") if has_labels else None,
+                "by": self.by,
+                "at": to_text(self._last_at),
+                "fingerprint": row.fingerprint,
+            }
         )
 
     # The way into the bucket.

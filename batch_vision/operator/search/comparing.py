@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_vision.core.catalog import order
-from batch_vision.core.corrections import Verdict, judged_labels
+from batch_vision.core.corrections import Verdict, judged_labels, upload_of
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
@@ -155,6 +155,6 @@ def _content(line: Mapping[str, Any]) -> str | None:
 
 def _labels(lines: Iterable[Mapping[str, Any]], corrections: Mapping[Upload, Correction]) -> tuple[str, ...] | None:
     """Return the labels that somebody last said the image of some lines has; None where nobody is sure."""
-    found = [corrections.get((line["key"], line.get("version_id") or line.get("etag") or "")) for line in lines]
+    found = [corrections.get(upload_of(line["key"], line.get("version_id"), line.get("etag"))) for line in lines]
     judged = [one for one in found if one and one.verdict in _JUDGED]
     return max(judged, key=lambda one: from_text(one.at)).labels if judged else None

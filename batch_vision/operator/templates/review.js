@@ -1,6 +1,6 @@
 "use strict";
 // A row as the server sends it.
-const KEY = 0, PREDICTED = 1, SAID = 2, CONFIDENCE = 3, FINISHED = 4, MODEL = 5, SAMPLE = 6, JUDGED = 7;
+const KEY = 0, PREDICTED = 1, SAID = 2, CONFIDENCE = 3, FINISHED = 4, MODEL = 5, SAMPLE = 6, JUDGED = 7, MARGIN = 8;
 const VERDICT = 0, LABELS = 1, BOXES = 2, BY = 3; // of a judgement
 const PAGE = 60, FIRST_ROWS = 600, ROWS_AT_ONCE = 10000, CARDS_AT_ONCE = 6, MOST_CARDS_KEPT = 1200;
 const MOST_SHOWN = 40; // values of a facet
@@ -75,7 +75,14 @@ function add(row) {
   columns.folder[at] = numberOf(folders, folderNumbers, slash < 0 ? "" : row[KEY].slice(0, slash + 1));
   columns.day[at] = numberOf(days, dayNumbers, row[FINISHED].slice(0, 10));
   columns.confidence[at] = row[CONFIDENCE] ?? 0;
-  columns.margin[at] = row[SAID].length < 4 ? 100 : row[SAID][1] - row[SAID][3];
+  columns.margin[at] = row[MARGIN] ?? 100;
+}
+
+// Of the label, where the row has it; else of the best prediction.
+function confidenceOf(at, label) {
+  const said = rows[at][SAID];
+  for (let place = 0; place < said.length; place += 2) if (said[place] === label) return said[place + 1];
+  return columns.confidence[at];
 }
 
 const judgement = (row) => (rows[row][JUDGED] ? rows[row][JUDGED][VERDICT] : "not judged");
@@ -93,16 +100,16 @@ function look() {
   const text = view.key.toLowerCase();
   const found = [];
   const of = { judged: {}, label: new Map(), source: [0, 0], model: new Map(), folder: new Map(), day: new Map() };
+  const isWithin = (at, label) => { const confidence = confidenceOf(at, label); return confidence >= view.min && confidence <= view.max; };
   const up = (map, key) => map.set(key, (map.get(key) || 0) + 1);
   for (let at = 0; at < rows.length; at++) {
     const row = rows[at];
-    const confidence = columns.confidence[at];
-    if (confidence < view.min || confidence > view.max) continue;
     if (text && !row[KEY].toLowerCase().includes(text)) continue;
     const verdict = judgement(at);
     let failed = "", fails = 0;
     if (view.judged && view.judged !== verdict) { failed = "judged"; fails++; }
-    if (wanted.label !== -2 && !(wanted.label === -1 ? !row[PREDICTED].length : row[PREDICTED].includes(wanted.label))) { failed = "label"; fails++; }
+    // The range is of the chosen label's confidence, so another label has another one.
+    if ((wanted.label !== -2 && !(wanted.label === -1 ? !row[PREDICTED].length : row[PREDICTED].includes(wanted.label))) || !isWithin(at, wanted.label)) { failed = "label"; fails++; }
     if (view.source && (view.source === "sample") !== Boolean(row[SAMPLE])) { failed = "source"; fails++; }
     if (wanted.model !== -2 && wanted.model !== row[MODEL]) { failed = "model"; fails++; }
     if (wanted.folder !== -2 && wanted.folder !== columns.folder[at]) { failed = "folder"; fails++; }
@@ -110,7 +117,7 @@ function look() {
     if (fails > 1) continue;
     if (!fails) found.push(at);
     if (!fails || failed === "judged") of.judged[verdict] = (of.judged[verdict] || 0) + 1;
-    if (!fails || failed === "label") { if (row[PREDICTED].length) for (const label of row[PREDICTED]) up(of.label, label); else up(of.label, -1); }
+    if (!fails || failed === "label") for (const label of row[PREDICTED].length ? row[PREDICTED] : [-1]) if (isWithin(at, label)) up(of.label, label);
     if (!fails || failed === "source") of.source[row[SAMPLE]]++;
     if (!fails || failed === "model") up(of.model, row[MODEL]);
     if (!fails || failed === "folder") up(of.folder, columns.folder[at]);
@@ -122,8 +129,10 @@ function look() {
 function renew({ keepsPage = false } = {}) {
   const { found, of } = look();
   shown = Int32Array.from(found);
-  const { confidence, margin } = columns;
-  // The server sends the least confident first.
+  const label = labelNumbers.get(view.label) ?? -1, { margin } = columns;
+  const confidence = columns.confidence.slice();
+  for (const at of shown) confidence[at] = confidenceOf(at, label);
+  if (view.order === "least") shown.sort((a, b) => confidence[a] - confidence[b] || a - b);
   if (view.order === "margin") shown.sort((a, b) => margin[a] - margin[b] || a - b);
   if (view.order === "most") shown.sort((a, b) => confidence[b] - confidence[a] || a - b);
   if (view.order === "newest") shown.sort((a, b) => (rows[a][FINISHED] < rows[b][FINISHED] ? 1 : rows[a][FINISHED] > rows[b][FINISHED] ? -1 : a - b));
@@ -267,7 +276,7 @@ function showPage() {
     node.card.tabIndex = position === cursor ? 0 : -1;
   });
   $("nothing").hidden = number > 0;
-  $("nothing").textContent = rows.length ? "No image is like that. Change the filter, or show all." : "There is no image to judge.";
+  $("nothing").textContent = rows.length ? "No image matches these filters. Change them, or show all." : "There is no image to judge.";
   showWhere();
   wish();
 }
@@ -385,7 +394,7 @@ function choose(name, value) {
 
 const undone = [];
 const queue = [];
-let isSending = false, judgedNow = 0, firstAt = 0;
+let isSending = false, refused = null, judgedNow = 0, firstAt = 0;
 
 function judge(changes, { isUndo = false, draws = true } = {}) {
   if (!changes.length) return;
@@ -399,15 +408,31 @@ function judge(changes, { isUndo = false, draws = true } = {}) {
     if (!isUndo && verdict !== "withdrawn") judgedNow++;
   }
   const touched = new Set(changes.map(({ row }) => row));
-  if (draws) {
-    for (const node of nodes) if (node.row >= 0 && touched.has(node.row)) showVerdict(node);
-    if (large !== null && touched.has(large)) showLarge();
-    showWhere();
-  }
+  if (touched.has(refused?.row)) refused = null;
+  if (draws) redraw(touched);
   showProgress();
   showSaving();
   countSoon();
   send();
+}
+
+function redraw(touched) {
+  for (const node of nodes) if (node.row >= 0 && touched.has(node.row)) showVerdict(node);
+  if (large !== null && touched.has(large)) showLarge();
+  showWhere();
+}
+
+// Show what counts, as the server says: when one's own judgement is withdrawn, that of another person may.
+function take(changes) {
+  const waiting = new Set(queue.map(({ row }) => row)), touched = new Set();
+  for (const [row, counting] of changes) {
+    if (waiting.has(row) || JSON.stringify(rows[row][JUDGED]) === JSON.stringify(counting)) continue;
+    rows[row][JUDGED] = counting;
+    touched.add(row);
+  }
+  if (!touched.size) return;
+  redraw(touched);
+  countSoon();
 }
 
 function undo() {
@@ -429,8 +454,14 @@ function undo() {
   }
 }
 
-const asRight = (row) => ({ row, verdict: "right", labels: predicted(row) });
-const withLabels = (row, given, boxes = rows[row][JUDGED]?.[BOXES] ?? null) => ({ row, verdict: isSame(given, predicted(row)) && !boxes ? "right" : "wrong", labels: given, boxes });
+// Boxes that were drawn stay with their labels; without any that is left, nobody has looked at boxes.
+function boxesOf(row, given) {
+  const kept = (rows[row][JUDGED]?.[BOXES] ?? []).filter((box) => given.includes(box.name));
+  return kept.length ? kept : null;
+}
+
+const asRight = (row) => ({ row, verdict: "right", labels: predicted(row), boxes: boxesOf(row, predicted(row)) });
+const withLabels = (row, given, boxes = boxesOf(row, given)) => ({ row, verdict: isSame(given, predicted(row)) && !boxes ? "right" : "wrong", labels: given, boxes });
 
 function toggleWrong(row) {
   if (row === undefined) return;
@@ -455,15 +486,28 @@ function setLabel(row, name, { isMore = false } = {}) {
 async function send() {
   if (isSending) return;
   isSending = true;
+  let atOnce = 500;
   while (queue.length) {
-    const batch = queue.slice(0, 500);
+    const batch = queue.slice(0, atOnce), [{ row }] = batch;
     try {
       const answer = await ask("judgements", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ judgements: batch }) });
-      showState(await answer.json());
+      const told = await answer.json();
       queue.splice(0, batch.length);
+      take(batch.map((one, number) => [one.row, told.counting[number]]));
+      showState(told);
     } catch (error) {
-      complain(`Not saved yet: ${error.message} Leave this page open; it tries again.`);
-      await new Promise((resolve) => setTimeout(resolve, 2000));
+      // What is refused would be refused for ever: find it, drop it, and go on with the others.
+      if (error.status === 400 && batch.length > 1) { atOnce = 1; continue; }
+      if (error.status === 400) {
+        queue.shift();
+        refused = { row, text: `Not saved: ${visible(rows[row][KEY])}: ${error.message}` };
+        atOnce = 500;
+        await ask(`rows?start=${row}&count=1`).then((answer) => answer.json()).then(([told]) => take([[row, told[JUDGED]]]), () => {});
+        showState(state);
+      } else {
+        complain(`Not saved yet: ${error.message} Leave this page open; it tries again.`);
+        await new Promise((resolve) => setTimeout(resolve, 2000));
+      }
     }
     showSaving();
   }
@@ -473,7 +517,7 @@ async function send() {
 let state = { waiting: 0, problem: null };
 function showState(told) {
   state = told;
-  complain(state.problem ? `Saved on this machine, but not in the bucket yet: ${state.problem}` : "");
+  complain([refused?.text, state.problem && `Saved on this machine, but not in the bucket yet: ${state.problem}`].filter(Boolean).join(" "));
 }
 
 function showSaving() {
@@ -833,8 +877,9 @@ async function begin() {
     for (const row of await (await ask(`rows?start=${rows.length}&count=${count}`)).json()) add(row);
     if (isFirst && isPlain && labels.length) view.label = firstLabel();
     const isWhole = rows.length >= about.rows;
-    // The first rows are the first page, unless another order or page is wanted. Counts come with the last row.
-    if (isWhole || (isFirst && view.order === "least" && !wantedPage)) {
+    // The first rows, the least confident, are the first page, unless another order or page is wanted, or they have
+    // several labels: then one may be least confident of a later row. Counts come with the last row.
+    if (isWhole || (isFirst && view.order === "least" && !wantedPage && rows.every((row) => row[PREDICTED].length < 2))) {
       renew({ keepsPage: true });
       if (isFirst || isWhole) nodes[cursor].card.focus({ preventScroll: true });
     }
