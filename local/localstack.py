@@ -32,6 +32,8 @@ LAMBDA_LOGS = config.LOGS / "lambda"
 START_SECONDS = 240.0
 # It holds nothing that outlives it, and takes a quarter of a minute to end by itself; its functions end with it.
 STOP_SECONDS = 2.0
+# How long its port may stay taken after that.
+_FREE_SECONDS = 15.0
 LAMBDA_START_SECONDS = 30
 HEALTH_SECONDS = 5.0
 
@@ -67,6 +69,10 @@ class LocalStack:
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
         """Stop it and remove its data; its log stays."""
         self.process.stop(timeout_seconds)
+        # A function that it ran may hold its socket for a moment longer, and the next one wants the port.
+        deadline = time.monotonic() + _FREE_SECONDS
+        while _is_taken(self.port) and time.monotonic() < deadline:
+            time.sleep(0.1)
         shutil.rmtree(DIRECTORY, ignore_errors=True)
 
 
@@ -165,6 +171,14 @@ def is_healthy(port: int = config.LOCALSTACK_PORT) -> bool:
     return _health(port) is not None
 
 
+def _is_taken(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def check_port(port: int) -> None:
     """Make sure that nothing listens on a port of this machine.
 
@@ -173,9 +187,7 @@ def check_port(port: int) -> None:
     PortInUseError
         With what answers there and the remedy.
     """
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
-    except OSError:
+    if not _is_taken(port):
         return
     health = _health(port)
     owner = f"LocalStack {health.get('version', 'of unknown version')}" if health else "another program"
