@@ -6,9 +6,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
-from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.objects import found, list_entries, put_if
 from batch_vision.core.backfills import Left
 from batch_vision.core.chunks import PREFIX, Chunk, WaitingChunk, chunks_prefix, images_in, live_chunk_key
 from batch_vision.core.errors import ServiceUnavailableError
@@ -62,13 +60,8 @@ def read_chunk(s3: S3Client, bucket: str, key: str) -> tuple[Chunk, str] | None:
 
 def write_chunk(s3: S3Client, bucket: str, key: str, chunk: Chunk) -> bool:
     """Write a chunk where there is none of that key; return whether it was written."""
-    try:
-        s3.put_object(Bucket=bucket, Key=key, Body=chunk.body(), ContentType="application/json", IfNoneMatch="*")
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-            raise
-        return False
-    return True
+    body = chunk.body()
+    return bool(put_if(s3, Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"))
 
 
 def write_live_chunk(s3: S3Client, bucket: str, chunk: Chunk) -> str:

@@ -8,10 +8,7 @@ import zlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import ClientError
-
-from batch_vision.aws.objects import found, list_entries
-from batch_vision.core.catalog import upgraded
+from batch_vision.aws.objects import found, list_entries, put_if
 from batch_vision.core.index import (
     CURSOR,
     INDEX_VERSION,
@@ -23,11 +20,10 @@ from batch_vision.core.index import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
 
-_NOT_SO = (404, 409, 412)  # what S3 answers to a write whose condition does not hold, or may not hold any more
 _BROKEN = (gzip.BadGzipFile, zlib.error, EOFError)
 _HEADER_BYTES = 8192  # a header is a gzip member of its own, with two keys of up to 1,024 bytes
 
@@ -70,19 +66,14 @@ def list_segments(s3: S3Client, bucket: str) -> Iterator[Any]:
     return list_entries(s3, bucket, SEGMENTS)
 
 
-def read_segment(s3: S3Client, bucket: str, key: str) -> Iterator[dict[str, Any]]:
-    """Return the lines of a segment in the form of now, as they are read; see `parse_segment`."""
-    return parse_segment(s3.get_object(Bucket=bucket, Key=key)["Body"], key)[1]
-
-
 def read_header(s3: S3Client, bucket: str, key: str) -> Header | None:
     """Return the header of a segment, None where there is none, with one request; raises as `parse_segment`."""
     answer = found(s3.get_object, Bucket=bucket, Key=key, Range=f"bytes=0-{_HEADER_BYTES - 1}")
     return parse_segment(answer["Body"], key)[0] if answer else None
 
 
-def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]]:
-    """Return the header and the lines of a segment, which may be an object's body or a file of the same content.
+def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[str]]:
+    """Return the header and the lines, as they are written, of a segment: an object's body, or a file of the same.
 
     Parameters
     ----------
@@ -96,30 +87,12 @@ def parse_segment(body: Any, key: str) -> tuple[Header, Iterator[dict[str, Any]]
     IndexDamagedError
         It is no segment, or (from the lines) it ends early.
     """
-    header, texts = _unpack(body, key)
-    return header, _lines(texts, key)
-
-
-def segment_texts(body: Any, key: str) -> Iterator[str]:
-    """Return the lines of a segment as they are written, which may be as version 1 has them; as `parse_segment`."""
-    return _unpack(body, key)[1]
-
-
-def _unpack(body: Any, key: str) -> tuple[Header, Iterator[str]]:
     unpacked = gzip.GzipFile(fileobj=body)
     try:
         header = Header.read(unpacked.readline(), key)
     except _BROKEN as error:
         raise damaged(f"{key!r} is no gzip file: {error}") from error
     return header, _texts(unpacked, header, key)
-
-
-def _lines(texts: Iterable[str], key: str) -> Iterator[dict[str, Any]]:
-    for number, text in enumerate(texts, 1):
-        try:
-            yield upgraded(json.loads(text))
-        except ValueError as error:
-            raise damaged(f"Line {number:,} of {key!r} is no JSON: {error}") from error
 
 
 def _texts(unpacked: gzip.GzipFile, header: Header, key: str) -> Iterator[str]:
@@ -143,7 +116,7 @@ def put_segment(s3: S3Client, bucket: str, header: Header, packed_lines: bytes) 
         The lines as a gzip member; the header, which is known last and stands first, becomes a member before it.
     """
     first = gzip.compress(json.dumps(header.as_json()).encode() + b"\n", mtime=0)
-    return _put(
+    return put_if(
         s3,
         Bucket=bucket,
         Key=segment_key(header.first_key),
@@ -163,14 +136,4 @@ def move_cursor(s3: S3Client, bucket: str, cursor: Cursor, etag: str) -> None:
     """
     body = json.dumps({"index_version": INDEX_VERSION, **asdict(cursor)}).encode()
     condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-    _put(s3, Bucket=bucket, Key=CURSOR, Body=body, ContentType="application/json", **condition)
-
-
-def _put(s3: S3Client, **request: Any) -> str:
-    """Return the ETag of what was written; empty where the condition did not hold."""
-    try:
-        return s3.put_object(**request)["ETag"]
-    except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _NOT_SO:
-            return ""
-        raise
+    put_if(s3, Bucket=bucket, Key=CURSOR, Body=body, ContentType="application/json", **condition)

@@ -27,6 +27,21 @@ def is_not_found(error: ClientError) -> bool:
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 412)
 
 
+def put_if(s3: S3Client, **request: Any) -> str:
+    """Write an object under a condition, and return its ETag; empty where the condition does not hold.
+
+    Or may not hold any more: S3 answers 409 while another conditional write is under way, and 404 where what an IfMatch
+    names is gone.
+    """
+    try:
+        return s3.put_object(**request)["ETag"]
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in (409, 412) or (status == 404 and "IfMatch" in request):
+            return ""
+        raise
+
+
 def list_entries(s3: S3Client, bucket: str, prefix: str, after: str = "") -> Iterator[Any]:
     """List the current objects under a prefix as ListObjectsV2 has them, one request for each thousand.
 

@@ -16,11 +16,9 @@ from datetime import timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from batch_vision.aws.chunks import count_left
 from batch_vision.aws.executions import list_running, stop_execution
-from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.objects import found, list_entries, put_if
 from batch_vision.core.backfills import (
     SUMMARIES,
     Job,
@@ -485,17 +483,10 @@ def _write_cancelled(stack: Stack, job: str, plan: Plan, left: Left) -> None:
     body = summary_of(
         job, asked.to_json() if asked else None, plan, left, outcome="cancelled", ended_at=to_text(utc_now())
     )
-    try:
-        stack.s3.put_object(
-            Bucket=stack.final_bucket_name,
-            Key=summary_key(job),
-            Body=body,
-            ContentType="application/json",
-            IfNoneMatch="*",
-        )
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):  # it ended meanwhile
-            raise
+    place = {"Bucket": stack.final_bucket_name, "Key": summary_key(job)}
+    put_if(
+        stack.s3, **place, Body=body, ContentType="application/json", IfNoneMatch="*"
+    )  # not where it ended meanwhile
 
 
 # Watching.

@@ -75,7 +75,7 @@ def compact(
     index = read_index(s3, bucket)
     segments = lines = 0
     is_done = False
-    while not is_done and remaining_seconds() > _RESERVE_SECONDS:
+    while remaining_seconds() > _RESERVE_SECONDS:
         listed = takewhile(
             lambda entry: is_settled(entry["Key"], horizon),
             (

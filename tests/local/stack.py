@@ -21,7 +21,7 @@ from botocore.config import Config
 
 import batch_vision.images
 from batch_vision.aws.catalog import catalog_key
-from batch_vision.aws.index import list_segments, read_segment
+from batch_vision.aws.index import list_segments, parse_segment
 from batch_vision.backends.contracts import ModelState
 from batch_vision.core import errors
 from batch_vision.core.stuck import stuck_key
@@ -357,7 +357,11 @@ class Stack:
         assert "FunctionError" not in answer, said
         assert said["is_done"]
         keys = [entry["Key"] for entry in list_segments(self.s3, self.final)]
-        return [line for key in keys for line in read_segment(self.s3, self.final, key)]
+        return [
+            json.loads(text)
+            for key in keys
+            for text in parse_segment(self.s3.get_object(Bucket=self.final, Key=key)["Body"], key)[1]
+        ]
 
     def results(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Every result in the final bucket, by the upload it is of; overwritten ones count, for they are kept."""

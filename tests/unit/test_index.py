@@ -22,7 +22,6 @@ from batch_vision.aws.index import (
     put_segment,
     read_header,
     read_index,
-    read_segment,
 )
 from batch_vision.core import index
 from batch_vision.core.catalog import tombstone, upgraded
@@ -38,6 +37,10 @@ from tests.unit.test_catalog import NEW, OLD
 
 BEGIN = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+
+
+def read_segment(s3: Any, bucket: str, key: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in parse_segment(s3.get_object(Bucket=bucket, Key=key)["Body"], key)[1]]
 
 
 def test_no_line_is_lost_or_doubled_however_calls_interleave() -> None:
