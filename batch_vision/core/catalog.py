@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 LINE_VERSION = 2
 DELETED = "deleted"  # the status of a line that tells of the deletion of an image and its result
+
+VERDICTS = {True: "anomalous", False: "normal"}  # of a model that looks for anomalies
 
 _COLOR = "color"
 # What lines of version 1 do not tell.
@@ -70,6 +72,25 @@ def ranked(predictions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def best(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the most confident prediction of a line; None where it has none."""
     return next(iter(line.get("predictions") or ()), None)
+
+
+def margin_of(predictions: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return by how much the best prediction is more confident than the second one of its kind; None without one."""
+    if not predictions or predictions[0].get("kind") == _COLOR:
+        return None
+    leading = predictions[0]
+    second = next((said for said in predictions[1:] if said.get("kind") == leading.get("kind")), None)
+    return None if second is None else float(leading["confidence"] - second["confidence"])
+
+
+def verdict_of(anomaly: Mapping[str, Any] | None) -> str:
+    """Return the verdict of a line or a result in a word; empty where it has none."""
+    return "" if anomaly is None else VERDICTS[bool(anomaly["is_anomalous"])]
+
+
+def moment_of(line: Mapping[str, Any]) -> str:
+    """Return when an image was finished, or when its result was recorded in or deleted from an existing bucket."""
+    return str(line.get("recorded_at") or line["finished_at"])
 
 
 def upgraded(line: dict[str, Any]) -> dict[str, Any]:

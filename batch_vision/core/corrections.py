@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.core.catalog import verdict_of
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
@@ -216,7 +217,6 @@ def _text_or_none(line: Mapping[str, Any], name: str) -> str | None:
 
 # What is seen in an image and is no label of it: texts and faces have names of their own, colors are shares.
 _NO_LABELS = ("color", "text", "face")
-_VERDICTS = {True: "anomalous", False: "normal"}
 
 
 def judged_labels(
@@ -236,7 +236,7 @@ def judged_labels(
     said = [one for one in predictions if one.get("kind") not in _NO_LABELS]
     names = [str(one["name"]) for one in said if one["confidence"] >= min_confidence]
     if anomaly is not None:
-        names.append(_VERDICTS[bool(anomaly["is_anomalous"])])
+        names.append(verdict_of(anomaly))
     elif said and not names:
         names.append(str(said[0]["name"]))
     return tuple(dict.fromkeys(names))

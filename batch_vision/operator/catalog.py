@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import catalog_key, keys_since, read_lines
 from batch_vision.aws.objects import found
-from batch_vision.core.catalog import DELETED, identity, order
+from batch_vision.core.catalog import DELETED, identity, moment_of, order
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) 
 
 def finished_at(line: dict[str, Any]) -> datetime:
     """Return when an image was finished, or when its result was recorded in or deleted from an existing bucket."""
-    return from_text(line.get("recorded_at") or line["finished_at"])
+    return from_text(moment_of(line))
 
 
 def _keep_newest(lines: list[dict[str, Any]], line: dict[str, Any]) -> None:

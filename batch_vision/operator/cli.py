@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeIs
 import click
 from click.core import ParameterSource
 
-from batch_vision.core.catalog import best
+from batch_vision.core.catalog import best, verdict_of
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import utc_now
 from batch_vision.operator import runs
@@ -575,7 +575,7 @@ def _shown_line(line: dict[str, Any]) -> str:
     confidence = confidence_of(line)
     said = line["error_type"] or (best(line) or {}).get("name") or ""
     if not said and line["anomaly"]:
-        said = "anomalous" if line["anomaly"]["is_anomalous"] else "normal"
+        said = verdict_of(line["anomaly"])
     shown = "" if confidence is None or line["error_type"] else f"{confidence:.1f}%"
     finished = shown_time(finished_at(line))
     return f"{finished}  {line['status']:<9}  {said or '-':<24}  {shown:>6}  {line['key']}"
@@ -673,7 +673,6 @@ def report(
         good(f"{out}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
 
 
-# How many chunks at a time anybody may ask for; an account has 1,000 concurrent executions of Lambda by default.
 @main.command()
 @click.option(
     "--timeout-seconds",

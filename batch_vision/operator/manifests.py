@@ -14,7 +14,7 @@ from batch_vision.core.image_header import HEADER_BYTES
 from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
 from batch_vision.operator.corrections import look_at_images
 from batch_vision.operator.errors import OperatorError
-from batch_vision.operator.objects import image_place
+from batch_vision.operator.objects import image_place, marked_boxes
 from batch_vision.operator.pictures import UNREADABLE, size_of
 
 if TYPE_CHECKING:
@@ -147,8 +147,7 @@ def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
     if correction.verdict is not Verdict.RIGHT or not is_of_model:
         return ()
     said = [one for one in result.get("predictions") or [] if one["name"] in correction.labels]
-    marked = [(one["name"], part) for one in said for part in (one, *(one.get("instances") or []))]
-    boxes = (box_within(name, part["bounding_box"]) for name, part in marked if part.get("bounding_box"))
+    boxes = (box_within(name, box) for name, box in marked_boxes(said))
     return tuple(box for box in boxes if box)
 
 

@@ -10,6 +10,8 @@ from batch_vision.core.names import MARK, RESULT
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from mypy_boto3_s3 import S3Client
 
 
@@ -17,6 +19,12 @@ def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | Non
     """Read the summary of a run; None where it wrote none."""
     answer = found(s3.get_object, Bucket=bucket, Key=summary_key(run_id))
     return json.loads(answer["Body"].read()) if answer else None
+
+
+def marked_boxes(predictions: Iterable[Mapping[str, Any]]) -> list[tuple[str, dict[str, float]]]:
+    """Return the names and boxes of a result's predictions and of their instances."""
+    parts = [(said["name"], part) for said in predictions for part in (said, *(said.get("instances") or []))]
+    return [(name, part["bounding_box"]) for name, part in parts if part.get("bounding_box")]
 
 
 def read_result(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], str] | None:

@@ -16,13 +16,13 @@ from markupsafe import Markup
 
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import SUMMARIES
-from batch_vision.core.catalog import best
+from batch_vision.core.catalog import best, margin_of, moment_of, verdict_of
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.cost import dollars_by_analysis
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import image_place, read_result
+from batch_vision.operator.objects import image_place, marked_boxes, read_result
 from batch_vision.operator.pages import content_hash, template
 from batch_vision.operator.pictures import (
     MOST_BYTES,
@@ -34,7 +34,6 @@ from batch_vision.operator.pictures import (
 )
 from batch_vision.operator.prices import ENDED, model_dollars
 from batch_vision.operator.results import confidence_of, is_of_line
-from batch_vision.operator.search.schema import margin_of
 from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
@@ -88,8 +87,7 @@ class Picture:
     @property
     def boxes(self) -> list[tuple[str, dict[str, float]]]:
         """The names and boxes of predictions and of their instances."""
-        marked = [(said["name"], one) for said in self.predictions for one in (said, *(said.get("instances") or []))]
-        return [(name, one["bounding_box"]) for name, one in marked if one.get("bounding_box")]
+        return marked_boxes(self.predictions)
 
     @property
     def kinds(self) -> list[str]:
@@ -144,7 +142,7 @@ class Tally:
             self.reasons[line["error_type"] or "unknown"] += 1
         elif said := best(line):
             self.labels[said["name"]] += 1
-        if verdict := _verdict(line["anomaly"]):
+        if verdict := verdict_of(line["anomaly"]):
             self.verdicts[verdict] += 1
         first = self._processed if is_processed or self.is_in_order else self._unprocessed
         if len(first) < self.most_shown:
@@ -292,10 +290,6 @@ def _read_between(stack: Stack, prefix: str, since: datetime, until: datetime) -
 # The pictures.
 
 
-def _verdict(anomaly: dict[str, Any] | None) -> str:
-    return "" if anomaly is None else "anomalous" if anomaly["is_anomalous"] else "normal"
-
-
 def _names(pictures: list[Picture]) -> set[str]:
     return {prediction["name"] for picture in pictures for prediction in picture.predictions}
 
@@ -317,10 +311,10 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
     picture = Picture(
         key=line["key"],
         status=line["status"],
-        finished_at=line.get("recorded_at") or line["finished_at"],
+        finished_at=moment_of(line),
         label=(best(line) or {}).get("name") or "",
         confidence=confidence_of(line),
-        verdict=_verdict(line["anomaly"]),
+        verdict=verdict_of(line["anomaly"]),
         reason=line["error_type"] or "",
         model=line["model"] or "",
     )

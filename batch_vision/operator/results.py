@@ -24,7 +24,7 @@ from batch_vision.operator.objects import as_result, image_place, read_result, r
 from batch_vision.operator.paths import Places, other_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -82,9 +82,9 @@ class Filter:
         return confidence is not None and lowest <= confidence <= highest
 
 
-def confidence_of(line: dict[str, Any]) -> float | None:
+def confidence_of(line: Mapping[str, Any]) -> float | None:
     """Return the confidence of a line's prediction, or of its verdict, in percent."""
-    said = best(line) or line["anomaly"]
+    said = best(line) or line.get("anomaly")
     return float(said["confidence"]) if said else None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch_vision.core.catalog import DELETED
+from batch_vision.core.catalog import DELETED, VERDICTS, best, moment_of, verdict_of
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.command_line import display, json_option, on_stack, shown_time
@@ -253,26 +253,21 @@ def _shown(row: dict[str, Any], wanted: set[str]) -> str:
     if len(predictions) > len(said):
         said.append(f"+{len(predictions) - len(said)}")
     if anomaly := row.get("anomaly"):
-        said.insert(0, f"{_verdict(anomaly)} {anomaly['confidence']:.1f}%")
+        said.insert(0, f"{verdict_of(anomaly)} {anomaly['confidence']:.1f}%")
     told = row.get("error_type") or ", ".join(said) or "-"
     return f"{shown_time(finished_at(row))}  {row['status']:<9}  {visible(told):<40}  {row['key']}"
 
 
-def _verdict(anomaly: dict[str, Any]) -> str:
-    return "anomalous" if anomaly["is_anomalous"] else "normal"
-
-
 def _cells(row: dict[str, Any]) -> list[Any]:
     predictions = row.get("predictions") or []
-    best = predictions[0] if predictions else {}
-    anomaly = row.get("anomaly")
+    first = best(row) or {}
     told = row | {
-        "finished_at": row.get("recorded_at") or row["finished_at"],
-        "label": best.get("name"),
-        "kind": best.get("kind"),
-        "confidence": confidence_of(row) if "finished_at" in row else None,
+        "finished_at": moment_of(row),
+        "label": first.get("name"),
+        "kind": first.get("kind"),
+        "confidence": confidence_of(row),
         "labels": "; ".join(f"{said['name']} {said['confidence']:g}" for said in predictions),
-        "verdict": _verdict(anomaly) if anomaly else None,
+        "verdict": verdict_of(row.get("anomaly")) or None,
     }
     return [told.get(name) for name in _COLUMNS]
 
@@ -387,7 +382,7 @@ def _words(query: Query, order: Order) -> str:
         *([f"at least {query.min_confidence:g}%"] if query.min_confidence is not None else []),
         *([f"at most {query.max_confidence:g}%"] if query.max_confidence is not None else []),
         *(f"{name} {value}" for name in ("kind", "model", "prefix", "status") if (value := getattr(query, name))),
-        *([] if query.is_anomalous is None else ["anomalous" if query.is_anomalous else "normal"]),
+        *([] if query.is_anomalous is None else [VERDICTS[query.is_anomalous]]),
         *(["with history"] if query.is_history else []),
     ]
     return f"{'; '.join(said) or 'all images'}; {order.replace('-', ' ')} first"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found
 from batch_vision.core.corrections import box_line, box_within
-from batch_vision.operator.objects import image_place, read_result
+from batch_vision.operator.objects import image_place, marked_boxes, read_result
 from batch_vision.operator.pictures import MOST_BYTES, UNREADABLE, data_uri, for_browser, make_mask, make_thumbnail
 from batch_vision.operator.results import is_of_line
 from batch_vision.operator.user_folders import cache_folder
@@ -80,12 +80,7 @@ class Cards:
         result = self.result(row)
         if result is None:
             return card | {"missing": _REPLACED}
-        marked = [
-            (said["name"], part)
-            for said in result.get("predictions") or []
-            for part in (said, *(said.get("instances") or []))
-        ]
-        boxes = [box_within(name, part["bounding_box"]) for name, part in marked if part.get("bounding_box")]
+        boxes = [box_within(name, box) for name, box in marked_boxes(result.get("predictions") or [])]
         card["boxes"] = [box_line(box) for box in boxes if box]
         if row.size_bytes > MOST_BYTES:
             return card | {"missing": f"not shown: {row.size_bytes / 1024**2:,.0f} MiB"}

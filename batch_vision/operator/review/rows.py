@@ -8,8 +8,9 @@ from hashlib import sha256
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.core.catalog import margin_of, moment_of
 from batch_vision.core.corrections import Upload, judged_labels, upload_of
-from batch_vision.operator.search.schema import margin_of
+from batch_vision.operator.results import confidence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,8 +69,7 @@ def row_of(line: Mapping[str, Any], min_confidence: float, *, is_sample: bool = 
     min_confidence
         From which a prediction is a label that is judged, in percent.
     """
-    predictions, anomaly = line["predictions"], line["anomaly"]
-    first = predictions[0] if predictions else anomaly
+    predictions = line["predictions"]
     is_in_place = "result_key" in line
     return Row(
         key=line["key"],
@@ -79,10 +79,10 @@ def row_of(line: Mapping[str, Any], min_confidence: float, *, is_sample: bool = 
         model=_once(line["model"]),
         fingerprint=_once(line["fingerprint"]) if is_in_place else None,
         size_bytes=line["size_bytes"],
-        finished_at=line.get("recorded_at") or line["finished_at"],
-        predicted=tuple(map(sys.intern, judged_labels(predictions, anomaly, min_confidence))),
+        finished_at=moment_of(line),
+        predicted=tuple(map(sys.intern, judged_labels(predictions, line["anomaly"], min_confidence))),
         predictions=tuple((sys.intern(one["name"]), round(float(one["confidence"]), 2)) for one in predictions),
-        confidence=float(first["confidence"]) if first else None,
+        confidence=confidence_of(line),
         margin=margin_of(predictions),
         is_sample=is_sample,
     )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batch_vision.core.catalog import DELETED, upgraded
+from batch_vision.core.catalog import DELETED, margin_of, moment_of, upgraded, verdict_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 FORMAT = 2  # of the tables; a store of another one is built anew
 
@@ -56,7 +56,6 @@ INSERT_SAID = "INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MOST_FOLDERS = 1000  # more are counted together: a pile may have a folder for each image
 _MOST_NAMES_AT_HAND = 100_000  # text that was read in images is a name too, and has no end
 OTHER_FOLDERS = "…"
-_COLOR = "color"
 
 
 class Cell(NamedTuple):
@@ -105,14 +104,12 @@ class Rows:
         status, key, anomaly = line["status"], line["key"], line.get("anomaly")
         predictions = line.get("predictions") or ()
         is_current = status != DELETED
-        verdict = "" if anomaly is None else "anomalous" if anomaly["is_anomalous"] else "normal"
         kinds = {said["kind"] or "" for said in predictions}
-        told = (status, line.get("error_type") or "", verdict, line.get("model") or "", self._folder(key))
+        told = (status, line.get("error_type") or "", verdict_of(anomaly), line.get("model") or "", self._folder(key))
         cell = self._cell((*told, tuple(kinds if len(kinds) < 2 else sorted(kinds))))
         leading = predictions[0] if predictions else anomaly
         confidence = leading and leading["confidence"]
-        at = line.get("recorded_at") or line["finished_at"]
-        self._lines.append((number, key, at, confidence, margin_of(predictions), cell, is_current))
+        self._lines.append((number, key, moment_of(line), confidence, margin_of(predictions), cell, is_current))
         self._bodies.append((number, text))
         seen: set[tuple[str, str | None] | str] = set()
         for said in predictions:
@@ -172,12 +169,3 @@ def read_cells(database: sqlite3.Connection) -> dict[int, Cell]:
         *told, kinds = json.loads(text)
         answer[number] = Cell._make((*told, tuple(kinds)))
     return answer
-
-
-def margin_of(predictions: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return by how much the best prediction is more confident than the second one of its kind; None without one."""
-    if not predictions or predictions[0].get("kind") == _COLOR:
-        return None
-    leading = predictions[0]
-    second = next((said for said in predictions[1:] if said.get("kind") == leading.get("kind")), None)
-    return None if second is None else float(leading["confidence"] - second["confidence"])

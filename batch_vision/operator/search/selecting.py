@@ -15,6 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batch_vision.core.catalog import VERDICTS
 from batch_vision.core.times import to_text
 from batch_vision.operator.search.query import Order
 from batch_vision.operator.search.schema import OTHER_FOLDERS, find_name, read_cells
@@ -218,7 +219,7 @@ class Selection:
         return wanted
 
     def _is_wanted(self, cell: Cell, query: Query) -> bool:
-        verdict = {None: cell.verdict, True: "anomalous", False: "normal"}[query.is_anomalous]
+        verdict = cell.verdict if query.is_anomalous is None else VERDICTS[query.is_anomalous]
         # A folder is a beginning of keys, and where it is a cell's own, no key needs to be looked at.
         folder = query.prefix if query.prefix in self._folders else cell.folder
         return (

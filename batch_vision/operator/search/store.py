@@ -15,17 +15,16 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import batched, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
-from batch_vision.aws.index import read_header, read_index, segment_texts
+from batch_vision.aws.index import parse_segment, read_header, read_index
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.catalog import DELETED, identity, order
 from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
-from batch_vision.core.index import LIMITS, damaged, is_catalog_object
+from batch_vision.core.index import BEHIND, LIMITS, damaged, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.locks import lock
@@ -56,8 +55,6 @@ MOST_LINES = 5_000_000
 _PARALLEL = 4
 _LINES_AT_ONCE = 10_000
 _OBJECTS_AT_ONCE = 500
-# A catalog object may show this much later than one whose key comes after its own: as long as a Lambda may live.
-_LATE = timedelta(minutes=16)
 _CACHE_KIB = 64 * 1024
 _CHECKPOINT_PAGES = 16_384
 
@@ -224,7 +221,7 @@ class Store:
         """List the catalog objects behind the cursor that were not read yet."""
         known = {key for (key,) in self._database.execute("SELECT key FROM objects")}
         # Of what was read without an index, only the end is listed again.
-        begin = catalog_key(written_at(max(known)) - _LATE) if known else ""
+        begin = catalog_key(written_at(max(known)) - BEHIND) if known else ""
         entries = list_entries(self._stack.s3, self._stack.final_bucket_name, PREFIX, max(cursor, begin))
         return [entry for entry in entries if entry["Key"] not in known and is_catalog_object(entry["Key"])]
 
@@ -245,7 +242,7 @@ class Store:
         key = segment[0]
         with self._transaction(), path.open("rb") as file:
             try:
-                self._add(segment_texts(file, key))
+                self._add(parse_segment(file, key)[1])
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise damaged(
                     f"{key!r} has a line that no function writes ({error!r}). If an object of the catalog has it too,"
