@@ -70,8 +70,8 @@ class CollectChangesSettings(LookingSettings):
 
 
 @dataclass(frozen=True)
-class AnalyzeChunkSettings(LookingSettings):
-    """What `analyze_chunk` is told: its queue is that of the chunks' messages.
+class AskingSettings(LookingSettings):
+    """What a function is told that also asks the model.
 
     Attributes
     ----------
@@ -84,19 +84,20 @@ class AnalyzeChunkSettings(LookingSettings):
 
 
 @dataclass(frozen=True)
-class UpdateResultsSettings(LookingSettings):
+class AnalyzeChunkSettings(AskingSettings):
+    """What `analyze_chunk` is told: its queue is that of the chunks' messages."""
+
+
+@dataclass(frozen=True)
+class UpdateResultsSettings(AskingSettings):
     """What `update_results` is told.
 
     Attributes
     ----------
-    min_confidence_percent, paces
-        As those of `AnalyzeImagesSettings`.
     live_share_percent
         Of its paces, to which it keeps while a backfill asks the model too.
     """
 
-    min_confidence_percent: Percent | None
-    paces: Rates
     live_share_percent: AboveZero
 
 

@@ -484,9 +484,8 @@ def _write_cancelled(stack: Stack, job: str, plan: Plan, left: Left) -> None:
         job, asked.to_json() if asked else None, plan, left, outcome="cancelled", ended_at=to_text(utc_now())
     )
     place = {"Bucket": stack.final_bucket_name, "Key": summary_key(job)}
-    put_if(
-        stack.s3, **place, Body=body, ContentType="application/json", IfNoneMatch="*"
-    )  # not where it ended meanwhile
+    # Not where it ended meanwhile.
+    put_if(stack.s3, **place, Body=body, ContentType="application/json", IfNoneMatch="*")
 
 
 # Watching.

@@ -21,6 +21,8 @@ from batch_vision.operator.backfill_commands import backfill, sweep
 from batch_vision.operator.backlog import count_waiting
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.command_line import (
+    check_confidences,
+    check_span,
     display,
     json_option,
     main,
@@ -63,7 +65,7 @@ from batch_vision.operator.review_commands import corrections, manifest, review
 from batch_vision.operator.search_commands import search
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
-from batch_vision.operator.text import bad, good, print_json, print_lines, say, shown_number
+from batch_vision.operator.text import FEW, bad, good, print_json, print_lines, say, say_few, shown_number
 from batch_vision.operator.uploads import Upload, journal_of
 from batch_vision.operator.watch import Progress, watch
 
@@ -80,8 +82,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.status import Status
     from batch_vision.operator.stop import Stopped
 
-
-_FEW = 5
 
 __all__ = ["main"]
 
@@ -277,7 +277,7 @@ def _retry_given_up(stack: Stack, as_json: bool) -> bool:
     if stuck.foreign:
         bad(
             f"{shown_number(len(stuck.foreign), 'object')} under stuck/ of {stack.final_bucket_name} left: not what"
-            f" this stack wrote there ({', '.join(stuck.foreign[:_FEW])})",
+            f" this stack wrote there ({', '.join(stuck.foreign[:FEW])})",
             "Look at them, and move them elsewhere.",
         )
     _print_redriven(stack, answer)
@@ -316,7 +316,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_next(stack)}")
     for why, keys in answer.skipped.items():
         say(f"- {len(keys)} left: {SKIPPED[why]}")
-        _print_few(keys)
+        say_few(keys)
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
     return answer.is_good
@@ -494,7 +494,7 @@ def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
         say(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
     if found.left_out:
         say(f"- {len(found.left_out)} left out: hidden, or no images by their names (--all takes them)")
-        _print_few([*found.left_out])
+        say_few([*found.left_out])
     for name, why in plan.failed.items():
         bad(f"{name} is not uploaded: {why}", "Mend that and call it again; what was uploaded is skipped.")
 
@@ -532,11 +532,7 @@ def results(
 
     Of an existing bucket, each key has the result that was current at the end of the time, and deleted ones have none.
     """
-    lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
-    if lowest is not None and highest is not None and lowest > highest:
-        raise WrongInputError(
-            f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no result is both. Exchange them."
-        )
+    check_confidences(conditions["min_confidence"], conditions["max_confidence"])
     begin, end = span_of_run(summary_of_run(stack, run_id)) if _is_run(run_id, stack) else _span(since, until)
     chosen = select(stack, begin, end, Filter(**conditions))
     if folder:
@@ -566,8 +562,7 @@ def _span(since: str, until: str | None) -> tuple[datetime, datetime]:
     now = utc_now()
     begin = read_time(since, "--since", now)
     end = min(now, read_time(until, "--until", now)) if until else now  # nothing is finished after now
-    if begin > end:
-        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    check_span(begin, end)
     return begin, end
 
 
@@ -595,27 +590,20 @@ def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_jso
         good(f"{shown_number(answer.images, 'image')} with their results in {folder}")
         if answer.renamed:
             say(f"- {len(answer.renamed)} under another name, for theirs is taken, or is none on a disk:")
-            _print_few(
+            say_few(
                 [f"{renamed['key']} (version {renamed['version_id']}): {renamed['path']}" for renamed in answer.renamed]
             )
         if answer.replaced:
             why = "retried, replaced or deleted, since"
             say(f"- {len(answer.replaced)} are no longer in {stack.final_bucket_name}: {why}:")
-            _print_few(answer.replaced)
+            say_few(answer.replaced)
         if answer.without_image:
             say(f"- {len(answer.without_image)} failed: their results are there, the images are not downloaded")
-            _print_few(answer.without_image)
+            say_few(answer.without_image)
         for key, why in answer.failed.items():
             bad(f"{key}: {why}", "Choose another folder, or make room.")
     if answer.failed:
         click.get_current_context().exit(OperatorError.exit_status)
-
-
-def _print_few(keys: list[str]) -> None:
-    for key in keys[:_FEW]:
-        say(f"    {key}")
-    if len(keys) > _FEW:
-        say(f"    and {len(keys) - _FEW} more (--json lists all)")
 
 
 @main.command()

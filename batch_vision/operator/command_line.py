@@ -41,6 +41,20 @@ Exit status:
 """
 
 
+def check_confidences(lowest: float | None, highest: float | None) -> None:
+    """Check that some confidence is in a range; raises `WrongInputError`."""
+    if lowest is not None and highest is not None and lowest > highest:
+        raise WrongInputError(
+            f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no result is both. Exchange them."
+        )
+
+
+def check_span(begin: datetime | None, end: datetime | None) -> None:
+    """Check that a span of time does not end before it begins; raises `WrongInputError`."""
+    if begin and end and begin > end:
+        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+
+
 class Failure(click.ClickException):
     """The end of a command that did not do what it was asked."""
 

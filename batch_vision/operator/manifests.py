@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found
 from batch_vision.core.corrections import Box, Correction, Verdict, box_within
-from batch_vision.core.image_header import HEADER_BYTES
+from batch_vision.core.image_header import HEADER_BYTES, sides_px
 from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
 from batch_vision.operator.corrections import look_at_images
 from batch_vision.operator.errors import OperatorError
 from batch_vision.operator.objects import image_place, marked_boxes
-from batch_vision.operator.pictures import UNREADABLE, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -159,8 +158,6 @@ def _size(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> tuple[
         answer = found(stack.s3.get_object, **place, Range=f"bytes=0-{number - 1}")
         if answer is None:
             break
-        try:
-            return size_of(answer["Body"].read())
-        except UNREADABLE:
-            pass
+        if sides := sides_px(answer["Body"].read()):
+            return sides
     return 0, 0

@@ -75,12 +75,6 @@ def for_browser(content: bytes) -> tuple[bytes, str]:
         return _webp(ImageOps.exif_transpose(opened).convert("RGBA"), quality=90), "image/webp"
 
 
-def size_of(start: bytes) -> Size:
-    """Return the sides in pixels of an image as it is seen; its beginning will do. Raises as `make_thumbnail`."""
-    with _open(start) as opened:
-        return _seen_size(opened)
-
-
 def data_uri(webp: bytes) -> str:
     """Return a WebP as text for a page."""
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"

@@ -17,7 +17,7 @@ from batch_vision.core.corrections import Verdict
 from batch_vision.core.manifests import LINE_BEGIN, Kind
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.operator import manifests
-from batch_vision.operator.command_line import display, json_option, on_stack, shown_time
+from batch_vision.operator.command_line import check_confidences, check_span, display, json_option, on_stack, shown_time
 from batch_vision.operator.corrections import look_at_images, read_all, read_corrections
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.parameters import FilePath, Number, Text
@@ -30,7 +30,7 @@ from batch_vision.operator.review.server import Server
 from batch_vision.operator.review.session import Session
 from batch_vision.operator.search.query import Order, Query
 from batch_vision.operator.search.store import Store
-from batch_vision.operator.text import good, print_json, say, shown_number
+from batch_vision.operator.text import FEW, good, print_json, say, say_few, shown_number
 from batch_vision.operator.user_folders import state_folder
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.review.rows import Row
     from batch_vision.operator.stack import Stack
 
-_FEW = 5
 _SHOWN_VERDICTS = [Verdict.RIGHT, Verdict.WRONG, Verdict.UNSURE]
 
 
@@ -148,19 +147,13 @@ def review(
     Each judgement is on the disk before the page says "saved", and goes to corrections/ of the final bucket a few times
     a minute and at the end. Call it again to go on. Ctrl-C ends it.
     """
-    lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
-    if lowest is not None and highest is not None and lowest > highest:
-        raise WrongInputError(
-            f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no image is both. Exchange them."
-        )
+    check_confidences(conditions["min_confidence"], conditions["max_confidence"])
     now = utc_now()
-    query = Query(
-        any_of=labels,
-        status="processed",
-        since=read_time(since, "--since", now) if since else None,
-        until=read_time(until, "--until", now) if until else None,
-        **conditions,
+    begin, end = (
+        read_time(text, option, now) if text else None for text, option in ((since, "--since"), (until, "--until"))
     )
+    check_span(begin, end)
+    query = Query(any_of=labels, status="processed", since=begin, until=end, **conditions)
     with Journal(state_folder() / f"review-{stack.final_bucket_name}.jsonl") as journal:
         rows = _rows(stack, query, limit, sample_size, seed, label_confidence)
         if not rows:
@@ -358,15 +351,12 @@ def manifest(
         return
     for name, path, one in sets:
         counts = sorted(one.images_by_label.items(), key=lambda entry: -entry[1])
-        shown = ", ".join(f"{label} {number:,}" for label, number in counts[:_FEW])
-        more = f" and {len(counts) - _FEW} more labels" if len(counts) > _FEW else ""
+        shown = ", ".join(f"{label} {number:,}" for label, number in counts[:FEW])
+        more = f" and {len(counts) - FEW} more labels" if len(counts) > FEW else ""
         good(f"{path}: {shown_number(len(one.lines), 'image')} to {name} with ({shown}{more})")
     for reason, keys in made.left_out.items():
         say(f"- Left out, {reason}: {shown_number(len(keys), 'image')}")
-        for key in keys[:_FEW]:
-            say(f"    {key}")
-        if len(keys) > _FEW:
-            say(f"    and {len(keys) - _FEW} more (--json lists all)")
+        say_few(keys)
     if not test_percent and test_out.exists():
         say(f"{test_out} is of an earlier manifest: do not use it with this one.", err=True)
 

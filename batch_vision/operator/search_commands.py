@@ -13,7 +13,7 @@ import click
 from batch_vision.core.catalog import DELETED, VERDICTS, best, moment_of, verdict_of
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
-from batch_vision.operator.command_line import display, json_option, on_stack, shown_time
+from batch_vision.operator.command_line import check_confidences, check_span, display, json_option, on_stack, shown_time
 from batch_vision.operator.corrections import read_corrections
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.parameters import FilePath, Number, Text
@@ -186,11 +186,7 @@ def _query(
     is_current: bool,
     **conditions: Any,
 ) -> Query:
-    lowest, highest = conditions["min_confidence"], conditions["max_confidence"]
-    if lowest is not None and highest is not None and lowest > highest:
-        raise WrongInputError(
-            f"--min-confidence is {lowest:g}, above --max-confidence, {highest:g}: no result is both. Exchange them."
-        )
+    check_confidences(conditions["min_confidence"], conditions["max_confidence"])
     if conditions["status"] == "deleted" and is_current:
         raise WrongInputError("--status is deleted, and what is deleted is not current. Add --history.")
     now = utc_now()
@@ -198,8 +194,7 @@ def _query(
         read_time(since, "--since", now) if since else None,
         read_time(until, "--until", now) if until else None,
     )
-    if begin and end and begin > end:
-        raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+    check_span(begin, end)
     return Query(
         any_of=labels if is_any else (),
         all_of=() if is_any else labels,

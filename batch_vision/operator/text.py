@@ -12,6 +12,8 @@ import click
 if TYPE_CHECKING:
     from typing import IO
 
+FEW = 5  # of many, as examples
+
 
 def visible(text: str) -> str:
     r"""Write out what no eye sees, or what a terminal obeys: ``a\nb`` for a line end, ``\x1b`` for an escape.
@@ -67,3 +69,11 @@ def good(text: str) -> None:
 def bad(problem: str, remedy: str) -> None:
     """Print what is wrong, and what to do."""
     click.echo(f"{click.style(marks(sys.stdout)[1], fg='red')} {visible(problem)}\n  {visible(remedy)}")
+
+
+def say_few(keys: list[str]) -> None:
+    """Print the first of some keys, and how many more there are."""
+    for key in keys[:FEW]:
+        say(f"    {key}")
+    if len(keys) > FEW:
+        say(f"    and {len(keys) - FEW} more (--json lists all)")
