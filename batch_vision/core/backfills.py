@@ -43,6 +43,25 @@ def cancelled_key(job: str) -> str:
     return f"jobs/{job}/cancelled.json"
 
 
+def concurrency_key(job: str) -> str:
+    """Return where an operator says how many chunks the rounds to come work on at a time."""
+    return f"jobs/{job}/concurrency.json"
+
+
+def concurrency_body(execution: str, max_concurrency: int) -> bytes:
+    """Return the content of `concurrency_key`: it counts for the execution that it names, by its name."""
+    return json.dumps({"execution": execution, "max_concurrency": max_concurrency}).encode()
+
+
+def concurrency_of(body: bytes, execution: str) -> int | None:
+    """Return what was said for an execution; None where that was for another one, or cannot be read."""
+    try:
+        told = json.loads(body)
+        return max(1, int(told["max_concurrency"])) if told["execution"] == execution else None
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError):
+        return None
+
+
 def list_key(job: str, number: int, suffix: str) -> str:
     """Return where a file of a job's list is kept, by its place in the list."""
     return f"jobs/{job}/lists/{number:05}{suffix}"

@@ -263,8 +263,8 @@ class Store:
                 self._add(texts(parse_segment(file, key)[1]))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise damaged(
-                    f"{key!r} has a line that no function writes, line {number:,} ({error!r}). If an object of the catalog has it too,"
-                    " delete that one first."
+                    f"{key!r} has a line that no function writes, line {number:,} ({error!r}). If an object of the"
+                    " catalog has it too, delete that one first."
                 ) from error
             self._database.execute("INSERT INTO segments VALUES (?, ?)", segment)
 
