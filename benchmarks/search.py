@@ -152,11 +152,15 @@ def measure_here(folder: Path) -> None:
         store.refresh()
         load = time.process_time() - began
         crack = Query(any_of=("crack",), min_confidence=80)
+        below = Query(any_of=("crack",), prefix="line-3/2026-01-01/camera-5/")
         times = {
             "filter, newest": _milliseconds(lambda: list(store.select(crack, Order.NEWEST, _ROWS))),
             "filter, least confident": _milliseconds(lambda: list(store.select(crack, Order.LEAST_CONFIDENT, _ROWS))),
+            "filter below a folder, newest": _milliseconds(lambda: list(store.select(below, Order.NEWEST, _ROWS))),
             "facets of the filter": _milliseconds(lambda: store.facets(crack)),
             "facets of a label": _milliseconds(lambda: store.facets(Query(any_of=("crack",)))),
+            "facets from 30% on": _milliseconds(lambda: store.facets(Query(min_confidence=30))),
+            "facets since the 11th day": _milliseconds(lambda: store.facets(Query(since=_BEGIN + timedelta(days=10)))),
             "facets of all": _milliseconds(lambda: store.facets(Query())),
         }
         size = sum(path.stat().st_size for path in store.folder.glob("catalog.sqlite*"))
@@ -239,10 +243,10 @@ def run(quick: bool = False) -> Result:
     largest = rows[-1]
     ratio = max(row["of that"] for row in rows)
     result.target(f"first load at most {MOST_LOAD_RATIO:g} times gzip and json", ratio, is_met=ratio <= MOST_LOAD_RATIO)
-    filters = max(largest[f"filter, {order}, ms"] for order in ("newest", "least confident"))
+    filters = max(value for name, value in largest.items() if name.startswith("filter") and name.endswith("ms"))
     goal = f"a filter with order and {_ROWS} rows in {MOST_FILTER_MS:g} ms"
     result.target(goal, filters, is_met=filters <= MOST_FILTER_MS)
-    facets = max(largest[f"facets of {what}, ms"] for what in ("the filter", "a label", "all"))
+    facets = max(value for name, value in largest.items() if name.startswith("facets"))
     result.target(f"facets in {MOST_FACETS_MS:g} ms", facets, is_met=facets <= MOST_FACETS_MS)
     memory = max(row["peak memory, MB"] for row in rows)
     result.target(f"under {MOST_MB:g} MB of memory", memory, is_met=memory < MOST_MB)

@@ -513,10 +513,16 @@ def pile(catalog: Catalog) -> Iterator[Store]:
         ({"prefix": "1/"}, "ab"),
         ({"prefix": "2/d"}, "d"),
         ({"prefix": "9"}, ""),
+        ({"prefix": "9/a"}, ""),
+        ({"prefix": "e"}, "e"),
+        ({"prefix": "1/b", "any_of": ("crack",)}, "b"),
         ({"status": "rejected"}, "d"),
         ({"is_anomalous": True}, "e"),
         ({"is_anomalous": False}, ""),
         ({"since": from_text("2026-11-20T08:02"), "until": from_text("2026-11-20T08:04")}, "bcd"),
+        ({"since": from_text("2026-11-20T08:02"), "min_confidence": 80}, "ce"),
+        ({"since": from_text("2026-11-20T08:02"), "max_confidence": 98, "any_of": ("crack",)}, "b"),
+        ({"until": from_text("2026-11-20T08:02"), "any_of": ("crack",), "model": A}, "a"),
         ({"is_history": True}, "abcdefa"),
         ({"is_history": True, "any_of": ("old",)}, "a"),
         ({"any_of": ("old",)}, ""),
@@ -579,6 +585,14 @@ def test_folders_without_end_are_counted_together(catalog: Catalog, monkeypatch:
         assert store.facets(Query())["prefix"] == {"…": 3, "0/": 1, "1/": 1}
         assert store.count(Query(prefix="4/")) == 1
         assert store.count(Query(prefix="…")) == 0
+
+
+def test_a_prefix_of_some_folders(catalog: Catalog) -> None:
+    catalog.write(dropped("10/a.jpg"), dropped("11/b.jpg", predictions=[said("stain", 50)]), dropped("2/1/c.jpg"))
+    with catalog.open() as store:
+        assert store.count(Query(prefix="1")) == 2
+        facets = store.facets(Query(prefix="1"))
+        assert (facets["prefix"], facets["label"]) == ({"10/": 1, "11/": 1}, {"crack": 1, "stain": 1})
 
 
 @pytest.mark.parametrize("last", ["a", "\ud7ff", "\U0010ffff"])
