@@ -38,12 +38,13 @@ CREATE TABLE said (
 ) WITHOUT ROWID;
 """
 # Made when the first lines are in: sorting them at once is faster than one insertion after the other.
-INDEX_OF_KEYS = "CREATE INDEX IF NOT EXISTS lines_key ON lines (key)"
+INDEX_OF_KEYS = "CREATE INDEX IF NOT EXISTS lines_key ON lines (key, is_current, cell)"
 INDEXES = """
 CREATE INDEX IF NOT EXISTS lines_at ON lines (at, is_current);
 CREATE INDEX IF NOT EXISTS lines_confidence ON lines (confidence, is_current);
 CREATE INDEX IF NOT EXISTS lines_margin ON lines (margin, is_current);
-CREATE INDEX IF NOT EXISTS lines_cell ON lines (cell, is_current, confidence, at);
+CREATE INDEX IF NOT EXISTS lines_cell ON lines (cell, is_current);
+CREATE INDEX IF NOT EXISTS lines_counts ON lines (cell, is_current, confidence, at);
 CREATE INDEX IF NOT EXISTS said_name ON said (name, is_first, confidence, line, kind, cell, is_current, best, at);
 """
 # The lines of the keys that have several; of all keys, or of those that have one after a given id.

@@ -171,7 +171,7 @@ class Selection:
             # of lines, and sort them.)
             values = _values(wanted.tests)
             counted = self._database.execute(
-                "SELECT 0, l.cell, count(*) FROM lines l INDEXED BY lines_cell"
+                "SELECT 0, l.cell, count(*) FROM lines l INDEXED BY lines_counts"
                 f" WHERE TRUE{_and(wanted.tests)}{wanted.marks('l')} GROUP BY l.cell"
                 " UNION ALL SELECT 1, s.name, count(*) FROM said s INDEXED BY said_name"
                 f" WHERE s.is_first = 1{_mirrored(wanted.tests)}{wanted.marks('s')} GROUP BY s.name",
