@@ -531,7 +531,8 @@ def pile(catalog: Catalog) -> Iterator[Store]:
 @pytest.mark.parametrize("few", [0, 10_000], ids=["walked", "sorted"])
 def test_conditions(pile: Store, monkeypatch: pytest.MonkeyPatch, query: dict[str, Any], names: str, few: int) -> None:
     """However they are asked of SQLite, and in whatever order; counts and facets agree with what is found."""
-    monkeypatch.setattr("batch_vision.operator.search.selecting._FEW", few)
+    for name in ("_FEW", "_MANY"):
+        monkeypatch.setattr(f"batch_vision.operator.search.selecting.{name}", few)
     wanted = Query(**query)
     for order in Order:
         found = list(pile.select(wanted, order))
