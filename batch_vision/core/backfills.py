@@ -1,8 +1,9 @@
 """Backfills: jobs that have every image of an existing bucket looked at, as the objects that tell of them.
 
 ``jobs/<job>/job.json`` says what was asked for, and is never changed. ``jobs/<job>/plan.json`` says how far the planner
-has come. What is left to do are the chunks in ``work/<job>/chunks/`` and nothing else. ``backfills/<job>.json`` sums a
-job up that is over. ``work/backfill.json`` tells the function of live events that it shares the quota now.
+has come. ``jobs/<job>/concurrency.json`` says how many chunks the rounds to come work on at a time, where somebody
+changed that. What is left to do are the chunks in ``work/<job>/chunks/`` and nothing else. ``backfills/<job>.json``
+sums a job up that is over. ``work/backfill.json`` tells the function of live events that it shares the quota now.
 """
 
 from __future__ import annotations
