@@ -84,7 +84,7 @@ package: $(DEV) ## make build/lambdas.zip, the deployment package of all functio
 	@$(PYTHON) -m local.package
 
 .PHONY: bench
-bench: $(LOCAL) ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
+bench: $(LOCAL) $(VENVS)/bench/.installed ## measure speed and cost, figures to build/bench/ [ONLY=part,part] [DOCS=1 puts them into docs/cost.md]
 	@POWERTOOLS_METRICS_NAMESPACE=BatchVision $(PYTHON) -m benchmarks --only "$(ONLY)" $(if $(DOCS),--docs)
 
 .PHONY: check

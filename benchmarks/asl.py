@@ -62,6 +62,8 @@ class Execution:
         Events of the history so far. The children of a Distributed Map have histories of their own.
     entered
         How often each state was entered, those of children too: their sum are the transitions that are billed.
+    concurrencies
+        How many children each Map had at a time, at most.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Execution:
         self._context = context
         self.events = 2  # ExecutionStarted, and how it ended
         self.entered: Counter[str] = Counter()
+        self.concurrencies: list[int] = []
 
     def run(self) -> Any:
         """Run to the end and give the output.
@@ -134,6 +137,7 @@ class Execution:
         if kind == "Parallel":
             return [self._walk(branch, data) for branch in state["Branches"]]
         if kind == "Map":
+            self.concurrencies.append(self._path(state["MaxConcurrencyPath"], data))
             reader = state["ItemReader"]
             items = self._perform(reader["Resource"], self._fill(reader["Parameters"], data))
             return [self._child(state, data, item) for item in items]

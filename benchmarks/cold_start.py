@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from batch_vision.core.index import CURSOR
 from benchmarks.report import Result
 from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
@@ -29,6 +30,7 @@ CLIENTS = {
     "check_backlog": ["s3", "sqs"],
     "guard_model": ["lambda", "rekognition", "rekognition", "stepfunctions"],
     "requeue_images": ["s3", "sqs"],
+    "compact_catalog": ["s3"],
     "close_run": ["lambda", "rekognition", "rekognition", "s3", "sqs"],
     "enable_mapping": ["lambda"],
     "start_model": ["rekognition", "rekognition", "s3"],
@@ -87,6 +89,7 @@ def _events() -> dict[str, dict[str, Any]]:
     return {
         "analyze_images": {"Records": [record]},
         "check_backlog": step | {"execution_input": {}},
+        "compact_catalog": {},
         "close_run": step | {f"{name}_seconds": 60 for name in bounds} | {"previous": {"requested_at": None}},
         "enable_mapping": step | {"max_concurrency": 2},
         "requeue_images": step | {"requeued_before": 0},
@@ -117,7 +120,10 @@ class _Answers(BaseHTTPRequestHandler):
             body = json.dumps({"ProjectVersionDescriptions": [version]}).encode()
         elif target:
             body = b'{"Attributes": {"ApproximateNumberOfMessages": "0"}}'
-        self.send_response(200)
+        is_missing = self.path.endswith(CURSOR)
+        if is_missing:
+            body = b"<Error><Code>NoSuchKey</Code></Error>"
+        self.send_response(404 if is_missing else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

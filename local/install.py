@@ -135,7 +135,7 @@ def lock() -> None:
     InstallError
         With what uv printed.
     """
-    for name in ("uv", "lambda", "lambda-runtime", "dev", "policy-scan", "emulator", "localstack"):
+    for name in ("uv", "lambda", "lambda-runtime", "dev", "policy-scan", "emulator", "localstack", "bench"):
         options = _LOCK_OPTIONS.get(name, ["--universal"])
         written_without = ["--no-header", "--no-emit-index-url", "--no-emit-find-links"]
         files = [f"{name}.in", "--output-file", f"{name}.txt"]

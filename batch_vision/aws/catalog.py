@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.catalog import upgraded
 from batch_vision.core.times import to_text
 
@@ -78,12 +78,9 @@ def read_lines(s3: S3Client, bucket: str, keys: Iterable[str]) -> Iterator[dict[
     def read(key: str) -> str:
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        # By windows, because `map` begins to read everything that it is given.
-        for window in batched(keys, _WINDOW, strict=False):
-            for text in pool.map(read, window):
-                # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
-                yield from (upgraded(json.loads(line)) for line in text.split("\n") if line)
+    for _, text in in_parallel(read, keys, at_once=_WINDOW):
+        # Not `splitlines`: a key may hold U+2028 and other characters that it takes for the end of a line.
+        yield from (upgraded(json.loads(line)) for line in text.split("\n") if line)
 
 
 def read_objects(s3: S3Client, bucket: str, entries: Iterable[Any]) -> Generator[tuple[str, list[bytes]]]:

@@ -1,8 +1,9 @@
 """Backfills: jobs that have every image of an existing bucket looked at, as the objects that tell of them.
 
 ``jobs/<job>/job.json`` says what was asked for, and is never changed. ``jobs/<job>/plan.json`` says how far the planner
-has come. What is left to do are the chunks in ``work/<job>/chunks/`` and nothing else. ``backfills/<job>.json`` sums a
-job up that is over. ``work/backfill.json`` tells the function of live events that it shares the quota now.
+has come. ``jobs/<job>/concurrency.json`` says how many chunks the rounds to come work on at a time, where somebody
+changed that. What is left to do are the chunks in ``work/<job>/chunks/`` and nothing else. ``backfills/<job>.json``
+sums a job up that is over. ``work/backfill.json`` tells the function of live events that it shares the quota now.
 """
 
 from __future__ import annotations
@@ -41,6 +42,25 @@ def plan_key(job: str) -> str:
 def cancelled_key(job: str) -> str:
     """Return what is written before the chunks of a job that is cancelled are deleted: no new ones are to be left."""
     return f"jobs/{job}/cancelled.json"
+
+
+def concurrency_key(job: str) -> str:
+    """Return where an operator says how many chunks the rounds to come work on at a time."""
+    return f"jobs/{job}/concurrency.json"
+
+
+def concurrency_body(execution: str, max_concurrency: int) -> bytes:
+    """Return the content of `concurrency_key`: it counts for the execution that it names, by its name."""
+    return json.dumps({"execution": execution, "max_concurrency": max_concurrency}).encode()
+
+
+def concurrency_of(body: bytes, execution: str) -> int | None:
+    """Return what was said for an execution; None where that was for another one, or cannot be read."""
+    try:
+        told = json.loads(body)
+        return max(1, int(told["max_concurrency"])) if told["execution"] == execution else None
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError):
+        return None
 
 
 def list_key(job: str, number: int, suffix: str) -> str:

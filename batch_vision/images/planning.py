@@ -27,6 +27,8 @@ from batch_vision.core.backfills import (
     Left,
     Phase,
     Plan,
+    concurrency_key,
+    concurrency_of,
     goes_on,
     job_key,
     plan_key,
@@ -344,14 +346,15 @@ def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     event
-        ``job``; ``left``, what the call before answered; ``error``, why planning ended; and ``works_off``, whether the
-        chunks are worked off by the job itself, and not by the runs of a hosted model.
+        ``job``; ``execution``, by name; ``left``, what the call before answered; ``error``, why planning ended;
+        ``works_off``, whether the chunks are worked off by the job itself, and not by the runs of a hosted model; and
+        ``max_concurrency``, which the execution was started with.
 
     Returns
     -------
     dict
-        ``left_images``, ``left_chunks``, ``rounds``, ``goes_on`` (the chunks are to be mapped), ``is_incomplete``, and
-        ``error``, with the ``type`` and the ``message`` that the job ends with, or None.
+        ``left_images``, ``left_chunks``, ``rounds``, ``goes_on`` (the chunks are to be mapped, ``max_concurrency`` at a
+        time), ``is_incomplete``, and ``error``, with the ``type`` and the ``message`` that the job ends with, or None.
     """
     s3, bucket = clients.s3(), settings_of(CountBackfillSettings).final_bucket_name
     job, told = event["job"], event.get("left")
@@ -363,11 +366,15 @@ def count_backfill(event: Mapping[str, Any]) -> dict[str, Any]:
     is_incomplete = is_mapped and not again and left.chunks > 0
     if not again:
         _write_summary(s3, bucket, job, left, error, is_incomplete=is_incomplete)
+    said = found(s3.get_object, Bucket=bucket, Key=concurrency_key(job)) if again else None
+    # An execution that was started before an update names neither itself nor its concurrency.
+    changed = concurrency_of(said["Body"].read(), event.get("execution", "")) if said else None
     return {
         "left_images": left.images,
         "left_chunks": left.chunks,
         "rounds": left.rounds,
         "goes_on": again,
+        "max_concurrency": changed or event.get("max_concurrency"),
         "is_incomplete": is_incomplete,
         "error": error,
     }

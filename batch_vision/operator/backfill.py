@@ -27,6 +27,8 @@ from batch_vision.core.backfills import (
     Plan,
     Source,
     cancelled_key,
+    concurrency_body,
+    concurrency_key,
     job_key,
     plan_key,
     summary_key,
@@ -421,14 +423,25 @@ def cancel(stack: Stack, job: str, progress: Callable[[int, str], None]) -> int:
     return left.images
 
 
-def set_concurrency(stack: Stack, job: str, max_concurrency: int) -> int:
-    """Change how many chunks a job works on at a time, and return for how many of its map runs that was done."""
-    arns = [
-        run["mapRunArn"]
-        for entry in _executions(stack, job)
-        if entry["status"] == "RUNNING"
-        for run in _map_runs(stack, entry["executionArn"])
-    ]
+def set_concurrency(stack: Stack, job: str, max_concurrency: int) -> int | None:
+    """Change how many chunks a job works on at a time, until its execution ends.
+
+    Returns
+    -------
+    int or None
+        For how many of its map runs that was done at once; None where nothing was done, for no execution runs.
+    """
+    execution = next((entry for entry in _executions(stack, job) if entry["status"] == "RUNNING"), None)
+    if execution is None:
+        return None
+    # First, so that a round that begins meanwhile reads it.
+    stack.s3.put_object(
+        Bucket=stack.final_bucket_name,
+        Key=concurrency_key(job),
+        Body=concurrency_body(execution["name"], max_concurrency),
+        ContentType="application/json",
+    )
+    arns = [run["mapRunArn"] for run in _map_runs(stack, execution["executionArn"])]
     for arn in arns:
         stack.workflow.update_map_run(mapRunArn=arn, maxConcurrency=max_concurrency)
     return len(arns)

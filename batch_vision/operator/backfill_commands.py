@@ -278,6 +278,7 @@ def _tier_words(tiers: tuple[Tier, ...]) -> str:
 def _change_backfill(stack: Stack, job: str, action: str, concurrency: int | None, *, as_json: bool) -> None:
     told: dict[str, Any] = {}
     said = ""
+    is_done = True
     if action == "pause":
         backfills.pause(stack, job)
         said = f"backfill {job} is paused. To go on: batch-vision backfill --resume --job {job}"
@@ -289,19 +290,20 @@ def _change_backfill(stack: Stack, job: str, action: str, concurrency: int | Non
         said = f"backfill {job} is cancelled: {shown_number(images, 'image')} given up. What is done stays."
     elif concurrency:
         number = backfills.set_concurrency(stack, job, concurrency)
-        told = {"concurrency": concurrency, "map_runs": number}
+        told = {"concurrency": concurrency, "map_runs": number or 0}
+        is_done = number is not None
         said = f"backfill {job} works on {shown_number(concurrency, 'chunk')} at a time from now on"
-        if not number:
+        if not is_done:
             said = (
-                f"backfill {job} works on no chunk now, so nothing is changed: {concurrency} at a time counts from"
+                f"backfill {job} does not run now, so nothing is changed: {concurrency} at a time counts from"
                 f" --resume on: batch-vision backfill --resume --concurrency {concurrency} --job {job}"
             )
     if as_json:
         print_json(backfills.look(stack, job).to_json() | told)
-    elif told.get("map_runs") == 0:
-        say(f"- {said}")
-    else:
+    elif is_done:
         good(said)
+    else:
+        say(f"- {said}")
 
 
 def _watch_backfill(stack: Stack, job: str, poll_seconds: float) -> Backfill:

@@ -22,6 +22,7 @@ from batch_vision.operator.backlog import count_waiting
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.command_line import (
     check_confidences,
+    check_page,
     check_span,
     display,
     json_option,
@@ -30,6 +31,7 @@ from batch_vision.operator.command_line import (
     shown_duration,
     shown_time,
     span_options,
+    write_page,
 )
 from batch_vision.operator.cost import (
     ANALYSES,
@@ -51,7 +53,7 @@ from batch_vision.operator.folders import find_files
 from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS, in_words
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
-from batch_vision.operator.report import backfills_between, check_replaceable, make_report, summaries_between
+from batch_vision.operator.report import backfills_between, make_report, summaries_between
 from batch_vision.operator.results import (
     Filter,
     confidence_of,
@@ -636,13 +638,12 @@ def report(
     Beyond --max-images, rejected images are shown first (in half of the places, or in those that are left), then the
     oldest; the page says so.
     """
-    if not out.parent.is_dir():
-        raise WrongInputError(f"--out is {out}, but there is no folder {out.parent}. Make it, or give another path.")
-    check_replaceable(out)
+    check_page(out, "--out")
     summary = summary_of_run(stack, run_id) if _is_run(run_id, stack) else None
     begin, end = span_of_run(summary) if summary else _span(since, until)
-    with display().step("Making the report") as step:
-        made = make_report(
+    write_page(
+        out,
+        lambda progress: make_report(
             stack,
             select(stack, begin, end, Filter()),
             begin,
@@ -651,14 +652,10 @@ def report(
             [] if summary else backfills_between(stack, begin, end),
             max_images=max_images,
             is_run=summary is not None,
-            progress=step.progress,
-        )
-        out.write_text(made.html, encoding="utf-8")
-        step.done(shown_number(made.shown, "picture"))
-    if as_json:
-        print_json({"path": str(out), "images": made.images, "shown": made.shown, "size_bytes": out.stat().st_size})
-    else:
-        good(f"{out}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
+            progress=progress,
+        ),
+        as_json=as_json,
+    )
 
 
 @main.command()

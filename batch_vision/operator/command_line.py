@@ -20,13 +20,15 @@ from batch_vision.operator.display import Display
 from batch_vision.operator.errors import OperatorError, UnreachableError, WrongInputError
 from batch_vision.operator.parameters import FilePath, Text
 from batch_vision.operator.reach import explain, explain_endpoint, explain_file, is_wrong_endpoint
+from batch_vision.operator.report import check_replaceable
 from batch_vision.operator.stack import Stack, find_by_name, find_by_outputs
-from batch_vision.operator.text import prepare_streams, say, visible
+from batch_vision.operator.text import good, prepare_streams, print_json, say, shown_number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
+    from batch_vision.operator.report import Report
 
 LOCAL_OUTPUTS = Path("build", os.environ.get("LOCAL_NAME") or "local", "outputs.json")
 INTERRUPTED_STATUS = 130  # what a shell says of a command that Ctrl-C ended
@@ -53,6 +55,33 @@ def check_span(begin: datetime | None, end: datetime | None) -> None:
     """Check that a span of time does not end before it begins; raises `WrongInputError`."""
     if begin and end and begin > end:
         raise WrongInputError(f"--since ({shown_time(begin)}) is after --until ({shown_time(end)}). Exchange them.")
+
+
+def check_page(path: Path, option: str) -> None:
+    """Check that a page may be written to a path; raises `WrongInputError`."""
+    if not path.parent.is_dir():
+        raise WrongInputError(
+            f"{option} is {path}, but there is no folder {path.parent}. Make it, or give another path."
+        )
+    check_replaceable(path, option)
+
+
+def write_page(path: Path, make: Callable[[Callable[[int, int], None]], Report], *, as_json: bool) -> None:
+    """Make a report, write it to a path, and say so.
+
+    Parameters
+    ----------
+    make
+        Takes what is to be told how many pictures are done, of how many.
+    """
+    with display().step("Making the report") as step:
+        made = make(step.progress)
+        path.write_text(made.html, encoding="utf-8")
+        step.done(shown_number(made.shown, "picture"))
+    if as_json:
+        print_json({"path": str(path), "images": made.images, "shown": made.shown, "size_bytes": path.stat().st_size})
+    else:
+        good(f"{path}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
 
 
 class Failure(click.ClickException):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.corrections import PREFIX, Correction, Upload, counting, read_line
 from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.s3_errors import TakenError
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.operator.stack import Stack
-
-_GROUP = 1000
 
 
 def read_all(s3: S3Client, bucket: str) -> Iterator[Correction]:
@@ -44,10 +40,8 @@ def read_all(s3: S3Client, bucket: str) -> Iterator[Correction]:
         return [_read(bucket, key, number, line) for number, line in lines if line]
 
     keys = (entry["Key"] for entry in list_entries(s3, bucket, PREFIX))
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        for group in batched(keys, _GROUP, strict=False):
-            for corrections in pool.map(read, group):
-                yield from corrections
+    for _, corrections in in_parallel(read, keys):
+        yield from corrections
 
 
 def _read(bucket: str, key: str, number: int, line: str) -> Correction:
@@ -100,14 +94,10 @@ def look_at_images(
     stack: Stack, corrections: Iterable[Correction], progress: Callable[[int], None]
 ) -> Iterator[Corrected]:
     """Look whether the image of each correction is still the one that was judged."""
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        done = 0
-        for group in batched(corrections, _GROUP, strict=False):
-            results = pool.map(lambda correction: _current_result(stack, correction), group)
-            for correction, result in zip(group, results, strict=True):
-                done += 1
-                progress(done)
-                yield Corrected(correction, result)
+    looked = in_parallel(lambda correction: _current_result(stack, correction), corrections)
+    for done, (correction, result) in enumerate(looked, 1):
+        progress(done)
+        yield Corrected(correction, result)
 
 
 def _current_result(stack: Stack, correction: Correction) -> dict[str, Any] | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.corrections import Box, Correction, Verdict, box_within
 from batch_vision.core.image_header import HEADER_BYTES, sides_px
 from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.corrections import Corrected
     from batch_vision.operator.stack import Stack
 
-_GROUP = 1000
 _FEW_BYTES = 64 * 1024
 _NOT_CURRENT = "replaced or deleted since judged"
 _JUDGED_AGAIN = "judged again later"
@@ -106,10 +103,7 @@ def make(
 def _examples(
     stack: Stack, corrections: Iterable[Correction], kind: Kind, progress: Callable[[int], None]
 ) -> Iterator[tuple[Corrected, Example | None]]:
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        for group in batched(look_at_images(stack, corrections, progress), _GROUP, strict=False):
-            examples = pool.map(lambda corrected: _example(stack, corrected, kind), group)
-            yield from zip(group, examples, strict=True)
+    return in_parallel(lambda found: _example(stack, found, kind), look_at_images(stack, corrections, progress))
 
 
 def _example(stack: Stack, corrected: Corrected, kind: Kind) -> Example | None:

@@ -249,7 +249,7 @@ def _options(pictures: list[Picture]) -> dict[str, list[str]]:
 _MARK = b'<meta name="generator" content="batch-vision">'
 
 
-def check_replaceable(path: Path, option: str = "--out") -> None:
+def check_replaceable(path: Path, option: str) -> None:
     """Check that a page may be written to a path.
 
     Raises

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import found, is_not_found
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.uploads import versions_of
 from batch_vision.core.catalog import best
 from batch_vision.core.run_summaries import summary_key
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _PARALLEL = 16
-_GROUP = 1000
 _AGO = re.compile(r"(\d+)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -173,20 +171,13 @@ def download(
 
     Of two uploads of one key, the one that has the key's name in the final bucket has it here.
     """
-    answer, places, done = Downloaded(), Places(), 0
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        try:
-            for group in batched(lines, _GROUP, strict=False):
-                # Taken in the order of the lines, so that the same lines have the same paths again.
-                paths = [places.take(place_of(line)) for line in group]
-                outcomes = pool.map(lambda line, path: _fetch(stack, line, folder, path), group, paths)
-                for line, outcome in zip(group, outcomes, strict=True):
-                    done += 1
-                    _note(answer, line, outcome)
-                    progress(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    answer, places = Downloaded(), Places()
+    # Taken in the order of the lines, so that the same lines have the same paths again.
+    placed = ((line, places.take(place_of(line))) for line in lines)
+    fetched = in_parallel(lambda one: _fetch(stack, one[0], folder, one[1]), placed, _PARALLEL)
+    for done, ((line, _), outcome) in enumerate(fetched, 1):
+        _note(answer, line, outcome)
+        progress(done)
     return answer
 
 

@@ -13,16 +13,25 @@ import click
 from batch_vision.core.catalog import DELETED, VERDICTS, best, moment_of, verdict_of
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
-from batch_vision.operator.command_line import check_confidences, check_span, display, json_option, on_stack, shown_time
+from batch_vision.operator.command_line import (
+    check_confidences,
+    check_page,
+    check_span,
+    display,
+    json_option,
+    on_stack,
+    shown_time,
+    write_page,
+)
 from batch_vision.operator.corrections import read_corrections
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.parameters import FilePath, Number, Text
-from batch_vision.operator.report import check_replaceable, make_report
+from batch_vision.operator.report import make_report
 from batch_vision.operator.results import confidence_of, read_time
 from batch_vision.operator.search.comparing import compare
 from batch_vision.operator.search.query import Order, Query
 from batch_vision.operator.search.store import Store
-from batch_vision.operator.text import good, print_json, print_lines, say, shown_number, visible
+from batch_vision.operator.text import print_json, print_lines, say, shown_number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,11 +179,7 @@ def _check(models: Any, page: Path | None, *, as_csv: bool, as_json: bool, is_fa
     if as_csv and (page or models):
         raise WrongInputError(f"{both[0]} has no CSV. Leave --csv out, or take --json.")
     if page:
-        if not page.parent.is_dir():
-            raise WrongInputError(
-                f"--report is {page}, but there is no folder {page.parent}. Make it, or give another."
-            )
-        check_replaceable(page, "--report")
+        check_page(page, "--report")
 
 
 def _query(
@@ -347,8 +352,9 @@ def _write_page(
 ) -> None:
     ends = [next(store.select(query, first, 1), None) for first in (Order.OLDEST, Order.NEWEST)]
     begin, end = (finished_at(row) if row else utc_now() for row in ends)
-    with display().step("Making the report") as step:
-        made = make_report(
+    write_page(
+        page,
+        lambda progress: make_report(
             stack,
             (row for row in store.select(query, order) if row["status"] != DELETED),
             query.since or begin,
@@ -358,14 +364,10 @@ def _write_page(
             max_images=min(limit or _MOST_PICTURES, _MOST_PICTURES),
             is_run=False,
             search=_words(query, order),
-            progress=step.progress,
-        )
-        page.write_text(made.html, encoding="utf-8")
-        step.done(shown_number(made.shown, "picture"))
-    if as_json:
-        print_json({"path": str(page), "images": made.images, "shown": made.shown, "size_bytes": page.stat().st_size})
-    else:
-        good(f"{page}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
+            progress=progress,
+        ),
+        as_json=as_json,
+    )
 
 
 def _words(query: Query, order: Order) -> str:

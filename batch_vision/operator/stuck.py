@@ -11,10 +11,11 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import batched, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.uploads import is_there
 from batch_vision.core.events import SourceImage, message_for
 from batch_vision.core.stuck import PREFIX, stuck_key
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _PARALLEL = 16
-_GROUP = 1000
 _MOST_READ = 500  # to tell the causes
 
 
@@ -82,20 +82,14 @@ def retry_stuck(stack: Stack, progress: Callable[[int, int], None]) -> Unstuck:
     progress
         Told how many are done, of how many seen so far.
     """
-    answer, done = Unstuck(), 0
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        for group in batched(_keys(stack), _GROUP, strict=False):
-            try:
-                for key, outcome in zip(group, pool.map(lambda key: _retry(stack, key), group), strict=True):
-                    done += 1
-                    answer.retried += outcome == "retried"
-                    answer.dropped += outcome == "dropped"
-                    if outcome == "foreign":
-                        answer.foreign.append(key)
-                    progress(done, done)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # what has begun is finished
-                raise
+    answer = Unstuck()
+    outcomes = in_parallel(lambda key: _retry(stack, key), _keys(stack), _PARALLEL)
+    for done, (key, outcome) in enumerate(outcomes, 1):
+        answer.retried += outcome == "retried"
+        answer.dropped += outcome == "dropped"
+        if outcome == "foreign":
+            answer.foreign.append(key)
+        progress(done, done)
     return answer
 
 

@@ -113,7 +113,9 @@ def test_a_backfill_finds_what_no_event_told_of(stack: Stack) -> None:
 
 # In this order, on one bucket: a bucket without versions that gets them, and no more of them later.
 @pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
-def test_results_follow_whatever_the_owner_does(stack: Stack, versioning: str) -> None:
+def test_results_follow_whatever_the_owner_does(
+    stack: Stack, versioning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if versioning:
         stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
     folder = f"pile/{versioning or 'never'}/"
@@ -165,6 +167,13 @@ def test_results_follow_whatever_the_owner_does(stack: Stack, versioning: str) -
         assert keys[1] in results
         assert keys[2] not in results
         assert results[key]["source"]["version_id"] not in (first, None)
+
+    # A search finds what is there now: of each image the newest line of the catalog, and none of a deleted one.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = backfills.read("search", "--prefix", folder, "--limit", "0")["lines"]
+    assert sorted((line["key"], line["status"], line["etag"]) for line in found) == sorted(
+        (key, result["status"], result["source"]["etag"]) for key, result in results.items() if key.startswith(folder)
+    )
 
 
 def event_of(key: str) -> str:

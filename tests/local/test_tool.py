@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from batch_vision.core.manifests import is_test
 from local import config, environment
 from tests.local.learning import labelled_folder, trained
 from tests.local.stack import Stack, Upload
@@ -186,6 +187,10 @@ def test_upload_run_results_retry(stack: Stack, tmp_path: Path) -> None:
     stack.check()
 
 
+def sources(manifest: Path) -> set[str]:
+    return {json.loads(line)["source-ref"] for line in manifest.read_text().splitlines()}
+
+
 @pytest.mark.matrix
 def test_review_correct_train_compare(stack: Stack, tmp_path: Path) -> None:
     """The people of this factory call a stain rust: they say so, and a second model learns it."""
@@ -220,6 +225,13 @@ def test_review_correct_train_compare(stack: Stack, tmp_path: Path) -> None:
     assert [(one["verdict"], one["is_current"]) for one in told] == [("wrong", True)] * 4
     made = read("manifest", "--out", str(manifest), "--test-percent", "0")
     assert made["train"]["images_by_label"] == {"crack": 4, "normal": 4, "rust": 4}
+    # With a test set, each image is in one of both, by its bytes.
+    part = tmp_path / "part.manifest"
+    parts = read("manifest", "--out", str(part), "--test-percent", "30")
+    assert parts["train"]["images_by_label"] == parts["test"]["images_by_label"] == {"crack": 2, "normal": 2, "rust": 2}
+    tested = {path for path in pile.rglob("*.png") if is_test(hashlib.md5(path.read_bytes()).hexdigest(), 30)}
+    places = {f"s3://{stack.final}/processed/{path.relative_to(pile)}" for path in tested}
+    assert (sources(tmp_path / "test.manifest"), sources(part)) == (places, sources(manifest) - places)
     learned = labelled_folder(stack.s3, manifest, tmp_path / "learned")
     first, second = config.PROJECT_VERSION_ARN, config.PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
     with trained(learned, [first, second]):

@@ -160,8 +160,10 @@ class Functions:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer
-        # The real function tells by which name it ends.
-        return answer | {"error": ending(told["error"])} if name == "count" and told["error"] else answer
+        if name == "count":  # as the real function does
+            answer = {"max_concurrency": told["max_concurrency"]} | answer
+            return answer | {"error": ending(told["error"])} if told["error"] else answer
+        return answer
 
     def of(self, name: str) -> list[Any]:
         return [told for called, told in self.calls if called == name]
@@ -217,9 +219,12 @@ def test_with_nothing_to_do_it_is_done_at_once(run: Run, shape: str) -> None:
     execution = run(functions, shape)
     assert functions.calls == [
         ("plan", ASKED),
-        ("count", {"job": ASKED["job"], "left": None, "error": None, "works_off": shape == "managed_existing"}),
+        (
+            "count",
+            ASKED | {"execution": NAME, "left": None, "error": None, "works_off": shape == "managed_existing"},
+        ),
     ]
-    assert execution.output == counted(0)  # type: ignore[attr-defined]
+    assert execution.output == counted(0) | {"max_concurrency": 3}  # type: ignore[attr-defined]
     assert execution.events < 40
 
 
@@ -259,7 +264,18 @@ def test_one_round(run: Run) -> None:
         {"chunk": f"{prefix}one", "previous": worked(5)},
         {"chunk": f"{prefix}two", "previous": {}},
     ]
-    assert [told["left"] for told in functions.of("count")] == [None, counted(2, goes_on=True)]
+    assert [told["left"] for told in functions.of("count")] == [
+        None,
+        counted(2, goes_on=True) | {"max_concurrency": 3},
+    ]
+
+
+def test_a_round_works_on_as_many_chunks_as_was_said_before_it_began(run: Run) -> None:
+    functions = Functions(
+        count=[counted(2, goes_on=True), counted(1, goes_on=True) | {"max_concurrency": 8}, counted(0, rounds=2)]
+    )
+    assert run(functions).concurrencies == [3, 8]
+    assert [told["max_concurrency"] for told in functions.of("count")] == [3, 3, 3]
 
 
 def test_rounds_until_it_is_incomplete(run: Run) -> None:
@@ -399,7 +415,8 @@ class Bucket:
         left = Left(sum(self.chunks.values()), len(self.chunks), before.rounds + 1 if before else 0)
         again = goes_on(left, before)
         return counted(left.chunks, goes_on=again, is_incomplete=not again and left.chunks > 0, rounds=left.rounds) | {
-            "left_images": left.images
+            "left_images": left.images,
+            "max_concurrency": told["max_concurrency"],
         }
 
     def work_off(self, chunk: str) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def read_segment(s3: Any, bucket: str, key: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in parse_segment(s3.get_object(Bucket=bucket, Key=key)["Body"], key)[1]]
 
 
+@pytest.mark.fault("Compaction: two calls at once")
+@pytest.mark.fault("Compaction: a function that hangs writes to the catalog late")
 def test_no_line_is_lost_or_doubled_however_calls_interleave() -> None:
     states, ends, wrong = explore(Rules())
     assert wrong == set()
@@ -50,6 +52,7 @@ def test_no_line_is_lost_or_doubled_however_calls_interleave() -> None:
     assert ends > 500
 
 
+@pytest.mark.fault("Compaction: somebody deletes the index, or parts of it")
 def test_no_line_is_lost_however_the_index_is_deleted() -> None:
     states, ends, wrong = explore(Rules(), DELETED)
     assert wrong == set()
@@ -130,6 +133,7 @@ def test_segments_have_the_lines_of_the_catalog_in_its_order_and_the_form_of_now
     assert len(world.lines()) == 5
 
 
+@pytest.mark.fault("Compaction: a function that hangs writes to the catalog late")
 def test_what_is_written_lately_and_what_is_of_somebody_else_waits(world: World) -> None:
     world.limits = index.Limits(few_objects=2)
     world.s3.upload("final", "catalog/", b"")
@@ -162,6 +166,7 @@ def test_a_call_whose_time_is_up_leaves_the_rest_to_the_next_one(world: World) -
     assert [line["key"] for line in world.lines()] == ["0", "1", "2"]
 
 
+@pytest.mark.fault("Compaction: it dies between a segment and the cursor")
 def test_a_call_that_dies_before_it_moves_the_cursor_is_gone_on_from(world: World, monkeypatch: Any) -> None:
     last = world.write(BEGIN, NEW)
     real = world.s3.put_object
@@ -182,6 +187,7 @@ def test_a_call_that_dies_before_it_moves_the_cursor_is_gone_on_from(world: Worl
     assert not any(key.startswith("catalog/dt=") for _, _, key in world.s3.requests), "no line is read again"
 
 
+@pytest.mark.fault("Compaction: two calls at once")
 def test_a_slower_call_goes_on_from_where_the_segment_of_a_faster_one_ends(world: World, monkeypatch: Any) -> None:
     keys = [world.write(BEGIN + minutes(number), NEW | {"key": str(number)}) for number in range(3)]
     real, left = compacting.put_segment, iter([300.0, 20.0, 20.0])
@@ -205,6 +211,7 @@ def test_the_cursor_is_moved_only_by_who_knows_where_it_is(world: World) -> None
         assert world.cursor() == last
 
 
+@pytest.mark.fault("Compaction: somebody deletes the index, or parts of it")
 def test_an_index_that_is_half_deleted_is_made_anew_with_what_is_left(world: World) -> None:
     world.limits = index.Limits(most_lines=2)
     for number in range(6):
@@ -267,6 +274,7 @@ def test_what_is_no_segment_is_named_with_the_remedy(content: bytes) -> None:
         list(parse_segment(io.BytesIO(content), "index/x")[1])
 
 
+@pytest.mark.fault("Compaction: an object of the catalog or of the index is damaged")
 def test_damaged_objects_are_named(world: World) -> None:
     bad = catalog_key(BEGIN, "bad")
     world.s3.upload("final", bad, b'{"broken\n')

@@ -19,7 +19,20 @@ from hypothesis import strategies as st
 
 from batch_vision.aws import clients
 from batch_vision.core import errors
-from batch_vision.core.backfills import Job, Kind, Left, Plan, Source, goes_on, job_key, list_key, plan_key, summary_key
+from batch_vision.core.backfills import (
+    Job,
+    Kind,
+    Left,
+    Plan,
+    Source,
+    concurrency_body,
+    concurrency_key,
+    goes_on,
+    job_key,
+    list_key,
+    plan_key,
+    summary_key,
+)
 from batch_vision.core.chunks import Chunk, chunks_prefix
 from batch_vision.core.lists import ListError
 from batch_vision.core.names import result_key
@@ -424,7 +437,8 @@ def test_a_wrong_list_has_the_name_that_the_workflow_ends_with(steps: World) -> 
 
 
 def count(world: World, *, left: Any = None, error: Any = None, works_off: bool = True) -> tuple[dict[str, Any], Any]:
-    answer = planning.count_backfill({"job": "j1", "left": left, "error": error, "works_off": works_off})
+    told = {"job": "j1", "execution": "j1-2", "left": left, "error": error, "works_off": works_off}
+    answer = planning.count_backfill(told | {"max_concurrency": 3})
     summary = world.s3.current("final", summary_key("j1"))
     return answer, summary and json.loads(summary.body)
 
@@ -446,6 +460,26 @@ def test_chunks_are_mapped_while_that_helps(steps: World) -> None:
     steps.work_off()
     last, summary = count(steps, left=second)
     assert (last["is_incomplete"], summary["outcome"], summary["counts"]["planned"]) == (False, "succeeded", 7)
+
+
+@pytest.mark.parametrize(
+    ("body", "used"),
+    [
+        (concurrency_body("j1-2", 8), 8),
+        (concurrency_body("j1-1", 8), 3),  # of an execution that was paused
+        (concurrency_body("j1-2", 0), 1),
+        (b'{"execution": "j1-2"}', 3),
+        (b"[", 3),
+        (None, 3),
+    ],
+)
+def test_a_round_works_on_as_many_chunks_as_was_said_since(steps: World, body: bytes | None, used: int) -> None:
+    steps.put("images", "a.jpg")
+    steps.plan()
+    if body is not None:
+        steps.put("final", concurrency_key("j1"), body)
+    answer, _ = count(steps)
+    assert (answer["goes_on"], answer["max_concurrency"]) == (True, used)
 
 
 def test_a_hosted_model_has_its_chunks_worked_off_by_runs(steps: World) -> None:

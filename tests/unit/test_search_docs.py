@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_vision.core.catalog import line_of, tombstone
 from batch_vision.core.index import SEGMENTS, Header
+from benchmarks import duck
 from local.config import REPOSITORY
 from tests.unit.tool_stack import IN_PLACE_LINE, LINE
 
@@ -64,6 +65,13 @@ def test_duckdb() -> None:
                 assert column.endswith("[]") == isinstance(value, list)
             case column:
                 assert column in DUCKDB[type(value)], name
+
+
+def test_the_benchmark_asks_what_the_manual_shows() -> None:
+    views, wanted = duck.statements()
+    assert [views.count(f"CREATE VIEW {name} AS") for name in ("lines", "current")] == [1, 1]
+    assert "SEGMENTS*" in re.sub(duck.PLACE, "read_json('SEGMENTS*'", views)
+    assert ("FROM current" in wanted, "LIMIT 200" in wanted) == (True, True)
 
 
 def struct(told: str, between: str, types: dict[type, tuple[str, ...]], value: dict[str, Any]) -> bool:

@@ -402,11 +402,11 @@ def test_searches_at_once_each_see_what_was_there_when_they_began(catalog: Catal
 @pytest.mark.parametrize("line", ['{"schema_version": 2,', '{"schema_version": 2, "key": "a"}', '{"key": 5}', "[]"])
 @pytest.mark.parametrize("is_compacted", [False, True])
 def test_a_line_that_no_function_writes(catalog: Catalog, line: str, *, is_compacted: bool) -> None:
-    catalog.write(dropped())
+    good = catalog.write(dropped())
     key = catalog_key(from_text("2026-11-20T08:41"), "x")
     catalog.s3.upload("final", key, f"{line}\n".encode())
-    named = catalog.compact(key) if is_compacted else key
-    with pytest.raises(IndexDamagedError if is_compacted else CatalogDamagedError, match=f"'{named}'.*[Dd]elete"):
+    named = f"'{catalog.compact(good, key)}'.*, line 3 " if is_compacted else f"'{key}'"
+    with pytest.raises(IndexDamagedError if is_compacted else CatalogDamagedError, match=f"{named}.*[Dd]elete"):
         catalog.open()
 
 
@@ -424,6 +424,27 @@ def test_doubles_do_not_use_up_the_room(catalog: Catalog) -> None:
         with Store(catalog.stack, most_lines=13) as store:
             store.refresh()
             assert store.count(Query(is_history=True)) == number
+
+
+def test_what_was_read_before_it_was_compacted_does_not_use_up_the_room_twice(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_vision.operator.search.store.LIMITS", Limits(most_lines=5))
+
+    def lines(most: int) -> int:
+        with Store(catalog.stack, most_lines=most) as store:
+            store.refresh()
+            return store.count(Query(is_history=True))
+
+    keys = [catalog.write(*(dropped(f"{at}/{number}") for number in range(5)), at=f"08:{at}") for at in (30, 40)]
+    assert lines(10) == 10
+    catalog.compact(keys[0])
+    assert lines(10) == 10  # by the headers
+    catalog.compact(keys[1])
+    catalog.write(dropped("late"), at="08:50")
+    assert lines(15) == 11  # by the lines
+    with pytest.raises(OperatorError, match="more than 10 lines"):
+        lines(10)
 
 
 def test_only_the_user_may_read_the_store(catalog: Catalog) -> None:
@@ -492,10 +513,16 @@ def pile(catalog: Catalog) -> Iterator[Store]:
         ({"prefix": "1/"}, "ab"),
         ({"prefix": "2/d"}, "d"),
         ({"prefix": "9"}, ""),
+        ({"prefix": "9/a"}, ""),
+        ({"prefix": "e"}, "e"),
+        ({"prefix": "1/b", "any_of": ("crack",)}, "b"),
         ({"status": "rejected"}, "d"),
         ({"is_anomalous": True}, "e"),
         ({"is_anomalous": False}, ""),
         ({"since": from_text("2026-11-20T08:02"), "until": from_text("2026-11-20T08:04")}, "bcd"),
+        ({"since": from_text("2026-11-20T08:02"), "min_confidence": 80}, "ce"),
+        ({"since": from_text("2026-11-20T08:02"), "max_confidence": 98, "any_of": ("crack",)}, "b"),
+        ({"until": from_text("2026-11-20T08:02"), "any_of": ("crack",), "model": A}, "a"),
         ({"is_history": True}, "abcdefa"),
         ({"is_history": True, "any_of": ("old",)}, "a"),
         ({"any_of": ("old",)}, ""),
@@ -504,7 +531,8 @@ def pile(catalog: Catalog) -> Iterator[Store]:
 @pytest.mark.parametrize("few", [0, 10_000], ids=["walked", "sorted"])
 def test_conditions(pile: Store, monkeypatch: pytest.MonkeyPatch, query: dict[str, Any], names: str, few: int) -> None:
     """However they are asked of SQLite, and in whatever order; counts and facets agree with what is found."""
-    monkeypatch.setattr("batch_vision.operator.search.selecting._FEW", few)
+    for name in ("_FEW", "_MANY"):
+        monkeypatch.setattr(f"batch_vision.operator.search.selecting.{name}", few)
     wanted = Query(**query)
     for order in Order:
         found = list(pile.select(wanted, order))
@@ -558,6 +586,14 @@ def test_folders_without_end_are_counted_together(catalog: Catalog, monkeypatch:
         assert store.facets(Query())["prefix"] == {"…": 3, "0/": 1, "1/": 1}
         assert store.count(Query(prefix="4/")) == 1
         assert store.count(Query(prefix="…")) == 0
+
+
+def test_a_prefix_of_some_folders(catalog: Catalog) -> None:
+    catalog.write(dropped("10/a.jpg"), dropped("11/b.jpg", predictions=[said("stain", 50)]), dropped("2/1/c.jpg"))
+    with catalog.open() as store:
+        assert store.count(Query(prefix="1")) == 2
+        facets = store.facets(Query(prefix="1"))
+        assert (facets["prefix"], facets["label"]) == ({"10/": 1, "11/": 1}, {"crack": 1, "stain": 1})
 
 
 @pytest.mark.parametrize("last", ["a", "\ud7ff", "\U0010ffff"])

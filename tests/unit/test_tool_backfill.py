@@ -15,7 +15,17 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from batch_vision.core.backfills import Job, Phase, Plan, cancelled_key, job_key, plan_key, summary_key
+from batch_vision.core.backfills import (
+    Job,
+    Phase,
+    Plan,
+    cancelled_key,
+    concurrency_key,
+    concurrency_of,
+    job_key,
+    plan_key,
+    summary_key,
+)
 from batch_vision.core.chunks import Chunk, chunk_key
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.names import result_key
@@ -657,16 +667,13 @@ def test_the_summary_of_one_that_was_over_is_kept(in_place: Deployed) -> None:
 
 def test_concurrency_in_flight(in_place: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     job = started(in_place)
-    result = in_place.call("backfill", "--concurrency", "7")
-    assert result.exit_code == 0, result.output
-    assert f"backfill --resume --concurrency 7 --job {job}" in result.stdout
     asked: list[Any] = []
+    runs: list[Any] = []
     call = vars(BaseClient)["_make_api_call"]
 
     def call_step_functions(self: Any, operation: str, parameters: Any) -> Any:
         if operation == "ListMapRuns":
-            of = parameters["executionArn"].rpartition(":")[2]
-            runs = [{"mapRunArn": f"{of}/now"}, {"mapRunArn": f"{of}/before", "stopDate": utc_now()}]
+            assert parameters["executionArn"].endswith(f":{job}-1")
             return {"mapRuns": runs}
         if operation == "UpdateMapRun":
             asked.append(parameters)
@@ -674,9 +681,18 @@ def test_concurrency_in_flight(in_place: Deployed, monkeypatch: pytest.MonkeyPat
         return call(self, operation, parameters)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", call_step_functions)
-    assert "7 chunks at a time from now on" in in_place.call("backfill", "--concurrency", "7").stdout
-    assert asked == [{"mapRunArn": f"{job}-1/now", "maxConcurrency": 7}]
+    # While it is planned there is no round yet.
+    assert "6 chunks at a time from now on" in in_place.call("backfill", "--concurrency", "6").stdout
+    assert (asked, concurrency_of(in_place.read(FINAL, concurrency_key(job)), f"{job}-1")) == ([], 6)
+    runs += [{"mapRunArn": "now"}, {"mapRunArn": "before", "stopDate": utc_now()}]
     assert in_place.json("backfill", "--concurrency", "7")["map_runs"] == 1
+    assert asked == [{"mapRunArn": "now", "maxConcurrency": 7}]
+    assert concurrency_of(in_place.read(FINAL, concurrency_key(job)), f"{job}-1") == 7
+    assert in_place.call("backfill", "--pause").exit_code == 0
+    result = in_place.call("backfill", "--concurrency", "8")
+    assert result.exit_code == 0, result.output
+    assert "nothing is changed: 8 at a time counts from --resume on: batch-vision backfill --resume" in result.stdout
+    assert concurrency_of(in_place.read(FINAL, concurrency_key(job)), f"{job}-1") == 7
 
 
 # Watching.

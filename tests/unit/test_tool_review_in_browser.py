@@ -264,6 +264,41 @@ def test_what_counts_is_shown_and_boxes_go_with_their_labels(visit: Open, bucket
     assert (str(second_box.verdict), len(second_box.boxes or ())) == ("right", 1)
 
 
+def test_marking_as_wrong_keeps_the_boxes_that_were_drawn(visit: Open, bucket: FinalBucket, journal: Path) -> None:
+    with reviewing(bucket.stack(), rows_of([line(200, ("crack", 60.0), ("dent", 55.0))]), journal) as server:
+        page = visit(f"{server.url}&label=crack")
+        drawn_boxes = "['crack', 'dent'].map((name) => ({ name, left: 0, top: 0, width: 1, height: 1 }))"
+        page.evaluate(f"judge([{{ ...asRight(0), boxes: {drawn_boxes} }}])")
+        page.keyboard.press("x")  # no crack
+        judged = "[rows[0][JUDGED][VERDICT], (rows[0][JUDGED][BOXES] ?? []).map(({ name }) => name)]"
+        assert page.evaluate(judged) == ["wrong", ["dent"]]
+        page.keyboard.press("x")  # it is one
+        assert page.evaluate(judged) == ["right", ["crack", "dent"]]
+        page.keyboard.press("x")
+        page.keyboard.press("0")  # what is said later is not taken back, but cleared
+        page.keyboard.press("x")
+        assert page.evaluate("rows[0][JUDGED]") is None
+        saved(page)
+        page.close()
+
+
+def test_a_label_that_is_named_as_images_without_one_are(visit: Open, bucket: FinalBucket, journal: Path) -> None:
+    lines = [line(210, ("no label", 60.0)), line(211, ("no label", 61.0)), line(212)]
+    with reviewing(bucket.stack(), rows_of(lines), journal) as server:
+        page = visit(server.url)
+        assert cards(page) == ["no label 60%", "no label 61%"]
+        buttons = page.locator("#facets button[data-facet=label]")
+        assert buttons.locator(".count").all_text_contents() == ["2", "1"]
+        buttons.nth(1).click()
+        assert cards(page) == ["no label"]
+        again = visit(page.url)
+        assert cards(again) == ["no label"]
+        again.locator("#facets button[aria-pressed=true]").click()
+        expect(again.locator(".card:visible")).to_have_count(3)
+        again.close()
+        page.close()
+
+
 def test_order_and_range_are_of_the_chosen_label(visit: Open, bucket: FinalBucket, journal: Path) -> None:
     lines = [line(number, ("car", 99.0 - number), ("dent", 55.0 + number)) for number in range(3)]
     with reviewing(bucket.stack(), rows_of([*lines, line(4, ("dent", 57.5))]), journal) as server:

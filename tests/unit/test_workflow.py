@@ -99,6 +99,7 @@ def test_peer_failing_one_error_leaves_the_model_running() -> None:
     }
 
 
+@pytest.mark.fault("Compaction: an object of the catalog or of the index is damaged")
 def test_the_end_of_a_run_does_not_hang_on_its_index() -> None:
     """What follows, and what it is told, is the same whatever becomes of the step."""
     state = WORKFLOW["States"]["CompactCatalog"]

@@ -2,7 +2,8 @@
 
 A line is a row of `lines`, with its whole text in `bodies`, so that the columns that are searched lie close together.
 What few lines differ in (status, reason, verdict, model, first folder of the key, kinds) is a row of `cells`, and each
-name and kind of a prediction one of `said`: counts by any of them need no text.
+name and kind of a prediction one of `said`: counts by any of them need no text. Confidence and time of a line are in
+its rows of `said` too: what many lines are counted by must be in one index, in its order.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch_vision.core.catalog import DELETED, margin_of, moment_of, upgraded, verdict_of
+from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-FORMAT = 2  # of the tables; a store of another one is built anew
+FORMAT = 3  # of the tables; a store of another one is built anew
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -25,23 +27,25 @@ CREATE TABLE objects (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE cells (id INTEGER PRIMARY KEY, told TEXT NOT NULL UNIQUE);
 CREATE TABLE lines (
-  id INTEGER PRIMARY KEY, key TEXT NOT NULL, at TEXT NOT NULL, confidence REAL, margin REAL, cell INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL, confidence REAL, margin REAL, cell INTEGER NOT NULL,
   is_current INTEGER NOT NULL
 );
 CREATE TABLE bodies (id INTEGER PRIMARY KEY, line TEXT NOT NULL);
 CREATE TABLE said (
   line INTEGER, name INTEGER, kind INTEGER, is_first INTEGER NOT NULL, confidence REAL NOT NULL,
-  cell INTEGER NOT NULL, is_current INTEGER NOT NULL, PRIMARY KEY (line, name, kind)
+  cell INTEGER NOT NULL, is_current INTEGER NOT NULL, best REAL NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (line, name, kind)
 ) WITHOUT ROWID;
 """
 # Made when the first lines are in: sorting them at once is faster than one insertion after the other.
-INDEX_OF_KEYS = "CREATE INDEX IF NOT EXISTS lines_key ON lines (key)"
+INDEX_OF_KEYS = "CREATE INDEX IF NOT EXISTS lines_key ON lines (key, is_current, cell)"
 INDEXES = """
 CREATE INDEX IF NOT EXISTS lines_at ON lines (at, is_current);
 CREATE INDEX IF NOT EXISTS lines_confidence ON lines (confidence, is_current);
 CREATE INDEX IF NOT EXISTS lines_margin ON lines (margin, is_current);
 CREATE INDEX IF NOT EXISTS lines_cell ON lines (cell, is_current);
-CREATE INDEX IF NOT EXISTS said_name ON said (name, is_first, confidence, line, kind, cell, is_current);
+CREATE INDEX IF NOT EXISTS lines_counts ON lines (cell, is_current, confidence, at);
+CREATE INDEX IF NOT EXISTS said_name ON said (name, is_first, confidence, line, kind, cell, is_current, best, at);
 """
 # The lines of the keys that have several; of all keys, or of those that have one after a given id.
 _SEVERAL = "SELECT id, key, is_current FROM lines WHERE key IN ({}) ORDER BY key, id"
@@ -51,7 +55,7 @@ RIVALS_OF_NEW = _SEVERAL.format(
 )
 INSERT_LINES = "INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_BODIES = "INSERT INTO bodies VALUES (?, ?)"
-INSERT_SAID = "INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_SAID = "INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _MOST_FOLDERS = 1000  # more are counted together: a pile may have a folder for each image
 _MOST_NAMES_AT_HAND = 100_000  # text that was read in images is a name too, and has no end
@@ -109,14 +113,15 @@ class Rows:
         cell = self._cell((*told, tuple(kinds if len(kinds) < 2 else sorted(kinds))))
         leading = predictions[0] if predictions else anomaly
         confidence = leading and leading["confidence"]
-        self._lines.append((number, key, moment_of(line), confidence, margin_of(predictions), cell, is_current))
+        at = milliseconds(moment_of(line))
+        self._lines.append((number, key, at, confidence, margin_of(predictions), cell, is_current))
         self._bodies.append((number, text))
         seen: set[tuple[str, str | None] | str] = set()
         for said in predictions:
             name, kind = said["name"], said["kind"]
             if (name, kind) not in seen:  # the most confident one comes first
                 row = (number, self._name(name), self._name(kind or ""), name not in seen, said["confidence"])
-                self._said.append((*row, cell, is_current))
+                self._said.append((*row, cell, is_current, confidence, at))
                 seen.add(name)
                 seen.add((name, kind))
 
@@ -154,6 +159,11 @@ class Rows:
             self._database.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
             number = self._names[name] = find_name(self._database, name)
         return number
+
+
+def milliseconds(text: str) -> int:
+    """Return a time as the tables have it."""
+    return round(1000 * from_text(text).timestamp())
 
 
 def find_name(database: sqlite3.Connection, name: str) -> int:

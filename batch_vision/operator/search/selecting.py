@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batch_vision.core.catalog import VERDICTS
 from batch_vision.core.times import to_text
 from batch_vision.operator.search.query import Order
-from batch_vision.operator.search.schema import OTHER_FOLDERS, find_name, read_cells
+from batch_vision.operator.search.schema import OTHER_FOLDERS, find_name, milliseconds, read_cells
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from batch_vision.operator.search.query import Query
     from batch_vision.operator.search.schema import Cell
 
 MOST_VALUES = 100  # of a facet
-_FEW = 20_000  # lines that are looked at and sorted within some ten milliseconds
+# What is looked at and sorted within some ten milliseconds: lines, and rows of one index.
+_FEW = 20_000
+_MANY = 100_000
 
 _ORDERS = {
     Order.NEWEST: ("lines_at", "l.at DESC, l.id DESC"),
@@ -37,6 +39,7 @@ _ORDERS = {
     Order.MOST_CONFIDENT: ("lines_confidence", "l.confidence DESC, l.id DESC"),
     Order.SMALLEST_MARGIN: ("lines_margin", "l.margin NULLS LAST, l.id"),
 }
+_TIMES = {Order.NEWEST: "DESC", Order.OLDEST: "ASC"}
 _DIRECTIONS = {Order.LEAST_CONFIDENT: "ASC", Order.MOST_CONFIDENT: "DESC"}
 
 
@@ -49,12 +52,15 @@ class _Test(NamedTuple):
         The same as a condition on table `said` as s, where one of its rows makes a line wanted.
     served_by
         The index that finds its lines; empty for none.
+    mirrored
+        The same as a condition on table `said` as s, each of whose rows tells what the line tells; empty for none.
     """
 
     sql: str
     values: tuple[Any, ...] = ()
     said: str = ""
     served_by: str = ""
+    mirrored: str = ""
 
     @property
     def source(self) -> str:
@@ -92,6 +98,11 @@ class _Wanted:
         """The cells as a test, for `marks` has them already: a way to find the lines."""
         return [] if self.cells is None else [_Test(f"l.cell IN ({_listed(self.cells)})", served_by="lines_cell")]
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether table `said` can tell by itself which of its rows are of lines that pass the tests."""
+        return all(test.mirrored for test in self.tests)
+
     def marks(self, table: str) -> str:
         """Return the conditions on what `lines` and `said` both have."""
         current = "" if self.is_history else f" AND {table}.is_current"
@@ -118,9 +129,15 @@ class Selection:
         wanted = self._wanted(query)
         index, by = _ORDERS[order]
         by_values: tuple[Any, ...] = ()
+        page = (-1 if limit is None else limit, offset)
         tests = wanted.tests + wanted.names
         direction = _DIRECTIONS.get(order)
         first = self._narrowest(wanted.names if direction and wanted.names else [*tests, *wanted.of_cells]) or _NONE
+        way = _TIMES.get(order)
+        if way and wanted.one and wanted.is_mirrored and self._number(wanted.one, _MANY) <= _MANY:
+            hits, values = self._hits(wanted, "{0}.{1}")
+            sql = f"{hits} ORDER BY s.at {way}, s.line {way} LIMIT ? OFFSET ?"
+            return map(itemgetter(0), self._database.execute(sql, (*values, *page)))
         if direction and wanted.one:
             # The index has the predictions of a name in this order.
             source = f"said s INDEXED BY said_name CROSS JOIN lines l ON l.id = s.line WHERE {wanted.one.said}"
@@ -136,7 +153,6 @@ class Selection:
             source, first = f"lines l INDEXED BY {index} WHERE TRUE", _NONE
         rest = [test for test in tests if test is not first]
         sql = f"SELECT l.id FROM {source}{_and(rest)}{wanted.marks('l')} ORDER BY {by} LIMIT ? OFFSET ?"
-        page = (-1 if limit is None else limit, offset)
         return map(itemgetter(0), self._database.execute(sql, (*first.values, *_values(rest), *by_values, *page)))
 
     def count(self, query: Query) -> int:
@@ -148,7 +164,8 @@ class Selection:
     def facets(self, query: Query) -> dict[str, dict[str, int]]:
         """Count the lines that are wanted by what they tell."""
         wanted = self._wanted(query)
-        if wanted.tests or wanted.names:
+        first = self._narrowest(wanted.tests)
+        if wanted.names or not wanted.is_mirrored or (first and self._number(first) <= _FEW):
             hits, values = self._hits(wanted, "{0}.{1} AS id, {0}.cell AS cell")
             # Both at once, so that the hits are looked for once.
             counted = self._database.execute(
@@ -158,10 +175,15 @@ class Selection:
                 values,
             ).fetchall()
         else:
+            # Both walk an index in the order of what is counted by. (SQLite would look up a line for each row of a test
+            # of lines, and sort them.)
+            values = _values(wanted.tests)
             counted = self._database.execute(
-                f"SELECT 0, l.cell, count(*) FROM lines l INDEXED BY lines_cell WHERE TRUE{wanted.marks('l')}"
-                f" GROUP BY l.cell UNION ALL SELECT 1, s.name, count(*) FROM said s INDEXED BY said_name"
-                f" WHERE s.is_first{wanted.marks('s')} GROUP BY s.name"
+                "SELECT 0, l.cell, count(*) FROM lines l INDEXED BY lines_counts"
+                f" WHERE TRUE{_and(wanted.tests)}{wanted.marks('l')} GROUP BY l.cell"
+                " UNION ALL SELECT 1, s.name, count(*) FROM said s INDEXED BY said_name"
+                f" WHERE s.is_first = 1{_mirrored(wanted.tests)}{wanted.marks('s')} GROUP BY s.name",
+                (*values, *values),
             ).fetchall()
         facets: dict[str, Counter[str]] = {name: Counter() for name in ("label", "kind", *_OF_CELLS)}
         labels = Counter({number: count for is_label, number, count in counted if is_label})
@@ -189,7 +211,8 @@ class Selection:
                 yield current, told
 
     def _wanted(self, query: Query) -> _Wanted:
-        cells = [number for number, cell in self._cells.items() if self._is_wanted(cell, query)]
+        folders, is_whole = self._folders_of(query.prefix)
+        cells = [number for number, cell in self._cells.items() if _is_wanted(cell, query, folders)]
         wanted = _Wanted(query.is_history, cells if len(cells) < len(self._cells) else None)
         lowest, highest = query.min_confidence, query.max_confidence
         bounds = ("" if lowest is None else " AND {0}.confidence >= ?") + (
@@ -204,36 +227,39 @@ class Selection:
             wanted.one = wanted.names[0]
         if not wanted.names and bounds:
             if query.kind is None:
-                wanted.tests.append(_Test(f"TRUE{bounds.format('l')}", limits, served_by="lines_confidence"))
+                of_said = f"TRUE{bounds.format('s').replace('s.confidence', 's.best')}"
+                of_lines = f"TRUE{bounds.format('l')}"
+                wanted.tests.append(_Test(of_lines, limits, served_by="lines_confidence", mirrored=of_said))
             else:
                 wanted.tests.append(_Test(_exists(f"TRUE{kind}{bounds.format('s')}"), limits))
         if query.none_of:
             wanted.tests.append(_Test(f"NOT {_exists(f's.name {self._among(query.none_of)}')}"))
-        if query.prefix and query.prefix not in self._folders:
+        if query.prefix and not is_whole:
             wanted.tests.append(
                 _Test("l.key >= ? AND l.key < ?", (query.prefix, _after(query.prefix)), "", "lines_key")
             )
         for moment, sign in ((query.since, ">="), (query.until, "<=")):
             if moment:
-                wanted.tests.append(_Test(f"l.at {sign} ?", (to_text(moment),), "", "lines_at"))
+                at = (milliseconds(to_text(moment)),)
+                wanted.tests.append(_Test(f"l.at {sign} ?", at, served_by="lines_at", mirrored=f"s.at {sign} ?"))
         return wanted
 
-    def _is_wanted(self, cell: Cell, query: Query) -> bool:
-        verdict = cell.verdict if query.is_anomalous is None else VERDICTS[query.is_anomalous]
-        # A folder is a beginning of keys, and where it is a cell's own, no key needs to be looked at.
-        folder = query.prefix if query.prefix in self._folders else cell.folder
-        return (
-            query.status in (None, cell.status)
-            and query.model in (None, cell.model)
-            and (query.kind is None or query.kind in cell.kinds)
-            and (verdict, folder) == (cell.verdict, cell.folder)
-        )
+    def _folders_of(self, prefix: str | None) -> tuple[set[str], bool]:
+        """Return the folders of the cells that may have keys with a prefix, and whether all keys of these have it."""
+        if not prefix:
+            return {*self._folders, OTHER_FOLDERS}, True
+        first, slash, _ = prefix.partition("/")
+        if slash:
+            is_known = first + slash in self._folders
+            return {first + slash if is_known else OTHER_FOLDERS}, is_known and prefix == first + slash
+        mixed = {cell.folder for cell in self._cells.values()} & {"", OTHER_FOLDERS}
+        return {folder for folder in self._folders if folder.startswith(prefix)} | mixed, not mixed
 
     def _hits(self, wanted: _Wanted, columns: str) -> tuple[str, tuple[Any, ...]]:
         """Return what finds all lines that are wanted, in no order."""
-        if wanted.one and not wanted.tests:
-            source, values = f"said s INDEXED BY said_name WHERE {wanted.one.said}", wanted.one.values
-            return f"SELECT {columns.format('s', 'line')} FROM {source}", values
+        if wanted.one and wanted.is_mirrored:
+            source = f"said s INDEXED BY said_name WHERE {wanted.one.said}{_mirrored(wanted.tests)}"
+            return f"SELECT {columns.format('s', 'line')} FROM {source}", (*wanted.one.values, *_values(wanted.tests))
         tests = wanted.names + wanted.tests
         first = self._narrowest([*tests, *wanted.of_cells]) or _Test("TRUE", served_by="lines_cell")
         rest = [test for test in tests if test is not first]
@@ -245,16 +271,27 @@ class Selection:
         served = [test for test in tests if test.said or test.served_by]
         return min(served, key=self._number, default=None)
 
-    def _number(self, test: _Test) -> int:
+    def _number(self, test: _Test, most: int = _FEW) -> int:
         """Count the lines that a test lets through, but no more than it takes to know that they are not few."""
         source = f"said s INDEXED BY said_name WHERE {test.said}" if test.said else test.source
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {_FEW + 1})"
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {most + 1})"
         return int(self._database.execute(sql, test.values).fetchone()[0])
 
     def _among(self, names: Sequence[str]) -> str:
         numbers = [find_name(self._database, name) for name in names]
         # SQLite walks an index in order behind an equality only.
         return f"= {numbers[0]}" if len(numbers) == 1 else f"IN ({_listed(numbers)})"
+
+
+def _is_wanted(cell: Cell, query: Query, folders: Container[str]) -> bool:
+    verdict = cell.verdict if query.is_anomalous is None else VERDICTS[query.is_anomalous]
+    return (
+        query.status in (None, cell.status)
+        and query.model in (None, cell.model)
+        and (query.kind is None or query.kind in cell.kinds)
+        and verdict == cell.verdict
+        and cell.folder in folders
+    )
 
 
 _OF_CELLS = {"status": "status", "reason": "reason", "verdict": "verdict", "model": "model", "prefix": "folder"}
@@ -271,6 +308,10 @@ def _exists(said: str) -> str:
 
 def _and(tests: Sequence[_Test]) -> str:
     return "".join(f" AND {test.sql}" for test in tests)
+
+
+def _mirrored(tests: Sequence[_Test]) -> str:
+    return "".join(f" AND {test.mirrored}" for test in tests)
 
 
 def _values(tests: Sequence[_Test]) -> tuple[Any, ...]:

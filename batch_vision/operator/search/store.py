@@ -200,6 +200,9 @@ class Store:
 
     def _load(self, progress: Progress) -> None:
         self._open()
+        self._load_new(progress)
+
+    def _load_new(self, progress: Progress) -> None:
         s3, bucket = self._stack.s3, self._stack.final_bucket_name
         index = read_index(s3, bucket).cursor
         cursor = index.last_key
@@ -210,10 +213,18 @@ class Store:
         self._remove_copies(index.segments)
         segments = [segment for segment in index.segments if segment not in known]
         objects = self._new_objects(cursor)
-        self._check_room(segments)
         total = len(segments) + len(objects)
-        self._load_segments(segments, lambda done: progress(done, total, "segments of the index"))
-        self._load_objects(objects, lambda done: progress(len(segments) + done, total, "objects of the catalog"))
+        try:
+            self._check_room(segments)
+            self._load_segments(segments, lambda done: progress(done, total, "segments of the index"))
+            self._load_objects(objects, lambda done: progress(len(segments) + done, total, "objects of the catalog"))
+        except _TooManyLinesError:
+            if not self._database.execute("SELECT 1 FROM objects WHERE key <= ?", (cursor,)).fetchone():
+                raise
+            # The lines of an object that was read before a segment had it are there twice until all is settled.
+            self._make("what it had read from the catalog is in the index by now")
+            self._load_new(progress)
+            return
         progress(total, total, "which lines are current")
         self._settle(cursor)
 
@@ -240,13 +251,20 @@ class Store:
 
     def _load_segment(self, segment: Segment, path: Path) -> None:
         key = segment[0]
+        number = 1  # the header
+
+        def texts(lines: Iterable[str]) -> Iterator[str]:
+            nonlocal number
+            for number, text in enumerate(lines, 2):  # noqa: B007 - for the message
+                yield text
+
         with self._transaction(), path.open("rb") as file:
             try:
-                self._add(parse_segment(file, key)[1])
+                self._add(texts(parse_segment(file, key)[1]))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise damaged(
-                    f"{key!r} has a line that no function writes ({error!r}). If an object of the catalog has it too,"
-                    " delete that one first."
+                    f"{key!r} has a line that no function writes, line {number:,} ({error!r}). If an object of the"
+                    " catalog has it too, delete that one first."
                 ) from error
             self._database.execute("INSERT INTO segments VALUES (?, ?)", segment)
 
@@ -326,8 +344,8 @@ class Store:
         (number,) = self._database.execute("SELECT count(*) FROM lines").fetchone()
         return self._most_lines - int(number)
 
-    def _too_many(self) -> OperatorError:
-        return OperatorError(
+    def _too_many(self) -> _TooManyLinesError:
+        return _TooManyLinesError(
             f"The catalog of stack {self._stack.name} has more than {self._most_lines:,} lines, which is the most that"
             " a search on this machine is made for. Ask DuckDB or Athena instead: docs/search.md has the queries. What"
             f" was copied is in {self.folder}, and may be removed."
@@ -428,6 +446,10 @@ class Store:
                 f"The store of searches, {self.folder}, is damaged ({error}). Remove that folder and call it again:"
                 " it is made anew from S3."
             ) from error
+
+
+class _TooManyLinesError(OperatorError):
+    """There are more lines than the store is made for."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ const shape = (tag, attributes) => {
   return element;
 };
 const many = (number) => number.toLocaleString("en-US");
+const isSaid = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 const isSame = (one, other) => one.length === other.length && one.every((name) => other.includes(name));
 
 // What the address says: the token, and the view.
@@ -29,13 +30,15 @@ const isSame = (one, other) => one.length === other.length && one.every((name) =
 const read = () => new URLSearchParams(location.hash.slice(1));
 const token = read().get("token") || "";
 const FACETS = ["judged", "label", "source", "model", "folder", "day"];
-const fresh = () => ({ judged: "", label: "", source: "", model: "", folder: "", day: "", min: 0, max: 100, key: "", order: "least", page: 0 });
+// null is no condition; the label "" is to have none.
+const fresh = () => ({ judged: null, label: null, source: null, model: null, folder: null, day: null, min: 0, max: 100, key: "", order: "least", page: 0 });
 let view = fresh();
 
 function restore() {
   const told = read();
   view = fresh();
-  for (const name of [...FACETS, "key"]) view[name] = told.get(name) || "";
+  for (const name of FACETS) view[name] = told.get(name);
+  view.key = told.get("key") || "";
   for (const name of ["min", "max", "page"]) if (told.has(name)) view[name] = Math.max(0, Number(told.get(name)) || 0);
   if (["least", "margin", "most", "newest"].includes(told.get("order"))) view.order = told.get("order");
 }
@@ -92,10 +95,10 @@ const labelsNow = (row) => (rows[row][JUDGED] && rows[row][JUDGED][VERDICT] !== 
 // Each facet counts the rows that all other conditions leave, so one that fails two conditions is counted nowhere.
 function look() {
   const wanted = {
-    label: view.label === "" ? -2 : view.label === NO_LABEL ? -1 : labelNumbers.get(view.label) ?? -3,
-    model: view.model === "" ? -2 : about.models.indexOf(view.model),
-    folder: view.folder === "" ? -2 : folderNumbers.get(view.folder === "/" ? "" : view.folder) ?? -3,
-    day: view.day === "" ? -2 : dayNumbers.get(view.day) ?? -3,
+    label: view.label === null ? -2 : view.label === "" ? -1 : labelNumbers.get(view.label) ?? -3,
+    model: view.model === null ? -2 : about.models.indexOf(view.model),
+    folder: view.folder === null ? -2 : folderNumbers.get(view.folder === "/" ? "" : view.folder) ?? -3,
+    day: view.day === null ? -2 : dayNumbers.get(view.day) ?? -3,
   };
   const text = view.key.toLowerCase();
   const found = [];
@@ -161,9 +164,9 @@ function showFacets() {
   const scrolled = facets.scrollTop, focused = document.activeElement?.dataset?.value;
   const isInside = facets.contains(document.activeElement), name = document.activeElement?.dataset?.facet;
   facets.replaceChildren();
-  const some = (map, names) => [...map].map(([number, count]) => [number < 0 ? NO_LABEL : names[number], count]);
+  const some = (map, names) => [...map].map(([number, count]) => [number < 0 ? "" : names[number], count]);
   const byCount = (a, b) => b[1] - a[1];
-  const models = some(counts.model, about.models).map(([model, count]) => [model === NO_LABEL ? "not told" : model, count]);
+  const models = some(counts.model, about.models).map(([model, count]) => [model || "not told", count]);
   facet("Judged", "judged", ["not judged", "right", "wrong", "unsure"].map((verdict) => [verdict, counts.judged[verdict] || 0]));
   facet("Label", "label", some(counts.label, labels).sort(byCount), (label) => palette().indexOf(label) + 1);
   if (about.hasSample) facet("Why it is here", "source", [["doubtful", counts.source[0]], ["sample", counts.source[1]]]);
@@ -177,7 +180,7 @@ function showFacets() {
 function facet(title, name, values, digitOf = () => 0) {
   const chosen = view[name];
   let few = values.slice(0, MOST_SHOWN);
-  if (chosen && !few.some(([value]) => value === chosen)) few = [[chosen, values.find(([value]) => value === chosen)?.[1] || 0], ...few];
+  if (chosen !== null && !few.some(([value]) => value === chosen)) few = [[chosen, values.find(([value]) => value === chosen)?.[1] || 0], ...few];
   const list = make("ul");
   for (const [value, count] of few) {
     const button = make("button", count ? "" : "none");
@@ -186,8 +189,9 @@ function facet(title, name, values, digitOf = () => 0) {
     button.dataset.value = value;
     button.setAttribute("aria-pressed", String(value === chosen));
     const digit = digitOf(value);
-    button.append(make("span", "name", visible(name === "model" ? value.replace(/^arn:.*:(project|model)\//, "") : value)));
-    button.title = visible(value);
+    const words = value === "" ? NO_LABEL : visible(value);
+    button.append(make("span", "name", name === "model" ? words.replace(/^arn:.*:(project|model)\//, "") : words));
+    button.title = words;
     if (digit > 0 && digit < 10) button.append(make("kbd", "", String(digit)));
     button.append(make("span", "count", many(count)));
     const item = make("li");
@@ -426,7 +430,7 @@ function redraw(touched) {
 function take(changes) {
   const waiting = new Set(queue.map(({ row }) => row)), touched = new Set();
   for (const [row, counting] of changes) {
-    if (waiting.has(row) || JSON.stringify(rows[row][JUDGED]) === JSON.stringify(counting)) continue;
+    if (waiting.has(row) || isSaid(rows[row][JUDGED], counting)) continue;
     rows[row][JUDGED] = counting;
     touched.add(row);
   }
@@ -435,17 +439,15 @@ function take(changes) {
   countSoon();
 }
 
+const asBefore = (row, judged) =>
+  judged && judged[BY] === about.by
+    ? { row, verdict: judged[VERDICT], labels: judged[LABELS], boxes: judged[BOXES] }
+    : { row, verdict: "withdrawn" };
+
 function undo() {
   const before = undone.pop();
   if (!before) { say("Nothing to undo."); return; }
-  judge(
-    before.map(({ row, judged }) =>
-      judged && judged[BY] === about.by
-        ? { row, verdict: judged[VERDICT], labels: judged[LABELS], boxes: judged[BOXES] }
-        : { row, verdict: "withdrawn" },
-    ),
-    { isUndo: true },
-  );
+  judge(before.map(({ row, judged }) => asBefore(row, judged)), { isUndo: true });
   judgedNow = Math.max(0, judgedNow - before.length);
   showProgress();
   const place = shown.indexOf(before[0].row);
@@ -463,11 +465,19 @@ function boxesOf(row, given) {
 const asRight = (row) => ({ row, verdict: "right", labels: predicted(row), boxes: boxesOf(row, predicted(row)) });
 const withLabels = (row, given, boxes = boxesOf(row, given)) => ({ row, verdict: isSame(given, predicted(row)) && !boxes ? "right" : "wrong", labels: given, boxes });
 
+const crossed = new Map(); // by row: what was said before it was marked as wrong, and what was said by that
+
 function toggleWrong(row) {
   if (row === undefined) return;
-  if (rows[row][JUDGED]?.[VERDICT] === "wrong") judge([{ row, verdict: "withdrawn" }]);
+  const { before, now } = crossed.get(row) ?? {}, judged = rows[row][JUDGED];
+  if (judged?.[VERDICT] === "wrong") {
+    judge([asBefore(row, isSaid(judged, now) ? before : null)]);
+    return;
+  }
   // Of an image that has the label of the view and others, this one is what a look at the page tells.
-  else judge([{ row, verdict: "wrong", labels: predicted(row).filter((name) => view.label && name !== view.label) }]);
+  const given = predicted(row).filter((name) => view.label && name !== view.label);
+  judge([{ row, verdict: "wrong", labels: given, boxes: boxesOf(row, given) }]);
+  crossed.set(row, { before: judged, now: rows[row][JUDGED] });
 }
 
 function acceptPage() {
@@ -803,7 +813,7 @@ let typing = 0;
 $("facets").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  choose(button.dataset.facet, view[button.dataset.facet] === button.dataset.value ? "" : button.dataset.value);
+  choose(button.dataset.facet, view[button.dataset.facet] === button.dataset.value ? null : button.dataset.value);
   // After a click the keys are for the images again; who came by keyboard goes on there.
   if (event.detail) nodes[0].card.focus({ preventScroll: true });
 });
@@ -899,7 +909,7 @@ function firstLabel() {
     const number = labelNumbers.get(name);
     if (rows.some((row) => !row[JUDGED] && row[PREDICTED].includes(number))) return name;
   }
-  return "";
+  return null;
 }
 
 begin().catch((error) => complain(error.message));
