@@ -1,9 +1,9 @@
 """The answers of a job that has succeeded, page by page into the files of its folder.
 
 ``<analysis>.jsonl.gz`` has each detection as the service gave it, one a line; ``<analysis>.json``, ``.vtt`` and
-``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first file is
-held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can be
-finished at any page.
+``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first
+file is held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can
+be finished at any page.
 
 What is done is noted in ``progress.json`` with each part, and when the time is over: then also what is no part yet, for
 S3 takes no small ones. Whoever comes next goes on there. Beginning at the first page is always right too, because the
