@@ -48,8 +48,8 @@ run "managed_drop_off" {
 
   # 50 calls a second of each of two operations; 10 images at once in an invocation, and twice as many invocations.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 10
-    error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this.scaling_config)}."
+    condition     = aws_lambda_event_source_mapping.this[0].enabled && aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency == 10
+    error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this[0].scaling_config)}."
   }
 
   assert {
@@ -81,7 +81,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue.settings.visibility_timeout_seconds)
+    condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue[0].settings.visibility_timeout_seconds)
     error_message = "Images are put back after ${local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS} seconds."
   }
 
@@ -178,7 +178,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && module.changes[0].settings.admits_accounts == []
+    condition     = jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue[0].queue_arn) && module.changes[0].settings.admits_accounts == []
     error_message = "Changes go to ${module.changes[0].settings.target_arn}."
   }
 
@@ -202,7 +202,7 @@ run "managed_existing" {
 
   # 30 calls a second.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
+    condition     = aws_lambda_event_source_mapping.this[0].enabled && aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
     error_message = "The pace is ${local.settings.PACES}."
   }
 
@@ -312,7 +312,7 @@ run "managed_existing" {
       plan_backfill = toset([
         "s3:GetObject final/jobs/*", "s3:GetObject final/settings/*", "s3:ListBucket catalog-images", "s3:ListBucket final",
         "s3:GetObject final/results-long/*", "s3:PutObject final/jobs/*", "s3:PutObject final/work/*/chunks/*",
-        "sqs:SendMessage ${module.queue.queue_arn}",
+        "sqs:SendMessage ${module.queue[0].queue_arn}",
       ])
     }
     error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
@@ -393,18 +393,18 @@ run "hosted_existing" {
 
   # The mapping of the analyzing function waits for a run, that of the collecting one for nothing.
   assert {
-    condition     = !aws_lambda_event_source_mapping.this.enabled && coalesce(aws_lambda_event_source_mapping.changes[0].enabled, true)
+    condition     = !aws_lambda_event_source_mapping.this[0].enabled && coalesce(aws_lambda_event_source_mapping.changes[0].enabled, true)
     error_message = "A mapping is enabled that runs enable, or the other one is not."
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.queue.settings.visibility_timeout_seconds == 400
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.queue[0].settings.visibility_timeout_seconds == 400
     error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
   }
 
   # The rule sends to the queue of images, as with a managed model; the model's own takes messages of functions only.
   assert {
-    condition     = keys(local.senders) == ["AllowRuleToSend"] && module.chunk_queue[0].queue_name == "batch-vision-chunks" && jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && jsonencode(aws_lambda_event_source_mapping.this.event_source_arn) == jsonencode(module.chunk_queue[0].queue_arn)
+    condition     = keys(local.senders) == ["AllowRuleToSend"] && module.chunk_queue[0].queue_name == "batch-vision-chunks" && jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue[0].queue_arn) && jsonencode(aws_lambda_event_source_mapping.this[0].event_source_arn) == jsonencode(module.chunk_queue[0].queue_arn)
     error_message = "Changes go to ${module.changes[0].settings.target_arn}."
   }
 
@@ -488,8 +488,8 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = terraform_data.mapping.input == "enabled by runs" && local.noncurrent_days_by_prefix == {} && local.current_days_by_prefix == {}
-    error_message = "The mapping is ${terraform_data.mapping.input}."
+    condition     = terraform_data.mapping[0].input == "enabled by runs" && local.noncurrent_days_by_prefix == {} && local.current_days_by_prefix == {}
+    error_message = "The mapping is ${terraform_data.mapping[0].input}."
   }
 
   assert {
