@@ -19,7 +19,7 @@ locals {
         for percent in var.min_confidence_percent[*] : "min_confidence_percent" => percent
         if contains(local.video_analyses_with_confidence, analysis)
       },
-      { for name, value in try(var.videos[analysis], {}) : name => value if value != null },
+      [for settings in try(var.videos[analysis], null)[*] : { for name, value in settings : name => value if value != null }]...
     )
   }
 
