@@ -473,9 +473,9 @@ locals {
     "FINAL_BUCKET_NAME",
     "SETTINGS_FINGERPRINT",
   ]
-  finishing_settings = ["VIDEOS_BUCKET_NAME", "FINAL_BUCKET_NAME", "HINT_QUEUE_URL"]
-  message_settings   = ["QUEUE_URL", "MAX_RECEIVE_COUNT"]
-  asking_settings    = concat(local.model_settings, local.message_settings, ["MIN_CONFIDENCE_PERCENT", "PACES"])
+  video_settings   = ["FINAL_BUCKET_NAME", "HINT_QUEUE_URL", "QUEUE_URL"]
+  message_settings = ["QUEUE_URL", "MAX_RECEIVE_COUNT"]
+  asking_settings  = concat(local.model_settings, local.message_settings, ["MIN_CONFIDENCE_PERCENT", "PACES"])
 
   # Who is told what, by handler: the fields of its settings class, to which a test holds it.
   handler_settings = {
@@ -516,7 +516,8 @@ locals {
       "MIN_CONFIDENCE_PERCENT",
       "PACES",
     ])
-    register_videos = concat(local.finishing_settings, [
+    register_videos = concat(local.video_settings, [
+      "VIDEOS_BUCKET_NAME",
       "VIDEO_PREFIX",
       "VIDEO_SUFFIXES",
       "VIDEO_ANALYSES",
@@ -526,17 +527,20 @@ locals {
       "MAX_RECEIVE_COUNT",
     ])
     dispatch_videos        = ["FINAL_BUCKET_NAME", "COLLECT_FUNCTION_NAME", "MAX_CONCURRENT_JOBS", "MAX_MINUTES_PER_DAY"]
-    collect_video          = local.finishing_settings
-    collect_and_move_video = local.finishing_settings
+    collect_video          = local.video_settings
+    collect_and_move_video = local.video_settings
   }
 
-  # A function's own queue is the one that feeds it. A backfill has a pace of its own, and hands what needs no model to the
-  # function of live events.
-  own_settings = {
-    collect_changes = { QUEUE_URL = one(module.queue[*].queue_url) }
-    plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = one(module.queue[*].queue_url) }
-    work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
-  }
+  # A function's own queue is the one that feeds it; those of videos all send to that of their uploads. A backfill has a
+  # pace of its own, and hands what needs no model to the function of live events.
+  own_settings = merge(
+    {
+      collect_changes = { QUEUE_URL = one(module.queue[*].queue_url) }
+      plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = one(module.queue[*].queue_url) }
+      work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
+    },
+    { for handler in ["register_videos", "collect_video", "collect_and_move_video"] : handler => { QUEUE_URL = one(module.videos_queue[*].queue_url) } },
+  )
 
   function_environments = {
     for function, handler in merge(local.handlers, local.run_handlers) : function => merge(

@@ -260,8 +260,8 @@ locals {
   }
 
   look_at_videos = merge(local.use_key, local.read_with_videos_key, {
-    ReadVideos = {
-      actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+    LookAtVideos = {
+      actions   = ["s3:GetObject"]
       resources = local.videos_arns
     }
     # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
@@ -271,65 +271,39 @@ locals {
     }
   })
 
-  # Of the function that looks at uploads and of the one that collects: each can be the one that has the last of a video
-  # to do. Deleting a result is for one whose video is gone, and so is deleting the files that it names.
-  finish_videos = merge(local.look_at_videos, {
-    # S3 refuses the HEAD of an object with a key of its uploader's own (SSE-C), and says nothing about it.
-    ListVideoVersions = {
-      actions   = ["s3:ListBucketVersions"]
-      resources = local.videos_bucket_arn[*]
-    }
-    KeepPlans = {
-      actions   = ["s3:GetObject", "s3:PutObject"]
-      resources = ["${module.final_bucket.bucket_arn}/videos/plans/*"]
-    }
-    KeepJobs = {
-      actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-      resources = ["${module.final_bucket.bucket_arn}/videos/jobs/*"]
-    }
-    KeepMarkers = {
-      actions   = ["s3:DeleteObject", "s3:PutObject"]
-      resources = ["${module.final_bucket.bucket_arn}/videos/open/*"]
-    }
-    WriteResults = {
-      actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-      resources = [
-        "${module.final_bucket.bucket_arn}/videos/results/*",
-        "${module.final_bucket.bucket_arn}/videos/results-long/*",
-      ]
-    }
-    WriteCatalog = {
-      actions   = ["s3:PutObject"]
-      resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
-    }
-    SendHints = {
-      actions   = ["sqs:SendMessage"]
-      resources = [for videos in module.videos : videos.hint_queue_arn]
-    }
-  }, local.move_videos)
+  read_video_versions = {
+    actions   = ["s3:GetObjectVersion"]
+    resources = local.videos_arns
+  }
+  # The same for a version.
+  tell_missing_versions = {
+    actions   = ["s3:ListBucketVersions"]
+    resources = local.videos_bucket_arn[*]
+  }
 
-  # From a drop-off bucket. Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may
-  # see it. An object over 5 GiB is copied in parts.
-  move_videos = {
-    for sid, statement in {
-      RemoveVideos = {
-        actions = [
-          "s3:DeleteObjectVersion",
-          "s3:GetObjectLegalHold",
-          "s3:GetObjectRetention",
-          "s3:GetObjectTagging",
-          "s3:GetObjectVersionTagging",
-        ]
-        resources = local.videos_arns
-      }
-      MoveVideos = {
-        actions = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"]
-        resources = [
-          "${module.final_bucket.bucket_arn}/videos/processed/*",
-          "${module.final_bucket.bucket_arn}/videos/rejected/*",
-        ]
-      }
-    } : sid => statement if local.drops_videos_off
+  keep_video_plans = {
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = ["${module.final_bucket.bucket_arn}/videos/plans/*"]
+  }
+  keep_video_records = {
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = ["${module.final_bucket.bucket_arn}/videos/jobs/*/record.json"]
+  }
+  keep_video_markers = {
+    actions   = ["s3:DeleteObject", "s3:PutObject"]
+    resources = ["${module.final_bucket.bucket_arn}/videos/open/*"]
+  }
+  video_result_arns = [
+    "${module.final_bucket.bucket_arn}/videos/results/*",
+    "${module.final_bucket.bucket_arn}/videos/results-long/*",
+  ]
+  write_video_lines = {
+    actions   = ["s3:PutObject"]
+    resources = ["${module.final_bucket.bucket_arn}/catalog/*"]
+  }
+  send_hints = {
+    actions   = ["sqs:SendMessage"]
+    resources = [for videos in module.videos : videos.hint_queue_arn]
   }
 
   # A job is started with what its record says, which was frozen at the upload: so these are the calls of all analyses,
@@ -350,34 +324,49 @@ locals {
   }
 
   video_statements = {
-    register_videos = merge(local.finish_videos, {
-      TakeMessages = {
-        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    register_videos = merge(local.look_at_videos, {
+      # The header of a file tells how long the video is.
+      ReadVideos          = local.read_video_versions
+      TellMissingVersions = local.tell_missing_versions
+      TakeMessagesAndSendThemAnew = {
+        actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
         resources = [for queue in module.videos_queue : queue.queue_arn]
       }
+      KeepPlans   = local.keep_video_plans
+      KeepRecords = local.keep_video_records
+      WriteMarkers = {
+        actions   = ["s3:PutObject"]
+        resources = local.keep_video_markers.resources
+      }
+      # Of a video that was deleted.
+      DeleteResults = {
+        actions   = ["s3:DeleteObject", "s3:GetObject"]
+        resources = local.video_result_arns
+      }
+      DeleteFiles = {
+        actions   = ["s3:DeleteObject"]
+        resources = ["${module.final_bucket.bucket_arn}/videos/jobs/*"]
+      }
+      WriteCatalog = local.write_video_lines
+      SendHints    = local.send_hints
     })
 
-    # Rekognition reads a video with the rights of whoever starts the job.
     dispatch_videos = merge(local.look_at_videos, {
+      # Rekognition reads a video with the rights of whoever starts the job.
+      LetVideosBeRead = local.read_video_versions
       TakeHints = {
         actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         resources = [for videos in module.videos : videos.hint_queue_arn]
       }
-      KeepRecords = {
-        actions   = ["s3:GetObject", "s3:PutObject"]
-        resources = ["${module.final_bucket.bucket_arn}/videos/jobs/*/record.json"]
-      }
-      KeepMarkers = {
-        actions   = ["s3:DeleteObject", "s3:PutObject"]
-        resources = ["${module.final_bucket.bucket_arn}/videos/open/*"]
-      }
+      KeepRecords = local.keep_video_records
+      KeepMarkers = local.keep_video_markers
       ReserveMinutes = {
         actions   = ["s3:GetObject", "s3:PutObject"]
         resources = ["${module.final_bucket.bucket_arn}/videos/reservations.json"]
       }
       StartJobs  = local.start_video_jobs
       LookAtJobs = local.look_at_video_jobs
-      # To publish that a job ended.
+      # With it Rekognition tells that a job ended.
       PassPublishingRole = {
         actions    = ["iam:PassRole"]
         resources  = [for videos in module.videos : videos.role_arn]
@@ -389,16 +378,55 @@ locals {
       }
     })
 
-    collect_video          = merge(local.finish_videos, local.collect_results)
-    collect_and_move_video = merge(local.finish_videos, local.collect_results)
+    collect_video          = local.collect_statements
+    collect_and_move_video = merge(local.collect_statements, local.move_videos)
   }
 
-  # A file is uploaded in parts.
-  collect_results = {
+  collect_statements = merge(local.look_at_videos, {
     GetResults = local.look_at_video_jobs
-    AbortUploads = {
-      actions   = ["s3:AbortMultipartUpload"]
+    # A file is uploaded in parts. Those of a former result go with it.
+    KeepJobs = {
+      actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
       resources = ["${module.final_bucket.bucket_arn}/videos/jobs/*"]
+    }
+    KeepPlans   = local.keep_video_plans
+    KeepMarkers = local.keep_video_markers
+    # Deleting is for the result of a video that was deleted meanwhile.
+    WriteResults = {
+      actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      resources = local.video_result_arns
+    }
+    WriteCatalog = local.write_video_lines
+    SendHints    = local.send_hints
+    # For a key that is to be looked at anew.
+    SendMessagesAnew = {
+      actions   = ["sqs:SendMessage"]
+      resources = [for queue in module.videos_queue : queue.queue_arn]
+    }
+  })
+
+  # From a drop-off bucket.
+  move_videos = {
+    TellMissingVersions = local.tell_missing_versions
+    # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
+    ReadAndRemoveVideos = {
+      actions = [
+        "s3:DeleteObjectVersion",
+        "s3:GetObjectLegalHold",
+        "s3:GetObjectRetention",
+        "s3:GetObjectTagging",
+        "s3:GetObjectVersion",
+        "s3:GetObjectVersionTagging",
+      ]
+      resources = local.videos_arns
+    }
+    # An object over 5 GiB is copied in parts. Deleting is for what was copied of a video that may not leave its bucket.
+    MoveVideos = {
+      actions = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"]
+      resources = [
+        "${module.final_bucket.bucket_arn}/videos/processed/*",
+        "${module.final_bucket.bucket_arn}/videos/rejected/*",
+      ]
     }
   }
 }
