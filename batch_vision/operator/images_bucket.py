@@ -71,9 +71,10 @@ class ImagesBucket:
 def look_at_bucket(stack: Stack) -> ImagesBucket:
     """Look at an existing bucket and at the age of the results."""
     older_results = count_older_results(stack)
-    if problem := _wrong_bucket(stack):
+    name = stack.images_bucket_name
+    if problem := wrong_bucket(stack, name, "images_bucket_name"):
         return ImagesBucket(None, [problem], older_results)
-    sends_events, problems = _look_at_events(stack)
+    sends_events, problems = look_at_events(stack, name, "image")
     return ImagesBucket(sends_events, [*problems, *_not_collected(stack), *_empty_prefixes(stack)], older_results)
 
 
@@ -90,9 +91,8 @@ def _not_collected(stack: Stack) -> Iterator[Problem]:
             )
 
 
-def _wrong_bucket(stack: Stack) -> Problem | None:
-    """Return why the stack cannot work with the bucket at all."""
-    name = stack.images_bucket_name
+def wrong_bucket(stack: Stack, name: str, variable: str) -> Problem | None:
+    """Return why the stack cannot work with a bucket at all, which a variable of the module names."""
     try:
         answer: Any = stack.s3.head_bucket(Bucket=name)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
@@ -102,7 +102,7 @@ def _wrong_bucket(stack: Stack) -> Problem | None:
         if status == 404:
             return Problem(
                 f"bucket {name} does not exist",
-                "Set images_bucket_name to the bucket that has the images, or make this one, and apply.",
+                f"Set {variable} to the bucket that you mean, or make this one, and apply.",
             )
         if status == 403:
             return Problem(
@@ -117,13 +117,19 @@ def _wrong_bucket(stack: Stack) -> Problem | None:
         return None
     return Problem(
         f"bucket {name} is in Region {region}, and the stack in {stack.region}",
-        f"Apply the module in {region}, or set images_bucket_name to a bucket in {stack.region}: neither its events nor"
+        f"Apply the module in {region}, or set {variable} to a bucket in {stack.region}: neither its events nor"
         " Rekognition cross Regions.",
     )
 
 
-def _look_at_events(stack: Stack) -> tuple[bool | None, list[Problem]]:
-    name = stack.images_bucket_name
+def look_at_events(stack: Stack, name: str, noun: str) -> tuple[bool | None, list[Problem]]:
+    """Return whether a bucket sends its events to EventBridge, and what is to be done where it does not.
+
+    Parameters
+    ----------
+    noun
+        What of the bucket is analyzed.
+    """
     see = f"aws s3api get-bucket-notification-configuration --bucket {name}"
     try:
         configuration = stack.s3.get_bucket_notification_configuration(Bucket=name)
@@ -141,7 +147,7 @@ def _look_at_events(stack: Stack) -> tuple[bool | None, list[Problem]]:
         return True, []
     return False, [
         Problem(
-            f"bucket {name} does not send its events to EventBridge, so no new image is analyzed",
+            f"bucket {name} does not send its events to EventBridge, so no new {noun} is analyzed",
             "The owner of the bucket turns it on in the S3 console: Properties, Event notifications, Amazon"
             " EventBridge, Edit, On. With the AWS CLI, put-bucket-notification-configuration replaces the whole"
             f' configuration, so take what `{see}` prints, add "EventBridgeConfiguration": {{}}, and put all of it.',

@@ -18,7 +18,7 @@ from batch_vision.core.catalog import best
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
-from batch_vision.operator.catalog import images_between
+from batch_vision.operator.catalog import lines_between
 from batch_vision.operator.errors import WrongInputError
 from batch_vision.operator.objects import as_result, image_place, read_result, read_summary
 from batch_vision.operator.paths import Places, other_path
@@ -138,7 +138,7 @@ def span_of_run(summary: dict[str, Any]) -> tuple[datetime, datetime]:
 
 def select(stack: Stack, since: datetime, until: datetime, wanted: Filter) -> Iterator[dict[str, Any]]:
     """Return the catalog lines of the wanted images, the oldest first."""
-    lines = images_between(stack.s3, stack.final_bucket_name, since, until)
+    lines = lines_between(stack.s3, stack.final_bucket_name, since, until)
     return (line for line in lines if wanted.matches(line))
 
 

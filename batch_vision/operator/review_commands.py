@@ -153,7 +153,7 @@ def review(
         read_time(text, option, now) if text else None for text, option in ((since, "--since"), (until, "--until"))
     )
     check_span(begin, end)
-    query = Query(any_of=labels, status="processed", since=begin, until=end, **conditions)
+    query = Query(any_of=labels, status="processed", media=IMAGE, since=begin, until=end, **conditions)
     with Journal(state_folder() / f"review-{stack.final_bucket_name}.jsonl") as journal:
         rows = _rows(stack, query, limit, sample_size, seed, label_confidence)
         if not rows:

@@ -186,7 +186,7 @@ def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], N
     waits
         Called again and again while another process uploads the same folder.
     """
-    # The mapping's UUID is new whenever the stack is: the bucket of a stack that was made again holds nothing of this.
-    identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
+    # The bucket of a stack that was made again holds nothing of this.
+    identity = [stack.source_bucket_name, stack.identity, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return Journal(state_folder() / f"upload-{name}.jsonl", waits=waits)
