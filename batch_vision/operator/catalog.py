@@ -1,7 +1,7 @@
 """The catalog of finished images and videos, read from the time on that is asked for: what came before costs nothing.
 
-An image uploaded to a drop-off bucket has one line. A video, and a key of an existing bucket, has a line for each of its results and for each
-deletion of one, and the line that was recorded last is the current one.
+An image uploaded to a drop-off bucket has one line. A video, and a key of an existing bucket, has a line for each of
+its results and for each deletion of one, and the line that was recorded last is the current one.
 """
 
 from __future__ import annotations

@@ -181,8 +181,8 @@ def count_older_results(stack: Stack) -> OlderResults | None:
     return OlderResults(since, sum(at < since for at in looked_at), len(looked_at), len(first) == len(looked_at))
 
 
-def failed_images(stack: Stack, recent: Recent) -> Problem | None:
-    """Return what is known of the images that failed lately: how many, why, and what to do."""
+def failed_lately(stack: Stack, recent: Recent, noun: str) -> Problem | None:
+    """Return what is known of the images, or the videos, that failed lately: how many, why, and what to do."""
     lines = recent.with_status("failed")
     if not lines:
         return None
@@ -192,6 +192,6 @@ def failed_images(stack: Stack, recent: Recent) -> Problem | None:
     remedies = dict.fromkeys((read[0].get("error") or {}).get("remedy") for read in results if read)
     counts = ", ".join(f"{cause} {number}" for cause, number in causes)
     return Problem(
-        f"failed: {shown_number(len(lines), 'image')} in the last {recent.hours:.0f} hours ({counts})",
+        f"failed: {shown_number(len(lines), noun)} in the last {recent.hours:.0f} hours ({counts})",
         " ".join([*filter(None, remedies), "Then: batch-vision retry"]),
     )

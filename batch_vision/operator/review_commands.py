@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batch_vision.core.catalog import IMAGE
 from batch_vision.core.corrections import Verdict
 from batch_vision.core.manifests import LINE_BEGIN, Kind
 from batch_vision.core.times import from_text, utc_now

@@ -378,7 +378,11 @@ def _words(query: Query, order: Order) -> str:
         *([f"none of {', '.join(query.none_of)}"] if query.none_of else []),
         *([f"at least {query.min_confidence:g}%"] if query.min_confidence is not None else []),
         *([f"at most {query.max_confidence:g}%"] if query.max_confidence is not None else []),
-        *(f"{name} {value}" for name in ("kind", "model", "prefix", "media", "status") if (value := getattr(query, name))),
+        *(
+            f"{name} {value}"
+            for name in ("kind", "model", "prefix", "media", "status")
+            if (value := getattr(query, name))
+        ),
         *([] if query.is_anomalous is None else [VERDICTS[query.is_anomalous]]),
         *(["with history"] if query.is_history else []),
     ]

@@ -210,7 +210,7 @@ class Stack:
             return {}
         queues = {"videos": (self.videos.dead_letter_queue_url, self.videos.queue_url)}
         if not self.videos.is_drop_off:
-            queues["videos_rule"] = (self._queue_url("videos-rule-dead-letter"), self.videos.queue_url)
+            queues["videos_rule"] = (self._queue_url("video-rule-dead-letter"), self.videos.queue_url)
         return queues
 
     @property

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.aws.queues import count_messages
 from batch_vision.core.times import from_text, to_text
+from batch_vision.core.videos import ACTIVE, ENDS, RESERVATIONS, WAITING, marked_due, marked_record, record_key
 from batch_vision.operator.images_bucket import (
     WORKING_MAPPING,
-    failed_lines,
+    failed_lately,
     look_at_events,
     wrong_bucket,
 )
@@ -32,16 +33,12 @@ if TYPE_CHECKING:
     from batch_vision.operator.catalog import Recent
     from batch_vision.operator.stack import Stack, Videos
 
-_WAITING = "videos/open/waiting/"
-_ACTIVE = "videos/open/active/"
-_RESERVATIONS = "videos/reservations.json"
 _MOST_WAITING = 10_000  # in ten requests
 _MOST_ACTIVE = 500  # of which the records are read; the quota of an account is 20 jobs
 _PARALLEL = 16
 # A collector takes some minutes for what there is; Rekognition deletes answers after seven days.
 _LONGEST_COLLECTING = timedelta(hours=6)
 _DAY = timedelta(days=1)
-_ENDED = ("done", "rejected", "failed", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class VideosStatus:
     @property
     def states(self) -> Counter[str]:
         """Jobs under way by their state; what has ended and waits for the rest of its video counts as ended."""
-        return Counter("ended" if job.state in _ENDED else job.state for job in self.jobs)
+        return Counter("ended" if job.state in ENDS else job.state for job in self.jobs)
 
     @property
     def is_full(self) -> bool:
@@ -155,7 +152,7 @@ class VideosStatus:
                 f"videos: a job has waited since {to_text(self.oldest_at)}",
                 self._why_waiting(name),
             )
-        if problem := failed_lines(stack, self.recent, "video"):
+        if problem := failed_lately(stack, self.recent, "video"):
             yield problem
 
     @property
@@ -229,7 +226,9 @@ class VideosStatus:
             "max_minutes_per_day": videos.max_minutes_per_day,
             "recent": {
                 "since": to_text(self.recent.since),
-                **{f"videos_{name}": len(self.recent.with_status(name)) for name in ("processed", "rejected", "failed")},
+                **{
+                    f"videos_{name}": len(self.recent.with_status(name)) for name in ("processed", "rejected", "failed")
+                },
             },
         }
 
@@ -250,17 +249,18 @@ def look_at_videos(stack: Stack, videos: Videos, recent: Recent, now: datetime) 
     recent
         What was finished lately, of videos.
     """
-    s3, bucket = stack.s3, stack.final_bucket_name
-    waiting = list(islice(_names(stack, _WAITING), _MOST_WAITING + 1))
-    active = list(islice(_names(stack, _ACTIVE), _MOST_ACTIVE))
+    active = {marked_record(marker) for marker in islice(_markers(stack, ACTIVE), _MOST_ACTIVE)}
+    # A job keeps its first marker until it has ended.
+    unstarted = (marker for marker in _markers(stack, WAITING) if marked_record(marker) not in active)
+    waiting = list(islice(unstarted, _MOST_WAITING + 1))
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        records = pool.map(lambda name: _read(stack, f"videos/jobs/{name}/record.json"), active)
+        records = pool.map(lambda record_id: _read(stack, record_key(record_id)), sorted(active))
         jobs = [Job.read(record) for record in records if record]
-    reserved = _read(stack, _RESERVATIONS) or {}
+    reserved = _read(stack, RESERVATIONS) or {}
     slots_used = len(reserved.get("jobs") or {})
     minutes_today = int(reserved.get("minutes") or 0) if reserved.get("day") == f"{now:%Y-%m-%d}" else 0
     oldest_at = _due(waiting[0]) if waiting else None
-    first = _read(stack, f"videos/jobs/{waiting[0].partition('-')[2]}/record.json") if waiting else None
+    first = _read(stack, record_key(marked_record(waiting[0]))) if waiting else None
     minutes = int((first or {}).get("minutes") or 0)
     return VideosStatus(
         videos=videos,
@@ -305,13 +305,13 @@ def _bucket_problems(stack: Stack, videos: Videos) -> list[Problem]:
     return look_at_events(stack, videos.bucket_name, "video")[1]
 
 
-def _names(stack: Stack, prefix: str) -> Iterator[str]:
-    return (entry["Key"].removeprefix(prefix) for entry in list_entries(stack.s3, stack.final_bucket_name, prefix))
+def _markers(stack: Stack, prefix: str) -> Iterator[str]:
+    return (entry["Key"] for entry in list_entries(stack.s3, stack.final_bucket_name, prefix))
 
 
 def _due(marker: str) -> datetime | None:
     try:
-        return datetime.strptime(marker.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return marked_due(marker)
     except ValueError:
         return None  # of a version of the dispatcher that this tool does not know
 

@@ -1,8 +1,8 @@
 """The tables of the store, and how a line of the catalog becomes rows of them.
 
 A line is a row of `lines`, with its whole text in `bodies`, so that the columns that are searched lie close together.
-What few lines differ in (status, reason, verdict, model, first folder of the key, media, kinds) is a row of `cells`, and
-each name and kind of a prediction one of `said`: counts by any of them need no text.
+What few lines differ in (status, reason, verdict, model, first folder of the key, media, kinds) is a row of `cells`,
+and each name and kind of a prediction one of `said`: counts by any of them need no text.
 """
 
 from __future__ import annotations

@@ -268,7 +268,14 @@ class Selection:
         return f"= {numbers[0]}" if len(numbers) == 1 else f"IN ({_listed(numbers)})"
 
 
-_OF_CELLS = {"status": "status", "reason": "reason", "verdict": "verdict", "model": "model", "media": "media", "prefix": "folder"}
+_OF_CELLS = {
+    "status": "status",
+    "reason": "reason",
+    "verdict": "verdict",
+    "model": "model",
+    "media": "media",
+    "prefix": "folder",
+}
 
 
 def _listed(numbers: Iterable[int]) -> str:
