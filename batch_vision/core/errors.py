@@ -265,8 +265,30 @@ class VideoError(BatchVisionError):
     """A video is not analyzed."""
 
 
-class VideoTooLargeError(VideoError):
+class PermanentVideoError(VideoError):
+    """The service can never take this video: it is rejected."""
+
+
+class InvalidVideoFormatError(PermanentVideoError):
+    """Not an MP4, MOV or AVI, or one without its header or without pictures."""
+
+
+class VideoCodecError(PermanentVideoError):
+    """The pictures are not coded as H.264."""
+
+
+class VideoTooLargeError(PermanentVideoError):
     """More bytes than the service accepts."""
+
+
+class VideoTooLongError(PermanentVideoError):
+    """Longer than the service accepts."""
+
+
+class VideoOverBudgetError(PermanentVideoError):
+    """Longer than what this deployment may analyze in a day."""
+
+    remedy = "Raise videos.max_minutes_per_day and apply the module again; then retry the video."
 
 
 class VideoObjectError(VideoError):

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig
 
 from batch_vision.aws import catalog
+from batch_vision.aws.conditional import put_on_condition
+from batch_vision.aws.s3_errors import TakenError, translated
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import MARK, RESULT, names_for, partial_key
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
-from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.detectors import KeptAnswers
-from batch_vision.images.s3_errors import TakenError, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

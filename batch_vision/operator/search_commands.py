@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch_vision.core.catalog import DELETED, IMAGE, VERDICTS, VIDEO, best, media_of, moment_of, verdict_of
+from batch_vision.core.text import csv_line
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.command_line import check_confidences, check_span, display, json_option, on_stack, shown_time
@@ -25,7 +24,6 @@ from batch_vision.operator.search.store import Store
 from batch_vision.operator.text import good, print_json, print_lines, say, shown_number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from batch_vision.operator.search.comparing import Comparison
@@ -39,7 +37,6 @@ _COLUMNS = [
     *("finished_at", "status", "key", "version_id", "label", "kind", "confidence", "labels", "verdict", "error_type"),
     *("model", "width", "height", "size_bytes", "media", "duration_seconds"),
 ]
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins so for
 
 
 @click.command()
@@ -229,9 +226,9 @@ def _print_rows(store: Store, query: Query, order: Order, limit: int, *, as_csv:
             click.echo(f"{',' if number else ''}\n{json.dumps(row)}", nl=False)
         click.echo("\n]\n}")
     elif as_csv:
-        click.echo(_csv(_COLUMNS), nl=False)
+        click.echo(csv_line(_COLUMNS), nl=False)
         for row in rows:
-            click.echo(_csv(_cells(row)), nl=False)
+            click.echo(csv_line(_cells(row)), nl=False)
     else:
         wanted = {*query.any_of, *query.all_of}
         for row in rows:
@@ -269,29 +266,16 @@ def _cells(row: dict[str, Any]) -> list[Any]:
     return [told.get(name) for name in _COLUMNS]
 
 
-def _csv(cells: Iterable[Any]) -> str:
-    """Return a line of CSV that neither a terminal nor a spreadsheet obeys."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(
-        [_harmless(cell) if isinstance(cell, str) else cell for cell in cells]
-    )
-    return line.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return visible(f"'{text}" if text.startswith(_FORMULA) else text)
-
-
 def _print_facets(store: Store, query: Query, *, as_csv: bool, as_json: bool) -> None:
     found, facets = store.count(query), store.facets(query)
     if as_json:
         print_json({"found": found, "facets": facets})
         return
     if as_csv:
-        click.echo(_csv(("facet", "value", "lines")), nl=False)
+        click.echo(csv_line(("facet", "value", "lines")), nl=False)
         for name, counts in facets.items():
             for value, number in counts.items():
-                click.echo(_csv((name, value, number)), nl=False)
+                click.echo(csv_line((name, value, number)), nl=False)
         return
     for name, counts in facets.items():
         if not counts:

@@ -17,6 +17,7 @@ from PIL import Image
 from tenacity import stop_after_attempt
 
 import batch_vision.images
+from batch_vision.aws.conditional import put_on_condition
 from batch_vision.backends.contracts import Anomaly, Detection
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
@@ -24,7 +25,6 @@ from batch_vision.core.names import names_for
 from batch_vision.images import final as final_module
 from batch_vision.images import results
 from batch_vision.images.analysis import Outcome, analyze
-from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW, FakeBackend, detectors_of
