@@ -38,10 +38,12 @@ from batch_vision.operator.cost import (
     OVERHEAD_MAPPING_SECONDS,
     OVERHEAD_SECONDS,
     START_MINUTES,
+    VIDEO_ANALYSES,
     Deployment,
     ManagedEstimate,
     estimate,
     estimate_managed,
+    video_dollars,
 )
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import Redriven, redrive
@@ -68,6 +70,7 @@ from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
 from batch_vision.operator.text import FEW, bad, good, print_json, print_lines, say, say_few, shown_number
 from batch_vision.operator.uploads import Upload, journal_of, targets_of
+from batch_vision.operator.videos_again import retry_videos
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.report import Report
     from batch_vision.operator.results import Downloaded
     from batch_vision.operator.runs import Run
-    from batch_vision.operator.stack import Stack
+    from batch_vision.operator.stack import Stack, Videos
     from batch_vision.operator.status import Status
     from batch_vision.operator.stop import Stopped
     from batch_vision.operator.uploads import Target
@@ -199,7 +202,11 @@ def _print_run(run: Run) -> None:
 @click.option(
     "--reason", type=Text(), help="With --rejected: only those with this error type, such as InvalidImageError."
 )
-@click.option("--since", type=Text(), help="Of an existing bucket: failed or rejected since, as in `results` [30d].")
+@click.option(
+    "--since",
+    type=Text(),
+    help="Of an existing bucket, and of videos: failed or rejected since, as in `results` [30d].",
+)
 @json_option
 @on_stack
 def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool, as_json: bool) -> None:
@@ -213,18 +220,33 @@ def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool
     The images of an existing bucket stay where they are: the result of one that failed, or was rejected (--rejected),
     is deleted, and a message makes the image be looked at.
 
+    A video that failed, or was rejected (--rejected), is analyzed again with the settings of now; what of it was paid
+    for is paid for again. One that left its drop-off bucket goes back there.
+
     Ends with 1 if something could not be moved.
     """
     if reason and not rejected:
         raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
-    if since is not None and stack.is_drop_off:
+    if since is not None and stack.is_drop_off and not stack.videos:
         raise WrongInputError("--since is for an existing bucket; of a drop-off bucket, all are tried. Leave it out.")
-    if not stack.is_drop_off:
-        is_good = _retry_in_place(stack, "rejected" if rejected else "failed", reason, since or "30d", as_json=as_json)
-    elif rejected:
-        is_good = _retry_rejected(stack, reason, as_json=as_json)
-    else:
-        is_good = _retry_given_up(stack, as_json=as_json)
+    status = "rejected" if rejected else "failed"
+    is_good = True
+    told: dict[str, Any] = {}
+    if stack.has_images and not stack.is_drop_off:
+        is_good, told = _retry_in_place(stack, status, reason, since or "30d", as_json=as_json)
+    elif stack.has_images and rejected:
+        is_good, told = _retry_rejected(stack, reason, as_json=as_json)
+    elif stack.has_images:
+        is_good, told = _retry_given_up(stack, as_json=as_json)
+    elif not rejected:
+        redriven = _redrive(stack)
+        is_good, told = redriven.is_good, asdict(redriven)
+        if not as_json:
+            _print_redriven(stack, redriven)
+    if stack.videos:
+        told["videos"] = _retry_videos(stack, stack.videos, status, reason, since or "30d", as_json=as_json)
+    if as_json:
+        print_json(told)
     if not is_good:
         click.get_current_context().exit(OperatorError.exit_status)
 
@@ -242,7 +264,30 @@ def _redrive(stack: Stack) -> Redriven:
     return answer
 
 
-def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *, as_json: bool) -> bool:
+def _retry_videos(
+    stack: Stack, videos: Videos, status: str, reason: str | None, since: str, *, as_json: bool
+) -> dict[str, Any]:
+    begin, end = _span(since, None)
+    lines = select(stack, begin, end, Filter(status=status, media=VIDEO))
+    with display().step(f"Sending {status} videos again") as step:
+        chosen = (line for line in lines if reason in (None, line["error_type"]))
+        answer = retry_videos(stack, videos, chosen, step.progress)
+        step.done(f"{answer.retried} sent")
+    if not as_json:
+        if answer.retried:
+            then = "To see how they are: batch-vision status"
+            good(f"{shown_number(answer.retried, f'{status} video')} to be analyzed again. {then}")
+        if answer.changed:
+            say(f"- {len(answer.changed)} left: analyzed again, replaced or deleted since, or being analyzed now")
+            say_few(answer.changed)
+        if not answer.retried and not answer.changed:
+            good(f"No {status} video since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
+    return asdict(answer)
+
+
+def _retry_in_place(
+    stack: Stack, status: str, reason: str | None, since: str, *, as_json: bool
+) -> tuple[bool, dict[str, Any]]:
     begin, end = _span(since, None)
     lines = select(stack, begin, end, Filter(status=status, media=IMAGE))
     with display().step(f"Sending {status} images again") as step:
@@ -257,8 +302,7 @@ def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *
                 step.done(shown_number(left, "image"))
     is_good = answer is None or answer.is_good
     if as_json:
-        print_json({**(asdict(answer) if answer else {}), status: asdict(sent), "of_former_model": left})
-        return is_good
+        return is_good, {**(asdict(answer) if answer else {}), status: asdict(sent), "of_former_model": left}
     if sent.retried:
         good(f"{shown_number(sent.retried, f'{status} image')} on the queue to be looked at again. {_next(stack)}")
     if sent.changed:
@@ -269,18 +313,17 @@ def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *
         _print_redriven(stack, answer)
     if not sent.retried + left and not (answer and answer.moved + answer.left):
         good(f"No {status} image since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
-    return is_good
+    return is_good, {}
 
 
-def _retry_given_up(stack: Stack, as_json: bool) -> bool:
+def _retry_given_up(stack: Stack, as_json: bool) -> tuple[bool, dict[str, Any]]:
     with display().step("Sending stuck images again") as step:
         stuck = retry_stuck(stack, step.progress)
         step.done(f"{stuck.retried} sent", is_good=not stuck.foreign)
     answer = _redrive(stack)
     is_good = answer.is_good and not stuck.foreign
     if as_json:
-        print_json({**asdict(answer), "stuck": asdict(stuck)})
-        return is_good
+        return is_good, {**asdict(answer), "stuck": asdict(stuck)}
     if stuck.retried:
         good(f"{shown_number(stuck.retried, 'stuck image')} back on the queue. {_next(stack)}")
     if stuck.dropped:
@@ -294,7 +337,7 @@ def _retry_given_up(stack: Stack, as_json: bool) -> bool:
     _print_redriven(stack, answer)
     if not answer.moved + answer.dropped + answer.left + stuck.retried + stuck.dropped:
         good("The dead-letter queue is empty, and no image is stuck.")
-    return is_good
+    return is_good, {}
 
 
 def _print_redriven(stack: Stack, answer: Redriven) -> None:
@@ -316,13 +359,12 @@ def _print_redriven(stack: Stack, answer: Redriven) -> None:
         )
 
 
-def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
+def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> tuple[bool, dict[str, Any]]:
     with display().step("Uploading rejected images again") as step:
         answer = retry_rejected(stack, reason, step.progress)
         step.done(f"{answer.retried} uploaded", is_good=answer.is_good)
     if as_json:
-        print_json(asdict(answer))
-        return answer.is_good
+        return answer.is_good, asdict(answer)
     if answer.retried:
         good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_next(stack)}")
     for why, keys in answer.skipped.items():
@@ -330,7 +372,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         say_few(keys)
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
-    return answer.is_good
+    return answer.is_good, {}
 
 
 @main.command()
@@ -852,6 +894,24 @@ def _print_managed(found: ManagedEstimate, *, as_json: bool) -> None:
         say("The prices above 1,000,000 images a month are not certain: see the pricing page of Rekognition.")
 
 
+def _print_videos(minutes_per_day: float, analyses: tuple[str, ...], *, as_json: bool) -> None:
+    if not analyses:
+        raise WrongInputError(f"Give --video-analysis, one or several of: {', '.join(VIDEO_ANALYSES)}.")
+    dollars = video_dollars(dict.fromkeys(dict.fromkeys(analyses), 30 * minutes_per_day))
+    if as_json:
+        each = {name: round(amount, 4) for name, amount in dollars.items()}
+        told = {"minutes_per_month": 30 * minutes_per_day, "analyses_dollars": each}
+        print_json(told | {"dollars": round(sum(dollars.values()), 4)})
+        return
+    print_lines(
+        {
+            "minutes a month": f"{30 * minutes_per_day:,g}",
+            **{name: f"${amount:,.2f}" for name, amount in dollars.items()},
+            "a month": f"${sum(dollars.values()):,.2f}; requests and functions are some cents beside it",
+        }
+    )
+
+
 _COST_EPILOG = """\b
 unit-hours = images / throughput + runs x (start + overhead) x units
 dollars    = unit-hours x $4.00
@@ -859,7 +919,7 @@ dollars    = unit-hours x $4.00
 
 
 @main.command(epilog=_COST_EPILOG)
-@click.option("--images-per-day", type=click.IntRange(1, 10**12), required=True)
+@click.option("--images-per-day", type=click.IntRange(1, 10**12))
 @click.option("--schedule", type=Text(), help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
 @click.option("--runs-per-day", type=Number(0.001, 1440), help="Instead of --schedule.")
 @click.option(
@@ -890,15 +950,25 @@ dollars    = unit-hours x $4.00
     help="Of the managed backend rekognition, and then of a month; once for each analysis.",
 )
 @click.option("--existing-bucket", is_flag=True, help="With --analysis: the images stay in an existing bucket.")
+@click.option("--video-minutes-per-day", type=Number(0.01, 10**9), help="Of videos, and then of a month.")
+@click.option(
+    "--video-analysis",
+    "video_analyses",
+    multiple=True,
+    type=click.Choice(VIDEO_ANALYSES),
+    help="With --video-minutes-per-day; once for each analysis.",
+)
 @json_option
 def cost(
-    images_per_day: int,
+    images_per_day: int | None,
     schedule: str | None,
     runs_per_day: float | None,
     images_per_second: float,
     *,
     analyses: tuple[str, ...],
     existing_bucket: bool,
+    video_minutes_per_day: float | None,
+    video_analyses: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -906,8 +976,17 @@ def cost(
 
     AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026;
     state transitions, requests and Lambda time are those of the module's defaults. With --analysis, the tiers above a
-    million images a month are not certain: see the pricing page of Rekognition.
+    million images a month are not certain: see the pricing page of Rekognition. Videos are paid for by the minute and
+    analysis.
     """
+    if (video_minutes_per_day is None) == (images_per_day is None):
+        both = "Both --images-per-day and --video-minutes-per-day are given. Leave one of them out."
+        raise WrongInputError(both if images_per_day else "Give --images-per-day, or --video-minutes-per-day.")
+    if video_analyses and video_minutes_per_day is None:
+        raise WrongInputError("--video-analysis is for videos. Add --video-minutes-per-day, or leave it out.")
+    if images_per_day is None:
+        _print_videos(video_minutes_per_day or 0.0, video_analyses, as_json=as_json)
+        return
     if analyses:
         _check_unmixed()
         _print_managed(estimate_managed(images_per_day, analyses, is_in_place=existing_bucket), as_json=as_json)
