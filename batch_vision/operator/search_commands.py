@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch_vision.core.catalog import DELETED, VERDICTS, best, moment_of, verdict_of
+from batch_vision.core.catalog import DELETED, IMAGE, VERDICTS, VIDEO, best, media_of, moment_of, verdict_of
 from batch_vision.core.text import csv_line
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
@@ -35,7 +35,7 @@ _MOST_PICTURES = 5000
 _STATUSES = ["processed", "rejected", "failed", "deleted"]
 _COLUMNS = [
     *("finished_at", "status", "key", "version_id", "label", "kind", "confidence", "labels", "verdict", "error_type"),
-    *("model", "width", "height", "size_bytes"),
+    *("model", "width", "height", "size_bytes", "media", "duration_seconds"),
 ]
 
 
@@ -67,6 +67,7 @@ _COLUMNS = [
 )
 @click.option("--model", type=Text(), help="Of this model: its id, or a part of it that no other one has.")
 @click.option("--prefix", type=Text(), help="With a key that begins so.")
+@click.option("--media", type=click.Choice([IMAGE, VIDEO]), help="Only images, or only videos.")
 @click.option("--since", type=Text(), help="Finished since: 90m, 6h, 7d, or a time in UTC.")
 @click.option("--until", type=Text(), help="Only images finished before this time; same formats as --since.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only lines with this status. deleted needs --history.")
@@ -260,6 +261,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
         "confidence": confidence_of(row),
         "labels": "; ".join(f"{said['name']} {said['confidence']:g}" for said in predictions),
         "verdict": verdict_of(row.get("anomaly")) or None,
+        "media": media_of(row),
     }
     return [told.get(name) for name in _COLUMNS]
 
@@ -360,7 +362,11 @@ def _words(query: Query, order: Order) -> str:
         *([f"none of {', '.join(query.none_of)}"] if query.none_of else []),
         *([f"at least {query.min_confidence:g}%"] if query.min_confidence is not None else []),
         *([f"at most {query.max_confidence:g}%"] if query.max_confidence is not None else []),
-        *(f"{name} {value}" for name in ("kind", "model", "prefix", "status") if (value := getattr(query, name))),
+        *(
+            f"{name} {value}"
+            for name in ("kind", "model", "prefix", "media", "status")
+            if (value := getattr(query, name))
+        ),
         *([] if query.is_anomalous is None else [VERDICTS[query.is_anomalous]]),
         *(["with history"] if query.is_history else []),
     ]
