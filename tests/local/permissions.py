@@ -36,6 +36,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from local import config
 from local.emulator.image_operations import IMAGE_OPERATIONS
+from local.emulator.video_analyses import ANALYSES as VIDEO_ANALYSES
 from tests.local.stack import Stack
 
 RECORDED_CALLS = config.LOCAL_BUILD / "recorded-calls.jsonl"
@@ -316,6 +317,19 @@ def _image_api(call: Call) -> Iterator[Permission]:
     yield from _read_image(call)
 
 
+def _start_video_job(call: Call) -> Iterator[Permission]:
+    """Rekognition reads the video with the rights of the caller, who hands it the role that publishes the end.
+
+    The Reference knows no resource for the Start and Get operations of stored videos.
+    """
+    yield Permission(call.operation, "*")
+    video = call.parameters["Video"]["S3Object"]
+    yield from _read_object(replace(call, status=200), video["Bucket"], video["Name"], video.get("Version"))
+    yield Permission("s3:GetObject", f"{_bucket(call, video['Bucket'])}/{video['Name']}")
+    if channel := call.parameters.get("NotificationChannel"):
+        yield Permission("iam:PassRole", channel["RoleArn"])
+
+
 def _read_image(call: Call) -> Iterator[Permission]:
     if image := call.parameters["Image"].get("S3Object"):
         yield from _read_object(replace(call, status=200), image["Bucket"], image["Name"], image.get("Version"))
@@ -360,6 +374,13 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:HeadObject": _head_object,
     "s3:PutObject": _put_object,
     "s3:CopyObject": _copy_object,
+    **dict.fromkeys(
+        ("s3:CreateMultipartUpload", "s3:UploadPart", "s3:CompleteMultipartUpload"),
+        _on("s3:PutObject", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}"),
+    ),
+    "s3:AbortMultipartUpload": _on(
+        "s3:AbortMultipartUpload", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}"
+    ),
     "s3:DeleteObject": _delete_object,
     # botocore asks for the bucket's Region where S3 answers a HEAD with 400, as it does for SSE-C.
     "s3:HeadBucket": _on("s3:ListBucket", _bucket_of),
@@ -390,6 +411,11 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "rekognition:StartProjectVersion": _on("rekognition:StartProjectVersion", _parameter("ProjectVersionArn")),
     "rekognition:StopProjectVersion": _on("rekognition:StopProjectVersion", _parameter("ProjectVersionArn")),
     **{f"rekognition:{operation}": _image_api for operation in IMAGE_OPERATIONS},
+    **{f"rekognition:{analysis.start}": _start_video_job for analysis in VIDEO_ANALYSES},
+    **{
+        f"rekognition:{analysis.get}": _on(f"rekognition:{analysis.get}", lambda _: "*")
+        for analysis in VIDEO_ANALYSES
+    },
     "lookoutvision:DescribeModel": _on("lookoutvision:DescribeModel", _lookout_model),
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
@@ -492,6 +518,7 @@ ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 _STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource"}
+_PASSED_TO = [{"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}} for service in ("rekognition",)]
 
 
 @dataclass(frozen=True, order=True)
@@ -511,6 +538,9 @@ def statements(document: str) -> list[dict[str, Any]]:
     """The statements of a policy; refuses what moto's evaluator would not evaluate as IAM does."""
     found = json.loads(document)["Statement"]
     for statement in found:
+        # A role is passed by the calls alone for which `required` asks for it, and these are those services'.
+        if statement.get("Condition") in _PASSED_TO:
+            del statement["Condition"]
         if unknown := set(statement) - _STATEMENT_KEYS:
             raise PermissionsError(
                 f"statement {statement.get('Sid')} has {', '.join(sorted(unknown))}, which moto does not evaluate in a"
