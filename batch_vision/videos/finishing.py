@@ -240,7 +240,7 @@ class Finisher:
                 return False
             delete_former(self._store, gone.former)
             return True
-        if self._mover and work.found.found and work.found.upload == plan.is_of:
+        if self._mover and work.found.found and work.found.found.name == plan.is_of:
             place = place_of(plan, records)
             if place and plan.upload:
                 moved = self._move(held, plan.upload, place)

@@ -141,7 +141,9 @@ class Registering:
         max_minutes_per_day: int,
         write: Callable[[list[dict[str, Any]]], None],
         clock: Callable[[], datetime] = utc_now,
+        request_of: Callable[..., Mapping[str, Any]] = request_of,
     ) -> None:
+        self._request_of = request_of
         self._store = store
         self._results = results
         self._videos = videos
@@ -201,7 +203,7 @@ class Registering:
     def _complete(self, plan: Plan, upload: Upload) -> None:
         """Write what is missing of a plan's records, each after its marker; what has ended is to be finished anew."""
         request = partial(
-            request_of, bucket=plan.bucket, key=plan.key, version_id=upload.version_id, channel=self._channel
+            self._request_of, bucket=plan.bucket, key=plan.key, version_id=upload.version_id, channel=self._channel
         )
         begun = records_of(plan, request)
         for record, there in zip(begun, self._store.records(plan.record_ids), strict=True):
