@@ -171,6 +171,7 @@ class World:
                     self._pass(SECOND * self.random.choice((1, 3, 10, 60)))
                 self._step(self.random.choice(self.processes))
             elif self._is_quiet():
+                self.dispatcher().dispatch()  # which sweeps
                 self.check()
                 return
             else:
@@ -538,30 +539,22 @@ class MemoryBucket:
         video = self.videos[upload.name]
         return Header(VideoMetadata(video.duration_seconds if video.is_told else None), video.refusal)
 
-    def copy(self, _: str, key: str, upload: Upload, __: str) -> bool:
-        self._world.point()
-        is_there = any(one and one.name == upload.name for one in self.objects[key])
-        self._world.point()
-        return is_there
-
-    def move_delete(self, key: str, upload: Upload) -> None:
-        left = [one for one in self.objects[key] if one is None or one.name != upload.name]
-        if len(left) < len(self.objects[key]):
-            self._world.moved[upload.name] += 1
-        self.objects[key] = left
-
-
 class MemoryMover:
+    """What `Mover` is, in memory."""
+
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def copy(self, bucket: str, key: str, upload: Upload, place: str) -> bool:
-        return self._world.bucket.copy(bucket, key, upload, place)
-
-    def delete(self, _: str, key: str, upload: Upload) -> None:
-        self._world.point()
-        self._world.bucket.move_delete(key, upload)
-        self._world.point()
+    def move(self, _: str, key: str, upload: Upload, __: str) -> None:
+        world = self._world
+        world.point()
+        if not any(one and one.name == upload.name for one in world.bucket.objects[key]):
+            return
+        world.point()
+        left = [one for one in world.bucket.objects[key] if one is None or one.name != upload.name]
+        world.moved[upload.name] += len(left) < len(world.bucket.objects[key])
+        world.bucket.objects[key] = left
+        world.point()
 
 
 class MemoryResults:
