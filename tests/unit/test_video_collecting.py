@@ -18,7 +18,7 @@ from batch_vision.backends.video_contract import Page
 from batch_vision.core import errors
 from batch_vision.core.videos import JobLook, JobStatus, Record, State, VideoMetadata
 from batch_vision.videos import collecting
-from batch_vision.videos.collecting import Collected, StaleUploadError, collect
+from batch_vision.videos.collecting import Collected, collect
 from tests.memory_s3 import MemoryS3
 
 METADATA = VideoMetadata(60.0, 25.0, 320, 240, "h264", "QuickTime / MOV")
@@ -391,7 +391,7 @@ def test_an_upload_that_somebody_else_ended_begins_anew(s3: MemoryS3, code: str)
 
     assert run(Stale(s3, 1, is_done=False), service)
     assert lines(s3) == service.detections
-    with pytest.raises(StaleUploadError):
+    with pytest.raises(errors.StaleUploadError):
         run(Stale(s3, 2, is_done=False), Service())
 
 
