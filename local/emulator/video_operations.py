@@ -298,6 +298,7 @@ class VideoOperations:
     def _run(self, job: _Job) -> None:
         """Compute the outcome of a job, wait for its end, and announce it."""
         if job.ends_at_seconds == math.inf:
+            job.content.close()
             return
         with self._slots, job.content:
             try:
