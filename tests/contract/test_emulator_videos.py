@@ -320,6 +320,13 @@ def test_the_message_is_the_service_s_own(videos: Videos, published: Published) 
     assert "JobTag" not in json.loads(published.messages[1][1])
 
 
+def test_a_job_ends_although_nobody_asks(videos: Videos, published: Published) -> None:
+    videos.emulator.set(video_base_seconds=0.1)
+    job = videos.start()
+    assert published.came.wait(60)
+    assert [json.loads(text)["JobId"] for _, text in published.messages] == [job]
+
+
 def test_messages_reach_a_queue_as_they_are() -> None:
     with mock_aws():
         sns, sqs = boto3.client("sns"), boto3.client("sqs")
