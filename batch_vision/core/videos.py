@@ -60,6 +60,7 @@ class JobStatus(StrEnum):
 
     IN_PROGRESS = "in_progress"
     SUCCEEDED = "succeeded"
+    REJECTED = "rejected"  # it failed, and the file is at fault
     FAILED = "failed"
 
 
@@ -203,6 +204,8 @@ class Plan:
         Why it is rejected without any job; None for most.
     ended_at
         When its result was written, or deleted; None before.
+    retry_requested
+        When the operator asked for all jobs anew; None where nobody did.
     moved
         None in a bucket in which videos stay.
     former
@@ -217,6 +220,7 @@ class Plan:
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
     refusal: Fault | None = None
     ended_at: datetime | None = None
+    retry_requested: datetime | None = None
     moved: Moved | None = None
     former: tuple[str, ...] = ()
 
@@ -252,6 +256,7 @@ class Plan:
                 },
                 "refusal": Fault.from_json(content["refusal"]),
                 "ended_at": _time(content["ended_at"]),
+                "retry_requested": _time(content.get("retry_requested")),
                 "moved": Moved.from_json(content.get("moved")),
                 "former": tuple(content.get("former", ())),
             }
@@ -377,6 +382,17 @@ def record_key(record_id: str) -> str:
 def job_file(record_id: str, name: str) -> str:
     """Return where a file of a job is: each job has a folder, so none writes over the files of another."""
     return f"{JOBS}{record_id}/{name}"
+
+
+def moved_key(status: str, key: str) -> str:
+    """Return where a video of the drop-off bucket goes: below ``videos/processed/`` or ``videos/rejected/``.
+
+    A key that leaves no room has its hash instead.
+    """
+    name = f"videos/{status}/{key}"
+    if len(name.encode()) <= KEY_LIMIT_BYTES:
+        return name
+    return f"videos/{status}-long/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def video_result_key(key: str) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import found
+from batch_vision.aws.s3_errors import translated
 from batch_vision.backends.rekognition_video import least_percent_of, sighting_of
 from batch_vision.core import errors
 from batch_vision.core.segments import Segments, to_csv, to_vtt
@@ -107,19 +108,22 @@ def collect(
         After beginning anew at the first page, again.
     AccessDeniedError, BadRequestError, JobFailedError
         What the service says, that the job has not succeeded after all among it.
+    ServiceUnavailableError, StorageRefusedError
+        What S3 says.
     """
     collecting = _Collecting(record, service, s3, final_bucket)
-    collecting.resume()
     pause = _Pause(deadline, clock, sleep)
-    try:
+    with translated():
+        collecting.resume()
         try:
-            return collecting.run(pause)
-        except (errors.PageTokenError, StaleUploadError):
+            try:
+                return collecting.run(pause)
+            except (errors.PageTokenError, StaleUploadError):
+                collecting.restart()
+                return collecting.run(pause)
+        except errors.JobNotFoundError:
             collecting.restart()
-            return collecting.run(pause)
-    except errors.JobNotFoundError:
-        collecting.restart()
-        raise
+            raise
 
 
 class _Pause:

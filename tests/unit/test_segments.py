@@ -88,7 +88,7 @@ def test_of_too_many_those_with_the_most_detections_are_kept() -> None:
     assert [one["start_seconds"] for one in kept] == sorted(one["start_seconds"] for one in kept)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_segments_are_the_same_wherever_the_work_was_interrupted(data: st.DataObject) -> None:
     chance = random.Random(data.draw(st.integers(0, 10**6)))

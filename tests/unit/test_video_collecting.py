@@ -395,6 +395,15 @@ def test_an_upload_that_somebody_else_ended_begins_anew(s3: MemoryS3, code: str)
         run(Stale(s3, 2, is_done=False), Service())
 
 
+def test_what_s3_refuses_is_told_as_everywhere(s3: MemoryS3) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")  # type: ignore[typeddict-item]
+
+    s3.put_object = refuse  # type: ignore[method-assign,assignment]
+    with pytest.raises(errors.ServiceUnavailableError, match="SlowDown"):
+        run(s3, Service())
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_two_collectors_at_once_leave_the_files_of_one(s3: MemoryS3) -> None:
     first, second = Service(), Service()

@@ -1,0 +1,38 @@
+"""The way of a video that is finished from the drop-off bucket to the final bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batch_vision.aws.copying import copy_version
+from batch_vision.aws.s3_errors import translated
+from batch_vision.core.errors import ImageGoneError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from batch_vision.core.videos import Upload
+
+
+class Mover:
+    """Moves videos to the final bucket, by version."""
+
+    def __init__(self, s3: S3Client, final_bucket: str) -> None:
+        self._s3 = s3
+        self._final_bucket = final_bucket
+
+    def copy(self, bucket: str, key: str, upload: Upload, place: str) -> bool:
+        """Copy an upload to its place; False where it is not there any more."""
+        try:
+            copy_version(self._s3, bucket, key, str(upload.version_id), upload.size_bytes, self._final_bucket, place)
+        except ImageGoneError:
+            return False
+        return True
+
+    def delete(self, bucket: str, key: str, upload: Upload) -> None:
+        """Delete an upload from its bucket; one that is not there does no harm.
+
+        By its version, so that a newer upload stays.
+        """
+        with translated():
+            self._s3.delete_object(Bucket=bucket, Key=key, VersionId=str(upload.version_id))
