@@ -204,10 +204,12 @@ class VideoOperations:
                 job = self._job_of(token, analysis, asked)
                 if job is None:
                     self._check_limit()
-                    job = self._started(analysis, asked, token, fault)
+                    job = self._made(analysis, asked, token, fault)
                     self._jobs[job.job_id] = job
                     if token is not None:
                         self._tokens[token] = _Token(job.job_id, analysis.start, asked, job.started_at_seconds)
+                    # Only now: a job that ends at once is announced only if it is known.
+                    threading.Thread(target=self._run, args=(job,), daemon=True).start()
                 else:
                     job.starts += 1
                     fault = None
@@ -240,7 +242,7 @@ class VideoOperations:
             )
         return self._jobs[known.job_id]
 
-    def _started(self, analysis: VideoAnalysis, asked: dict[str, Any], token: str | None, fault: str | None) -> _Job:
+    def _made(self, analysis: VideoAnalysis, asked: dict[str, Any], token: str | None, fault: str | None) -> _Job:
         content, details = self._read(asked["Video"]["S3Object"])
         now, settings = self._timing.clock(), self._settings.current
         minutes = details.duration_seconds / 60 if details else 0.0
@@ -251,7 +253,7 @@ class VideoOperations:
             ends_at_seconds = now
         if token is not None:
             self._runs[token] += 1
-        job = _Job(
+        return _Job(
             job_id=secrets.token_hex(32),
             analysis=analysis,
             request=asked,
@@ -264,8 +266,6 @@ class VideoOperations:
             content=content,
             details=details,
         )
-        threading.Thread(target=self._run, args=(job,), name=f"video {job.job_id[:8]}", daemon=True).start()
-        return job
 
     def _read(self, named: Mapping[str, str]) -> tuple[IO[bytes], VideoDetails | None]:
         """Return the content of a video, and what it says of itself; nothing for what is none, whose job will fail."""
@@ -298,6 +298,7 @@ class VideoOperations:
     def _run(self, job: _Job) -> None:
         """Compute the outcome of a job, wait for its end, and announce it."""
         if job.ends_at_seconds == math.inf:
+            job.content.close()
             return
         with self._slots, job.content:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +71,13 @@ class Published:
     def __init__(self) -> None:
         self.messages: list[tuple[str, str]] = []
         self.error: TopicError | None = None
+        self.came = threading.Event()
 
     def publish(self, topic_arn: str, message: str) -> None:
         if self.error is not None:
             raise self.error
         self.messages.append((topic_arn, message))
+        self.came.set()
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +100,7 @@ def published(emulator: EmulatorClient, topics: Published) -> Published:
     """What the emulator publishes during the test."""
     topics.messages.clear()
     topics.error = None
+    topics.came.clear()
     return topics
 
 

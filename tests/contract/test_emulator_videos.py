@@ -8,14 +8,17 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError, HTTPClientError
+from moto import mock_aws
 
 from local.config import REPOSITORY
 from local.emulator.errors import TopicError
 from local.emulator.hosting import SettingsHolder, Timing
 from local.emulator.settings import Settings
+from local.emulator.topics import NoTopics, SnsTopics
 from local.emulator.video_analyses import ANALYSES
 from local.emulator.video_files import look, read_details
 from local.emulator.video_operations import VideoOperations
@@ -315,6 +318,31 @@ def test_the_message_is_the_service_s_own(videos: Videos, published: Published) 
     }
     videos.done()
     assert "JobTag" not in json.loads(published.messages[1][1])
+
+
+def test_a_job_ends_although_nobody_asks(videos: Videos, published: Published) -> None:
+    videos.emulator.set(video_base_seconds=0.1)
+    job = videos.start()
+    assert published.came.wait(60)
+    assert [json.loads(text)["JobId"] for _, text in published.messages] == [job]
+
+
+def test_messages_reach_a_queue_as_they_are() -> None:
+    with mock_aws():
+        sns, sqs = boto3.client("sns"), boto3.client("sqs")
+        queue_url = sqs.create_queue(QueueName="hints")["QueueUrl"]
+        queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        topic_arn = sns.create_topic(Name="jobs")["TopicArn"]
+        raw = {"RawMessageDelivery": "true"}
+        sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn, Attributes=raw)
+        topics = SnsTopics(sns)
+        topics.publish(topic_arn, '{"JobId": "é"}')
+        (message,) = sqs.receive_message(QueueUrl=queue_url)["Messages"]
+        assert message["Body"] == '{"JobId": "é"}'
+        with pytest.raises(TopicError, match="NotFound"):
+            topics.publish(f"{topic_arn}2", "")
+        with pytest.raises(TopicError, match="no SNS"):
+            NoTopics().publish(topic_arn, "a")
 
 
 def test_without_a_channel_nothing_is_published(videos: Videos, published: Published) -> None:

@@ -317,10 +317,17 @@ def _image_api(call: Call) -> Iterator[Permission]:
     yield from _read_image(call)
 
 
-def _start_video_job(call: Call) -> Iterator[Permission]:
-    """Rekognition reads the video with the rights of the caller, who hands it the role that publishes the end.
+def _read_image(call: Call) -> Iterator[Permission]:
+    if image := call.parameters["Image"].get("S3Object"):
+        yield from _read_object(replace(call, status=200), image["Bucket"], image["Name"], image.get("Version"))
+        yield Permission("s3:GetObject", f"{_bucket(call, image['Bucket'])}/{image['Name']}")
 
-    The Reference knows no resource for the Start and Get operations of stored videos.
+
+def _start_of_video(call: Call) -> Iterator[Permission]:
+    """The Reference knows no resource for the video APIs; the video is read with the rights of the caller.
+
+    Rekognition developer guide, Configuring Amazon Rekognition Video: whoever starts a job passes the role that
+    publishes its end. Whether s3:GetObject is asked for beside s3:GetObjectVersion is not documented: both.
     """
     yield Permission(call.operation, "*")
     video = call.parameters["Video"]["S3Object"]
@@ -328,12 +335,6 @@ def _start_video_job(call: Call) -> Iterator[Permission]:
     yield Permission("s3:GetObject", f"{_bucket(call, video['Bucket'])}/{video['Name']}")
     if channel := call.parameters.get("NotificationChannel"):
         yield Permission("iam:PassRole", channel["RoleArn"])
-
-
-def _read_image(call: Call) -> Iterator[Permission]:
-    if image := call.parameters["Image"].get("S3Object"):
-        yield from _read_object(replace(call, status=200), image["Bucket"], image["Name"], image.get("Version"))
-        yield Permission("s3:GetObject", f"{_bucket(call, image['Bucket'])}/{image['Name']}")
 
 
 def _on(action: str, resource: Callable[[Call], str]) -> Callable[[Call], Iterator[Permission]]:
@@ -374,10 +375,10 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:HeadObject": _head_object,
     "s3:PutObject": _put_object,
     "s3:CopyObject": _copy_object,
-    **dict.fromkeys(
-        ("s3:CreateMultipartUpload", "s3:UploadPart", "s3:CompleteMultipartUpload"),
-        _on("s3:PutObject", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}"),
-    ),
+    **{
+        f"s3:{operation}": _on("s3:PutObject", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}")
+        for operation in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+    },
     "s3:AbortMultipartUpload": _on(
         "s3:AbortMultipartUpload", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}"
     ),
@@ -411,11 +412,8 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "rekognition:StartProjectVersion": _on("rekognition:StartProjectVersion", _parameter("ProjectVersionArn")),
     "rekognition:StopProjectVersion": _on("rekognition:StopProjectVersion", _parameter("ProjectVersionArn")),
     **{f"rekognition:{operation}": _image_api for operation in IMAGE_OPERATIONS},
-    **{f"rekognition:{analysis.start}": _start_video_job for analysis in VIDEO_ANALYSES},
-    **{
-        f"rekognition:{analysis.get}": _on(f"rekognition:{analysis.get}", lambda _: "*")
-        for analysis in VIDEO_ANALYSES
-    },
+    **{f"rekognition:{analysis.start}": _start_of_video for analysis in VIDEO_ANALYSES},
+    **{f"rekognition:{analysis.get}": _on(f"rekognition:{analysis.get}", lambda _: "*") for analysis in VIDEO_ANALYSES},
     "lookoutvision:DescribeModel": _on("lookoutvision:DescribeModel", _lookout_model),
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
