@@ -214,7 +214,7 @@ variable "backend" {
   default     = "rekognition_custom_labels"
 
   validation {
-    condition     = var.backend == null || contains(keys(local.backends), coalesce(var.backend, "null"))
+    condition     = var.backend == null ? true : contains(keys(local.backends), var.backend)
     error_message = "backend is \"${coalesce(var.backend, "null")}\". Use one of: ${join(", ", keys(local.backends))}."
   }
 

@@ -152,10 +152,11 @@ module "video_changes" {
 resource "aws_lambda_event_source_mapping" "videos" {
   count = local.has_videos ? 1 : 0
 
-  event_source_arn        = module.videos_queue[0].queue_arn
-  function_name           = module.function["register_videos"].function_arn
-  batch_size              = 10
-  function_response_types = ["ReportBatchItemFailures"]
+  event_source_arn                   = module.videos_queue[0].queue_arn
+  function_name                      = module.function["register_videos"].function_arn
+  batch_size                         = 10
+  maximum_batching_window_in_seconds = 0
+  function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
     # The least that a mapping can be held to.
