@@ -1009,6 +1009,10 @@ locals {
     "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES",
   ]
 
+  video_analysis_names           = ["labels", "moderation", "faces", "celebrities", "text"]
+  video_analyses_with_settings   = ["labels", "moderation", "faces", "text"]
+  video_analyses_with_confidence = ["labels", "moderation", "text"]
+
   # A message of a managed model waits for no run.
   oldest_message_percent = coalesce(var.alarm_thresholds.oldest_message_percent, local.is_hosted ? 75 : 7)
 

@@ -5,10 +5,6 @@
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  video_analysis_names           = ["labels", "moderation", "faces", "celebrities", "text"]
-  video_analyses_with_settings   = ["labels", "moderation", "faces", "text"]
-  video_analyses_with_confidence = ["labels", "moderation", "text"]
-
   # What Rekognition Video takes (Rekognition developer guide, Working with stored video analysis operations).
   video_suffixes = [".mp4", ".mov", ".m4v", ".avi"]
 
