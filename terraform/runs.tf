@@ -303,6 +303,8 @@ module "guard" {
     module.alerts,
     module.backfill,
     module.changes,
+    module.compaction_schedule,
+    module.dispatch_schedule,
     module.final_bucket,
     module.function,
     module.guard_function,

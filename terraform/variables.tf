@@ -214,7 +214,7 @@ variable "backend" {
   default     = "rekognition_custom_labels"
 
   validation {
-    condition     = var.backend == null || contains(keys(local.backends), coalesce(var.backend, "null"))
+    condition     = var.backend == null ? true : contains(keys(local.backends), var.backend)
     error_message = "backend is \"${coalesce(var.backend, "null")}\". Use one of: ${join(", ", keys(local.backends))}."
   }
 
@@ -1008,6 +1008,10 @@ locals {
     "DEFAULT", "ALL", "AGE_RANGE", "BEARD", "EMOTIONS", "EYE_DIRECTION", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED", "GENDER",
     "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES",
   ]
+
+  video_analysis_names           = ["labels", "moderation", "faces", "celebrities", "text"]
+  video_analyses_with_settings   = ["labels", "moderation", "faces", "text"]
+  video_analyses_with_confidence = ["labels", "moderation", "text"]
 
   # A message of a managed model waits for no run.
   oldest_message_percent = coalesce(var.alarm_thresholds.oldest_message_percent, local.is_hosted ? 75 : 7)

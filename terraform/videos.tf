@@ -5,10 +5,6 @@
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  video_analysis_names           = ["labels", "moderation", "faces", "celebrities", "text"]
-  video_analyses_with_settings   = ["labels", "moderation", "faces", "text"]
-  video_analyses_with_confidence = ["labels", "moderation", "text"]
-
   # What Rekognition Video takes (Rekognition developer guide, Working with stored video analysis operations).
   video_suffixes = [".mp4", ".mov", ".m4v", ".avi"]
 
@@ -152,10 +148,11 @@ module "video_changes" {
 resource "aws_lambda_event_source_mapping" "videos" {
   count = local.has_videos ? 1 : 0
 
-  event_source_arn        = module.videos_queue[0].queue_arn
-  function_name           = module.function["register_videos"].function_arn
-  batch_size              = 10
-  function_response_types = ["ReportBatchItemFailures"]
+  event_source_arn                   = module.videos_queue[0].queue_arn
+  function_name                      = module.function["register_videos"].function_arn
+  batch_size                         = 10
+  maximum_batching_window_in_seconds = 0
+  function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
     # The least that a mapping can be held to.
