@@ -148,14 +148,14 @@ def test_status_counts_jobs_and_says_when_the_next_starts(beside: DeployedVideos
     beside.record(a, "text", State.SUCCEEDED, succeeded_at=now)
     beside.record(b, "labels", State.WAITING, due_at=datetime(2026, 11, 19, tzinfo=UTC))
     beside.record(b, "text", State.WAITING)
-    beside.reserve(f"{now:%Y-%m-%d}", 59, jobs=1)
+    beside.reserve(f"{now:%Y-%m-%d}", 599, jobs=1)
     told = beside.deployed.json("status")["videos"]
     tomorrow = f"{now + timedelta(days=1):%Y-%m-%d}T00:00:00.000Z"
     assert told["waiting"] == {
         "jobs": 2,
         "is_at_least": False,
         "oldest_at": "2026-11-19T00:00:00.000Z",
-        "next_start_at": tomorrow,  # 59 of 60 minutes, and the oldest has 2
+        "next_start_at": tomorrow,  # 599 of 600 minutes, and the oldest has 2
     }
     assert told["jobs"] == {
         "starting": 0,
@@ -165,7 +165,7 @@ def test_status_counts_jobs_and_says_when_the_next_starts(beside: DeployedVideos
         "past_deadline": 0,
         "slots_used": 1,
     }
-    assert (told["minutes_today"], told["max_minutes_per_day"]) == (59, 60)
+    assert (told["minutes_today"], told["max_minutes_per_day"]) == (599, 600)
     shown = beside.deployed.call("status").stdout
     assert "2 to start, the oldest since 2026-11-19 00:00:00Z; the next can start at" in shown
     beside.reserve("2026-01-01", 59, jobs=3)

@@ -66,7 +66,7 @@ class DeployedVideos:
                 "VIDEO_SUFFIXES": json.dumps(SUFFIXES),
                 "VIDEO_ANALYSES": json.dumps(ANALYSES),
             },
-            "dispatch-videos": {"MAX_CONCURRENT_JOBS": "3", "MAX_MINUTES_PER_DAY": "60"},
+            "dispatch-videos": {"MAX_CONCURRENT_JOBS": "3", "MAX_MINUTES_PER_DAY": "600"},
         }
         for name, variables in told.items():
             functions.create_function(
