@@ -11,6 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.core.video_file import MOST_MINUTES
 from batch_vision.core.videos import ENDS, Analysis, Plan, Record, State, record_id_of
 
 if TYPE_CHECKING:
@@ -19,12 +20,10 @@ if TYPE_CHECKING:
 
     from batch_vision.core.videos import Fault, Upload, VideoMetadata
 
-LONGEST_MINUTES = 360  # what the service takes, and what is reserved where the length is not known
-
 
 def minutes_of(duration_seconds: float | None) -> int:
-    """Return the minutes that a video of this length is paid for."""
-    return LONGEST_MINUTES if duration_seconds is None else max(1, math.ceil(duration_seconds / 60))
+    """Return the minutes that a video of this length is paid for; the most there may be where it is not known."""
+    return MOST_MINUTES if duration_seconds is None else max(1, math.ceil(duration_seconds / 60))
 
 
 def new_plan(
@@ -100,7 +99,6 @@ def records_of(plan: Plan, request_of: Callable[[str, Mapping[str, Any]], Mappin
             due_at=plan.upload.last_modified,
             state=State.REJECTED if plan.refusal else State.WAITING,
             error=plan.refusal,
-            ended_at=plan.upload.last_modified if plan.refusal else None,
         )
         for name, analysis in plan.analyses.items()
     ]
