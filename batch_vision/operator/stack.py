@@ -242,7 +242,7 @@ class Stack:
     def lifecycle_of(self, model: Model) -> Lifecycle:
         """Return the lifecycle of a model, which need not be that of the stack any more; raises as `lifecycle`."""
         # The backends make their clients from the environment, and botocore reads this variable only.
-        with _environment(AWS_DEFAULT_REGION=self.region):
+        with variables_set(AWS_DEFAULT_REGION=self.region):
             return make_lifecycle(model)
 
     @cached_property
@@ -468,7 +468,8 @@ def _json[T](text: str | None, kind: type[T]) -> T | None:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def variables_set(**variables: str) -> Iterator[None]:
+    """Have this process's environment have some variables while the block lasts."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -60,9 +60,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.s3 = FakeS3("final")
-        self.stack: Any = SimpleNamespace(
-            name="pile", final_bucket_name="final", identity="uuid-1", s3=self.s3
-        )
+        self.stack: Any = SimpleNamespace(name="pile", final_bucket_name="final", identity="uuid-1", s3=self.s3)
         self._numbers = count()
 
     def write(self, *lines: dict[str, Any], at: str = "08:30") -> str:
