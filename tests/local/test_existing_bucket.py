@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from tests.local.waits import wait_until
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 SEED = 20261126
+# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes ten minutes more.
+LISTED, IN_INVENTORY, IN_CSV = (3000, 1000, 200) if os.environ.get("FULL_SIZES") == "1" else (800, 300, 60)
 # botocore asks for the bucket's Region where S3 answers a HEAD with 400.
 READS = {"s3:HeadBucket", "s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
 
@@ -354,30 +357,31 @@ def test_hundreds_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     """In a bucket with versions; half are done, others come, are replaced and deleted meanwhile, functions die."""
     stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": "Enabled"})
     folder = "pile/hundreds/"
-    with backfills.untold(stack, 400):
-        for number in range(400):
+    half = LISTED // 2
+    with backfills.untold(stack, half):
+        for number in range(half):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
     backfills.backfill("--concurrency", "2")  # LocalStack is busy with that
     check(stack)
     paid = shapes.paid(stack)["DetectLabels"]
-    assert paid == 400
-    with backfills.untold(stack, 400):
-        for number in range(400, 800):
+    assert paid == half
+    with backfills.untold(stack, half):
+        for number in range(half, LISTED):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
     # Once: a chunk that a function dies of again is taken apart, into hundreds of calls here.
     death = stack.lambda_faults.inject("work-off-chunk", "die", "after PutObject", key="^results/")
     process = test_tool.start("backfill", "--yes", "--watch", "--concurrency", "2")
     wait_until(lambda: shapes.paid(stack)["DetectLabels"] > paid + 100, 120, "the backfill is at work")
-    for number in range(0, 800, 40):
+    for number in range(0, LISTED, LISTED // 20):
         put(stack, f"{folder}{number:04}.jpg", number % 100 + 1)
         stack.s3.delete_object(Bucket=BUCKET.name, Key=f"{folder}{number + 1:04}.jpg")
         put(stack, f"{folder}new-{number}.jpg", 5)
-    printed, said = process.communicate(timeout=600)
+    printed, said = process.communicate(timeout=1200)
     assert process.returncode == 0, printed + said
     check(stack, seconds=120)
     assert stack.lambda_faults.hits(death) == 1
     # 40 changes more, and what was under way when the function died or an image was replaced.
-    assert paid + 400 <= shapes.paid(stack)["DetectLabels"] <= paid + 400 + 40 + 100
+    assert paid + half <= shapes.paid(stack)["DetectLabels"] <= paid + half + 40 + 100
     assert backfills.read("backfill", "--status")["state"] == "succeeded"
 
 
@@ -385,13 +389,13 @@ def test_hundreds_of_images_while_the_owner_goes_on(stack: Stack) -> None:
 @pytest.mark.fault("Backfill: a list that is damaged, incomplete or of something else")
 def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     folder = "pile/listed/"
-    odd = ['a b/ü,"1".jpg', "plus+and%20.JPG", "日本.jpg", *(f"odd & {n}.jpg" for n in range(57))]
-    with backfills.untold(stack, 300 + len(odd)):
-        for number in range(300):
+    odd = ['a b/ü,"1".jpg', "plus+and%20.JPG", "日本.jpg", *(f"odd & {n}.jpg" for n in range(IN_CSV - 3))]
+    with backfills.untold(stack, IN_INVENTORY + len(odd)):
+        for number in range(IN_INVENTORY):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
         for number, name in enumerate(odd):
             put(stack, folder + name, number)
-    listed: dict[str, dict[str, str]] = {f"{folder}{number:04}.jpg": {} for number in range(300)}
+    listed: dict[str, dict[str, str]] = {f"{folder}{number:04}.jpg": {} for number in range(IN_INVENTORY)}
     listed |= {f"{folder}gone.jpg": {}, f"{folder}frozen.jpg": {"StorageClass": "GLACIER"}, f"{folder}a.txt": {}}
     manifest = backfills.put_inventory(stack, BUCKET.name, "inventories/all", listed)
     # What is wrong is said before anything is done.
@@ -407,11 +411,11 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     found = backfills.backfill("--inventory", manifest, "--concurrency", "2")
     counts = found["counts"]
     assert (found["outcome"], counts["left_out"]) == ("succeeded", {"archived": 1, "suffix": 1})
-    assert (counts["listed"], counts["planned"]) == (303, 301), "one of them is gone"
-    assert (shapes.paid(stack)["DetectLabels"], len(broken(stack))) == (300, len(odd))
+    assert (counts["listed"], counts["planned"]) == (IN_INVENTORY + 3, IN_INVENTORY + 1), "one of them is gone"
+    assert (shapes.paid(stack)["DetectLabels"], len(broken(stack))) == (IN_INVENTORY, len(odd))
     keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
     backfills.backfill("--list", str(keys), "--concurrency", "2")
-    assert shapes.paid(stack)["DetectLabels"] == 300 + len(odd)
+    assert shapes.paid(stack)["DetectLabels"] == IN_INVENTORY + len(odd)
     check(stack)
 
 

@@ -219,6 +219,16 @@ def test_what_is_counted_is_counted_across_processes_and_threads(directory):
     assert faults.hits(directory, "f") == 7
 
 
+def test_chances_are_drawn_once_across_processes_and_threads(directory):
+    faults.write(directory, [fault("delay", "invocation", seconds=0, probability=1e-9)])
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(3):  # others begin when many are drawn
+            functions = [Faults(directory, "e2e-analyze-images") for _ in range(4)]
+            list(pool.map(lambda number, of=functions: of[number % 4].strike("invocation"), range(33 + round_)))
+    drawn = sorted(int(path.name.removeprefix("draw-f-")) for path in directory.glob("draw-f-*"))
+    assert drawn == list(range(33 + 34 + 35))
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -10,6 +10,7 @@ work are its calls of AWS: nothing in its own code knows of them.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import json
@@ -127,6 +128,7 @@ class Faults:
     def __init__(self, directory: Path, function_name: str) -> None:
         self._directory = directory
         self._function_name = function_name
+        self._free: dict[str, int] = {}  # by name, a number before which all are taken
 
     def strike(self, point: str, key: str = "") -> None:
         """Make happen what is planned for this point of the work."""
@@ -161,13 +163,26 @@ class Faults:
 
     def _claim(self, name: str, limit: int | None = None) -> int | None:
         """Take the next number under a name, which no other process gets; None when all are taken."""
-        for number in itertools.count() if limit is None else range(limit):
+        for number in itertools.count(self._first_free(name)) if limit is None else range(limit):
             try:
                 os.close(os.open(self._directory / f"{name}-{number}", os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 continue
+            self._free[name] = number + 1
             return number
         return None
+
+    def _first_free(self, name: str) -> int:
+        """Return a number from which on to try: all before it are taken. A soak draws tens of thousands of times."""
+
+        def is_free(number: int) -> bool:
+            return not (self._directory / f"{name}-{number}").exists()
+
+        known = self._free.get(name, 0)
+        beyond = known + 1
+        while not is_free(beyond):
+            beyond += beyond - known
+        return bisect.bisect_left(range(beyond), True, lo=known, key=is_free)
 
 
 def install(directory: Path, function_name: str) -> None:
