@@ -429,7 +429,7 @@ def marked_due(marker: str) -> datetime:
     ValueError
         It is no such marker.
     """
-    return datetime.strptime(marker.removeprefix(WAITING).partition("-")[0], _DUE_FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(marker.removeprefix(WAITING).partition("-")[0]).astimezone(UTC)
 
 
 def _plain(value: Any) -> Any:

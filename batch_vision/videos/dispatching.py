@@ -204,20 +204,20 @@ class Dispatcher:
     # What waits.
 
     def _start_waiting(self, active: Iterable[str]) -> None:
-        known = {
-            record_id
-            for record_id in active
-            if self._held[record_id].content.state not in (State.WAITING, State.STARTING)
-        }
+        known = {record_id for record_id in active if self._held[record_id].content.state is not State.WAITING}
         is_open = True
+        # First those that may have been started: they have their slot already, and others may wait for that.
+        for held in [self._held[record_id] for record_id in active]:
+            if held.content.state is State.STARTING and next_step(held.content, self._clock()) is Step.START:
+                is_open = self._start(held) and is_open
         for marker in self._store.waiting():
             if marker.record_id in known:
                 continue
-            if _due_of(marker) > self._clock() or self._count["VideosWaiting"] >= _MOST_WAITING_COUNTED:
+            waits = (self._clock() - _due_of(marker)).total_seconds()
+            if waits < 0 or self._count["VideosWaiting"] >= _MOST_WAITING_COUNTED:
                 break
             self._count["VideosWaiting"] += 1
-            if not self._count["OldestWaitingSeconds"]:
-                self._count["OldestWaitingSeconds"] = round((self._clock() - _due_of(marker)).total_seconds())
+            self._count["OldestWaitingSeconds"] = max(round(waits), self._count["OldestWaitingSeconds"])
             is_open = is_open and self._try(marker)
 
     def _try(self, marker: Marker) -> bool:
@@ -232,7 +232,7 @@ class Dispatcher:
             if record.has_ended or marker.key < waiting_marker(record):
                 self._store.delete([marker.key])
             return True
-        if record.state not in (State.WAITING, State.STARTING):
+        if record.state is not State.WAITING:
             self._store.put_marker(active_marker(record.record_id))
             return True
         return next_step(record, self._clock()) is not Step.START or self._start(held)
@@ -363,14 +363,14 @@ class Dispatcher:
 
         One that has not ended is never without the marker that says when it is due.
         """
-        before, after = waiting_marker(held.content), waiting_marker(changed)
-        if before != after:
-            self._store.put_marker(after)
+        is_later = changed.due_at != held.content.due_at and not changed.has_ended
+        if is_later:
+            self._store.put_marker(waiting_marker(changed))
         written = self._store.write_record(changed, held.etag)
         if written:
             self._held[changed.record_id] = written
-            if before != after:
-                self._store.delete([before])
+            if is_later and waiting_marker(changed) != waiting_marker(held.content):
+                self._store.delete([waiting_marker(held.content)])
         return written
 
     def _measure(self) -> None:

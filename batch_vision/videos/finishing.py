@@ -60,11 +60,8 @@ class Answers(Protocol):
 class Moves(Protocol):
     """Moves a video out of its bucket: see `Mover`."""
 
-    def copy(self, bucket: str, key: str, upload: Upload, place: str) -> bool:
-        """Copy an upload to its place."""
-
-    def delete(self, bucket: str, key: str, upload: Upload) -> None:
-        """Delete an upload from its bucket."""
+    def move(self, bucket: str, key: str, upload: Upload, place: str) -> None:
+        """Move an upload to its place."""
 
 
 class _OtherUploadError(Exception):
@@ -240,7 +237,7 @@ class Finisher:
                 return False
             delete_former(self._store, gone.former)
             return True
-        if self._mover and work.found.found and work.found.upload == plan.is_of:
+        if self._mover and work.found.found and work.found.found.name == plan.is_of:
             place = place_of(plan, records)
             if place and plan.upload:
                 moved = self._move(held, plan.upload, place)
@@ -253,17 +250,14 @@ class Finisher:
         return True
 
     def _move(self, held: Held[Plan], upload: Upload, place: str) -> Held[Plan] | None:
-        """Move a video to its place; None where it is gone, or its key has another plan by now."""
+        """Move a video to its place; None where its key has another plan by now."""
         plan = held.content
         assert self._mover is not None  # noqa: S101 - its caller has looked
         # Before it leaves: who finds it gone then knows that it was moved.
         moving = self._changed(held, replace(plan, moved=Moved(upload.name, upload.last_modified, place)))
         if moving is None:
             return None
-        if not self._mover.copy(plan.bucket, plan.key, upload, place):
-            self._changed(moving, replace(moving.content, moved=None))
-            return None
-        self._mover.delete(plan.bucket, plan.key, upload)
+        self._mover.move(plan.bucket, plan.key, upload, place)
         return moving
 
     def _changed(self, held: Held[Plan], plan: Plan) -> Held[Plan] | None:

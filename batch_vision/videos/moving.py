@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batch_vision.aws.copying import copy_version
@@ -21,18 +22,13 @@ class Mover:
         self._s3 = s3
         self._final_bucket = final_bucket
 
-    def copy(self, bucket: str, key: str, upload: Upload, place: str) -> bool:
-        """Copy an upload to its place; False where it is not there any more."""
-        try:
-            copy_version(self._s3, bucket, key, str(upload.version_id), upload.size_bytes, self._final_bucket, place)
-        except ImageGoneError:
-            return False
-        return True
+    def move(self, bucket: str, key: str, upload: Upload, place: str) -> None:
+        """Copy an upload to its place, then delete it from its bucket: by its version, so that a newer one stays.
 
-    def delete(self, bucket: str, key: str, upload: Upload) -> None:
-        """Delete an upload from its bucket; one that is not there does no harm.
-
-        By its version, so that a newer upload stays.
+        One that is not there any more was moved by another collector, or deleted by its owner this moment.
         """
-        with translated():
-            self._s3.delete_object(Bucket=bucket, Key=key, VersionId=str(upload.version_id))
+        version = str(upload.version_id)
+        with suppress(ImageGoneError):
+            copy_version(self._s3, bucket, key, version, upload.size_bytes, self._final_bucket, place)
+            with translated():
+                self._s3.delete_object(Bucket=bucket, Key=key, VersionId=version)
