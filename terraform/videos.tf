@@ -355,6 +355,11 @@ locals {
         actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         resources = [for videos in module.videos : videos.hint_queue_arn]
       }
+      # Whether a job is still one of its video's.
+      ReadPlans = {
+        actions   = ["s3:GetObject"]
+        resources = local.keep_video_plans.resources
+      }
       KeepRecords = local.keep_video_records
       KeepMarkers = local.keep_video_markers
       ReserveMinutes = {
@@ -417,9 +422,9 @@ locals {
       ]
       resources = local.videos_arns
     }
-    # An object over 5 GiB is copied in parts. Deleting is for what was copied of a video that may not leave its bucket.
+    # An object over 5 GiB is copied in parts.
     MoveVideos = {
-      actions = ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"]
+      actions = ["s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectTagging"]
       resources = [
         "${module.final_bucket.bucket_arn}/videos/processed/*",
         "${module.final_bucket.bucket_arn}/videos/rejected/*",

@@ -501,7 +501,7 @@ run "rekognition_of_this_account_tells_the_hint_queue" {
   }
 
   assert {
-    condition = { for statement in data.aws_iam_policy_document.role.statement : statement.sid => [statement.actions, statement.resources] } == {
+    condition = { for statement in data.aws_iam_policy_document.publish.statement : statement.sid => [statement.actions, statement.resources] } == {
       TellOfJobs     = [toset(["sns:Publish"]), toset(["arn:aws:sns:us-east-1:111122223333:${aws_sns_topic.this.name}"])]
       UseCustomerKey = [toset(["kms:Decrypt", "kms:GenerateDataKey"]), toset([var.kms_key_arn])]
     }

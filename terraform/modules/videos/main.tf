@@ -12,7 +12,7 @@ locals {
 # ---------------------------------------------------------------------------------------------------------------------
 
 # Who may publish is said by the policy of the role.
-data "aws_iam_policy_document" "topic" {
+data "aws_iam_policy_document" "this" {
   statement {
     sid       = "DenyInsecureTransport"
     effect    = "Deny"
@@ -36,7 +36,7 @@ resource "aws_sns_topic" "this" {
   #checkov:skip=CKV_AWS_26:SNS encrypts its disks anyway. With the key alias/aws/sns, whose policy is not ours, the queue would get nothing
   name              = var.topic_name
   kms_master_key_id = var.kms_key_arn
-  policy            = data.aws_iam_policy_document.topic.json
+  policy            = data.aws_iam_policy_document.this.json
 
   tags = var.tags
 }
@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "trust" {
   }
 }
 
-data "aws_iam_policy_document" "role" {
+data "aws_iam_policy_document" "publish" {
   statement {
     sid       = "TellOfJobs"
     effect    = "Allow"
@@ -96,10 +96,10 @@ resource "aws_iam_role" "this" {
   tags = var.tags
 }
 
-resource "aws_iam_role_policy" "this" {
+resource "aws_iam_role_policy" "publish" {
   name   = var.topic_name
   role   = aws_iam_role.this.id
-  policy = data.aws_iam_policy_document.role.json
+  policy = data.aws_iam_policy_document.publish.json
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ output "role_arn" {
   value       = aws_iam_role.this.arn
 
   # Rekognition refuses a job whose role may not publish yet.
-  depends_on = [aws_iam_role_policy.this]
+  depends_on = [aws_iam_role_policy.publish]
 }
 
 output "hint_queue_url" {
