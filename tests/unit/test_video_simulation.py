@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from batch_vision.aws import in_step
-from batch_vision.core.in_place import Step, advance
 from batch_vision.core.observability import logger
-from batch_vision.core.video_reservations import Reservations
-from batch_vision.core.videos import Record
-from batch_vision.videos.store import Held
 from tests.unit.video_worlds import BrokenError, MemoryStore, World
 
 TESTS, WORLDS = 10, 300

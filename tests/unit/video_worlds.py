@@ -539,6 +539,7 @@ class MemoryBucket:
         video = self.videos[upload.name]
         return Header(VideoMetadata(video.duration_seconds if video.is_told else None), video.refusal)
 
+
 class MemoryMover:
     """What `Mover` is, in memory."""
 
