@@ -424,7 +424,7 @@ def _start_emulator(
             _EMULATOR_MODULE,
             f"--port={config.EMULATOR_PORT}",
             f"--labelled={labelled}",
-            f"--s3-endpoint={config.LOCALSTACK_URL}",
+            f"--aws-endpoint={config.LOCALSTACK_URL}",
             f"--settings={json.dumps(settings)}",
             *options,
         ],

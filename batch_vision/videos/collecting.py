@@ -1,9 +1,9 @@
 """The answers of a job that has succeeded, page by page into the files of its folder.
 
 ``<analysis>.jsonl.gz`` has each detection as the service gave it, one a line; ``<analysis>.json``, ``.vtt`` and
-``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first file is
-held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can be
-finished at any page.
+``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first
+file is held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can
+be finished at any page.
 
 What is done is noted in ``progress.json`` with each part, and when the time is over: then also what is no part yet, for
 S3 takes no small ones. Whoever comes next goes on there. Beginning at the first page is always right too, because the
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import found
+from batch_vision.aws.s3_errors import translated
 from batch_vision.backends.rekognition_video import least_percent_of, sighting_of
 from batch_vision.core import errors
 from batch_vision.core.segments import Segments, to_csv, to_vtt
@@ -107,19 +108,22 @@ def collect(
         After beginning anew at the first page, again.
     AccessDeniedError, BadRequestError, JobFailedError
         What the service says, that the job has not succeeded after all among it.
+    ServiceUnavailableError, StorageRefusedError
+        What S3 says.
     """
     collecting = _Collecting(record, service, s3, final_bucket)
-    collecting.resume()
     pause = _Pause(deadline, clock, sleep)
-    try:
+    with translated():
+        collecting.resume()
         try:
-            return collecting.run(pause)
-        except (errors.PageTokenError, StaleUploadError):
+            try:
+                return collecting.run(pause)
+            except (errors.PageTokenError, StaleUploadError):
+                collecting.restart()
+                return collecting.run(pause)
+        except errors.JobNotFoundError:
             collecting.restart()
-            return collecting.run(pause)
-    except errors.JobNotFoundError:
-        collecting.restart()
-        raise
+            raise
 
 
 class _Pause:

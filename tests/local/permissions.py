@@ -36,6 +36,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from local import config
 from local.emulator.image_operations import IMAGE_OPERATIONS
+from local.emulator.video_analyses import ANALYSES as VIDEO_ANALYSES
 from tests.local.stack import Stack
 
 RECORDED_CALLS = config.LOCAL_BUILD / "recorded-calls.jsonl"
@@ -322,6 +323,20 @@ def _read_image(call: Call) -> Iterator[Permission]:
         yield Permission("s3:GetObject", f"{_bucket(call, image['Bucket'])}/{image['Name']}")
 
 
+def _start_of_video(call: Call) -> Iterator[Permission]:
+    """The Reference knows no resource for the video APIs; the video is read with the rights of the caller.
+
+    Rekognition developer guide, Configuring Amazon Rekognition Video: whoever starts a job passes the role that
+    publishes its end. Whether s3:GetObject is asked for beside s3:GetObjectVersion is not documented: both.
+    """
+    yield Permission(call.operation, "*")
+    video = call.parameters["Video"]["S3Object"]
+    yield from _read_object(replace(call, status=200), video["Bucket"], video["Name"], video.get("Version"))
+    yield Permission("s3:GetObject", f"{_bucket(call, video['Bucket'])}/{video['Name']}")
+    if channel := call.parameters.get("NotificationChannel"):
+        yield Permission("iam:PassRole", channel["RoleArn"])
+
+
 def _on(action: str, resource: Callable[[Call], str]) -> Callable[[Call], Iterator[Permission]]:
     """One action on one resource, the ordinary case; the resource types are those of the Reference."""
     return lambda call: iter([Permission(action, resource(call))])
@@ -390,6 +405,8 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "rekognition:StartProjectVersion": _on("rekognition:StartProjectVersion", _parameter("ProjectVersionArn")),
     "rekognition:StopProjectVersion": _on("rekognition:StopProjectVersion", _parameter("ProjectVersionArn")),
     **{f"rekognition:{operation}": _image_api for operation in IMAGE_OPERATIONS},
+    **{f"rekognition:{analysis.start}": _start_of_video for analysis in VIDEO_ANALYSES},
+    **{f"rekognition:{analysis.get}": _on(f"rekognition:{analysis.get}", lambda _: "*") for analysis in VIDEO_ANALYSES},
     "lookoutvision:DescribeModel": _on("lookoutvision:DescribeModel", _lookout_model),
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
