@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 
 from batch_vision.core.in_place import upload_of
-from batch_vision.core.times import to_text, utc_now
-from batch_vision.core.video_plans import minutes_of
+from batch_vision.core.times import utc_now
+from batch_vision.core.video_plans import minutes_of, records_of
+from batch_vision.core.video_results import make_result, place_of, video_line
 from batch_vision.core.videos import (
     ACTIVE,
     RESERVATIONS,
     WAITING,
     Analysis,
+    Fault,
     Plan,
     Record,
     State,
@@ -35,9 +37,9 @@ CLIPS = "clips-of-others"
 ANALYSES: dict[str, Any] = {"labels": {"min_confidence_percent": 60}, "text": {}}
 SUFFIXES = [".mp4", ".mov", ".m4v", ".avi"]
 SEGMENTS = [
-    {"name": "Cat", "kind": "label", "start_seconds": 1.0, "end_seconds": 2.0, "confidence": 91.25},
-    {"name": "Cat", "kind": "label", "start_seconds": 3.0, "end_seconds": 3.5, "confidence": 55.5},
-    {"name": "Dog", "kind": "label", "start_seconds": 0.5, "end_seconds": 1.5, "confidence": 70.0},
+    {"name": "Cat", "kind": "label", "parents": [], "start_seconds": 1.0, "end_seconds": 2.0, "confidence": 91.25},
+    {"name": "Cat", "kind": "label", "parents": [], "start_seconds": 3.0, "end_seconds": 3.5, "confidence": 55.5},
+    {"name": "Dog", "kind": "label", "parents": [], "start_seconds": 0.5, "end_seconds": 1.5, "confidence": 70.0},
 ]
 
 
@@ -48,7 +50,6 @@ class DeployedVideos:
     deployed: Deployed
     bucket: str = VIDEOS
     has_images: bool = True
-    records: dict[tuple[str, str], Record] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.s3, sqs, functions = self.deployed.s3, self.deployed.sqs, self.deployed.functions
@@ -150,100 +151,47 @@ class DeployedVideos:
         told = {"day": day, "minutes": minutes, "jobs": {f"r{n}-1": {"record_id": f"r{n}"} for n in range(jobs)}}
         self.deployed.put(RESERVATIONS, json.dumps(told).encode(), FINAL)
 
-    def finish(self, key: str, content: bytes = b"video", status: str = "processed", **more: Any) -> dict[str, Any]:
+    def finish(
+        self,
+        key: str,
+        content: bytes = b"video",
+        status: str = "processed",
+        error: dict[str, str] | None = None,
+        segments: list[dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
         """Leave the result of a video, its files and its line as the collecting function does."""
         version_id = self.put(key, content)
-        plan = self.plan(key, **more.pop("plan", {}))
-        assert plan.upload
-        source = {"bucket": self.bucket, "key": key, "version_id": version_id, "etag": plan.upload.etag}
-        source |= {"size_bytes": len(content), "last_modified": to_text(plan.upload.last_modified)}
-        segments = more.pop("segments", SEGMENTS)
-        analyses = {
-            analysis: self._files(analysis, one.record_id, segments if analysis == "labels" else [])
-            for analysis, one in plan.analyses.items()
-        }
-        error = more.pop("error", None)
-        if status != "processed":
-            analyses = {name: one | {"status": status, "files": {}, "error": error} for name, one in analyses.items()}
-        best: dict[str, float] = {}
-        for segment in segments:
-            best[segment["name"]] = max(best.get(segment["name"], 0), segment["confidence"])
-        predictions = [{"name": name, "kind": "label", "confidence": said} for name, said in best.items()]
-        now = to_text(utc_now())[:19] + ".000Z"
-        result = {
-            "schema_version": 1,
-            "media": "video",
-            "status": status,
-            "source": source,
-            "video": {"duration_seconds": 4.0, "frame_rate": 10.0, "width": 320, "height": 240}
-            | {"codec": "avc1", "container": "mp4"},
-            "model": {"backend": "rekognition_video", "id": "labels 3.0, text 3.0"},
-            "analyzed_at": now,
-            "predictions": predictions if status == "processed" else [],
-            "analyses": analyses,
-            "error": error,
-            "fingerprint": plan.fingerprint,
-            "video_key": None,
-        } | more
-        if self.is_drop_off and status != "failed":
-            result["video_key"] = f"videos/{status}/{key}"
-            self.deployed.put(str(result["video_key"]), content, FINAL)
+        plan = self.plan(key, seconds=4)
+        state = {"processed": State.DONE, "rejected": State.REJECTED, "failed": State.FAILED}[status]
+        records = [
+            replace(record, state=state, job_id=f"job-{record.analysis}", error=Fault(**error) if error else None)
+            for record in records_of(plan, lambda *_: {})
+        ]
+        told = SEGMENTS if segments is None else segments
+        answers = {one.analysis: self._files(one, told if one.analysis == "labels" else []) for one in records}
+        place = place_of(plan, records) if self.is_drop_off else None
+        now = utc_now().replace(microsecond=0)
+        result = make_result(plan, records, answers if status == "processed" else {}, now, place)
+        result["fingerprint"] = plan.fingerprint
+        if place:
+            self.deployed.put(place, content, FINAL)
             self.s3.delete_object(Bucket=self.bucket, Key=key, VersionId=version_id)
-        mark = {"batch-vision": "result", "upload": plan.upload.name, "fingerprint": plan.fingerprint}
-        place = video_result_key(key)
-        self.deployed.put(place, json.dumps(result).encode(), FINAL, Metadata=mark | {"status": status})
-        self.deployed.write_lines(self.line(result, now, place))
+        mark = {"batch-vision": "result", "upload": str(plan.is_of), "fingerprint": plan.fingerprint, "status": status}
+        self.deployed.put(video_result_key(key), json.dumps(result).encode(), FINAL, Metadata=mark)
+        self.deployed.write_lines(video_line(result, now))
         return result
 
-    def line(self, result: dict[str, Any], now: str, place: str) -> dict[str, Any]:
-        """Return the line of a result."""
-        source = result["source"]
-        return {
-            "schema_version": 2,
-            "media": "video",
-            "finished_at": now,
-            "recorded_at": now,
-            "key": source["key"],
-            "version_id": source["version_id"],
-            "etag": source["etag"],
-            "uploaded_at": source["last_modified"],
-            "size_bytes": source["size_bytes"],
-            "width": 320,
-            "height": 240,
-            "duration_seconds": 4.0,
-            "status": result["status"],
-            "error_type": result["error"] and result["error"]["type"],
-            "backend": "rekognition_video",
-            "model": result["model"]["id"],
-            "predictions": result["predictions"],
-            "anomaly": None,
-            "attempts": 1,
-            "throttles": 0,
-            "duration_ms": 120,
-            "result_key": place,
-            "fingerprint": result["fingerprint"],
-        }
-
-    def _files(self, analysis: str, record_id: str, segments: list[dict[str, Any]]) -> dict[str, Any]:
-        files = {}
-        written = {
-            "segments": ("json", json.dumps({"schema_version": 1, "analysis": analysis, "segments": segments})),
-            "vtt": ("vtt", "WEBVTT\n"),
-            "csv": ("csv", "name,start\n"),
-            "detections": ("jsonl.gz", analysis),
-        }
-        for kind, (ending, text) in written.items():
-            files[kind] = job_file(record_id, f"{analysis}.{ending}")
-            self.deployed.put(files[kind], text.encode(), FINAL)
-        return {
-            "status": "done",
-            "job_id": f"job-{analysis}",
-            "attempt": 1,
-            "minutes": 1,
+    def _files(self, record: Record, segments: list[dict[str, Any]]) -> dict[str, Any]:
+        """Leave the files of a job, and return the one that has the segments."""
+        answer = {
+            "schema_version": 1,
+            "analysis": record.analysis,
             "model_version": "3.0",
             "detections": len(segments),
-            "segments": len(segments),
-            "segments_truncated": False,
-            "files": files,
-            "error": None,
+            "truncated": False,
+            "segments": segments,
         }
+        written = {"json": json.dumps(answer), "vtt": "WEBVTT\n", "csv": "name,start\n", "jsonl.gz": record.analysis}
+        for ending, text in written.items():
+            self.deployed.put(job_file(record.record_id, f"{record.analysis}.{ending}"), text.encode(), FINAL)
+        return answer
