@@ -217,11 +217,12 @@ resource "aws_lambda_event_source_mapping" "video_hints" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  register_videos_timeout_seconds = local.long_step_timeout_seconds
+  # A message that a dying function had comes back after six times this.
+  register_videos_timeout_seconds = var.timings.analyze_timeout_seconds
   dispatch_videos_timeout_seconds = local.long_step_timeout_seconds
   # The longest that Lambda allows: 432,000 labels of a video of six hours are 432 pages.
   collect_videos_timeout_seconds = 900
-  hint_window_seconds            = 5
+  hint_window_seconds            = 1
 
   video_handlers = {
     register_videos = local.has_videos ? "register_videos" : null
