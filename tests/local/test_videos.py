@@ -8,14 +8,14 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import jsonschema
 import pytest
 
-import batch_vision.videos
 from batch_vision.core.scope import Scope
+from batch_vision.core.times import from_text, to_text, utc_now
 from local.environment import Environment
 from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
@@ -34,6 +34,8 @@ SCHEMA: dict[str, Any] = {}
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 # A job takes a second, so that thirty of them have to wait for each other at a limit of three.
 VIDEO_TIMES = {"video_base_seconds": 1.0, "video_seconds_per_minute": 0.0}
+# As `core.video_jobs` has it, and what a collector takes here at most.
+_LEASE, _LONGEST_COLLECTING = timedelta(minutes=16), timedelta(seconds=20)
 FUNCTIONS = ("register-videos", "dispatch-videos", "collect-videos")
 STARTS = ("StartLabelDetection", "StartTextDetection")
 
@@ -80,6 +82,7 @@ class Videos:
         def is_quiet() -> bool:
             if self.is_queue_empty() and not self.broken():
                 return True
+            self.end_leases()
             self.tick()
             return False
 
@@ -110,6 +113,14 @@ class Videos:
         ]
         return record
 
+    def end_leases(self) -> None:
+        """Let the time pass for which a dead collector, that nobody can tell from a living one, has its job."""
+        for record in videos.records(self.s3, self.final):
+            if record["leased_until"] and record["state"] not in ("done", "starting"):
+                taken = from_text(record["leased_until"]) - _LEASE
+                if utc_now() - taken > _LONGEST_COLLECTING:
+                    self.write_record(record | {"leased_until": to_text(utc_now())})
+
     def write_record(self, record: dict[str, Any]) -> None:
         name = f"videos/jobs/{record['record_id']}/record.json"
         self.s3.put_object(Bucket=self.final, Key=name, Body=json.dumps(record).encode())
@@ -133,7 +144,7 @@ def deployed(backend: str | None, bucket: ImagesBucket | None = None, **argument
 
 @pytest.fixture(scope="module")
 def applied(alone: None) -> Iterator[Videos]:
-    with deployed("rekognition", videos={"analyses": ["labels", "text"], "max_minutes_per_day": 600}) as found:
+    with deployed(None, videos={"analyses": ["labels", "text"], "max_minutes_per_day": 600}) as found:
         yield found
 
 
