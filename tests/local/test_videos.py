@@ -16,6 +16,7 @@ import pytest
 
 from batch_vision.core.scope import Scope
 from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
 from local.environment import Environment
 from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
@@ -34,8 +35,7 @@ SCHEMA: dict[str, Any] = {}
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 # A job takes a second, so that thirty of them have to wait for each other at a limit of three.
 VIDEO_TIMES = {"video_base_seconds": 1.0, "video_seconds_per_minute": 0.0}
-# As `core.video_jobs` has it, and what a collector takes here at most.
-_LEASE, _LONGEST_COLLECTING = timedelta(minutes=16), timedelta(seconds=20)
+_LONGEST_WORK = timedelta(seconds=20)  # of a function with one job, here
 FUNCTIONS = ("register-videos", "dispatch-videos", "collect-videos")
 STARTS = ("StartLabelDetection", "StartTextDetection")
 
@@ -114,11 +114,11 @@ class Videos:
         return record
 
     def end_leases(self) -> None:
-        """Let the time pass for which a dead collector, that nobody can tell from a living one, has its job."""
+        """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
         for record in videos.records(self.s3, self.final):
-            if record["leased_until"] and record["state"] not in ("done", "starting"):
-                taken = from_text(record["leased_until"]) - _LEASE
-                if utc_now() - taken > _LONGEST_COLLECTING:
+            if record["leased_until"] and record["state"] != "done":
+                lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
+                if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
                     self.write_record(record | {"leased_until": to_text(utc_now())})
 
     def write_record(self, record: dict[str, Any]) -> None:

@@ -63,8 +63,8 @@ def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) 
     results = {key: result for key, result in check(stack).items() if key.startswith(folder)}
     assert set(results) == {folder + name for name in names}
     assert {result["status"] for result in results.values()} == {"processed"}
-    images = [key for key in stack.environment.client("s3").list_objects_v2(Bucket=stack.final, Prefix="results/")["Contents"]]
-    assert f"results/{folder}image.jpg.json" in {entry["Key"] for entry in images}
+    images = {entry["Key"] for entry in videos.listed(stack.s3, stack.final, "results/")}
+    assert f"results/{folder}image.jpg.json" in images
     before = len(stack.jobs())
 
     # Replaced while the job of the one before runs, deleted, and the same bytes once more.
@@ -86,11 +86,9 @@ def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) 
     assert {record["key"] for record in dropped} >= {folder + "replaced.mp4", folder + "deleted in time.mp4"}
 
     if versioning:  # brought back, and an older version restored
-        (marker,) = [
-            entry["VersionId"]
-            for entry in stack.s3.list_object_versions(Bucket=BUCKET.name, Prefix=folder + "deleted.mp4")["DeleteMarkers"]
-        ]
-        delete("deleted.mp4", VersionId=marker)
+        listed = stack.s3.list_object_versions(Bucket=BUCKET.name, Prefix=folder + "deleted.mp4")
+        (marker,) = listed["DeleteMarkers"]
+        delete("deleted.mp4", VersionId=marker["VersionId"])
         delete("replaced.mp4", VersionId=newest)
         results = check(stack)
         assert results[folder + "deleted.mp4"]["source"]["version_id"] == versions["deleted.mp4"]
