@@ -1,9 +1,9 @@
 """The answers of a job that has succeeded, page by page into the files of its folder.
 
 ``<analysis>.jsonl.gz`` has each detection as the service gave it, one a line; ``<analysis>.json``, ``.vtt`` and
-``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first file is
-held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can be
-finished at any page.
+``.csv`` have the segments. A long video has hundreds of thousands of detections, so no more than one part of the first
+file is held, as it is compressed. Each part is a gzip member of its own (RFC 1952: a file may have several), so it can
+be finished at any page.
 
 What is done is noted in ``progress.json`` with each part, and when the time is over: then also what is no part yet, for
 S3 takes no small ones. Whoever comes next goes on there. Beginning at the first page is always right too, because the
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import found
+from batch_vision.aws.s3_errors import translated
 from batch_vision.backends.rekognition_video import least_percent_of, sighting_of
 from batch_vision.core import errors
 from batch_vision.core.segments import Segments, to_csv, to_vtt
@@ -47,10 +48,6 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib's code for gzip; it writes no time into the 
 # Somebody else has finished or given up the upload: another collector, or the bucket's rule for old ones.
 _STALE_UPLOAD = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 16.0
-
-
-class StaleUploadError(errors.TransientError):
-    """The upload of parts is gone, or another one's parts are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +100,26 @@ def collect(
     ------
     JobNotFoundError
         The service has forgotten the job and its answers, seven days after its end.
-    PageTokenError, StaleUploadError
+    PageTokenError, errors.StaleUploadError
         After beginning anew at the first page, again.
     AccessDeniedError, BadRequestError, JobFailedError
         What the service says, that the job has not succeeded after all among it.
+    ServiceUnavailableError, StorageRefusedError
+        What S3 says.
     """
     collecting = _Collecting(record, service, s3, final_bucket)
-    collecting.resume()
     pause = _Pause(deadline, clock, sleep)
-    try:
+    with translated():
+        collecting.resume()
         try:
-            return collecting.run(pause)
-        except (errors.PageTokenError, StaleUploadError):
+            try:
+                return collecting.run(pause)
+            except (errors.PageTokenError, errors.StaleUploadError):
+                collecting.restart()
+                return collecting.run(pause)
+        except errors.JobNotFoundError:
             collecting.restart()
-            return collecting.run(pause)
-    except errors.JobNotFoundError:
-        collecting.restart()
-        raise
+            raise
 
 
 class _Pause:
@@ -211,7 +211,7 @@ class _Collecting:
     def restart(self) -> None:
         """Give up what was done."""
         if self._upload_id:
-            with suppress(StaleUploadError), _stale_is_told():
+            with suppress(errors.StaleUploadError), _stale_is_told():
                 self._s3.abort_multipart_upload(**self._upload())
         self._s3.delete_object(Bucket=self._bucket, Key=self._key(_PROGRESS))
         self._begin()
@@ -362,5 +362,5 @@ def _stale_is_told() -> Iterator[None]:
         yield
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in _STALE_UPLOAD:
-            raise StaleUploadError(str(error)) from error
+            raise errors.StaleUploadError(str(error)) from error
         raise

@@ -177,20 +177,21 @@ def test_a_file_that_is_shorter_than_it_was_said_to_be_is_unknown() -> None:
     assert read_header(lambda _offset, _length: b"", 1000) == VideoFile()
 
 
-_PLACES = [place for place in range(len(mp4())) if mp4()[place : place + 1] != b"\0"]
+_SOUND = {fast: mp4(media_bytes=100, fast=fast) for fast in (False, True)}
+_PLACES = [place for place, byte in enumerate(_SOUND[False][:1000]) if byte]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.sampled_from(_PLACES), st.binary(min_size=1, max_size=8)), max_size=4),
-    cut=st.integers(0, len(mp4())),
+    cut=st.integers(0, 9),
     fast=st.booleans(),
 )
 def test_a_changed_header_never_raises_or_reads_on(changes: list[tuple[int, bytes]], cut: int, fast: bool) -> None:
-    content = bytearray(mp4(fast=fast))
+    content = bytearray(_SOUND[fast])
     for place, new in changes:
         content[place : place + len(new)] = new
-    file = Bytes(bytes(content[: len(content) - cut // 8]))
+    file = Bytes(bytes(content[: len(content) * (10 - cut) // 10]))
     found = read_header(file, file.size_bytes)
     assert file.reads <= MOST_READS
     assert found.duration_seconds is None or found.duration_seconds >= 0
