@@ -40,6 +40,7 @@ from batch_vision.videos.store import Held, Marker
 
 BEGIN = datetime(2026, 11, 20, 22, tzinfo=UTC)
 BUCKET = "videos"
+TICK = timedelta(minutes=4)  # the real one is shorter: these worlds have less of them
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 DISPATCHER_TIMEOUT, COLLECTOR_TIMEOUT, REGISTER_TIMEOUT = 2 * MINUTE, 15 * MINUTE, 5 * MINUTE
 ENDS = (State.DONE, State.REJECTED, State.FAILED, State.DROPPED)
@@ -149,10 +150,10 @@ class World:
         if self.is_calm:
             return
         chance = self.random.random()
-        if chance < 0.004:
+        if chance < 0.006:
             self.counts["killed"] += 1
             raise Killed
-        if chance < 0.4:
+        if chance < 0.25:
             self._main.switch()
             if self.now > running.ends_at:
                 raise Killed
@@ -160,7 +161,7 @@ class World:
     def is_untimely(self) -> bool:
         """Return whether the owner acts just after a collector has looked at a video."""
         is_collector = self._running is not None and self._running.kind == "collect"
-        return is_collector and not self.is_calm and self.random.random() < 0.03
+        return is_collector and not self.is_calm and self.random.random() < 0.06
 
     def rest(self) -> None:
         """Let others go on for a while."""
@@ -228,7 +229,7 @@ class World:
             if self.now >= self._next_tick:
                 changed = self.store.writes != self._told
                 self._told = self.store.writes
-                self._spacing = MINUTE if changed else min(2 * self._spacing, timedelta(hours=12))
+                self._spacing = TICK if changed else min(2 * self._spacing, timedelta(hours=12))
                 self._next_tick = self.now + self._spacing
             names = frozenset(token.rpartition("-")[0] for _, token in hinted)
             self.counts["dispatches"] += 1
@@ -661,7 +662,7 @@ class MemoryService:
         elif chance() < 0.1:
             status, message = JobStatus.FAILED, "Internal error"
         hangs = chance() < 0.02
-        ends_at = world.now + SECOND * world.random.choice((0, 30, 90, 400, 1500))
+        ends_at = world.now + SECOND * world.random.choice((0, 30, 90, 400, 900))
         look = JobLook(status, message, VideoMetadata(video.duration_seconds))
         reserved = world.store.kept.jobs[token]
         if upload.name == record.upload and minutes_of(video.duration_seconds) > reserved.minutes:
