@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from typing import Any
 
+from batch_vision.aws.objects import found
 from batch_vision.core.scope import Scope, why_out_of_scope
 
 ENDS = {"done", "rejected", "failed", "dropped"}
@@ -23,12 +24,12 @@ def records(s3: Any, final_bucket: str) -> list[dict[str, Any]]:
 
 def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:
     """Return the result of each video, by its key."""
-    found = {}
+    told = {}
     for prefix in ("videos/results/", "videos/results-long/"):
         for entry in listed(s3, final_bucket, prefix):
             result = read(s3, final_bucket, entry["Key"])
-            found[result["source"]["key"]] = result
-    return found
+            told[result["source"]["key"]] = result
+    return told
 
 
 def open_work(s3: Any, final_bucket: str) -> list[str]:
@@ -67,9 +68,11 @@ def _wrong_results(
     s3: Any, bucket: str, final_bucket: str, told: dict[str, dict[str, Any]], scope: Scope, *, moves: bool
 ) -> list[str]:
     current = {
-        entry["Key"]: s3.head_object(Bucket=bucket, Key=entry["Key"])
+        entry["Key"]: head
         for entry in listed(s3, bucket, "")
         if not why_out_of_scope(entry["Key"], entry["Size"], scope)
+        # One that left since it was listed: whoever waits asks again.
+        and (head := found(s3.head_object, Bucket=bucket, Key=entry["Key"]))
     }
     problems = []
     for key, head in current.items():
@@ -84,7 +87,8 @@ def _wrong_results(
             place = result["video_key"]
             if not place.startswith(f"videos/{result['status']}/"):
                 problems.append(f"{key!r} is {result['status']}, and is at {place!r}")
-            elif s3.head_object(Bucket=final_bucket, Key=place)["ContentLength"] != result["source"]["size_bytes"]:
+            moved = found(s3.head_object, Bucket=final_bucket, Key=place)
+            if moved is None or moved["ContentLength"] != result["source"]["size_bytes"]:
                 problems.append(f"{place!r} is not what was uploaded as {key!r}")
         elif key not in current:
             problems.append(f"{key!r} has a result and is not there")
