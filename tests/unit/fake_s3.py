@@ -108,10 +108,19 @@ class FakeS3:
         self._asked("HeadObject", Bucket, Key)
         return self._told(self._found("HeadObject", Bucket, Key, **version))
 
-    def get_object(self, Bucket: str, Key: str, Range: str = "", **version: str) -> dict[str, Any]:
+    def get_object(self, Bucket: str, Key: str, Range: str = "", IfMatch: str = "", **version: str) -> dict[str, Any]:
         self._asked("GetObject", Bucket, Key)
         found = self._found("GetObject", Bucket, Key, **version)
-        return self._told(found) | {"Body": io.BytesIO(found.body or b"")}
+        if IfMatch.strip('"') not in ("", found.etag.strip('"')):
+            raise refused("PreconditionFailed", 412, "", "GetObject", self._date())
+        begin, _, last = Range.removeprefix("bytes=").partition("-")
+        body = (found.body or b"")[int(begin or 0) : int(last) + 1 if last else None]
+        return self._told(found) | {"Body": io.BytesIO(body)}
+
+    def copy_object(self, Bucket: str, Key: str, CopySource: dict[str, str]) -> dict[str, Any]:
+        self._asked("CopyObject", Bucket, Key)
+        source = self._found("CopyObject", CopySource["Bucket"], CopySource["Key"], CopySource["VersionId"])
+        return self._told(self._put(Bucket, Key, source.body or b"", metadata=source.metadata))
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, **request: Any) -> dict[str, Any]:
         self._asked("PutObject", Bucket, Key)

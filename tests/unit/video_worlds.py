@@ -87,6 +87,7 @@ class Process:
 class Message:
     due: datetime
     key: str
+    is_resent: bool = False  # one of ours
     deliveries: int = 0
     is_out: bool = False
 
@@ -268,8 +269,8 @@ class World:
 
     # The functions.
 
-    def send(self, key: str, delay: timedelta = timedelta(0)) -> None:
-        self.messages.append(Message(self.now + delay, key))
+    def send(self, key: str, delay: timedelta = timedelta(0), *, is_resent: bool = False) -> None:
+        self.messages.append(Message(self.now + delay, key, is_resent))
 
     def _register(self, message: Message) -> Callable[[], None]:
         def work() -> None:
@@ -284,8 +285,11 @@ class World:
                 self.clock,
                 request_of=lambda analysis, settings, **_: {"analysis": analysis, **settings},
             )
-            if registering.look(message.key, may_owe_line=message.deliveries > 1).outcome == "restless":
-                self.send(message.key, MINUTE)
+            if (
+                registering.look(message.key, may_owe_line=message.is_resent or message.deliveries > 1).outcome
+                == "restless"
+            ):
+                self.send(message.key, MINUTE, is_resent=True)
 
         return work
 
@@ -323,7 +327,7 @@ class World:
                 lambda _: self.bucket,  # type: ignore[arg-type, return-value]
                 self.service.collect,
                 self.write,
-                lambda _, key: self.send(key, MINUTE),
+                lambda _, key: self.send(key, MINUTE, is_resent=True),
                 MemoryMover(self) if self.leaves else None,
                 self.clock,
             ).take(record_id)
@@ -383,7 +387,10 @@ class World:
                 raise BrokenError(f"the result of {key} was made from {job and job.content}, and is of {upload}")
         if self.leaves and content["status"] != "failed" and current and current.name == upload:
             raise BrokenError(f"{key} is finished and has not left its bucket")
-        newest = max((line for line in self.lines if line["key"] == key), key=lambda line: line["recorded_at"])
+        lines = [line for line in self.lines if line["key"] == key]
+        if not lines:
+            raise BrokenError(f"the catalog does not know {key}")
+        newest = max(lines, key=lambda line: line["recorded_at"])
         if newest["status"] != content["status"]:
             raise BrokenError(f"the catalog says that {key} is {newest['status']}, and it is {content['status']}")
 
