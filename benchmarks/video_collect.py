@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 SIZES = (43_200, 432_000)
 MOST_MB = 128.0
 MOST_GROWTH = 1.2
-MOST_LOAD_RATIO = 4.0
+MOST_LOAD_RATIO = 2.0
 
 _PAGE_DETECTIONS = 1000
 _LABELS_AT_ONCE = 10
 _MOMENT_MS = 500
 _SCENE_MOMENTS = 40
 _NAMES = [f"{what} {number}" for what in ("Person", "Vehicle", "Animal", "Building", "Tool") for number in range(40)]
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 def labels(number: int) -> Iterator[str]:
@@ -103,10 +103,13 @@ class Sink:
     def delete_object(self, Key: str, **_: Any) -> None:
         (self._folder / Key.rpartition("/")[2]).unlink(missing_ok=True)
 
-    def get_object(self, **_: Any) -> Any:
+    def get_object(self, Key: str, **_: Any) -> Any:
         from botocore.exceptions import ClientError
 
-        raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 404}}, "GetObject")  # type: ignore[typeddict-item]
+        path = self._folder / Key.rpartition("/")[2]
+        if not path.exists():
+            raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 404}}, "GetObject")  # type: ignore[typeddict-item]
+        return {"Body": path.open("rb")}
 
     def _append(self, key: str, body: bytes, mode: str) -> dict[str, Any]:
         with (self._folder / key.rpartition("/")[2]).open(mode) as file:
@@ -133,7 +136,7 @@ def _service(number: int) -> RekognitionVideos:
 
 
 def collect_here(number: int, folder: Path) -> dict[str, Any]:
-    """Collect with the real collector."""
+    """Collect with the real collector, in two invocations: the first one's time is over after half of the pages."""
     from batch_vision.core.videos import Record, VideoMetadata
     from batch_vision.videos.collecting import collect
 
@@ -153,7 +156,10 @@ def collect_here(number: int, folder: Path) -> dict[str, Any]:
         job_id="job",
     )
     service, s3 = _service(number), Sink(folder)
+    looks = iter([0.0] * (number // _PAGE_DETECTIONS // 2))
     began = time.process_time()
+    first = collect(record, service, s3, "final", 1.0, clock=lambda: next(looks, 1.0))  # type: ignore[arg-type]
+    assert first is None
     collected = collect(record, service, s3, "final", float("inf"))  # type: ignore[arg-type]
     assert collected
     return {"cpu": time.process_time() - began, "detections": collected.detections, "segments": collected.segments}
@@ -252,7 +258,8 @@ def run(quick: bool = False) -> Result:
     are_there = all(row["all are there"] for row in rows)
     result.target("no label is lost", are_there, is_met=are_there)
     result.notes.append(
-        "432,000 labels are a video of six hours, looked at twice a second with ten labels each, in scenes of 20 s."
+        "432,000 labels are a video of six hours, looked at twice a second with ten labels each, in scenes of 20 s. The"
+        " collector is interrupted after half of the pages and goes on there."
         " Both ways read the pages with boto3, whose part is most of the CPU time; writing the pages, the service's"
         f" work, is not counted. CPU time is the least of {_ROUNDS}."
     )

@@ -323,6 +323,10 @@ class PageTokenError(BatchVisionError):
     """The token of a page is too old: it is good for a day."""
 
 
+class StaleUploadError(TransientError):
+    """An upload of parts is gone, or has the parts of somebody else: begin anew."""
+
+
 class JobFailedError(VideoError):
     """The service says that the job failed, and not that the file is at fault."""
 

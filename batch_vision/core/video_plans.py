@@ -75,13 +75,18 @@ def gone_plan(former: Plan, now: datetime) -> Plan:
     )
 
 
-def records_of(plan: Plan, request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> list[Record]:
+def records_of(
+    plan: Plan, request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], now: datetime
+) -> list[Record]:
     """Return the records of a plan as they begin.
 
     Parameters
     ----------
     request_of
         Returns the whole request of an analysis, by its settings.
+    now
+        When they are due. So the marker of a record that is written late has another name than one which was left over
+        when somebody died before the record: that one may be deleted at the same moment.
     """
     assert plan.upload is not None  # noqa: S101 - only an upload has analyses
     return [
@@ -96,7 +101,7 @@ def records_of(plan: Plan, request_of: Callable[[str, Mapping[str, Any]], Mappin
             request=request_of(name, analysis.settings),
             minutes=0 if plan.refusal else minutes_of(plan.video.duration_seconds),
             video=plan.video,
-            due_at=plan.upload.last_modified,
+            due_at=now,
             state=State.REJECTED if plan.refusal else State.WAITING,
             error=plan.refusal,
         )

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PLANS = "videos/plans/"
 JOBS = "videos/jobs/"
-WAITING = "videos/open/waiting/"
-ACTIVE = "videos/open/active/"
+OPEN = "videos/open/"
+ACTIVE = f"{OPEN}active/"  # sorts before the other
+WAITING = f"{OPEN}waiting/"
 RESULTS = "videos/results/"
 RESERVATIONS = "videos/reservations.json"
 

@@ -50,10 +50,6 @@ _STALE_UPLOAD = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 16.0
 
 
-class StaleUploadError(errors.TransientError):
-    """The upload of parts is gone, or another one's parts are in it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Collected:
     """The files of a job.
@@ -104,7 +100,7 @@ def collect(
     ------
     JobNotFoundError
         The service has forgotten the job and its answers, seven days after its end.
-    PageTokenError, StaleUploadError
+    PageTokenError, errors.StaleUploadError
         After beginning anew at the first page, again.
     AccessDeniedError, BadRequestError, JobFailedError
         What the service says, that the job has not succeeded after all among it.
@@ -118,7 +114,7 @@ def collect(
         try:
             try:
                 return collecting.run(pause)
-            except (errors.PageTokenError, StaleUploadError):
+            except (errors.PageTokenError, errors.StaleUploadError):
                 collecting.restart()
                 return collecting.run(pause)
         except errors.JobNotFoundError:
@@ -215,7 +211,7 @@ class _Collecting:
     def restart(self) -> None:
         """Give up what was done."""
         if self._upload_id:
-            with suppress(StaleUploadError), _stale_is_told():
+            with suppress(errors.StaleUploadError), _stale_is_told():
                 self._s3.abort_multipart_upload(**self._upload())
         self._s3.delete_object(Bucket=self._bucket, Key=self._key(_PROGRESS))
         self._begin()
@@ -366,5 +362,5 @@ def _stale_is_told() -> Iterator[None]:
         yield
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in _STALE_UPLOAD:
-            raise StaleUploadError(str(error)) from error
+            raise errors.StaleUploadError(str(error)) from error
         raise

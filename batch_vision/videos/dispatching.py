@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from datetime import timedelta
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -39,7 +40,7 @@ from batch_vision.core.video_jobs import (
     unanswered,
 )
 from batch_vision.core.video_reservations import Refusal, is_used, release, reserve, swept
-from batch_vision.core.videos import State, active_marker, marked_due, waiting_marker
+from batch_vision.core.videos import ACTIVE, State, active_marker, marked_due, waiting_marker
 from batch_vision.videos.settings import DispatchVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import Held, VideoStore
@@ -111,15 +112,25 @@ class Dispatcher:
         hinted
             Records of whose jobs a message says that they have ended.
         """
+        markers = self._store.markers()
+        listed: list[Marker] = []
+        waiting: Iterable[Marker] = ()
+        for marker in markers:
+            if not marker.key.startswith(ACTIVE):
+                waiting = chain([marker], markers)
+                break
+            listed.append(marker)
+        if not (listed or waiting):
+            return self._count
         # The reservations before the records: one of a record that is found not to use it is left over, unless
         # somebody has reserved since, and then the condition of the write does not hold.
         reservations = self._store.reservations()
-        active = self._read(self._store.active())
+        active = self._read(listed)
         self._look_at_running(active, hinted)
         self._sweep(reservations, active)
-        self._start_waiting(active)
+        self._start_waiting(waiting, active)
         self._collect(active)
-        self._measure()
+        self._measure(reservations.content)
         return self._count
 
     def _read(self, markers: list[Marker]) -> list[str]:
@@ -203,14 +214,14 @@ class Dispatcher:
 
     # What waits.
 
-    def _start_waiting(self, active: Iterable[str]) -> None:
+    def _start_waiting(self, waiting: Iterable[Marker], active: Iterable[str]) -> None:
         known = {record_id for record_id in active if self._held[record_id].content.state is not State.WAITING}
         is_open = True
         # First those that may have been started: they have their slot already, and others may wait for that.
         for held in [self._held[record_id] for record_id in active]:
             if held.content.state is State.STARTING and next_step(held.content, self._clock()) is Step.START:
                 is_open = self._start(held) and is_open
-        for marker in self._store.waiting():
+        for marker in waiting:
             if marker.record_id in known:
                 continue
             waits = (self._clock() - _due_of(marker)).total_seconds()
@@ -373,7 +384,7 @@ class Dispatcher:
                 self._store.delete([waiting_marker(held.content)])
         return written
 
-    def _measure(self) -> None:
+    def _measure(self, reservations: Reservations) -> None:
         now = self._clock()
         self._count["JobsRunning"] = sum(held.content.state is State.RUNNING for held in self._held.values())
         self._count["OldestUncollectedSeconds"] = max(
@@ -384,7 +395,6 @@ class Dispatcher:
             ),
             default=0,
         )
-        reservations = self._store.reservations().content
         if reservations.day == now.date().isoformat():
             self._count["MinutesToday"] = reservations.minutes
 

@@ -64,12 +64,8 @@ class Moves(Protocol):
         """Move an upload to its place."""
 
 
-class _OtherUploadError(Exception):
-    """The current upload of the key is another one than the plan's: its own message sees to it."""
-
-
-class _WantedAnewError(Exception):
-    """The upload of the plan is current, and some of its jobs were dropped, for it was gone for a while."""
+class _OtherPlanNeededError(Exception):
+    """The current upload is another one than the plan's, or some of its jobs were dropped: it was gone for a while."""
 
 
 class _Finishing(LookingAt):
@@ -93,10 +89,8 @@ class _Finishing(LookingAt):
 
     def detect(self, found: Counted) -> dict[str, Any] | None:
         """Return the result of the plan's upload; raise where another one is needed."""
-        if found.upload != self._plan.is_of:
-            raise _OtherUploadError
-        if any(record.state is State.DROPPED for record in self._records):
-            raise _WantedAnewError
+        if found.upload != self._plan.is_of or any(record.state is State.DROPPED for record in self._records):
+            raise _OtherPlanNeededError
         answers = {
             record.analysis: answer
             for record in self._records
@@ -204,6 +198,9 @@ class Finisher:
 
     def _finish_former(self, plan: Plan, record: Record) -> None:
         """Forget a job of an earlier plan; its files go too, unless a result may name them."""
+        if record.state is not State.DROPPED:
+            # A collector may have died that wrote its result too late.
+            self._look_again(record.bucket, record.key)
         self._close([record])
         is_named = record.state is State.DONE and record.record_id in plan.former and plan.ended_at is None
         if not is_named:
@@ -221,9 +218,8 @@ class Finisher:
         look = begin(may_owe_line=True, wanted=plan.fingerprint)
         try:
             update = bring_in_step(plan.key, look, self._results, work)
-        except _OtherUploadError:
-            return plan.ended_at is not None or self._changed(held, ended_plan(plan, now)) is not None
-        except _WantedAnewError:
+        except _OtherPlanNeededError:
+            # Not left to the message of that upload: this one may have deleted what that has brought about.
             self._look_again(plan.bucket, plan.key)
             return plan.ended_at is not None or self._changed(held, ended_plan(plan, now)) is not None
         if update.lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +32,7 @@ from batch_vision.core.video_plans import (
     what_is_missing,
 )
 from batch_vision.core.video_results import video_line, video_tombstone
-from batch_vision.core.videos import ENDS, active_marker, video_result_key, waiting_marker
+from batch_vision.core.videos import active_marker, video_result_key, waiting_marker
 from batch_vision.videos.settings import RegisterVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import VideoStore
@@ -197,22 +198,36 @@ class Registering:
             if not self._store.write_plan(plan, held.etag):
                 return None
             outcome = "planned"
-        self._complete(plan, upload)
-        return Registered(outcome, is_work_left=True)
+        return Registered(outcome, is_work_left=True) if self._complete(plan, upload) else None
 
-    def _complete(self, plan: Plan, upload: Upload) -> None:
-        """Write what is missing of a plan's records, each after its marker; what has ended is to be finished anew."""
+    def _complete(self, plan: Plan, upload: Upload) -> bool:
+        """Write what is missing of a plan's records, each after its marker; what has ended is to be finished anew.
+
+        Returns
+        -------
+        bool
+            False where somebody else changed a record meanwhile.
+        """
+        now = self._clock()
         request = partial(
             self._request_of, bucket=plan.bucket, key=plan.key, version_id=upload.version_id, channel=self._channel
         )
-        begun = records_of(plan, request)
+        begun = records_of(plan, request, now)
         for record, there in zip(begun, self._store.records(plan.record_ids), strict=True):
             if there is None:
                 # One that is there had its marker before: so this order is all that keeps it from being forgotten.
-                self._store.put_marker(active_marker(record.record_id) if record.has_ended else waiting_marker(record))
+                self._store.put_marker(waiting_marker(record))
+                if record.has_ended:
+                    self._store.put_marker(active_marker(record.record_id))
                 self._store.write_record(record, "")
-            elif there.content.state in ENDS:
+            elif there.content.has_ended:
+                # Under a new name, for whoever has just finished with it may be about to delete the old ones.
+                again = replace(there.content, due_at=now)
+                self._store.put_marker(waiting_marker(again))
                 self._store.put_marker(active_marker(record.record_id))
+                if not self._store.write_record(again, there.etag):
+                    return False
+        return True
 
     def _forget(self, held: Held[Plan]) -> bool:
         """Write down that a video is gone, and delete the files of its jobs that have ended."""

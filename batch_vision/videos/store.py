@@ -10,10 +10,9 @@ from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found, list_entries, put_if
 from batch_vision.core.video_reservations import Reservations
 from batch_vision.core.videos import (
-    ACTIVE,
     JOBS,
+    OPEN,
     RESERVATIONS,
-    WAITING,
     Plan,
     Record,
     job_file,
@@ -99,13 +98,10 @@ class VideoStore:
         for key in keys:
             self._s3.delete_object(Bucket=self._bucket, Key=key)
 
-    def active(self) -> list[Marker]:
-        """List the markers of jobs that may have been started."""
-        return list(self._markers(ACTIVE))
-
-    def waiting(self) -> Iterator[Marker]:
-        """List the markers of what has not ended, the longest due first, as far as somebody reads."""
-        return self._markers(WAITING)
+    def markers(self) -> Iterator[Marker]:
+        """List the markers, as far as somebody reads: the active ones, then the others, the longest due first."""
+        for entry in list_entries(self._s3, self._bucket, OPEN):
+            yield Marker(entry["Key"], marked_record(entry["Key"]), entry["LastModified"])
 
     def answers(self, record: Record) -> dict[str, Any] | None:
         """Return the file of a job that has the segments; None where it is gone."""
@@ -117,10 +113,6 @@ class VideoStore:
         keys = [entry["Key"] for entry in list_entries(self._s3, self._bucket, f"{JOBS}{record_id}/")]
         keys.sort(key=lambda key: key == record_key(record_id))
         self.delete(keys)
-
-    def _markers(self, prefix: str) -> Iterator[Marker]:
-        for entry in list_entries(self._s3, self._bucket, prefix):
-            yield Marker(entry["Key"], marked_record(entry["Key"]), entry["LastModified"])
 
     def _read(self, key: str) -> tuple[Any, str]:
         answer = found(self._s3.get_object, Bucket=self._bucket, Key=key)

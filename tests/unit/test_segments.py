@@ -66,8 +66,7 @@ def test_the_same_name_of_two_kinds_is_two_things() -> None:
     assert len(found(label("smoking", 0), label("smoking", 0, kind="moderation"))) == 2
 
 
-def test_a_video_of_five_seconds_and_one_without_anything_have_their_segments() -> None:
-    """A public system fails on a short video, and waits for ever for one in which nothing is found."""
+def test_peer_failing_a_video_of_five_seconds_or_without_anything_has_no_segments() -> None:
     assert len(found(*(label("dog", at_ms) for at_ms in range(0, 5000, 500)))) == 1
     assert found() == []
     assert list(to_vtt([])) == ["WEBVTT\n"]

@@ -18,8 +18,8 @@ from batch_vision.backends.video_contract import Page
 from batch_vision.core import errors
 from batch_vision.core.videos import JobLook, JobStatus, Record, State, VideoMetadata
 from batch_vision.videos import collecting
-from batch_vision.videos.collecting import Collected, StaleUploadError, collect
-from tests.memory_s3 import MemoryS3
+from batch_vision.videos.collecting import Collected, collect
+from tests.unit.fake_s3 import FakeS3
 
 METADATA = VideoMetadata(60.0, 25.0, 320, 240, "h264", "QuickTime / MOV")
 FOLDER = "videos/jobs/" + "r" * 40 + "/"
@@ -106,8 +106,10 @@ class Clock:
 
 
 @pytest.fixture
-def s3() -> MemoryS3:
-    return MemoryS3(100)
+def s3() -> FakeS3:
+    service = FakeS3()
+    service.smallest_part_bytes = 100
+    return service
 
 
 @pytest.fixture
@@ -122,22 +124,26 @@ def run(s3: Any, service: Service, deadline: float = NEVER, of: Record | None = 
     return collect(of or record(), service, s3, "final", deadline, clock=clock, sleep=clock.sleep)
 
 
-def read(s3: MemoryS3, name: str) -> bytes:
-    return s3.objects[FOLDER + name]
+def read(s3: FakeS3, name: str) -> bytes:
+    return s3.get_object("final", FOLDER + name)["Body"].read()
 
 
-def lines(s3: MemoryS3, analysis: str = "labels") -> list[dict[str, Any]]:
+def lines(s3: FakeS3, analysis: str = "labels") -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(read(s3, f"{analysis}.jsonl.gz")).splitlines()]
 
 
-def names(s3: MemoryS3) -> list[str]:
-    return sorted(key.removeprefix(FOLDER) for key in s3.objects)
+def names(s3: FakeS3) -> list[str]:
+    return [key.removeprefix(FOLDER) for key in s3.keys("final")]
+
+
+def parts(s3: FakeS3) -> int:
+    return sum(operation == "UploadPart" for operation, _, _ in s3.requests)
 
 
 FILES = ["labels.csv", "labels.json", "labels.jsonl.gz", "labels.vtt"]
 
 
-def test_a_job_becomes_four_files(s3: MemoryS3) -> None:
+def test_a_job_becomes_four_files(s3: FakeS3) -> None:
     service = Service()
     collected = run(s3, service)
     assert collected == Collected(
@@ -162,8 +168,7 @@ def test_a_job_becomes_four_files(s3: MemoryS3) -> None:
     }
     assert read(s3, "labels.vtt").startswith(b"WEBVTT\n\n00:00:00.000 --> 00:00:09.500\n")
     assert read(s3, "labels.csv").count(b"\n") == 6
-    assert s3.content_types[f"{FOLDER}labels.jsonl.gz"] == "application/gzip"
-    assert not s3.parts
+    assert parts(s3) == 0
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -182,14 +187,14 @@ def test_s3_takes_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (stored["ETag"][-3:], stored["ContentType"]) == ('-3"', "application/gzip")
 
 
-def test_a_repeat_writes_the_same_bytes_under_the_same_names(s3: MemoryS3) -> None:
+def test_a_repeat_writes_the_same_bytes_under_the_same_names(s3: FakeS3) -> None:
     run(s3, Service())
     before = {name: read(s3, name) for name in FILES}
     run(s3, Service())
     assert {name: read(s3, name) for name in names(s3)} == before
 
 
-def test_a_job_without_a_detection_has_its_files_too(s3: MemoryS3) -> None:
+def test_a_job_without_a_detection_has_its_files_too(s3: FakeS3) -> None:
     collected = run(s3, Service(detections=[]))
     assert collected
     assert (collected.detections, collected.segments) == (0, 0)
@@ -197,7 +202,7 @@ def test_a_job_without_a_detection_has_its_files_too(s3: MemoryS3) -> None:
     assert names(s3) == FILES
 
 
-def test_a_page_may_be_empty_and_not_the_last(s3: MemoryS3) -> None:
+def test_a_page_may_be_empty_and_not_the_last(s3: FakeS3) -> None:
     service = Service()
     pages = service.page
 
@@ -212,11 +217,11 @@ def test_a_page_may_be_empty_and_not_the_last(s3: MemoryS3) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_large_answers_go_up_in_parts_and_no_line_comes_twice(s3: MemoryS3) -> None:
-    """A public system stores the last page twice."""
+def test_peer_failing_the_last_page_is_stored_twice(s3: FakeS3) -> None:
+    """Large answers go up in parts."""
     service = Service(detections=detections(95))
     assert run(s3, service)
-    assert s3.parts == {f"{FOLDER}labels.jsonl.gz": 10}
+    assert parts(s3) == 10
     assert lines(s3) == service.detections
     assert names(s3) == FILES
     assert not s3.uploads
@@ -224,8 +229,8 @@ def test_large_answers_go_up_in_parts_and_no_line_comes_twice(s3: MemoryS3) -> N
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("seconds", [1, 2, 3, 4, 5, 9, 10])
-def test_it_goes_on_where_the_time_was_over(s3: MemoryS3, seconds: int) -> None:
-    """A video of an hour always fails where the pages are begun anew."""
+def test_peer_failing_a_long_video_never_gets_to_its_last_page(s3: FakeS3, seconds: int) -> None:
+    """It goes on where the time was over."""
     service = Service()
     for _ in range(20):
         if collected := run(s3, service, deadline=seconds + 1):
@@ -240,7 +245,7 @@ def test_it_goes_on_where_the_time_was_over(s3: MemoryS3, seconds: int) -> None:
     assert not s3.uploads
 
 
-def test_what_is_no_part_yet_is_noted_too(s3: MemoryS3) -> None:
+def test_what_is_no_part_yet_is_noted_too(s3: FakeS3) -> None:
     """A page may take so long that none of the invocations has the pages for a part."""
     service = Service()
     assert run(s3, service, deadline=4) is None
@@ -251,13 +256,13 @@ def test_what_is_no_part_yet_is_noted_too(s3: MemoryS3) -> None:
     assert lines(s3) == service.detections
 
 
-def test_no_time_at_all_notes_nothing(s3: MemoryS3) -> None:
+def test_no_time_at_all_notes_nothing(s3: FakeS3) -> None:
     assert run(s3, Service(), deadline=0) is None
     assert names(s3) == []
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_page_token_that_is_too_old_begins_at_the_first_page(s3: MemoryS3) -> None:
+def test_a_page_token_that_is_too_old_begins_at_the_first_page(s3: FakeS3) -> None:
     service = Service()
     assert run(s3, service, deadline=5) is None
     assert s3.uploads
@@ -269,14 +274,14 @@ def test_a_page_token_that_is_too_old_begins_at_the_first_page(s3: MemoryS3) -> 
     assert not s3.uploads
 
 
-def test_page_tokens_that_are_never_good_end_it(s3: MemoryS3) -> None:
+def test_page_tokens_that_are_never_good_end_it(s3: FakeS3) -> None:
     service = Service(faults={4: [errors.PageTokenError("so")] * 2})
     with pytest.raises(errors.PageTokenError):
         run(s3, service)
     assert service.asked == [*range(4), *range(4)]
 
 
-def test_a_page_that_names_itself_ends_it(s3: MemoryS3) -> None:
+def test_a_page_that_names_itself_ends_it(s3: FakeS3) -> None:
     service = Service()
     service.page = lambda *_: Page(JobLook(JobStatus.SUCCEEDED), [], "1")  # type: ignore[method-assign]
     with pytest.raises(errors.PageTokenError, match="itself"):
@@ -284,7 +289,7 @@ def test_a_page_that_names_itself_ends_it(s3: MemoryS3) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: MemoryS3) -> None:
+def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: FakeS3) -> None:
     service = Service()
     assert run(s3, service, deadline=5) is None
     service.faults = {4: [errors.JobNotFoundError("gone")]}
@@ -294,7 +299,7 @@ def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: MemoryS3) -> N
     assert not s3.uploads
 
 
-def test_a_rate_is_waited_for_as_long_as_there_is_time(s3: MemoryS3) -> None:
+def test_a_rate_is_waited_for_as_long_as_there_is_time(s3: FakeS3) -> None:
     service = Service(faults={3: [errors.RateError("slow")] * 3, 5: [errors.RateError("slow")]})
     clock = Clock()
     assert collect(record(), service, s3, "final", NEVER, clock=clock, sleep=clock.sleep)
@@ -309,21 +314,21 @@ def test_a_rate_is_waited_for_as_long_as_there_is_time(s3: MemoryS3) -> None:
 
 
 @pytest.mark.parametrize("status", [JobStatus.IN_PROGRESS, JobStatus.FAILED])
-def test_a_job_that_has_not_succeeded_after_all_writes_no_result(s3: MemoryS3, status: JobStatus) -> None:
+def test_a_job_that_has_not_succeeded_after_all_writes_no_result(s3: FakeS3, status: JobStatus) -> None:
     with pytest.raises(errors.JobFailedError, match=status):
         run(s3, Service(status=status))
     assert names(s3) == []
 
 
-def test_the_progress_of_another_attempt_does_not_count(s3: MemoryS3) -> None:
-    s3.objects[f"{FOLDER}progress.json"] = b'{"job_id": "other"}'
+def test_the_progress_of_another_attempt_does_not_count(s3: FakeS3) -> None:
+    s3.upload("final", f"{FOLDER}progress.json", b'{"job_id": "other"}')
     assert run(s3, Service())
     assert len(lines(s3)) == 100
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"job_id": "job"}', b"[]", b"\xff"])
-def test_a_progress_that_cannot_be_read_does_not_count(s3: MemoryS3, content: bytes) -> None:
-    s3.objects[f"{FOLDER}progress.json"] = content
+def test_a_progress_that_cannot_be_read_does_not_count(s3: FakeS3, content: bytes) -> None:
+    s3.upload("final", f"{FOLDER}progress.json", content)
     assert run(s3, Service())
     assert len(lines(s3)) == 100
     assert names(s3) == FILES
@@ -350,7 +355,7 @@ class Dying:
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("is_done", [False, True])
-def test_it_may_die_between_any_two_steps(s3: MemoryS3, is_done: bool) -> None:
+def test_it_may_die_between_any_two_steps(s3: FakeS3, is_done: bool) -> None:
     """No line is lost, none comes twice, and only an upload of parts may be left, for the bucket's rule."""
     answers = detections(40)
     calls_left = 0
@@ -373,7 +378,7 @@ def test_it_may_die_between_any_two_steps(s3: MemoryS3, is_done: bool) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("code", ["NoSuchUpload", "InvalidPart"])
-def test_an_upload_that_somebody_else_ended_begins_anew(s3: MemoryS3, code: str) -> None:
+def test_an_upload_that_somebody_else_ended_begins_anew(s3: FakeS3, code: str) -> None:
     service = Service()
     assert run(s3, service, deadline=5) is None
 
@@ -391,11 +396,11 @@ def test_an_upload_that_somebody_else_ended_begins_anew(s3: MemoryS3, code: str)
 
     assert run(Stale(s3, 1, is_done=False), service)
     assert lines(s3) == service.detections
-    with pytest.raises(StaleUploadError):
+    with pytest.raises(errors.StaleUploadError):
         run(Stale(s3, 2, is_done=False), Service())
 
 
-def test_what_s3_refuses_is_told_as_everywhere(s3: MemoryS3) -> None:
+def test_what_s3_refuses_is_told_as_everywhere(s3: FakeS3) -> None:
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")  # type: ignore[typeddict-item]
 
@@ -405,7 +410,7 @@ def test_what_s3_refuses_is_told_as_everywhere(s3: MemoryS3) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_two_collectors_at_once_leave_the_files_of_one(s3: MemoryS3) -> None:
+def test_two_collectors_at_once_leave_the_files_of_one(s3: FakeS3) -> None:
     first, second = Service(), Service()
     assert run(s3, first, deadline=5) is None
     pages = first.page
@@ -422,7 +427,7 @@ def test_two_collectors_at_once_leave_the_files_of_one(s3: MemoryS3) -> None:
     assert not s3.uploads
 
 
-def test_lines_of_text_below_the_least_confidence_make_no_segment(s3: MemoryS3) -> None:
+def test_lines_of_text_below_the_least_confidence_make_no_segment(s3: FakeS3) -> None:
     def text(kind: str, confidence: float) -> dict[str, Any]:
         return {"Timestamp": 0, "TextDetection": {"DetectedText": "EXIT", "Type": kind, "Confidence": confidence}}
 

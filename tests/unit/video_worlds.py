@@ -20,10 +20,8 @@ from greenlet import getcurrent, greenlet
 from batch_vision.core import errors
 from batch_vision.core.in_place import ResultHead
 from batch_vision.core.video_plans import minutes_of
-from batch_vision.core.video_reservations import Limits, Reservations
+from batch_vision.core.video_reservations import Limits, Reservations, Reserved, swept
 from batch_vision.core.videos import (
-    ACTIVE,
-    WAITING,
     Fault,
     JobLook,
     JobStatus,
@@ -42,6 +40,7 @@ from batch_vision.videos.store import Held, Marker
 
 BEGIN = datetime(2026, 11, 20, 22, tzinfo=UTC)
 BUCKET = "videos"
+TICK = timedelta(minutes=4)  # the real one is shorter: these worlds have less of them
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 DISPATCHER_TIMEOUT, COLLECTOR_TIMEOUT, REGISTER_TIMEOUT = 2 * MINUTE, 15 * MINUTE, 5 * MINUTE
 ENDS = (State.DONE, State.REJECTED, State.FAILED, State.DROPPED)
@@ -63,7 +62,7 @@ class Job:
     started_at: datetime
     ends_at: datetime | None
     look: JobLook
-    reserved_day: str
+    reserved: Reserved
 
 
 @dataclass
@@ -130,6 +129,7 @@ class World:
         self._next_tick = self.now
         self._spacing = MINUTE
         self._told = -1
+        self._seen: datetime | None = None
         keys = [f"video-{number}.mp4" for number in range(videos)]
         # What the owner does: each key is uploaded, some are replaced, deleted or brought back later.
         self.owner: list[tuple[datetime, str, str]] = []
@@ -150,39 +150,48 @@ class World:
         if self.is_calm:
             return
         chance = self.random.random()
-        if chance < 0.004:
+        if chance < 0.006:
             self.counts["killed"] += 1
             raise Killed
-        if chance < 0.4:
+        if chance < 0.25:
             self._main.switch()
             if self.now > running.ends_at:
                 raise Killed
 
+    def is_untimely(self) -> bool:
+        """Return whether the owner acts just after a collector has looked at a video."""
+        is_collector = self._running is not None and self._running.kind == "collect"
+        return is_collector and not self.is_calm and self.random.random() < 0.06
+
+    def rest(self) -> None:
+        """Let others go on for a while."""
+        self._seen = None
+        for _ in range(20):
+            self._main.switch()
+
     def run(self, most_steps: int = 20_000) -> None:
         """Let everything happen until all is quiet, then check the promises; raises `BrokenError`."""
         chance = self.random.random
-        seen = None
         for _ in range(most_steps):
-            if self.now != seen or self.is_calm:
-                seen = self.now
+            if self.now != self._seen or self.is_calm:
+                self._seen = self.now
                 self._happen()
             if self.processes:
                 if chance() < 0.1:
                     self._pass(SECOND * self.random.choice((1, 3, 10, 60)))
                 self._step(self.random.choice(self.processes))
             elif self._is_quiet():
-                self.dispatcher().dispatch()  # which sweeps
                 self.check()
                 return
             else:
                 self._jump()
-        raise BrokenError(f"left open: {sorted(self.store.markers)} {self.messages}")
+        raise BrokenError(f"left open: {sorted(self.store.marked)} {self.messages}")
 
     def _pass(self, time: timedelta) -> None:
         self.now += time
 
     def _is_quiet(self) -> bool:
-        return not (self.owner or self.messages or self.invocations or self.store.markers)
+        return not (self.owner or self.messages or self.invocations or self.store.marked)
 
     def _happen(self) -> None:
         """Deliver what is due, and change what the functions have no part in."""
@@ -220,9 +229,10 @@ class World:
             if self.now >= self._next_tick:
                 changed = self.store.writes != self._told
                 self._told = self.store.writes
-                self._spacing = MINUTE if changed else min(2 * self._spacing, timedelta(hours=12))
+                self._spacing = TICK if changed else min(2 * self._spacing, timedelta(hours=12))
                 self._next_tick = self.now + self._spacing
             names = frozenset(token.rpartition("-")[0] for _, token in hinted)
+            self.counts["dispatches"] += 1
             self._spawn("dispatch", DISPATCHER_TIMEOUT, lambda: self.dispatcher().dispatch(names))
 
     def _jump(self) -> None:
@@ -340,11 +350,12 @@ class World:
             raise BrokenError(f"{self.service.mismatches} starts with another request under the same token")
         by_day: Counter[str] = Counter()
         for job in self.service.jobs.values():
-            by_day[job.reserved_day] += minutes_of(self.bucket.videos[job.content].duration_seconds)
+            paid = minutes_of(self.bucket.videos[job.content].duration_seconds)
+            by_day[job.reserved.day] += min(paid, job.reserved.minutes)  # more only where it was replaced this moment
         if over := {day: used for day, used in by_day.items() if used > self.limits.max_minutes_per_day}:
             raise BrokenError(f"more minutes than a day has: {over} of {self.limits.max_minutes_per_day}")
-        if self.store.kept.jobs:
-            raise BrokenError(f"reserved for nothing: {self.store.kept.jobs}")
+        if left := swept(self.store.kept, self.store.jobs).jobs:
+            raise BrokenError(f"reserved for nothing: {left}")
         for key, versions in self.bucket.objects.items():
             self._check_key(key, versions[-1] if versions else None)
 
@@ -385,7 +396,7 @@ class MemoryStore:
         self.plans: dict[str, Plan] = {}
         self.jobs: dict[str, Record] = {}
         self.files: dict[str, dict[str, Any]] = {}
-        self.markers: dict[str, datetime] = {}
+        self.marked: dict[str, datetime] = {}
         self.kept = Reservations()
         self.writes = 0
 
@@ -445,26 +456,18 @@ class MemoryStore:
 
     def put_marker(self, key: str) -> None:
         self._world.point()
-        self.markers[key] = self._world.now
+        self.marked[key] = self._world.now
         self._world.point()
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._world.point()
-            self.markers.pop(key, None)
+            self.marked.pop(key, None)
             self._world.point()
 
-    def active(self) -> list[Marker]:
+    def markers(self) -> Iterator[Marker]:
         self._world.point()
-        return list(self._listed(ACTIVE))
-
-    def waiting(self) -> Iterator[Marker]:
-        self._world.point()
-        return self._listed(WAITING)
-
-    def _listed(self, prefix: str) -> Iterator[Marker]:
-        keys = sorted(key for key in self.markers if key.startswith(prefix))
-        return (Marker(key, marked_record(key), self.markers[key]) for key in keys if key in self.markers)
+        return iter([Marker(key, marked_record(key), at) for key, at in sorted(self.marked.items())])
 
     def answers(self, record: Record) -> dict[str, Any] | None:
         self._world.point()
@@ -530,7 +533,12 @@ class MemoryBucket:
 
     def find(self, key: str) -> Upload | None:
         self._world.point()
-        return self.current(key)
+        found = self.current(key)
+        if self._world.is_untimely():
+            # The owner acts at the worst moment, and whoever hears of it is faster than who has just looked.
+            getattr(self, self._world.random.choice(("upload", "delete")))(key)
+            self._world.rest()
+        return found
 
     def read_header(self, key: str, upload: Upload, _: int) -> Header:
         self._world.point()
@@ -654,10 +662,12 @@ class MemoryService:
         elif chance() < 0.1:
             status, message = JobStatus.FAILED, "Internal error"
         hangs = chance() < 0.02
-        ends_at = world.now + SECOND * world.random.choice((0, 30, 90, 400, 1500))
+        ends_at = world.now + SECOND * world.random.choice((0, 30, 90, 400, 900))
         look = JobLook(status, message, VideoMetadata(video.duration_seconds))
-        day = world.store.kept.jobs[token].day
-        self.jobs[job_id] = Job(token, request, upload.name, world.now, None if hangs else ends_at, look, day)
+        reserved = world.store.kept.jobs[token]
+        if upload.name == record.upload and minutes_of(video.duration_seconds) > reserved.minutes:
+            raise BrokenError(f"{token} is paid for more than was reserved")
+        self.jobs[job_id] = Job(token, request, upload.name, world.now, None if hangs else ends_at, look, reserved)
         self._tokens[token] = (world.now, job_id)
         if not hangs:
             self._untold.append(job_id)
