@@ -360,7 +360,9 @@ def _picture(stack: Stack, line: dict[str, Any], films: Films) -> Picture:
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
     if media_of(line) == VIDEO:
         picture.film = make_film(stack, result, films.url_of(line))
-        picture.errors = {name: one["error"] for name, one in result["analyses"].items() if one.get("error")}
+        failures = {name: one["error"] for name, one in result["analyses"].items() if one.get("error")}
+        # What they all say is the error of the video.
+        picture.errors = {name: failure for name, failure in failures.items() if failure != result.get("error")}
         picture.predictions = picture.film.predictions or picture.predictions[:MOST_LANES]
         return picture
     if line["size_bytes"] > MOST_BYTES:

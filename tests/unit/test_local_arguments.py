@@ -143,9 +143,9 @@ def test_videos_alone_or_beside_images(started: list[dict[str, Any]], piles: tup
     tfvars.write_text('backend = null\nvideos = { analyses = ["text"] }')
     with pytest.raises(StartedError):
         run("run", "--videos", videos, "--tfvars", str(tfvars), *out)
-    for words in (("--videos", "1"), ("--videos", "only"), ()):
+    for chosen in (["--videos", "1"], ["--videos", "only"], []):
         with pytest.raises(StartedError):
-            run("up", *words)
+            run("up", *chosen)
     hosted = "rekognition_custom_labels"
     assert [one["backend"] for one in started] == [None, hosted, None, hosted, None, hosted]
     asked = [bool(one["arguments"].get("videos")) for one in started]

@@ -49,7 +49,7 @@ def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
     page = context.new_page()
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: dialog.dismiss() or said.append(dialog.message))
     page.goto(path.as_uri())
     return page, said
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from click.testing import CliRunner
 
 from batch_vision.core.catalog import subject_of
@@ -127,7 +128,7 @@ def test_a_video_that_was_interrupted_is_known_by_its_parts(
     monkeypatch.setattr(
         folders,
         "_UPLOADING",
-        folders.TransferConfig(multipart_threshold=part, multipart_chunksize=part, use_threads=False),
+        TransferConfig(multipart_threshold=part, multipart_chunksize=part, use_threads=False),
     )
     path = folder / "c.mov"
     path.write_bytes(b"x" * (part + 1))
