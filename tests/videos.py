@@ -27,8 +27,9 @@ def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:
     told = {}
     for prefix in ("videos/results/", "videos/results-long/"):
         for entry in listed(s3, final_bucket, prefix):
-            result = read(s3, final_bucket, entry["Key"])
-            told[result["source"]["key"]] = result
+            if answer := found(s3.get_object, Bucket=final_bucket, Key=entry["Key"]):  # it may be gone since
+                result = json.loads(answer["Body"].read())
+                told[result["source"]["key"]] = result
     return told
 
 
