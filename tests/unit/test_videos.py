@@ -306,6 +306,7 @@ def test_a_deleted_video_loses_result_and_files_and_gets_a_tombstone(running: Wo
     running.s3.remove("videos", "a.mp4")
     running.register()
     assert (running.lines[-1]["status"], running.lines[-1]["media"]) == ("deleted", "video")
+    running.finish()
     left = [key for key in running.s3.keys("final") if not key.startswith("catalog/")]
     assert left == [plan_key("videos", "a.mp4"), "videos/reservations.json"]
 
