@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batch_vision.core.videos import JobLook, Record
 
-# How long a dispatcher has a record to itself: more than its timeout, which Terraform sets to two minutes.
+# How long a dispatcher has a record to itself: more than a start takes, with its requests repeated.
 STARTING_LEASE = timedelta(minutes=3)
 # The same of a collector, whose timeout is 15 minutes.
 COLLECTING_LEASE = timedelta(minutes=16)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from batch_vision.core.videos import Fault, Upload, VideoMetadata
 
+_MOST_FORMER = 100  # more would make the plan large; they are gone long since
+
 
 def minutes_of(duration_seconds: float | None) -> int:
     """Return the minutes that a video of this length is paid for; the most there may be where it is not known."""
@@ -59,7 +61,7 @@ def new_plan(
         },
         refusal=refusal,
         moved=former.moved,
-        former=(*former.former, *former.record_ids),
+        former=(*former.former, *former.record_ids)[-_MOST_FORMER:],
     )
 
 
@@ -71,7 +73,7 @@ def gone_plan(former: Plan, now: datetime) -> Plan:
         generation=former.generation + 1,
         ended_at=now,
         moved=former.moved,
-        former=(*former.former, *former.record_ids),
+        former=(*former.former, *former.record_ids)[-_MOST_FORMER:],
     )
 
 

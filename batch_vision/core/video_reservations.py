@@ -37,11 +37,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What is reserved for a job, and on which day."""
+    """What is reserved for a job, and on which day.
+
+    Attributes
+    ----------
+    number
+        Of the write that reserved it last: what tells a reservation from a later one for the same token.
+    """
 
     record_id: str
     minutes: int
     day: str
+    number: int
 
 
 class Refusal(StrEnum):
@@ -80,7 +87,7 @@ class Reservations:
             "day": self.day,
             "minutes": self.minutes,
             "jobs": {
-                token: {"record_id": one.record_id, "minutes": one.minutes, "day": one.day}
+                token: {"record_id": one.record_id, "minutes": one.minutes, "day": one.day, "number": one.number}
                 for token, one in self.jobs.items()
             },
             "number": self.number,
@@ -93,39 +100,48 @@ class Reservations:
             day=content["day"],
             minutes=content["minutes"],
             jobs={
-                token: Reserved(one["record_id"], one["minutes"], one["day"]) for token, one in content["jobs"].items()
+                token: Reserved(one["record_id"], one["minutes"], one["day"], one["number"])
+                for token, one in content["jobs"].items()
             },
             number=content["number"],
         )
 
 
 def reserve(reservations: Reservations, record: Record, limits: Limits, now: datetime) -> Reservations | Refusal:
-    """Reserve the slot and the minutes of a record's attempt, or say why not; what has its reservation keeps it."""
+    """Reserve the slot and the minutes of a record's attempt, or say why not.
+
+    What has its reservation keeps it, under another number: whoever had it before can give it back no more.
+    """
     # Of two clocks at midnight the one that is ahead counts: a day that has begun does not come back.
     today = max(reservations.day, now.astimezone(UTC).date().isoformat())
     used = reservations.minutes if reservations.day == today else 0
     jobs, token, number = reservations.jobs, record.token, reservations.number + 1
     if token in jobs:
-        return replace(reservations, number=number)
+        return replace(reservations, jobs={**jobs, token: replace(jobs[token], number=number)}, number=number)
     if record.minutes > limits.max_minutes_per_day:
         return Refusal.NEVER
     if len(jobs) >= limits.max_concurrent_jobs:
         return Refusal.JOBS
     if used + record.minutes > limits.max_minutes_per_day:
         return Refusal.MINUTES
-    reserved = Reserved(record.record_id, record.minutes, today)
+    reserved = Reserved(record.record_id, record.minutes, today, number)
     return Reservations(today, used + record.minutes, {**jobs, token: reserved}, number)
 
 
-def release(reservations: Reservations, token: str, minutes: int | None = None) -> Reservations:
+def release(
+    reservations: Reservations, token: str, minutes: int | None = None, number: int | None = None
+) -> Reservations:
     """Give a slot back, and of its minutes those that are not used, where they are of today.
 
     Parameters
     ----------
     minutes
         How many were used: 0 where the job was not started. None where that is not known: then all were.
+    number
+        Of the reservation that is given back, where another one may have been made for the same token since.
     """
-    if (reserved := reservations.jobs.get(token)) is None:
+    reserved = reservations.jobs.get(token)
+    if reserved is None or number not in (None, reserved.number):
         return reservations
     jobs = {one: told for one, told in reservations.jobs.items() if one != token}
     unused = 0 if minutes is None else max(0, reserved.minutes - minutes)

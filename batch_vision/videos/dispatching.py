@@ -179,21 +179,22 @@ class Dispatcher:
 
     # What is reserved.
 
-    def _reserve(self, record: Record) -> Refusal | None:
+    def _reserve(self, record: Record) -> Refusal | int:
+        """Reserve what a record needs, and return the number of its reservation, or why there is none."""
         for _ in range(_MOST_TRIES):
             reservations, etag = self._store.reservations()
             reserved = reserve(reservations, record, self._limits, self._clock())
             if isinstance(reserved, Refusal):
                 return reserved
             if self._store.write_reservations(reserved, etag):
-                return None
+                return reserved.number
         return Refusal.JOBS  # many dispatchers at once: they start enough
 
-    def _release(self, token: str, minutes: int | None) -> None:
-        """Give back what is reserved for a job; what is not given back here is swept later."""
+    def _release(self, token: str, minutes: int | None, number: int | None = None) -> None:
+        """Give back what is reserved for a job, see `release`; what is not given back here is swept later."""
         for _ in range(_MOST_TRIES):
             reservations, etag = self._store.reservations()
-            released = release(reservations, token, minutes)
+            released = release(reservations, token, minutes, number)
             if released == reservations or self._store.write_reservations(released, etag):
                 return
 
@@ -271,19 +272,22 @@ class Dispatcher:
             if isinstance(peeked, Refusal):
                 return False
         self._store.put_marker(active_marker(record.record_id))
-        taken = self._write(held, taken_to_start(record, now))
+        taken = self._write(held, taken_to_start(record, self._clock()))
         if taken is None:
             return True  # another dispatcher has it
-        if refusal := self._reserve(record):
+        reserved = self._reserve(record)
+        if isinstance(reserved, Refusal):
             self._write(taken, put_back(taken.content) if is_first else unanswered(taken.content, now))
-            return refusal is Refusal.NEVER
-        return self._ask(taken, is_first=is_first)
+            return reserved is Refusal.NEVER
+        return self._ask(taken, reserved, is_first=is_first)
 
-    def _ask(self, held: Held[Record], *, is_first: bool) -> bool:
+    def _ask(self, held: Held[Record], reserved: int, *, is_first: bool) -> bool:
         """Ask the service to start a job that has its reservation; False where no other one is to be tried.
 
         Parameters
         ----------
+        reserved
+            The number of its reservation.
         is_first
             Whether nobody has asked before. If somebody has, and died, a refusal does not say that nothing runs.
         """
@@ -293,21 +297,21 @@ class Dispatcher:
         except errors.JobLimitError as error:
             self._count["StartsRefused"] += 1
             logger.info("account is full", extra=_about(record) | {"error": repr(error)})
-            self._refused(held, put_back(record), is_first=is_first)
+            self._refused(held, put_back(record), reserved, is_first=is_first)
             return False
         except errors.RateError as error:
             logger.warning("start not answered", extra=_about(record) | {"error": repr(error)})
             self._write(held, unanswered(record, self._clock()))
             return False
         except errors.BatchVisionError as error:
-            self._fail(held, error, is_first=is_first)
+            self._fail(held, error, reserved, is_first=is_first)
             return True
         self._count["JobsStarted"] += 1
         logger.info("job started", extra=_about(record) | {"job_id": job_id})
         self._write(held, started(record, job_id, self._clock()))
         return True
 
-    def _fail(self, held: Held[Record], error: errors.BatchVisionError, *, is_first: bool) -> None:
+    def _fail(self, held: Held[Record], error: errors.BatchVisionError, reserved: int, *, is_first: bool) -> None:
         """Note why a start failed that the service has refused for good, or until somebody mends it."""
         record, now = held.content, self._clock()
         logger.warning("start refused", extra=_about(record) | {"error": repr(error)})
@@ -323,16 +327,16 @@ class Dispatcher:
         else:
             self._count["StartErrors"] += 1
             changed = backed_off(record, now, error)
-        self._refused(held, changed, is_first=is_first)
+        self._refused(held, changed, reserved, is_first=is_first)
 
-    def _refused(self, held: Held[Record], changed: Record, *, is_first: bool) -> None:
+    def _refused(self, held: Held[Record], changed: Record, reserved: int, *, is_first: bool) -> None:
         """Write what becomes of a record whose start was refused, then give back what was reserved."""
         record = held.content
         if not is_first and changed.state is State.WAITING and changed.token == record.token:
             self._write(held, unanswered(record, self._clock()))
             return
         if self._write(held, changed):
-            self._release(record.token, 0 if is_first else None)
+            self._release(record.token, 0 if is_first else None, reserved)
             if changed.state is State.WAITING:
                 self._store.delete([active_marker(record.record_id)])
 

@@ -28,7 +28,7 @@ from batch_vision.core.videos import Moved, State, active_marker, video_result_k
 from batch_vision.videos.collecting import collect
 from batch_vision.videos.dispatching import is_superseded
 from batch_vision.videos.moving import Mover
-from batch_vision.videos.registering import LookingAt, delete_former, look_again, wake
+from batch_vision.videos.registering import LookingAt, look_again, reopen_former, wake
 from batch_vision.videos.settings import CollectVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import Held, VideoStore
@@ -231,7 +231,7 @@ class Finisher:
             gone = gone_plan(plan, now)
             if not self._store.write_plan(gone, held.etag):
                 return False
-            delete_former(self._store, gone.former)
+            reopen_former(self._store, gone, now)
             return True
         if self._mover and work.found.found and work.found.found.name == plan.is_of:
             place = place_of(plan, records)
@@ -242,7 +242,7 @@ class Finisher:
                 held = moved
         if held.content.ended_at is None and self._changed(held, ended_plan(held.content, now)) is None:
             return False
-        delete_former(self._store, plan.former)
+        reopen_former(self._store, plan, now)
         return True
 
     def _move(self, held: Held[Plan], upload: Upload, place: str) -> Held[Plan] | None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from batch_vision.aws.in_step import KeptResults
-    from batch_vision.core.videos import Plan, Upload
+    from batch_vision.core.videos import Plan, Record, Upload
     from batch_vision.videos.store import Held
 
 _MOST_ROUNDS = 5
@@ -220,30 +220,36 @@ class Registering:
                 if record.has_ended:
                     self._store.put_marker(active_marker(record.record_id))
                 self._store.write_record(record, "")
-            elif there.content.has_ended:
-                # Under a new name, for whoever has just finished with it may be about to delete the old ones.
-                again = replace(there.content, due_at=now)
-                self._store.put_marker(waiting_marker(again))
-                self._store.put_marker(active_marker(record.record_id))
-                if not self._store.write_record(again, there.etag):
-                    return False
+            elif there.content.has_ended and not reopen(self._store, there, now):
+                return False
         return True
 
     def _forget(self, held: Held[Plan]) -> bool:
-        """Write down that a video is gone, and delete the files of its jobs that have ended."""
+        """Write down that a video is gone, and have the files of its jobs deleted."""
         gone = gone_plan(held.content, self._clock())
         if not self._store.write_plan(gone, held.etag):
             return False
-        delete_former(self._store, gone.former)
+        reopen_former(self._store, gone, self._clock())
         return True
 
 
-def delete_former(store: VideoStore, record_ids: Iterable[str]) -> None:
-    """Delete the files of jobs that no result names any more; those that have not ended go with their end."""
-    for record_id in record_ids:
-        held = store.record(record_id)
+def reopen(store: VideoStore, held: Held[Record], now: datetime) -> bool:
+    """Have a collector look at a record that has ended; False where somebody else changed it."""
+    # A marker under a new name, for whoever has just finished with the record may be about to delete the old ones.
+    again = replace(held.content, due_at=now)
+    store.put_marker(waiting_marker(again))
+    store.put_marker(active_marker(again.record_id))
+    return store.write_record(again, held.etag) is not None
+
+
+def reopen_former(store: VideoStore, plan: Plan, now: datetime) -> None:
+    """Have the records of former plans deleted with their files, now that no result names them any more.
+
+    Not here: a collector may still be at work on one, and what it leaves if it dies is found by the record only.
+    """
+    for held in store.records(plan.former):
         if held and held.content.has_ended:
-            store.delete_job(record_id)
+            reopen(store, held, now)
 
 
 def register_videos(event: Mapping[str, Any], context: LambdaContext) -> PartialItemFailureResponse:

@@ -35,6 +35,7 @@ from batch_vision.runs.settings import (
     SummarizeChunksSettings,
     SummarizeRunSettings,
 )
+from batch_vision.videos.settings import CollectVideosSettings, DispatchVideosSettings, RegisterVideosSettings
 from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
@@ -45,12 +46,16 @@ SETTINGS: dict[str, Any] = {
     "check_backlog": CheckBacklogSettings,
     "check_chunks": CheckChunksSettings,
     "close_run": CloseRunSettings,
+    "collect_and_move_video": CollectVideosSettings,
     "collect_changes": CollectChangesSettings,
+    "collect_video": CollectVideosSettings,
     "compact_catalog": CompactCatalogSettings,
     "count_backfill": CountBackfillSettings,
+    "dispatch_videos": DispatchVideosSettings,
     "enable_mapping": None,
     "guard_model": GuardModelSettings,
     "plan_backfill": PlanBackfillSettings,
+    "register_videos": RegisterVideosSettings,
     "requeue_images": RequeueImagesSettings,
     "requeue_overdue": RequeueOverdueSettings,
     "send_chunks": SendChunksSettings,

@@ -84,6 +84,12 @@ def test_a_result_that_is_written_without_a_second_look_is_found(monkeypatch: py
         return advance(after, after.upload) if after.step is Step.LOOK_AGAIN else after
 
     monkeypatch.setattr(in_step, "advance", trusting)
+    monkeypatch.setattr(World, "look_again", lambda *_: None)  # the look of whoever comes after one that died
+    assert "has a result and no object" in broken_by()
+
+
+def test_a_late_collector_that_has_nobody_look_after_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "look_again", lambda *_: None)
     assert "result" in broken_by()
 
 

@@ -166,15 +166,19 @@ class World:
 
     def rest(self) -> None:
         """Let others go on for a while."""
+        running = self._running
+        assert running
         self._seen = None
         for _ in range(20):
             self._main.switch()
+        if self.now > running.ends_at:
+            raise Killed
 
     def run(self, most_steps: int = 20_000) -> None:
         """Let everything happen until all is quiet, then check the promises; raises `BrokenError`."""
         chance = self.random.random
         for _ in range(most_steps):
-            if self.now != self._seen or self.is_calm:
+            if self.now != self._seen:
                 self._seen = self.now
                 self._happen()
             if self.processes:
@@ -327,12 +331,17 @@ class World:
                 lambda _: self.bucket,  # type: ignore[arg-type, return-value]
                 self.service.collect,
                 self.write,
-                lambda _, key: self.send(key, MINUTE, is_resent=True),
+                self.look_again,
                 MemoryMover(self) if self.leaves else None,
                 self.clock,
             ).take(record_id)
 
         return work
+
+    def look_again(self, _: str, key: str) -> None:
+        self.point()
+        self.send(key, MINUTE, is_resent=True)
+        self.point()
 
     def clock(self) -> datetime:
         return self.now
