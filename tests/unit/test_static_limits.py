@@ -127,7 +127,8 @@ class Run:
             "events": ":rule/"
             + max((item.values["name"] for item in self.of("aws_cloudwatch_event_rule")), key=len, default=""),
             "sns": ":" + max((item.values["name"] for item in self.of("aws_sns_topic")), key=len, default=""),
-            "iam": ":role" + max((item.values["path"] + item.values["name"] for item in self.of("aws_iam_role")), key=len),
+            "iam": ":role"
+            + max((item.values["path"] + item.values["name"] for item in self.of("aws_iam_role")), key=len),
         }[service]
         place = "" if service == "s3" else f":{'' if service == 'iam' else self.region}:{ACCOUNT_ID}"
         return f"arn:{self.partition}:{service}{place}{longest}{text.partition('mock')[2]}"
@@ -317,8 +318,8 @@ PRINCIPALS_BY_PARTITION = {"cloudhsm", "codedeploy", "config", "dms", "ec2", "el
 # Services that do not say for which resource they assume a role. Lambda documents aws:SourceArn for the policies of
 # functions only (Lambda developer guide, Working with resource-based policies, and Execution role).
 WITHOUT_SOURCE = {"lambda"}
-# The one that says only for which account (Rekognition developer guide, Cross-service confused deputy prevention, has an
-# ARN for stream processors, and none for jobs of stored videos).
+# The one that says only for which account (Rekognition developer guide, Cross-service confused deputy prevention, has
+# an ARN for stream processors, and none for jobs of stored videos).
 WITHOUT_SOURCE_ARN = {"rekognition"}
 
 
