@@ -165,7 +165,7 @@ class DeployedVideos:
         state = {"processed": State.DONE, "rejected": State.REJECTED, "failed": State.FAILED}[status]
         records = [
             replace(record, state=state, job_id=f"job-{record.analysis}", error=Fault(**error) if error else None)
-            for record in records_of(plan, lambda *_: {})
+            for record in records_of(plan, lambda *_: {}, utc_now())
         ]
         told = SEGMENTS if segments is None else segments
         answers = {one.analysis: self._files(one, told if one.analysis == "labels" else []) for one in records}
