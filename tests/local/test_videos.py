@@ -267,9 +267,7 @@ def _ended(stack: Videos) -> int:
 
 
 def _ids(stack: Videos, prefix: str) -> set[str]:
-    return {
-        record["record_id"] for record in videos.records(stack.s3, stack.final) if record["key"].startswith(prefix)
-    }
+    return {record["record_id"] for record in videos.records(stack.s3, stack.final) if record["key"].startswith(prefix)}
 
 
 def _state(stack: Videos, key: str, analysis: str) -> str:
