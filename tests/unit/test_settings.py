@@ -73,12 +73,14 @@ def variables(cls: Any) -> set[str]:
     return {field.name.upper() for field in dataclasses.fields(cls)} if cls else set()
 
 
-def test_every_function_is_told_its_settings_and_nothing_else(planned_shapes: dict[str, list[dict[str, Any]]]) -> None:
+def test_every_function_is_told_its_settings_and_nothing_else(
+    planned_shapes: dict[str, list[dict[str, Any]]], planned_videos: dict[str, list[dict[str, Any]]]
+) -> None:
     """As Terraform makes it, in every shape but the one of the next test; what it makes can be read."""
     assert set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
     told = [
         (f"{shape}: {resource['address']}", resource["values"])
-        for shape, resources in planned_shapes.items()
+        for shape, resources in (planned_shapes | planned_videos).items()
         for resource in resources
         if resource["type"] == "aws_lambda_function"
     ]
