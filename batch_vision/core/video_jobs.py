@@ -186,7 +186,8 @@ def ended(record: Record, state: State, now: datetime, error: Exception | None =
         record,
         state=state,
         ended_at=now,
-        leased_until=None,
+        # A collector goes on with it: nobody else is to end the video, and to forget the record, meanwhile.
+        leased_until=record.leased_until if record.state is State.SUCCEEDED else None,
         error=Fault.of(error) if error else None,
         minutes=minutes_paid(record) if state is State.DONE else record.minutes,
     )

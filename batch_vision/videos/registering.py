@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -263,11 +264,11 @@ def register_videos(event: Mapping[str, Any], context: LambdaContext) -> Partial
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 * _LOOKING_SHARE
     settings = settings_of(RegisterVideosSettings)
     s3 = clients.s3()
-    name = catalog_key(utc_now(), name_without_model(context.aws_request_id)).removesuffix(".jsonl")
-    numbers = iter(range(10**6))
+    numbers = count()
 
     def write(lines: list[dict[str, Any]]) -> None:
-        write_lines(s3, settings.final_bucket_name, f"{name}-{next(numbers)}.jsonl", lines)
+        name = name_without_model(f"{context.aws_request_id}-{next(numbers)}")
+        write_lines(s3, settings.final_bucket_name, catalog_key(utc_now(), name), lines)
 
     registering = Registering(
         VideoStore(s3, settings.final_bucket_name),
@@ -368,11 +369,11 @@ class Batch:
         return True
 
     def _tell(self, messages: int, failed: int) -> None:
-        count = Counter({"VideosPlanned": 0, "MessagesLeftForRedelivery": failed})
-        count.update(self._count)
-        for name, value in count.items():
+        counted = Counter({"VideosPlanned": 0, "MessagesLeftForRedelivery": failed})
+        counted.update(self._count)
+        for name, value in counted.items():
             metrics.add_metric(name, MetricUnit.Count, value)
-        logger.info("batch", extra={"messages": messages, "failed": failed, **count})
+        logger.info("batch", extra={"messages": messages, "failed": failed, **counted})
 
 
 def look_again(sqs: SQSClient, queue_url: str, bucket: str, key: str) -> None:

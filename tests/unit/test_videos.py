@@ -12,18 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
 import batch_vision.videos
+from batch_vision.aws import clients
 from batch_vision.aws.results import Results
 from batch_vision.backends.video_contract import Page
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_about, message_for
 from batch_vision.core.settings import read_settings
-from batch_vision.core.video_jobs import STARTING_LEASE
+from batch_vision.core.video_jobs import STARTING_LEASE, next_step
 from batch_vision.core.video_reservations import Limits, Refusal, Reservations, release, reserve
 from batch_vision.core.videos import (
     ACTIVE,
@@ -40,6 +42,7 @@ from batch_vision.core.videos import (
     record_key,
     video_result_key,
 )
+from batch_vision.videos import dispatching, finishing
 from batch_vision.videos.collecting import collect
 from batch_vision.videos.dispatching import Dispatcher, hinted_records
 from batch_vision.videos.finishing import Finisher
@@ -48,6 +51,10 @@ from batch_vision.videos.registering import Batch, Registering
 from batch_vision.videos.settings import RegisterVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import VideoStore
+from lambdas.collect_and_move_video.handler import handler as move_handler
+from lambdas.collect_video.handler import handler as stay_handler
+from lambdas.dispatch_videos.handler import handler as dispatch_handler
+from lambdas.register_videos.handler import handler as register_handler
 from tests.unit.fake_s3 import BEGIN, FakeS3
 from tests.video_files import movie, mp4, track
 
@@ -601,3 +608,36 @@ def test_settings_without_an_analysis_are_refused() -> None:
         read_settings(RegisterVideosSettings, ENVIRONMENT | {"VIDEO_ANALYSES": "{}"})
     with pytest.raises(errors.SettingsError, match="VIDEO_ANALYSES"):
         read_settings(RegisterVideosSettings, ENVIRONMENT | {"VIDEO_ANALYSES": '{"labels": 1}'})
+
+
+def test_the_functions_do_it_by_themselves(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each handler with its own settings, on the drop-off bucket."""
+    world = World(leaves=True)
+    world.upload()
+    queues: Any = world
+    collectors: list[dict[str, str]] = []
+    invoke = SimpleNamespace(invoke=lambda **call: collectors.append(json.loads(call["Payload"])))
+    monkeypatch.setattr(clients, "s3", lambda: world.s3)
+    monkeypatch.setattr(clients, "sqs", lambda: queues)
+    monkeypatch.setattr(clients, "functions", lambda: invoke)
+    for module in (dispatching, finishing):
+        monkeypatch.setattr(module, "_service", lambda: world.account)
+    monkeypatch.setattr(dispatching, "next_step", lambda record, now, **_: next_step(record, now, is_hinted=True))
+    dispatcher = {"COLLECT_FUNCTION_NAME": "collect", "MAX_CONCURRENT_JOBS": "3", "MAX_MINUTES_PER_DAY": "600"}
+    tell(**ENVIRONMENT | dispatcher)
+    context: Any = SimpleNamespace(
+        aws_request_id="id", get_remaining_time_in_millis=lambda: 60_000, function_name="f", memory_limit_in_mb=512,
+        invoked_function_arn="arn:aws:lambda:eu-west-1:123456789012:function:f",
+    )  # fmt: skip
+    message = {"messageId": "m", "body": message_about("videos", "a.mp4"), "attributes": {"ApproximateReceiveCount": 1}}
+    assert register_handler({"Records": [message]}, context) == {"batchItemFailures": []}
+    assert [sent["QueueUrl"] for sent in world.sent] == ["hints"]
+    dispatch_handler({"Records": [{"body": "{}"}]}, context)
+    world.account.end()
+    dispatch_handler({}, context)
+    (record,) = collectors
+    move_handler(record, context)
+    assert (world.result()["status"], world.s3.keys("videos"), world.open()) == ("processed", [], [])
+    *_, catalog = (key for key in world.s3.keys("final") if key.startswith("catalog/"))
+    assert json.loads(world.s3.get_object("final", catalog)["Body"].read())["status"] == "processed"
+    stay_handler(record, context)  # called twice, it does nothing

@@ -40,7 +40,7 @@ from batch_vision.videos.store import Held, Marker
 
 BEGIN = datetime(2026, 11, 20, 22, tzinfo=UTC)
 BUCKET = "videos"
-TICK = timedelta(minutes=4)  # the real one is shorter: these worlds have less of them
+TICK = timedelta(minutes=5)  # the real one is shorter: these worlds have less of them
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 DISPATCHER_TIMEOUT, COLLECTOR_TIMEOUT, REGISTER_TIMEOUT = 2 * MINUTE, 15 * MINUTE, 5 * MINUTE
 ENDS = (State.DONE, State.REJECTED, State.FAILED, State.DROPPED)
