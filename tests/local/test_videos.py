@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+import batch_vision.videos
 from batch_vision.core.scope import Scope
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
