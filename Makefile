@@ -34,12 +34,12 @@ ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(ca
 	$(call given,TFVARS,tfvars) $(call given,IMAGES_BUCKET,images-bucket) $(call given,VERSIONED,versioned)
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
-	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,OUT,out) $(ENVIRONMENT)
+local-run: $(LOCAL) ## analyze IMAGES=dir, VIDEOS=dir or both on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,VIDEOS,videos) $(call given,OUT,out) $(ENVIRONMENT)
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
-	@$(PYTHON) -m local up $(ENVIRONMENT)
+local-up: $(LOCAL) ## start the same environment and leave it running [VIDEOS=1|only] [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
+	@$(PYTHON) -m local up $(call given,VIDEOS,videos) $(ENVIRONMENT)
 
 .PHONY: local-down
 local-down: $(DEV) ## stop what local-up started

@@ -39,6 +39,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         saturation,
         search,
         summary,
+        video_collect,
     )
 
     return {
@@ -54,6 +55,7 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "chunks": chunks.run,
         "backfill_cost": backfill_cost.run,
         "review": review.run,
+        "video_collect": video_collect.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }

@@ -144,9 +144,7 @@ def measure_here(folder: Path) -> None:
                 json.loads(line)
     bare = time.process_time() - began
 
-    stack: Any = SimpleNamespace(
-        name="bench", final_bucket_name="bench", event_source_mapping_uuid="uuid", s3=Bucket(folder)
-    )
+    stack: Any = SimpleNamespace(name="bench", final_bucket_name="bench", identity="uuid", s3=Bucket(folder))
     began = time.process_time()
     with Store(stack) as store:
         store.refresh()

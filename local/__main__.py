@@ -7,7 +7,7 @@ import signal
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,6 +19,7 @@ from batch_vision.operator.parameters import FilePath, Text
 from batch_vision.operator.reach import explain_file
 from batch_vision.operator.text import prepare_streams, visible
 from local import config, environment, run
+from local import videos as videos_module
 from local.emulator.errors import ConfigurationError, EmulatorError
 from local.emulator.labelled import learn_folder
 from local.emulator.models import MODELS
@@ -73,6 +74,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
+_videos_option = click.option(
+    "--videos",
+    type=FilePath(),
+    help="Folder of videos; without --images, --backend and --images-bucket the stack has videos only.",
+)
+
 _images_bucket_option = click.option(
     "--images-bucket",
     type=Text(),
@@ -84,6 +91,7 @@ _versioned_option = click.option("--versioned", type=Text(), help="Whether that 
 
 @main.command("run")
 @click.option("--images", type=FilePath(), help="Folder of images; the samples of the backend if not given.")
+@_videos_option
 @click.option("--out", type=FilePath(), default=os.path.relpath(DEFAULT_OUT), help="Folder for the results.")
 @_backend_option
 @_labelled_option
@@ -93,6 +101,7 @@ _versioned_option = click.option("--versioned", type=Text(), help="Whether that 
 @_versioned_option
 def run_command(
     images: Path | None,
+    videos: Path | None,
     out: Path,
     backend: str | None,
     labelled: Path,
@@ -101,36 +110,54 @@ def run_command(
     images_bucket: str | None,
     versioned: str | None,
 ) -> None:
-    """Set everything up, analyze a folder of images, and take everything down."""
-    backend, values = _backend_and_values(backend, tfvars)
+    """Set everything up, analyze folders of images and videos, and take everything down."""
+    chosen, values = _backend_and_values(
+        backend, tfvars, is_videos_only=bool(videos) and not (images or backend or images_bucket or tfvars)
+    )
     bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
-    images = images or Path(os.path.relpath(SAMPLES / MODELS[backend].samples))
+    given_videos = values.values.get("videos") if values else None
+    piles: dict[str, Path] = {}
+    if chosen:
+        piles["IMAGES"] = images or Path(os.path.relpath(SAMPLES / MODELS[chosen].samples))
+    elif images:
+        raise LocalError(f"IMAGES={images} is given, and backend is null: nothing takes images. Leave IMAGES out.")
+    if videos or given_videos:
+        piles["VIDEOS"] = videos or Path(os.path.relpath(SAMPLES / "videos"))
     in_docker = _is_docker(localstack)
-    found = find_files(images, f"IMAGES={images}")
+    found = {
+        name: find_files(folder, f"{name}={folder}", **(_VIDEOS_TAKEN if name == "VIDEOS" else {}))
+        for name, folder in piles.items()
+    }
     _check_labelled(labelled)
     is_default_out = out.resolve() == DEFAULT_OUT
-    check_out(out, images, is_replaced=is_default_out)
     display = Display()
-    display.say(f"{len(found.files)} files in {images}")
-    if found.left_out:
-        display.say(f"- {len(found.left_out)} left out: hidden, or no images by their names: {_few(found.left_out)}")
+    for name, folder in piles.items():
+        check_out(out, folder, is_replaced=is_default_out)
+        noun = name.lower()
+        display.say(f"{len(found[name].files)} files in {folder}")
+        if left_out := found[name].left_out:
+            display.say(f"- {len(left_out)} left out: hidden, or no {noun} by their names: {_few(left_out)}")
     stack = environment.up(
         display,
         labelled,
-        backend=backend,
+        backend=chosen,
         dies_with_parent=True,
         in_docker=in_docker,
         # At a full hour a tick would start the one run that this command is to show.
-        arguments={"schedule_enabled": False},
+        arguments={"schedule_enabled": False} | _videos_argument(given_videos, is_wanted=videos is not None),
         tfvars=values,
         images_bucket=bucket,
     )
     try:
-        is_good = _run(display, stack, found, out, is_default_out=is_default_out)
+        if is_default_out:
+            clear_out(out)
+        ends = [
+            (_run_videos if name == "VIDEOS" else _run)(display, stack, of_pile, out) for name, of_pile in found.items()
+        ]
     finally:
         with display.step("Taking everything down"):
             environment.down()
-    sys.exit(0 if is_good else 1)
+    sys.exit(0 if all(ends) else 1)
 
 
 def _few(names: Iterable[str]) -> str:
@@ -138,9 +165,33 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(few[:_FEW]) + (" …" if len(few) > _FEW else "")
 
 
-def _run(display: Display, stack: environment.Environment, found: Found, out: Path, *, is_default_out: bool) -> bool:
-    if is_default_out:
-        clear_out(out)
+# What of a folder of videos is taken.
+_VIDEOS_TAKEN: dict[str, Any] = {"takes_images": False, "video_suffixes": videos_module.SUFFIXES}
+
+
+def _videos_argument(given: Any, *, is_wanted: bool) -> dict[str, Any]:
+    """Return the module's argument for videos: that of the user's file counts, where it has one."""
+    return {"videos": videos_module.ARGUMENT} if is_wanted and not given else {}
+
+
+def _run_videos(display: Display, stack: environment.Environment, found: Found, out: Path) -> bool:
+    bucket_name, out = stack.output("videos_bucket_name"), out / "videos"
+    with display.step("Uploading videos") as step:
+        keyed = {f"{stack.videos_prefix}{name}": path for name, path in found.files.items()}
+        failed = found.failed | upload(stack, keyed, step.progress, bucket_name)
+        keys = [key for key in keyed if key not in failed]
+        step.done(f"{len(keys)} files to {bucket_name}", is_good=not failed)
+    with display.step("Analyzing videos") as step:
+        videos_module.wait(stack, keys, step)
+    with display.step("Downloading results of videos") as step:
+        results = videos_module.fetch(stack, keys, out, step.progress)
+        step.done(str(out))
+    for name, why in failed.items():
+        display.mark(f"{name} is not uploaded: {why}", is_good=False)
+    return videos_module.report(display, stack, results, len(keys), out) and not failed
+
+
+def _run(display: Display, stack: environment.Environment, found: Found, out: Path) -> bool:
     with display.step("Uploading") as step:
         keyed = {f"{stack.source_prefix}{name}": path for name, path in found.files.items()}
         failed = found.failed | upload(stack, keyed, step.progress)
@@ -166,6 +217,7 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
 
 
 @main.command("up")
+@click.option("--videos", type=Text(), help="1 for a stack with videos beside images; only for one with videos only.")
 @_backend_option
 @_labelled_option
 @_localstack_option
@@ -173,6 +225,7 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
 @_images_bucket_option
 @_versioned_option
 def up_command(
+    videos: str | None,
     backend: str | None,
     labelled: Path,
     localstack: str,
@@ -181,7 +234,11 @@ def up_command(
     versioned: str | None,
 ) -> None:
     """Start the local environment and leave it running."""
-    backend, values = _backend_and_values(backend, tfvars)
+    if videos not in (None, "0", "1", "only"):
+        raise LocalError(f"VIDEOS={videos} is not known. Use 1 for videos beside images, only for videos alone, or 0.")
+    if videos == "only" and backend:
+        raise LocalError(f"VIDEOS=only is for a stack without images, and BACKEND={backend} was given. Use VIDEOS=1.")
+    chosen, values = _backend_and_values(backend, tfvars, is_videos_only=videos == "only")
     bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
     in_docker = _is_docker(localstack)
     _check_labelled(labelled)
@@ -189,16 +246,21 @@ def up_command(
     stack = environment.up(
         display,
         labelled,
-        backend=backend,
+        backend=chosen,
         dies_with_parent=False,
         in_docker=in_docker,
+        arguments=_videos_argument(values.values.get("videos") if values else None, is_wanted=videos in ("1", "only")),
         tfvars=values,
         images_bucket=bucket,
     )
     console = display.console
     does = "waits for a run: `make status` says when the next one is" if stack.is_hosted else "is analyzed at once"
     stays = "stays there" if bucket else "leaves it"
-    console.print(f"\nWhat is put into {stack.bucket_name} {does}, and {stays}.", highlight=False)
+    if chosen:
+        console.print(f"\nWhat is put into {stack.bucket_name} {does}, and {stays}.", highlight=False)
+    if stack.has("videos_bucket_name"):
+        videos_bucket = stack.output("videos_bucket_name")
+        console.print(f"Videos that are put into {videos_bucket} are analyzed within minutes.", highlight=False)
     console.print(f"Results are in {stack.output('final_bucket_name')}.", highlight=False)
     console.print(f"Running. `source {_relative(environment.ENV_FILE)}` makes any AWS client drive it;")
     console.print(f"{_relative(environment.OUTPUTS_FILE)} says what there is; logs are in {_relative(config.LOGS)}.")
@@ -225,12 +287,21 @@ def draw_workflow_command() -> None:
     draw_into_document()
 
 
-def _backend_and_values(chosen: str | None, tfvars: Path | None) -> tuple[str, Tfvars | None]:
-    """Return the model service to use, and the user's own values of the module's variables if there are any."""
+def _backend_and_values(
+    chosen: str | None, tfvars: Path | None, *, is_videos_only: bool
+) -> tuple[str | None, Tfvars | None]:
+    """Return the model service to use, and the user's own values of the module's variables if there are any.
+
+    Parameters
+    ----------
+    is_videos_only
+        Whether the stack is to have videos only, as far as the other arguments go.
+    """
     if chosen is not None and chosen not in MODELS:
         raise LocalError(f"BACKEND={chosen} is not known. Use one of: {', '.join(MODELS)}.")
+    default = None if is_videos_only else DEFAULT_BACKEND
     if tfvars is None:
-        return chosen or DEFAULT_BACKEND, None
+        return chosen or default, None
     values = read_tfvars(tfvars)
     return values.backend(chosen, MODELS, DEFAULT_BACKEND), values
 

@@ -20,7 +20,7 @@ from local.docker import are_containers_up, check_docker, start_containers, stop
 from local.emulator.client import EmulatorClient
 from local.emulator.models import HOSTED_MODELS, MODELS
 from local.errors import LocalError
-from local.images_bucket import make_bucket
+from local.images_bucket import ImagesBucket, make_bucket
 from local.localstack import check_port, find_localstack, start_localstack
 from local.package import PACKAGE, PackageError, make_package
 from local.processes import find_background, start_background, tail
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batch_vision.operator.display import Display
-    from local.images_bucket import ImagesBucket
     from local.tfvars import Tfvars
 
 OUTPUTS_FILE = config.LOCAL_BUILD / "outputs.json"
@@ -90,14 +89,18 @@ LOCAL_ARGUMENTS: dict[str, Any] = {
 OFF_STATUSES = tuple(status for model in MODELS.values() for status in model.off_statuses)
 
 
-def choose(backend: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def choose(backend: str | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the module's arguments that choose a backend and its emulated model.
 
     Parameters
     ----------
+    backend
+        None for a deployment of videos only.
     given
         The user's own values of the module's variables. What they say of a managed model counts, but for its adapter.
     """
+    if backend is None:
+        return {"backend": None}
     argument = MODELS[backend].argument
     own = (given or {}).get(backend)
     if isinstance(own, dict) and not MODELS[backend].is_hosted:
@@ -110,12 +113,23 @@ def choose(backend: str, given: Mapping[str, Any] | None = None) -> dict[str, An
 
 @dataclass(frozen=True)
 class Environment:
-    """The running environment, as a client sees it."""
+    """The running environment, as a client sees it.
+
+    Attributes
+    ----------
+    backend
+        None for a deployment of videos only.
+    images_bucket
+        The existing bucket of images, or of videos where there are no images; None for a drop-off bucket.
+    videos_prefix
+        What the keys of videos begin with.
+    """
 
     outputs: Mapping[str, Any]
-    backend: str
+    backend: str | None
     source_prefix: str = ""
     images_bucket: ImagesBucket | None = None
+    videos_prefix: str = ""
 
     @cached_property
     def emulator(self) -> EmulatorClient:
@@ -125,15 +139,19 @@ class Environment:
     @property
     def is_hosted(self) -> bool:
         """Whether the model is started and stopped, by runs."""
-        return MODELS[self.backend].is_hosted
+        return self.backend is not None and MODELS[self.backend].is_hosted
 
     @property
     def bucket_name(self) -> str:
-        """The bucket that images are uploaded to."""
+        """The bucket that images are uploaded to, or videos where there are no images."""
+        if self.backend is None:
+            return self.output("videos_bucket_name")
         return self.images_bucket.name if self.images_bucket else self.output("source_bucket_name")
 
     def model(self) -> dict[str, Any]:
         """Return the state, counters and billed time of the model that the stack uses."""
+        if self.backend is None:
+            raise LocalError("A deployment of videos only has no model.")
         return self.emulator.model(MODELS[self.backend].arn)
 
     def output(self, name: str) -> str:
@@ -183,7 +201,7 @@ def up(
     display: Display,
     labelled: Path,
     *,
-    backend: str,
+    backend: str | None,
     dies_with_parent: bool,
     in_docker: bool = False,
     arguments: Mapping[str, Any] | None = None,
@@ -200,7 +218,7 @@ def up(
     labelled
         The folder that the emulator's model learns from.
     backend
-        The model service to use.
+        The model service to use; None for a deployment of videos only.
     dies_with_parent
         Whether everything ends with this process, even when that is killed; containers do not.
     in_docker
@@ -212,7 +230,8 @@ def up(
     tfvars
         The user's own values of the module's variables, on top of `MODULE_ARGUMENTS`.
     images_bucket
-        The existing bucket whose images are analyzed where they are, which is made; None for a drop-off bucket.
+        The existing bucket whose images are analyzed where they are, which is made; None for a drop-off bucket. The
+        bucket that `videos` names is made as well: this one, if it has the name.
 
     Raises
     ------
@@ -245,7 +264,7 @@ def up(
 def _up(
     display: Display,
     labelled: Path,
-    backend: str,
+    backend: str | None,
     dies_with_parent: bool,
     in_docker: bool,
     arguments: Mapping[str, Any],
@@ -264,7 +283,9 @@ def _up(
         step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
     terraform = Terraform()
     shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
-    in_bucket = {"images_bucket_name": images_bucket.name, "images_bucket": None} if images_bucket else {}
+    in_bucket: dict[str, Any] = {}
+    if images_bucket and backend:
+        in_bucket = {"images_bucket_name": images_bucket.name, "images_bucket": None}
     wanted = MODULE_ARGUMENTS | choose(backend) | in_bucket | dict(arguments)
     if tfvars is not None:
         with display.step("Checking the values of TFVARS") as step:
@@ -290,10 +311,10 @@ def _up(
                 dies_with_parent=dies_with_parent,
             )
             step.done(config.LOCALSTACK_URL)
-    if images_bucket:
-        with display.step("Making the images bucket") as step:
-            make_bucket(Environment({}, "").client("s3"), images_bucket)
-            step.done(f"{images_bucket.name}, {'' if images_bucket.is_versioned else 'not '}versioned")
+    for bucket in existing_buckets(images_bucket, wanted.get("videos")):
+        with display.step("Making the existing bucket") as step:
+            make_bucket(Environment({}, "").client("s3"), bucket)
+            step.done(f"{bucket.name}, {'' if bucket.is_versioned else 'not '}versioned")
     with display.step("Applying the stack with Terraform") as step:
         if wanted.get("kms_key_arn"):
             wanted["kms_key_arn"] = _make_key()
@@ -308,16 +329,29 @@ def _up(
 
         terraform.apply(progress)
         step.done(f"{resources} resources")
-    environment = Environment(terraform.outputs(), backend, str(wanted.get("source_prefix") or ""), images_bucket)
+    environment = Environment(
+        terraform.outputs(),
+        backend,
+        str(wanted.get("source_prefix") or ""),
+        images_bucket,
+        str((wanted.get("videos") or {}).get("prefix") or ""),
+    )
     OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
     ENV_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment
 
 
-def _check(terraform: Terraform, tfvars: Tfvars, backend: str) -> None:
+def existing_buckets(images_bucket: ImagesBucket | None, videos: Any) -> list[ImagesBucket]:
+    """Return the buckets that local running makes as their owner: that of the images, and that of the videos."""
+    name = videos.get("bucket_name") if isinstance(videos, dict) else None
+    of_images = [images_bucket] if images_bucket else []
+    return of_images + ([ImagesBucket(name)] if name and (not images_bucket or images_bucket.name != name) else [])
+
+
+def _check(terraform: Terraform, tfvars: Tfvars, backend: str | None) -> None:
     """Check a user's values as a plan on AWS would: without local ones, in the Region and account of their model."""
     given = choose(backend) | dict(tfvars.values) | {"lambda_package_path": None}
-    model = given[backend]
+    model = given[backend] if backend else None
     arn = _model_arn(model) if isinstance(model, dict) else ""
     # arn:<partition>:<service>:<region>:<account>:…; what is no ARN is for the module to refuse.
     region, account_id = [*arn.split(":"), "", "", "", ""][3:5]
@@ -390,7 +424,7 @@ def _start_emulator(
             _EMULATOR_MODULE,
             f"--port={config.EMULATOR_PORT}",
             f"--labelled={labelled}",
-            f"--s3-endpoint={config.LOCALSTACK_URL}",
+            f"--aws-endpoint={config.LOCALSTACK_URL}",
             f"--settings={json.dumps(settings)}",
             *options,
         ],

@@ -62,9 +62,18 @@ def clear_out(folder: Path) -> None:
 
 
 def upload(
-    environment: Environment, images: Mapping[str, Path], progress: Callable[[int, int, str], None]
+    environment: Environment,
+    images: Mapping[str, Path],
+    progress: Callable[[int, int, str], None],
+    bucket_name: str | None = None,
 ) -> dict[str, str]:
-    """Upload all images, several at a time, and return why each could not be that was not."""
+    """Upload all images, or videos, several at a time, and return why each could not be that was not.
+
+    Parameters
+    ----------
+    bucket_name
+        None for the bucket of the images.
+    """
     done, failed = count(1), {}
 
     def fails(key: str, problem: str) -> None:
@@ -73,7 +82,7 @@ def upload(
 
     upload_files(
         environment.client("s3"),
-        environment.bucket_name,
+        bucket_name or environment.bucket_name,
         images,
         ends=lambda key: progress(next(done), len(images), key),
         fails=fails,
@@ -145,10 +154,11 @@ class Results:
 
 
 def download(environment: Environment, folder: Path, progress: Callable[[int, int, str], None]) -> Results:
-    """Fetch everything of the final bucket and read the results among it."""
+    """Fetch everything of the final bucket but what is of videos, and read the results among it."""
     s3, bucket = environment.client("s3"), environment.output("final_bucket_name")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    entries = (entry["Key"] for page in pages for entry in page.get("Contents", []))
+    keys = [key for key in entries if not key.startswith("videos/")]
     results = Results()
     paths = paths_for(keys)
 

@@ -107,7 +107,7 @@ def wait(environment: Environment, keys: Sequence[str], step: Step) -> None:
     left, moved_at_seconds = -1, time.monotonic()
     while True:
         last, left = left, _count_left(environment, keys)
-        stuck = sum(1 for _ in _listed(environment, environment.output("final_bucket_name"), "stuck/"))
+        stuck = sum(1 for _ in listed(environment, environment.output("final_bucket_name"), "stuck/"))
         if left <= stuck:
             return
         if left != last:
@@ -150,7 +150,7 @@ def report(
     processed, rejected, failed = (results.count(status) for status in ("processed", "rejected", "failed"))
     lines = {
         "images processed": f"{processed} of {images}",
-        "images rejected": f"{rejected}{_counted(results.by_reason('rejected'))}",
+        "images rejected": f"{rejected}{counted(results.by_reason('rejected'))}",
     }
     problems = [f"{key}: {why}" for key, why in results.failed.items()]
     if described is None:
@@ -190,7 +190,7 @@ def _hosted_lines(
     agreeing, named = results.agreement(model["labels"])
     billed = model["billed_unit_seconds"]
     settings = environment.emulator.state()["settings"]
-    lines = {"predictions by label": _counted(results.by_label()).strip(" ()") or "none"}
+    lines = {"predictions by label": counted(results.by_label()).strip(" ()") or "none"}
     if results.anomalous() is not None:
         lines["images with an anomaly"] = f"{results.anomalous()} of {processed}"
     if named:
@@ -201,7 +201,7 @@ def _hosted_lines(
     times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
     return lines | {
         "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
-        "would cost on AWS": f"{in_words(billed, environment.backend)}, at {price} ({times})",
+        "would cost on AWS": f"{in_words(billed, environment.backend or '')}, at {price} ({times})",
     }
 
 
@@ -211,9 +211,9 @@ def _managed_lines(environment: Environment, results: Results) -> dict[str, str]
     refused = sum(counted["throttled"] for counted in operations.values())
     dollars = dollars_by_analysis(operations)
     each = ", ".join(f"{analysis} ${amount:.4f}" for analysis, amount in dollars.items())
-    lines = {"predictions by kind": _counted(results.by_kind()).strip(" ()") or "none"}
+    lines = {"predictions by kind": counted(results.by_kind()).strip(" ()") or "none"}
     if refusals := results.refused_analyses():
-        lines["analyses refused"] = _counted(refusals).strip(" ()")
+        lines["analyses refused"] = counted(refusals).strip(" ()")
     return lines | {
         "calls": f"{calls}, and {refused} refused for the quota",
         "would cost on AWS": f"${sum(dollars.values()):.4f}{f' ({each})' if each else ''}",
@@ -224,7 +224,7 @@ def _wait_until_collected(environment: Environment, keys: Sequence[str], step: S
     """Wait until what the events told of waits for a run; not for ever, because the run goes by what there is."""
     wanted, last, moved_at_seconds = len(keys), -1, time.monotonic()
     while True:
-        chunks = _listed(environment, environment.output("final_bucket_name"), chunks_prefix(LIVE))
+        chunks = listed(environment, environment.output("final_bucket_name"), chunks_prefix(LIVE))
         collected = sum(images_in(key) or 0 for key in chunks)
         if collected >= wanted:
             return
@@ -239,16 +239,18 @@ def _wait_until_collected(environment: Environment, keys: Sequence[str], step: S
 def _count_left(environment: Environment, keys: Sequence[str]) -> int:
     """Count the images without an end: those still in a drop-off bucket, or those of another without a result."""
     if not environment.images_bucket:
-        return sum(1 for _ in _listed(environment, environment.bucket_name))
+        return sum(1 for _ in listed(environment, environment.bucket_name))
     final = environment.output("final_bucket_name")
-    there = {*_listed(environment, final, "results/"), *_listed(environment, final, "results-long/")}
+    there = {*listed(environment, final, "results/"), *listed(environment, final, "results-long/")}
     return sum(result_key(key) not in there for key in keys)
 
 
-def _listed(environment: Environment, bucket: str, prefix: str = "") -> Iterator[str]:
+def listed(environment: Environment, bucket: str, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a bucket."""
     pages = environment.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return (entry["Key"] for page in pages for entry in page.get("Contents", []))
 
 
-def _counted(counts: Any) -> str:
+def counted(counts: Any) -> str:
+    """Say how many there are of each."""
     return f" ({', '.join(f'{name} {number}' for name, number in sorted(counts.items()))})" if counts else ""

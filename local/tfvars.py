@@ -37,8 +37,10 @@ class Tfvars:
     values: Mapping[str, Any]
     unknown: tuple[str, ...] = ()
 
-    def backend(self, chosen: str | None, known: Iterable[str], default: str) -> str:
+    def backend(self, chosen: str | None, known: Iterable[str], default: str) -> str | None:
         """Return the model service to use: the one in the file, else the one that was chosen, else the default.
+
+        None where the file says null: a deployment of videos only.
 
         Parameters
         ----------
@@ -52,6 +54,13 @@ class Tfvars:
         LocalError
             The file names one that does not run locally, or another one than BACKEND.
         """
+        if "backend" in self.values and self.values["backend"] is None:
+            if chosen is not None:
+                raise LocalError(
+                    f"TFVARS={self.path}: backend is null, for videos only, and BACKEND={chosen} was given. Leave one"
+                    " of them out."
+                )
+            return None
         named = self.values.get("backend") or chosen or default
         if named not in known:
             raise LocalError(f'TFVARS={self.path}: backend is "{named}". Use one of: {", ".join(known)}.')

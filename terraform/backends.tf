@@ -135,7 +135,8 @@ locals {
   # One of them, the chosen one; the variable `backend` refuses anything else.
   configured_backends = [for name, entry in local.backends : name if entry.settings != null]
 
-  backend = local.backends[var.backend]
+  # Of a deployment of videos only, nothing.
+  backend = try(local.backends[var.backend], { settings = null, detect = { actions = [], resources = [] } })
 
   # What a hosted model has; a managed one has no function that would need it.
   lifecycle = {
@@ -190,7 +191,7 @@ locals {
   # An image is done when all its analyses have answered, which it is taken to at once: the slowest of them says how many
   # images there are in a second. Twice as many invocations as that takes, for one also waits for S3 and for its next
   # batch. A mapping cannot be held to fewer than two. An invocation has up to 32 threads.
-  invocations = local.is_hosted ? 2 : max(2, min(var.max_concurrency, ceil(
+  invocations = !local.is_managed ? 2 : max(2, min(var.max_concurrency, ceil(
     2 * min(values(local.calls_per_second)...) * local.image_latency_seconds / min(32, var.batch_size)
   )))
 
@@ -212,11 +213,11 @@ locals {
 
   # Images that one invocation can ask a managed model about: in half of the time that it has for that (0.6 of its
   # timeout), so that there is time to repeat what was refused.
-  images_in_time = local.is_hosted ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 10)
+  images_in_time = !local.is_managed ? var.batch_size : floor(min(values(local.paces)[*].most_calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 10)
   # A message of a chunk is as much as an invocation does by itself.
   batch_size = local.collects_changes ? 1 : max(1, min(var.batch_size, local.images_in_time))
 
   # The most images in a chunk: what one invocation asks a hosted model about in the time that it has for that. A listing
   # has a thousand keys, and so has a chunk at most.
-  chunk_images = max(1, min(1000, floor(min(values(local.paces)[*].calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 5)))
+  chunk_images = !local.has_images ? null : max(1, min(1000, floor(min(values(local.paces)[*].calls_per_second...) * 3 * var.timings.analyze_timeout_seconds / 5)))
 }

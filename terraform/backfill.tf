@@ -4,22 +4,22 @@
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  has_backfill = !local.is_drop_off
+  has_backfill = local.is_existing
   # A chunk is worked off by the backfill itself where the model is always there.
-  works_off = local.has_backfill && !local.is_hosted
+  works_off = local.is_existing && local.is_managed
 
   # Of the calls that this deployment may make, at most. Live events have the rest while a backfill works, and all of them
   # while none does.
   backfill_share_percent = 80
 
   # An image is done when all its analyses have answered, and an invocation has up to 32 threads.
-  backfill_invocations = local.is_hosted ? null : max(1, ceil(
+  backfill_invocations = !local.is_managed ? null : max(1, ceil(
     local.backfill_share_percent * min(values(local.calls_per_second)...) * local.image_latency_seconds / (100 * 32)
   ))
   backfill_max_concurrency = local.works_off ? local.backfill_invocations : null
 
   # Each invocation has its part, and never more.
-  backfill_paces = local.is_hosted ? {} : {
+  backfill_paces = !local.is_managed ? {} : {
     for operation, allowed in local.calls_per_second : operation => {
       # Without the many digits of a third.
       calls_per_second      = floor(10 * local.backfill_share_percent * allowed / local.backfill_invocations) / 1000
@@ -28,7 +28,7 @@ locals {
   }
 
   # The most images in a chunk: what one invocation asks the model about in the time that it has for that, as chunk_images.
-  backfill_chunk_images = local.is_hosted ? local.chunk_images : max(1, min(1000, floor(
+  backfill_chunk_images = !local.is_managed ? local.chunk_images : max(1, min(1000, floor(
     min(values(local.backfill_paces)[*].calls_per_second...) * 3 * var.timings.backfill_timeout_seconds / 5
   )))
 
@@ -73,7 +73,7 @@ locals {
     plan_backfill = merge(local.use_key, {
       ListImagesAndResults = {
         actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+        resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
       }
       KeepJobs = {
         actions   = ["s3:GetObject", "s3:PutObject"]
@@ -88,7 +88,7 @@ locals {
       # for the function of live events, which needs none to look at them.
       HandOnKeys = {
         actions   = ["sqs:SendMessage"]
-        resources = [module.queue.queue_arn]
+        resources = module.queue[*].queue_arn
       }
       # Their names are hashes: the result itself tells whose it is, and a HEAD how old it is.
       ReadResultsOfLongKeys = {

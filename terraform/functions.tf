@@ -5,10 +5,10 @@
 locals {
   # Of the drop-off bucket. Whatever source_prefix says: it may have been another one when an image was uploaded or a
   # message sent.
-  source_objects_arn = "${local.images_bucket_arn}/*"
+  source_objects_arns = [for arn in local.images_bucket_arn[*] : "${arn}/*"]
 
   # Of an existing bucket, where a message only means "look at this key": one outside these prefixes is not looked at.
-  images_arns = [for prefix in local.source_prefixes : "${local.images_bucket_arn}/${prefix}*"]
+  images_arns = local.images_bucket_arn == null ? [] : [for prefix in local.source_prefixes : "${local.images_bucket_arn}/${prefix}*"]
 
   # Where images wait: the first is where they are uploaded now.
   source_prefixes = distinct(concat([var.source_prefix], tolist(var.former_settings.source_prefixes)))
@@ -46,7 +46,10 @@ locals {
   # The handler of each function, by the shape of the deployment: no handler looks at the shape. Null where the shape has no
   # such function. Those that name the mapping are apart, in runs.tf.
   handlers = merge({
-    analyze_images  = local.is_drop_off ? "analyze_images" : local.is_hosted ? "analyze_chunk" : "update_results"
+    analyze_images = (
+      local.is_drop_off ? "analyze_images"
+      : local.is_existing ? (local.is_hosted ? "analyze_chunk" : "update_results") : null
+    )
     collect_changes = local.collects_changes ? "collect_changes" : null
     requeue_images = (
       local.is_hosted ? (local.is_drop_off ? "requeue_images" : "send_chunks")
@@ -56,11 +59,11 @@ locals {
     start_model     = local.is_hosted ? "start_model" : null
     summarize_run   = local.is_hosted ? (local.is_drop_off ? "summarize_run" : "summarize_chunks") : null
     compact_catalog = "compact_catalog"
-  }, local.backfill_handlers)
+  }, local.backfill_handlers, local.video_handlers)
 
   functions = { for role, function in local.all_functions : role => function if local.handlers[role] != null }
 
-  all_functions = merge(local.backfill_functions, {
+  all_functions = merge(local.backfill_functions, local.video_functions, {
     analyze_images = {
       description     = local.is_drop_off ? "Asks the model about each image of a batch, writes the result and moves the image" : "Asks the model about images, and keeps their results in step with the bucket"
       memory_mb       = var.analyze_memory_mb
@@ -114,7 +117,7 @@ locals {
   take_messages = {
     TakeMessagesAndSendThemAnew = {
       actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
-      resources = [local.analysis_queue.queue_arn]
+      resources = local.analysis_queue[*].queue_arn
     }
   }
 
@@ -141,12 +144,12 @@ locals {
     # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
     TellMissingFromForbidden = {
       actions   = ["s3:ListBucket"]
-      resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+      resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
     }
     # S3 refuses the HEAD of an object with a key of its uploader's own (SSE-C), and says nothing about it.
     ListImageVersions = {
       actions   = ["s3:ListBucketVersions"]
-      resources = [local.images_bucket_arn]
+      resources = local.images_bucket_arn[*]
     }
     WriteResults = {
       actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
@@ -185,7 +188,7 @@ locals {
   requeue_statements = merge(local.use_key, {
     ListImageVersions = {
       actions   = ["s3:ListBucketVersions"]
-      resources = [local.images_bucket_arn]
+      resources = local.images_bucket_arn[*]
     }
     ListStuckImages = {
       actions   = ["s3:ListBucket"]
@@ -197,18 +200,18 @@ locals {
     }
     SendMessages = {
       actions   = ["sqs:SendMessage"]
-      resources = [local.analysis_queue.queue_arn]
+      resources = local.analysis_queue[*].queue_arn
     }
     TakeDeadLetters = {
       actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
-      resources = [local.analysis_queue.dead_letter_queue_arn]
+      resources = local.analysis_queue[*].dead_letter_queue_arn
     }
   })
 
   # What each function may do.
   function_statements = { for role, function in local.functions : role => local.handler_statements[local.handlers[role]] }
 
-  handler_statements = merge(local.backfill_statements, {
+  handler_statements = merge(local.backfill_statements, local.video_statements, {
     analyze_images = merge(local.use_key, local.take_messages, local.detect, local.keep_answers, {
       # Copying a tagged object reads its tags. S3 tells of a legal hold or a retention only who may see it.
       ReadAndRemoveImages = {
@@ -221,7 +224,7 @@ locals {
           "s3:GetObjectVersion",
           "s3:GetObjectVersionTagging",
         ]
-        resources = [local.source_objects_arn]
+        resources = local.source_objects_arns
       }
       WriteCatalog = {
         actions   = ["s3:PutObject"]
@@ -256,13 +259,13 @@ locals {
       # Without it S3 answers 403 for an object that is gone, which is not to be told from a missing permission.
       TellMissingFromForbidden = {
         actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+        resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
       }
       # For the order of a key's uploads, what was taken back, and whether an image is really gone. With it S3 answers
       # 404 for a version that is gone.
       ListImageVersions = {
         actions   = ["s3:ListBucketVersions"]
-        resources = [local.images_bucket_arn]
+        resources = local.images_bucket_arn[*]
       }
       NameRunInLog = {
         actions   = ["s3:GetObject"]
@@ -293,7 +296,7 @@ locals {
     collect_changes = merge(local.follow_bucket, {
       TakeMessagesAndSendThemAnew = {
         actions   = local.take_messages.TakeMessagesAndSendThemAnew.actions
-        resources = [module.queue.queue_arn]
+        resources = module.queue[*].queue_arn
       }
       WriteChunks = {
         actions   = ["s3:PutObject"]
@@ -304,16 +307,16 @@ locals {
     check_backlog = {
       ListImages = {
         actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+        resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
       }
       # Which version is stuck is told by the versions only.
       ListImageVersions = {
         actions   = ["s3:ListBucketVersions"]
-        resources = [local.images_bucket_arn]
+        resources = local.images_bucket_arn[*]
       }
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [local.analysis_queue.queue_arn]
+        resources = local.analysis_queue[*].queue_arn
       }
       DescribeModel = local.lifecycle.describe
     }
@@ -325,7 +328,7 @@ locals {
       }
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [local.analysis_queue.queue_arn]
+        resources = local.analysis_queue[*].queue_arn
       }
       DescribeModel = local.lifecycle.describe
     }
@@ -349,18 +352,18 @@ locals {
       # Where messages still wait, the images may have one already.
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [local.analysis_queue.queue_arn]
+        resources = local.analysis_queue[*].queue_arn
       }
     })
 
     send_chunks = merge(local.follow_bucket, {
       SendMessages = {
         actions   = ["sqs:SendMessage"]
-        resources = [local.analysis_queue.queue_arn]
+        resources = local.analysis_queue[*].queue_arn
       }
       TakeDeadLetters = {
         actions   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
-        resources = [local.analysis_queue.dead_letter_queue_arn]
+        resources = local.analysis_queue[*].dead_letter_queue_arn
       }
       # A chunk that a function died of is taken apart.
       TakeChunksApart = {
@@ -374,11 +377,11 @@ locals {
       # Only versions can be told from those that are stuck.
       TellStuckImages = {
         actions   = ["s3:ListBucketVersions"]
-        resources = [local.images_bucket_arn]
+        resources = local.images_bucket_arn[*]
       }
       ListResultsAndImages = {
         actions   = ["s3:ListBucket"]
-        resources = [module.final_bucket.bucket_arn, local.images_bucket_arn]
+        resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
       }
       ReadCatalog  = local.read_catalog
       WriteSummary = local.write_summary
@@ -415,8 +418,8 @@ locals {
     SETTINGS_FINGERPRINT        = local.settings_fingerprint
     SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
-    QUEUE_URL                   = local.analysis_queue.queue_url
-    DEAD_LETTER_QUEUE_URL       = local.analysis_queue.dead_letter_queue_url
+    QUEUE_URL                   = one(local.analysis_queue[*].queue_url)
+    DEAD_LETTER_QUEUE_URL       = one(local.analysis_queue[*].dead_letter_queue_url)
     MAX_RECEIVE_COUNT           = tostring(var.max_receive_count)
     BACKEND                     = var.backend
     BACKEND_SETTINGS            = jsonencode(local.backend.settings)
@@ -440,6 +443,16 @@ locals {
     INFERENCE_UNIT_HOUR_DOLLARS = tostring(local.lifecycle.inference_unit_hour_dollars)
     SCHEDULE_PERIOD_SECONDS     = local.schedule_period_seconds == null ? "" : tostring(local.schedule_period_seconds)
     SUCCESS_TOPIC_ARN           = var.success_notifications_enabled ? module.alerts.topic_arn : ""
+    VIDEOS_BUCKET_NAME          = local.drops_videos_off ? module.videos_bucket[0].bucket_name : local.existing_videos_bucket_name
+    VIDEO_PREFIX                = local.videos_prefix
+    VIDEO_SUFFIXES              = jsonencode(local.video_suffixes)
+    VIDEO_ANALYSES              = jsonencode(local.video_analyses)
+    NOTIFICATION_TOPIC_ARN      = one(module.videos[*].topic_arn)
+    NOTIFICATION_ROLE_ARN       = one(module.videos[*].role_arn)
+    HINT_QUEUE_URL              = one(module.videos[*].hint_queue_url)
+    COLLECT_FUNCTION_NAME       = local.collect_videos_name
+    MAX_CONCURRENT_JOBS         = tostring(try(var.videos.max_concurrent_jobs, null))
+    MAX_MINUTES_PER_DAY         = tostring(try(var.videos.max_minutes_per_day, null))
   }
 
   model_settings  = ["BACKEND", "BACKEND_SETTINGS"]
@@ -460,6 +473,7 @@ locals {
     "FINAL_BUCKET_NAME",
     "SETTINGS_FINGERPRINT",
   ]
+  video_settings   = ["FINAL_BUCKET_NAME", "HINT_QUEUE_URL", "QUEUE_URL"]
   message_settings = ["QUEUE_URL", "MAX_RECEIVE_COUNT"]
   asking_settings  = concat(local.model_settings, local.message_settings, ["MIN_CONFIDENCE_PERCENT", "PACES"])
 
@@ -502,15 +516,31 @@ locals {
       "MIN_CONFIDENCE_PERCENT",
       "PACES",
     ])
+    register_videos = concat(local.video_settings, [
+      "VIDEOS_BUCKET_NAME",
+      "VIDEO_PREFIX",
+      "VIDEO_SUFFIXES",
+      "VIDEO_ANALYSES",
+      "NOTIFICATION_TOPIC_ARN",
+      "NOTIFICATION_ROLE_ARN",
+      "MAX_MINUTES_PER_DAY",
+      "MAX_RECEIVE_COUNT",
+    ])
+    dispatch_videos        = ["FINAL_BUCKET_NAME", "COLLECT_FUNCTION_NAME", "MAX_CONCURRENT_JOBS", "MAX_MINUTES_PER_DAY"]
+    collect_video          = local.video_settings
+    collect_and_move_video = local.video_settings
   }
 
-  # A function's own queue is the one that feeds it. A backfill has a pace of its own, and hands what needs no model to the
-  # function of live events.
-  own_settings = {
-    collect_changes = { QUEUE_URL = module.queue.queue_url }
-    plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = module.queue.queue_url }
-    work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
-  }
+  # A function's own queue is the one that feeds it; those of videos all send to that of their uploads. A backfill has a
+  # pace of its own, and hands what needs no model to the function of live events.
+  own_settings = merge(
+    {
+      collect_changes = { QUEUE_URL = one(module.queue[*].queue_url) }
+      plan_backfill   = { CHUNK_IMAGES = tostring(local.backfill_chunk_images), QUEUE_URL = one(module.queue[*].queue_url) }
+      work_off_chunk  = { PACES = jsonencode(local.backfill_paces) }
+    },
+    { for handler in ["register_videos", "collect_video", "collect_and_move_video"] : handler => { QUEUE_URL = one(module.videos_queue[*].queue_url) } },
+  )
 
   function_environments = {
     for function, handler in merge(local.handlers, local.run_handlers) : function => merge(
@@ -576,16 +606,20 @@ module "function" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The mapping of the analyzing function: one in every deployment, because Lambda takes one for a queue and a function
+# The mapping of the analyzing function: one wherever there are images, because Lambda takes one for a queue and a function
 # ---------------------------------------------------------------------------------------------------------------------
 
 # When the kind of lifecycle changes, or the concurrency of a managed model, the mapping is made anew: what the workflow
 # has set, and Terraform ignores, goes with it. Messages wait meanwhile.
 resource "terraform_data" "mapping" {
+  count = local.has_images ? 1 : 0
+
   input = local.is_hosted ? "enabled by runs" : "enabled, ${local.invocations} invocations"
 }
 
 resource "aws_lambda_event_source_mapping" "this" {
+  count = local.has_images ? 1 : 0
+
   event_source_arn                   = local.analysis_queue.queue_arn
   function_name                      = module.function["analyze_images"].function_arn
   enabled                            = !local.is_hosted
@@ -604,6 +638,16 @@ resource "aws_lambda_event_source_mapping" "this" {
     # For a hosted model the workflow enables and disables the mapping, as wide as the run needs. An apply in the middle
     # of a run must not. Somebody who disables that of a managed model pauses it.
     ignore_changes       = [enabled, scaling_config]
-    replace_triggered_by = [terraform_data.mapping]
+    replace_triggered_by = [terraform_data.mapping[0]]
   }
+}
+
+moved {
+  from = terraform_data.mapping
+  to   = terraform_data.mapping[0]
+}
+
+moved {
+  from = aws_lambda_event_source_mapping.this
+  to   = aws_lambda_event_source_mapping.this[0]
 }

@@ -4,14 +4,17 @@
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  images_bucket_arn = local.is_drop_off ? module.source_bucket[0].bucket_arn : "arn:${local.partition}:s3:::${var.images_bucket_name}"
+  images_bucket_arn = (
+    local.is_drop_off ? module.source_bucket[0].bucket_arn
+    : local.is_existing ? "arn:${local.partition}:s3:::${var.images_bucket_name}" : null
+  )
 
   # Whose bucket it is; another account's can be looked at by its owner only.
   images_bucket_account_id = coalesce(try(var.images_bucket.account_id, null), local.account_id)
 
   # Put together here, because the queue has to name the rule before there is one.
   changes_rule_name = "${var.name_prefix}-changes"
-  changes_rule_arn  = local.is_drop_off ? null : "arn:${local.partition}:events:${local.region}:${local.account_id}:rule/${local.changes_rule_name}"
+  changes_rule_arn  = !local.is_existing ? null : "arn:${local.partition}:events:${local.region}:${local.account_id}:rule/${local.changes_rule_name}"
 
   # What a result was made with: one name for the model and all that is set of it.
   model_of_results = {
@@ -23,7 +26,7 @@ locals {
 }
 
 data "aws_s3_bucket" "images" {
-  count = !local.is_drop_off && local.images_bucket_account_id == local.account_id ? 1 : 0
+  count = local.is_existing && local.images_bucket_account_id == local.account_id ? 1 : 0
 
   bucket = var.images_bucket_name
 
@@ -38,26 +41,26 @@ data "aws_s3_bucket" "images" {
 
 module "changes" {
   source = "./modules/changes"
-  count  = local.is_drop_off ? 0 : 1
+  count  = local.is_existing ? 1 : 0
 
-  name               = local.changes_rule_name
-  statement_id       = "${var.name_prefix}-images-bucket"
-  dead_letter_name   = "${var.name_prefix}-rule-dead-letter"
-  account_id         = local.account_id
-  owner_account_id   = local.images_bucket_account_id
-  partition          = local.partition
-  region             = local.region
-  rule_arn           = local.changes_rule_arn
-  images_bucket_name = var.images_bucket_name
-  prefixes           = local.source_prefixes
-  queue_arn          = module.queue.queue_arn
-  kms_key_arn        = var.kms_key_arn
-  tags               = var.tags
+  name             = local.changes_rule_name
+  statement_id     = "${var.name_prefix}-images-bucket"
+  dead_letter_name = "${var.name_prefix}-rule-dead-letter"
+  account_id       = local.account_id
+  owner_account_id = local.images_bucket_account_id
+  partition        = local.partition
+  region           = local.region
+  rule_arn         = local.changes_rule_arn
+  bucket_name      = var.images_bucket_name
+  prefixes         = local.source_prefixes
+  queue_arn        = module.queue[0].queue_arn
+  kms_key_arn      = var.kms_key_arn
+  tags             = var.tags
 }
 
 # Its LastModified says since when these are the settings: a result that is older was made with others.
 resource "aws_s3_object" "settings" {
-  count = local.is_drop_off ? 0 : 1
+  count = local.is_existing ? 1 : 0
 
   bucket       = module.final_bucket.bucket_name
   key          = "settings/${local.settings_fingerprint}.json"
@@ -97,7 +100,7 @@ module "chunk_queue" {
 resource "aws_lambda_event_source_mapping" "changes" {
   count = local.collects_changes ? 1 : 0
 
-  event_source_arn = module.queue.queue_arn
+  event_source_arn = module.queue[0].queue_arn
   function_name    = module.function["collect_changes"].function_arn
   # Each batch becomes a chunk, so it is let grow for a while.
   batch_size                         = 1000

@@ -9,13 +9,19 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
+  # A deployment can be for videos only.
+  has_images = var.backend != null
+  has_videos = var.videos != null
+
   # The two choices that give a deployment its shape. A hosted model is started and stopped: its entry in backends.tf says
   # how. A managed one is always there.
-  is_hosted = can(local.backend.start)
+  is_hosted  = can(local.backend.start)
+  is_managed = local.has_images && !local.is_hosted
   # The module makes a bucket to drop images off, which they leave when they are done; otherwise they are in a bucket
   # that exists, and stay there.
-  is_drop_off      = var.images_bucket_name == null
-  collects_changes = local.is_hosted && !local.is_drop_off
+  is_drop_off      = local.has_images && var.images_bucket_name == null
+  is_existing      = local.has_images && var.images_bucket_name != null
+  collects_changes = local.is_hosted && local.is_existing
 
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
@@ -24,6 +30,7 @@ locals {
 
   # Bucket names are shared by all accounts of a partition, so the name of a deployment alone is not enough.
   source_bucket_name = "${var.name_prefix}-source-${local.account_id}-${local.region}"
+  videos_bucket_name = "${var.name_prefix}-videos-${local.account_id}-${local.region}"
   final_bucket_name  = "${var.name_prefix}-final-${local.account_id}-${local.region}"
 
   lambda_package_path = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")

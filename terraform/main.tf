@@ -39,12 +39,13 @@ module "final_bucket" {
 locals {
   # Chunks and answers that are worked off, and results that followed their image: each leaves a noncurrent version.
   noncurrent_days_by_prefix = merge(
-    { for prefix in ["work/"] : prefix => 1 if local.keeps_answers || !local.is_drop_off },
-    { for prefix in ["results/", "results-long/"] : prefix => var.result_history_days if !local.is_drop_off },
+    { for prefix in ["work/"] : prefix => 1 if local.keeps_answers || local.is_existing },
+    { for prefix in ["results/", "results-long/"] : prefix => var.result_history_days if local.is_existing },
+    local.noncurrent_days_of_videos,
   )
 
   # What feeds the analyzing function: the queue of images, or where changes are looked at first, that of chunks.
-  analysis_queue = local.collects_changes ? module.chunk_queue[0] : module.queue
+  analysis_queue = one(local.collects_changes ? module.chunk_queue : module.queue)
 
   # Answers that are kept for a message, which SQS keeps for 14 days; those of an upload that was replaced are left.
   current_days_by_prefix = { for prefix in ["work/partial/"] : prefix => 15 if local.keeps_answers }
@@ -68,6 +69,7 @@ locals {
 
 module "queue" {
   source = "./modules/queue"
+  count  = local.has_images ? 1 : 0
 
   name                       = "${var.name_prefix}-images"
   account_id                 = local.account_id
@@ -81,6 +83,11 @@ module "queue" {
   tags                       = var.tags
 }
 
+moved {
+  from = module.queue
+  to   = module.queue[0]
+}
+
 resource "aws_s3_bucket_notification" "this" {
   count = local.is_drop_off ? 1 : 0
 
@@ -88,7 +95,7 @@ resource "aws_s3_bucket_notification" "this" {
 
   queue {
     id            = "images-to-queue"
-    queue_arn     = module.queue.queue_arn
+    queue_arn     = module.queue[0].queue_arn
     events        = ["s3:ObjectCreated:*"]
     filter_prefix = var.source_prefix == "" ? null : var.source_prefix
   }

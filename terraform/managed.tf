@@ -5,7 +5,7 @@
 # Of a drop-off bucket: puts images back on the queue that no event told of.
 module "requeue_schedule" {
   source = "./modules/function_schedule"
-  count  = !local.is_hosted && local.is_drop_off ? 1 : 0
+  count  = local.is_managed && local.is_drop_off ? 1 : 0
 
   name                = "${var.name_prefix}-requeue"
   description         = "Looks for images of batch-vision that wait and have no message"
@@ -17,7 +17,8 @@ module "requeue_schedule" {
 
 module "compaction_schedule" {
   source = "./modules/function_schedule"
-  count  = local.is_hosted ? 0 : 1
+  # Videos have lines in the catalog when no run goes on.
+  count = local.is_hosted && !local.has_videos ? 0 : 1
 
   name                = "${var.name_prefix}-compaction"
   description         = "Makes an index of the catalog of batch-vision"

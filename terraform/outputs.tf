@@ -1,5 +1,5 @@
 output "source_bucket_name" {
-  description = "Name of the bucket to upload images to; null where images stay in an existing bucket"
+  description = "Name of the bucket to upload images to; null where images stay in an existing bucket, and without images"
   value       = one(module.source_bucket[*].bucket_name)
 }
 
@@ -9,22 +9,22 @@ output "images_bucket_name" {
 }
 
 output "final_bucket_name" {
-  description = "Name of the bucket that holds results, the catalog and the run summaries, and the images that were dropped off"
+  description = "Name of the bucket that holds results, the catalog and the run summaries, and the images and videos that were dropped off"
   value       = module.final_bucket.bucket_name
 }
 
 output "queue_url" {
-  description = "URL of the queue of the analyzing function"
-  value       = local.analysis_queue.queue_url
+  description = "URL of the queue of the analyzing function; null without images"
+  value       = one(local.analysis_queue[*].queue_url)
 }
 
 output "dead_letter_queue_url" {
-  description = "URL of the queue of messages that were received too often; their images are still in their bucket"
-  value       = local.analysis_queue.dead_letter_queue_url
+  description = "URL of the queue of messages that were received too often; their images are still in their bucket. Null without images"
+  value       = one(local.analysis_queue[*].dead_letter_queue_url)
 }
 
 output "rule_dead_letter_queue_url" {
-  description = "URL of the queue of changes in the existing bucket that the rule could not deliver; null without one"
+  description = "URL of the queue of changes in the existing bucket of images that the rule could not deliver; null without one"
   value       = one(module.changes[*].dead_letter_queue_url)
 }
 
@@ -39,13 +39,13 @@ output "schedule_rule_name" {
 }
 
 output "event_source_mapping_uuid" {
-  description = "UUID of the mapping between the queue and the analyzing function; it is always enabled for a managed model, and for a hosted one only while a run is draining the queue"
-  value       = aws_lambda_event_source_mapping.this.uuid
+  description = "UUID of the mapping between the queue and the analyzing function; it is always enabled for a managed model, and for a hosted one only while a run is draining the queue. Null without images"
+  value       = one(aws_lambda_event_source_mapping.this[*].uuid)
 }
 
 output "analyze_images_function_name" {
-  description = "Name of the function that analyzes images"
-  value       = module.function["analyze_images"].function_name
+  description = "Name of the function that analyzes images; null without images"
+  value       = try(module.function["analyze_images"].function_name, null)
 }
 
 output "alert_topic_arn" {
@@ -61,4 +61,39 @@ output "backfill_state_machine_arn" {
 output "backfill_max_concurrency" {
   description = "Number of invocations at a time with which a backfill takes 80% of the calls that this deployment may make. Null for a hosted model, whose runs work the chunks off, and for a drop-off bucket"
   value       = local.backfill_max_concurrency
+}
+
+output "videos_bucket_name" {
+  description = "Name of the bucket that videos are in: the one to upload them to, or the existing one in which they stay. Null without videos"
+  value       = local.settings.VIDEOS_BUCKET_NAME
+}
+
+output "videos_queue_url" {
+  description = "URL of the queue of uploads and changes of videos; null without videos"
+  value       = one(module.videos_queue[*].queue_url)
+}
+
+output "videos_dead_letter_queue_url" {
+  description = "URL of the queue of messages that were received too often; their videos are still in their bucket. Null without videos"
+  value       = one(module.videos_queue[*].dead_letter_queue_url)
+}
+
+output "video_rule_dead_letter_queue_url" {
+  description = "URL of the queue of changes in the existing bucket of videos that the rule could not deliver; null without one"
+  value       = one(module.video_changes[*].dead_letter_queue_url)
+}
+
+output "video_hint_queue_url" {
+  description = "URL of the queue of hints, each of which has the dispatcher look at the jobs of videos at once; null without videos"
+  value       = one(module.videos[*].hint_queue_url)
+}
+
+output "dispatch_videos_function_name" {
+  description = "Name of the function that starts the jobs of videos and looks at them, each minute; null without videos"
+  value       = try(module.function["dispatch_videos"].function_name, null)
+}
+
+output "collect_videos_function_name" {
+  description = "Name of the function that writes what the jobs of videos found; null without videos"
+  value       = try(module.function["collect_videos"].function_name, null)
 }

@@ -81,7 +81,7 @@ locals {
     backend                      = var.backend
     queue_url                    = local.analysis_queue.queue_url
     dead_letter_queue_url        = local.analysis_queue.dead_letter_queue_url
-    event_source_mapping_uuid    = aws_lambda_event_source_mapping.this.uuid
+    event_source_mapping_uuid    = aws_lambda_event_source_mapping.this[0].uuid
     check_backlog_function_arn   = module.function["check_backlog"].function_arn
     start_model_function_arn     = module.function["start_model"].function_arn
     enable_mapping_function_arn  = module.mapping_function["enable_mapping"].function_arn
@@ -130,21 +130,21 @@ locals {
     enable_mapping = {
       EnableMapping = {
         actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
-        resources = [aws_lambda_event_source_mapping.this.arn]
+        resources = aws_lambda_event_source_mapping.this[*].arn
       }
     }
 
     close_run = merge(local.use_key, {
       DisableMapping = {
         actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
-        resources = [aws_lambda_event_source_mapping.this.arn]
+        resources = aws_lambda_event_source_mapping.this[*].arn
       }
       DescribeModel    = local.lifecycle.describe
       StopModel        = local.lifecycle.stop
       StopFormerModels = local.stop_former_models
       CountMessages = {
         actions   = ["sqs:GetQueueAttributes"]
-        resources = [local.analysis_queue.queue_arn]
+        resources = local.analysis_queue[*].queue_arn
       }
       CloseRun = {
         actions   = ["s3:GetObject", "s3:PutObject"]
@@ -192,11 +192,11 @@ module "workflow" {
   partition  = local.partition
   region     = local.region
   definition = local.workflow_definition
-  # Every function but those that a queue feeds, and those of a backfill.
+  # Every function but those that a queue feeds, and those of backfills and of videos.
   function_arns = concat(
     [
       for name, function in module.function : function.function_arn
-      if !contains(concat(["analyze_images", "collect_changes"], keys(local.backfill_functions)), name)
+      if !contains(concat(["analyze_images", "collect_changes"], keys(local.backfill_functions), keys(local.video_functions)), name)
     ],
     values(module.mapping_function)[*].function_arn,
   )
@@ -226,7 +226,7 @@ locals {
     }
     DisableMapping = {
       actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
-      resources = [aws_lambda_event_source_mapping.this.arn]
+      resources = aws_lambda_event_source_mapping.this[*].arn
     }
     DescribeModel    = local.lifecycle.describe
     StopModel        = local.lifecycle.stop
@@ -282,7 +282,7 @@ module "guard" {
   name                      = "${var.name_prefix}-guard"
   function_arn              = module.guard_function[0].function_arn
   state_machine_arn         = module.workflow[0].state_machine_arn
-  event_source_mapping_uuid = aws_lambda_event_source_mapping.this.uuid
+  event_source_mapping_uuid = aws_lambda_event_source_mapping.this[0].uuid
   backend                   = var.backend
   backend_settings          = local.backend.settings
   schedule_expression       = var.guard_schedule_expression
@@ -295,11 +295,16 @@ module "guard" {
   # nothing, and an apply that cannot has changed nothing.
   depends_on = [
     aws_lambda_event_source_mapping.changes,
+    aws_lambda_event_source_mapping.video_hints,
+    aws_lambda_event_source_mapping.videos,
     aws_s3_bucket_notification.this,
+    aws_s3_bucket_notification.videos,
     aws_s3_object.settings,
     module.alerts,
     module.backfill,
     module.changes,
+    module.compaction_schedule,
+    module.dispatch_schedule,
     module.final_bucket,
     module.function,
     module.guard_function,
@@ -307,6 +312,10 @@ module "guard" {
     module.chunk_queue,
     module.queue,
     module.source_bucket,
+    module.video_changes,
+    module.videos,
+    module.videos_bucket,
+    module.videos_queue,
     module.workflow,
   ]
 }

@@ -1,4 +1,4 @@
-# In the order in which a new user needs them: only the first variable has to be set.
+# In the order in which a new user needs them: only the first variable has to be set, or `videos`.
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The model: set the variable of its service, and leave the others out
@@ -209,24 +209,28 @@ variable "lookout_for_vision" {
 }
 
 variable "backend" {
-  description = "Model service: rekognition_custom_labels, whose model is started for each run and stopped after it; rekognition, the image APIs that are always there; or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says more; those of the others are not set"
+  description = "Model service: rekognition_custom_labels, whose model is started for each run and stopped after it; rekognition, the image APIs that are always there; or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says more; those of the others are not set. Null makes nothing for images: a deployment for videos only"
   type        = string
   default     = "rekognition_custom_labels"
-  nullable    = false
 
   validation {
-    condition     = contains(keys(local.backends), var.backend)
-    error_message = "backend is \"${var.backend}\". Use one of: ${join(", ", keys(local.backends))}."
+    condition     = var.backend == null ? true : contains(keys(local.backends), var.backend)
+    error_message = "backend is \"${coalesce(var.backend, "null")}\". Use one of: ${join(", ", keys(local.backends))}."
+  }
+
+  validation {
+    condition     = var.backend != null || var.videos != null
+    error_message = "backend is null, and videos is not set: there would be nothing to analyze. Set videos, or choose a model service for images: ${join(", ", keys(local.backends))}."
   }
 
   validation {
     condition     = try(local.backends[var.backend].settings, "unknown") != null
-    error_message = "backend is \"${var.backend}\", but the variable ${var.backend} is not set. Set it: it says which model, or which analyses, to use."
+    error_message = "backend is \"${coalesce(var.backend, "null")}\", but the variable ${coalesce(var.backend, "null")} is not set. Set it: it says which model, or which analyses, to use. For videos only, set backend to null."
   }
 
   validation {
-    condition     = length(setsubtract(local.configured_backends, [var.backend])) == 0
-    error_message = "backend is \"${var.backend}\", but the variable ${join(" and ", setsubtract(local.configured_backends, [var.backend]))} is set too. Remove it from your tfvars, or choose its service with backend."
+    condition     = length(setsubtract(local.configured_backends, var.backend[*])) == 0
+    error_message = "backend is \"${coalesce(var.backend, "null")}\", but the variable ${join(" and ", setsubtract(local.configured_backends, var.backend[*]))} is set too. Remove it from your tfvars, or choose its service with backend."
   }
 }
 
@@ -331,6 +335,11 @@ variable "images_bucket_name" {
   }
 
   validation {
+    condition     = var.images_bucket_name == null || var.backend != null
+    error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", and backend is null, so that no image is analyzed. Leave images_bucket_name out (for the videos in it, set videos.bucket_name), or choose a backend."
+  }
+
+  validation {
     condition     = var.images_bucket_name != local.final_bucket_name
     error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", the bucket that this deployment makes for its results. Use the bucket that the images are in; results never go there."
   }
@@ -374,6 +383,142 @@ variable "images_bucket" {
   validation {
     condition     = alltrue([for arn in compact([try(var.images_bucket.kms_key_arn, null)]) : can(regex(local.kms_key_arn_pattern, arn)) && try(split(":", arn)[3], "") == local.region])
     error_message = "images_bucket.kms_key_arn is \"${try(coalesce(var.images_bucket.kms_key_arn), "null")}\". Use the ARN of the key itself in ${local.region} (arn:aws:kms:${local.region}:<account>:key/<id>), not of an alias."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Videos
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "videos" {
+  description = <<-EOT
+    Videos, which Rekognition analyzes beside the images or alone: analyses is a list out of labels, moderation, faces, celebrities and text. Each analysis is asked about each video that is uploaded, and paid for by the minute. Null for no videos.
+
+    What can be set of an analysis: labels.min_confidence_percent, and labels.include, labels.exclude, labels.include_categories and labels.exclude_categories (lists of names); moderation.min_confidence_percent; text.min_confidence_percent; faces.attributes ("DEFAULT" or "ALL"). Where labels, moderation or text have no least confidence, min_confidence_percent of the module counts. Other settings are for videos that are uploaded after the change.
+
+    bucket_name is that of an existing bucket, in which videos stay, and results follow them; it can be that of the images. Its owner turns EventBridge on for it (see examples/existing-bucket). Without it the module makes a bucket to drop videos off, which leave it when they are done. bucket_account_id is the account of an existing bucket where that is another one, and bucket_kms_key_arn the customer key that encrypts its objects; for the bucket of the images, images_bucket says both. Only objects whose keys begin with prefix, and end with .mp4, .mov, .m4v or .avi, are videos.
+
+    max_concurrent_jobs is how many of the jobs that Rekognition runs at a time for the account (20, unless AWS raised that quota) this deployment may use; what is over waits, for days if it must. max_minutes_per_day bounds what a day costs: minutes of video times analyses that are started on it, in UTC; what is over waits for the next day.
+  EOT
+  type = object({
+    analyses = list(string)
+    labels = optional(object({
+      min_confidence_percent = optional(number)
+      include                = optional(list(string))
+      exclude                = optional(list(string))
+      include_categories     = optional(list(string))
+      exclude_categories     = optional(list(string))
+    }))
+    moderation          = optional(object({ min_confidence_percent = optional(number) }))
+    text                = optional(object({ min_confidence_percent = optional(number) }))
+    faces               = optional(object({ attributes = optional(string) }))
+    bucket_name         = optional(string)
+    bucket_account_id   = optional(string)
+    bucket_kms_key_arn  = optional(string)
+    prefix              = optional(string, "")
+    max_concurrent_jobs = optional(number, 20)
+    max_minutes_per_day = optional(number, 600)
+  })
+  default = null
+
+  validation {
+    condition     = length(setsubtract(try(var.videos.analyses, []), local.video_analysis_names)) == 0
+    error_message = "videos.analyses has ${jsonencode(setsubtract(try(var.videos.analyses, []), local.video_analysis_names))}. Use ${join(", ", local.video_analysis_names)}."
+  }
+
+  validation {
+    condition     = var.videos == null ? true : length(var.videos.analyses) > 0
+    error_message = "videos.analyses is empty. Use one or more of ${join(", ", local.video_analysis_names)}, or leave videos out."
+  }
+
+  validation {
+    condition     = var.videos == null ? true : length(var.videos.analyses) == length(distinct(var.videos.analyses))
+    error_message = "videos.analyses is ${jsonencode(try(var.videos.analyses, []))}, and has an analysis twice. Name each once."
+  }
+
+  validation {
+    condition = var.videos == null ? true : alltrue([
+      for analysis in local.video_analyses_with_settings : var.videos[analysis] == null || contains(var.videos.analyses, analysis)
+    ])
+    error_message = "videos.${try([for analysis in local.video_analyses_with_settings : analysis if var.videos[analysis] != null && !contains(var.videos.analyses, analysis)][0], "labels")} is set, and is not one of analyses, which is ${jsonencode(try(var.videos.analyses, []))}. Add it to analyses, or leave its settings out."
+  }
+
+  validation {
+    condition = alltrue([
+      for percent in [for analysis in local.video_analyses_with_confidence : try(var.videos[analysis].min_confidence_percent, null)] :
+      percent == null ? true : percent >= 0 && percent <= 100
+    ])
+    error_message = "videos has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in local.video_analyses_with_confidence : analysis => try(var.videos[analysis].min_confidence_percent, null) })}. Use numbers from 0 to 100 (percent, so 80 and not 0.8)."
+  }
+
+  validation {
+    condition = alltrue([
+      for names in [for filter in local.rekognition_filters : coalesce(try(var.videos.labels[filter], null), [])] :
+      length(names) <= 100 && alltrue([for name in names : can(regex(local.rekognition_name_pattern, name))])
+    ])
+    error_message = "videos.labels has a filter that Rekognition refuses: ${jsonencode({ for filter in local.rekognition_filters : filter => try(length(var.videos.labels[filter]) > 100, false) ? ["${length(var.videos.labels[filter])} names"] : [for name in coalesce(try(var.videos.labels[filter], null), []) : name if !can(regex(local.rekognition_name_pattern, name))] })}. Use up to 100 names in each, of 1 to 50 letters, digits, spaces and ' - _ ( ) . as in the service's list of labels."
+  }
+
+  validation {
+    # An environment of a function has 4 KB.
+    condition     = try(var.videos.labels, null) == null ? true : length(jsonencode(var.videos.labels)) <= 1000
+    error_message = "videos.labels has ${length(jsonencode(try(var.videos.labels, null)))} characters as JSON. Use up to 1000: name fewer labels in the filters, or categories in their place."
+  }
+
+  validation {
+    condition     = contains(["DEFAULT", "ALL"], try(coalesce(var.videos.faces.attributes), "DEFAULT"))
+    error_message = "videos.faces.attributes is \"${try(coalesce(var.videos.faces.attributes), "null")}\". Use DEFAULT or ALL."
+  }
+
+  validation {
+    condition     = alltrue([for name in try(var.videos.bucket_name, null)[*] : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", name))])
+    error_message = "videos.bucket_name is \"${try(coalesce(var.videos.bucket_name), "null")}\". Use the name of a bucket, not its ARN or URL: 3 to 63 lower-case letters, digits, dots and hyphens."
+  }
+
+  validation {
+    condition     = try(var.videos.bucket_name, null) != local.final_bucket_name
+    error_message = "videos.bucket_name is \"${try(coalesce(var.videos.bucket_name), "null")}\", the bucket that this deployment makes for its results. Use the bucket that the videos are in; results never go there."
+  }
+
+  validation {
+    condition     = try(var.videos.bucket_name, null) != local.source_bucket_name
+    error_message = "videos.bucket_name is \"${try(coalesce(var.videos.bucket_name), "null")}\", the drop-off bucket of this deployment for images. Leave videos.bucket_name out: videos have a bucket of their own, since a run of images ends when that of the images is empty."
+  }
+
+  validation {
+    condition     = try(var.videos.bucket_name, null) != local.videos_bucket_name
+    error_message = "videos.bucket_name is \"${try(coalesce(var.videos.bucket_name), "null")}\", which is the drop-off bucket of this deployment for videos. Leave videos.bucket_name out to use it, or choose another name_prefix."
+  }
+
+  validation {
+    condition     = var.videos == null ? true : var.videos.bucket_name != null || var.videos.bucket_account_id == null && var.videos.bucket_kms_key_arn == null
+    error_message = "videos.bucket_account_id or videos.bucket_kms_key_arn is set, and videos.bucket_name is not. Set bucket_name to the bucket's name, or leave them out: the module's own bucket has kms_key_arn."
+  }
+
+  validation {
+    condition     = alltrue([for account_id in compact([try(var.videos.bucket_account_id, null)]) : can(regex("^[0-9]{12}$", account_id))])
+    error_message = "videos.bucket_account_id is \"${try(coalesce(var.videos.bucket_account_id), "null")}\". Use the 12 digits of the account that owns the bucket."
+  }
+
+  validation {
+    condition     = alltrue([for arn in compact([try(var.videos.bucket_kms_key_arn, null)]) : can(regex(local.kms_key_arn_pattern, arn)) && try(split(":", arn)[3], "") == local.region])
+    error_message = "videos.bucket_kms_key_arn is \"${try(coalesce(var.videos.bucket_kms_key_arn), "null")}\". Use the ARN of the key itself in ${local.region} (arn:aws:kms:${local.region}:<account>:key/<id>), not of an alias."
+  }
+
+  validation {
+    condition     = alltrue([for prefix in var.videos[*].prefix : can(regex(local.source_prefix_pattern, prefix)) && length(prefix) <= 512])
+    error_message = "videos.prefix is \"${try(coalesce(var.videos.prefix), "")}\". Use up to 512 letters, digits and ! - _ . / without a slash in front."
+  }
+
+  validation {
+    condition     = alltrue([for jobs in var.videos[*].max_concurrent_jobs : jobs >= 1 && jobs <= 1000 && floor(jobs) == jobs])
+    error_message = "videos.max_concurrent_jobs is ${try(coalesce(var.videos.max_concurrent_jobs), 0)}. Use a whole number from 1 to 1000; the quota of an account is 20, unless AWS raised it."
+  }
+
+  validation {
+    # A video whose length only the service can tell counts as its longest, six hours.
+    condition     = alltrue([for minutes in var.videos[*].max_minutes_per_day : minutes >= 1 && floor(minutes) == minutes])
+    error_message = "videos.max_minutes_per_day is ${try(coalesce(var.videos.max_minutes_per_day), 0)}. Use a whole number of at least 1; a video that is longer than that is rejected, and an AVI file, whose length only the service can tell, counts as 360."
   }
 }
 
@@ -675,7 +820,7 @@ variable "log_retention_days" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 variable "kms_key_arn" {
-  description = "ARN of a customer key that encrypts buckets, queues, alerts, logs and the environments of the functions. Its policy must allow CloudWatch Logs and whoever sends to the queue to use it, S3 (see examples/complete) or, with images_bucket_name, EventBridge (events.amazonaws.com; see examples/existing-bucket). Null uses keys of the services, at no cost"
+  description = "ARN of a customer key that encrypts buckets, queues, alerts, logs and the environments of the functions. Its policy must allow CloudWatch Logs and whoever sends to the queue to use it, S3 (see examples/complete) or, with images_bucket_name, EventBridge (events.amazonaws.com; see examples/existing-bucket), and with videos SNS (sns.amazonaws.com; see examples/videos). Null uses keys of the services, at no cost"
   type        = string
   default     = null
 
@@ -719,7 +864,7 @@ variable "permissions_boundary_arn" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 variable "result_history_days" {
-  description = "Days for which the former results of an image in images_bucket_name are kept after a newer one took their place, or the image was deleted. In a drop-off bucket every result stays"
+  description = "Days for which the former results of an image in images_bucket_name, and those of a video, are kept after a newer one took their place, or the image or video was deleted. In a drop-off bucket for images every result stays"
   type        = number
   default     = 30
   nullable    = false
@@ -863,6 +1008,10 @@ locals {
     "DEFAULT", "ALL", "AGE_RANGE", "BEARD", "EMOTIONS", "EYE_DIRECTION", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED", "GENDER",
     "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES",
   ]
+
+  video_analysis_names           = ["labels", "moderation", "faces", "celebrities", "text"]
+  video_analyses_with_settings   = ["labels", "moderation", "faces", "text"]
+  video_analyses_with_confidence = ["labels", "moderation", "text"]
 
   # A message of a managed model waits for no run.
   oldest_message_percent = coalesce(var.alarm_thresholds.oldest_message_percent, local.is_hosted ? 75 : 7)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 LINE_VERSION = 2
-DELETED = "deleted"  # the status of a line that tells of the deletion of an image and its result
+DELETED = "deleted"  # the status of a line that tells of the deletion of an image or a video and its result
+# The media of a line; those of images do not tell it.
+IMAGE = "image"
+VIDEO = "video"
 
 VERDICTS = {True: "anomalous", False: "normal"}  # of a model that looks for anomalies
 
@@ -88,6 +91,16 @@ def verdict_of(anomaly: Mapping[str, Any] | None) -> str:
     return "" if anomaly is None else VERDICTS[bool(anomaly["is_anomalous"])]
 
 
+def media_of(line: Mapping[str, Any]) -> str:
+    """Return whether a line, or a result, is of an image or of a video."""
+    return str(line.get("media") or IMAGE)
+
+
+def subject_of(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a line is about: an image and a video may have the same key, in one bucket or in two."""
+    return media_of(line), line["key"]
+
+
 def moment_of(line: Mapping[str, Any]) -> str:
     """Return when an image was finished, or when its result was recorded in or deleted from an existing bucket."""
     return str(line.get("recorded_at") or line["finished_at"])
@@ -112,7 +125,8 @@ def identity(line: Mapping[str, Any]) -> tuple[str | None, ...]:
     Of an upload to a drop-off bucket a model makes one result, so the time is no part of it.
     """
     if "recorded_at" in line:
-        return tuple(line.get(name) for name in ("key", "recorded_at", "status", "fingerprint", "finished_at"))
+        names = ("media", "key", "recorded_at", "status", "fingerprint", "finished_at")
+        return tuple(line.get(name) for name in names)
     return line["key"], line["version_id"], line["model"]
 
 

@@ -259,3 +259,81 @@ class CatalogDamagedError(BatchVisionError):
 
 class IndexDamagedError(BatchVisionError):
     """An object of the catalog's index is not what compaction writes."""
+
+
+class VideoError(BatchVisionError):
+    """A video is not analyzed."""
+
+
+class PermanentVideoError(VideoError):
+    """The service can never take this video: it is rejected."""
+
+
+class InvalidVideoFormatError(PermanentVideoError):
+    """Not an MP4, MOV or AVI, or one without its header or without pictures."""
+
+
+class VideoCodecError(PermanentVideoError):
+    """The pictures are not coded as H.264."""
+
+
+class VideoTooLargeError(PermanentVideoError):
+    """More bytes than the service accepts."""
+
+
+class VideoTooLongError(PermanentVideoError):
+    """Longer than the service accepts."""
+
+
+class VideoOverBudgetError(PermanentVideoError):
+    """Longer than what this deployment may analyze in a day."""
+
+    remedy = "Raise videos.max_minutes_per_day and apply the module again; then retry the video."
+
+
+class VideoObjectError(VideoError):
+    """The service finds no such object, or cannot read it."""
+
+    remedy = "Let the role of dispatch-videos read the object; bucket and service must be in one Region."
+
+
+class JobLimitError(BatchVisionError):
+    """As many jobs are running as the account may have at once."""
+
+
+class RateError(TransientError):
+    """The service does not answer so many requests, or none now: whether it did what was asked is not known."""
+
+
+class RequestMismatchError(VideoError):
+    """The token of a job was used with another request."""
+
+
+class BadRequestError(VideoError):
+    """The service does not take such a request for a job."""
+
+    remedy = "Mend the settings that the message names, apply the module again, then retry."
+
+
+class JobNotFoundError(VideoError):
+    """The service does not know the job any more: it forgets each one seven days after its end."""
+
+
+class PageTokenError(BatchVisionError):
+    """The token of a page is too old: it is good for a day."""
+
+
+class StaleUploadError(TransientError):
+    """An upload of parts is gone, or has the parts of somebody else: begin anew."""
+
+
+class JobFailedError(VideoError):
+    """The service says that the job failed, and not that the file is at fault."""
+
+    remedy = "Retry the video. If it fails again, ask AWS Support with the id of the job."
+
+
+class StalledJobError(VideoError):
+    """A job has not ended by its deadline. It cannot be stopped, so it is not started again by itself."""
+
+    remedy = "Look whether other jobs of the account end; then retry the video, which is paid for again."

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+    from batch_vision.aws.in_step import Update
     from batch_vision.core.settings import ExistingBucketSettings
-    from batch_vision.images.in_place import Update
 
 # Of the time that an invocation has left, the part in which the model is asked; the rest is for S3.
 ASKING_SHARE = 0.6

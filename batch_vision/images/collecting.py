@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-    from batch_vision.images.in_place import Update
+    from batch_vision.aws.in_step import Update
     from batch_vision.images.updating import Named
 
 # Of the time that an invocation has left, the part in which keys are looked at; the rest is for chunks and catalog.

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
+from batch_vision.aws.s3_errors import translated
 from batch_vision.backends.registry import make_detectors
 from batch_vision.core import errors
 from batch_vision.core.models import fingerprint_of
 from batch_vision.core.observability import logger
 from batch_vision.images.pace import Pace
 from batch_vision.images.results import SCHEMA_VERSION, answer_of, refusal_of
-from batch_vision.images.s3_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,18 +19,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from boto3.s3.transfer import TransferConfig
-
 from batch_vision.aws import catalog
+from batch_vision.aws.conditional import put_on_condition
+from batch_vision.aws.copying import copy_version
+from batch_vision.aws.s3_errors import TakenError, translated
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import MARK, RESULT, names_for, partial_key
 from batch_vision.core.stuck import stuck_entry, stuck_key
 from batch_vision.core.times import from_text, utc_now
 from batch_vision.core.versions import NULL_VERSION, Upload, is_newer
-from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.detectors import KeptAnswers
-from batch_vision.images.s3_errors import TakenError, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 
     from batch_vision.images.source import SourceBucket
 
-_GIB_BYTES = 1024**3
-_COPY_LIMIT_BYTES = 5 * _GIB_BYTES  # the most that one CopyObject takes
-_LARGE_COPY = TransferConfig(multipart_threshold=_COPY_LIMIT_BYTES, multipart_chunksize=_GIB_BYTES)
 _RESULT_CONTENT_TYPE = "application/json"
 # Metadata of a result that has neighbours: what its place held before, and which uploads S3 listed as newer.
 _REPLACED_IMAGE = "replaced-image"
@@ -209,14 +205,9 @@ class FinalBucket:
 
     def _copy(self, image: SourceImage, place: str) -> str:
         """Copy the image to its place and return the version of the copy."""
-        source: Any = {"Bucket": image.bucket, "Key": image.key, "VersionId": image.version_id}
-        if image.size_bytes <= _COPY_LIMIT_BYTES:
-            with translated():
-                answer = self._s3.copy_object(Bucket=self._name, Key=place, CopySource=source)
-                return answer.get("VersionId", "")
-        with translated():
-            self._s3.copy(source, self._name, place, Config=_LARGE_COPY)
-        return self._version_of(place)
+        version = str(image.version_id)
+        copied = copy_version(self._s3, image.bucket, image.key, version, image.size_bytes, self._name, place)
+        return copied or self._version_of(place)
 
     def _end_of_gone(self, filed: _Filed) -> None:
         """Look what an image that is gone from the source bucket has left: raises `ImageGoneError` for nothing.

@@ -1,29 +1,28 @@
 """One key of an existing bucket: its result is brought in step with the object, which stays where it is.
 
-`core.in_place` says what to do next; here it is done. Of the bucket itself nothing is ever written.
+`aws.in_step` does what `core.in_place` says; what it is to find and to detect is said here. Of the bucket itself
+nothing is ever written.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import time
-import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.in_step import bring_in_step
+from batch_vision.aws.s3_errors import translated
 from batch_vision.core import errors
 from batch_vision.core.catalog import DELETED, line_of, tombstone
 from batch_vision.core.events import SourceImage
-from batch_vision.core.in_place import ENDS, Look, ResultHead, Step, advance, begin, upload_of
-from batch_vision.core.names import MARK, RESULT, result_key
+from batch_vision.core.in_place import begin, upload_of
+from batch_vision.core.names import result_key
 from batch_vision.core.scope import Storage, why_out_of_scope, why_unreadable
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
-from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.detectors import Calls
-from batch_vision.images.s3_errors import TakenError, translated
 from batch_vision.images.source import SourceBucket
 
 if TYPE_CHECKING:
@@ -32,11 +31,10 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from batch_vision.aws.in_step import Update
+    from batch_vision.aws.results import Results
     from batch_vision.core.scope import Scope
     from batch_vision.images.analyzer import ImageAnalyzer
-
-_UPLOAD, _FINGERPRINT, _STATUS = "upload", "fingerprint", "status"
-_PAUSED = ENDS | {Step.WRITE_LINES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,102 +126,6 @@ def _storage_of(head: Any) -> Storage:
     )
 
 
-class Results:
-    """The results in the final bucket, one place for each key."""
-
-    def __init__(self, s3: S3Client, bucket: str) -> None:
-        self._s3 = s3
-        self._bucket = bucket
-
-    def head(self, key: str) -> ResultHead | None:
-        """Return which upload the result of a key is of; None where there is no result."""
-        try:
-            with translated():
-                head = self._s3.head_object(Bucket=self._bucket, Key=result_key(key))
-        except errors.ImageGoneError:
-            return None
-        metadata = head["Metadata"] if head["Metadata"].get(MARK) == RESULT else {}
-        return ResultHead(head["ETag"], metadata.get(_UPLOAD, ""), metadata.get(_FINGERPRINT, ""))
-
-    def write(self, key: str, result: Mapping[str, Any], upload: str, seen: ResultHead | None) -> datetime | None:
-        """Write the result of a key in place of what was seen there; None where something else is there now.
-
-        Returns
-        -------
-        datetime
-            The time of S3's answer.
-        """
-        condition = {"IfMatch": seen.etag} if seen else {"IfNoneMatch": "*"}
-        mark = {MARK: RESULT, _UPLOAD: upload, _FINGERPRINT: result["fingerprint"], _STATUS: result["status"]}
-        try:
-            answer = put_on_condition(
-                self._s3,
-                Bucket=self._bucket,
-                Key=result_key(key),
-                Body=json.dumps(result, ensure_ascii=False, indent=1).encode(),
-                ContentType="application/json",
-                Metadata=mark,
-                **condition,
-            )
-        except TakenError:
-            return None
-        return _answered_at(answer)
-
-    def delete(self, key: str) -> datetime:
-        """Delete the result of a key, whatever it is of, and return the time of S3's answer."""
-        with translated():
-            return _answered_at(self._s3.delete_object(Bucket=self._bucket, Key=result_key(key)))
-
-    def read(self, key: str) -> tuple[dict[str, Any] | None, datetime]:
-        """Return the result of a key, None where there is none, and the time of S3's answer."""
-        try:
-            with translated():
-                answer = self._s3.get_object(Bucket=self._bucket, Key=result_key(key))
-                content = answer["Body"].read()
-        except errors.ImageGoneError as gone:
-            return None, _answered_at(getattr(gone.__cause__, "response", {}))
-        is_result = answer["Metadata"].get(MARK) == RESULT  # and nothing that somebody else put there
-        return json.loads(content) if is_result else None, _answered_at(answer)
-
-
-def _answered_at(answer: Any) -> datetime:
-    """Return the Date of S3's answer: the clock that all workers share."""
-    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(date) if date else utc_now()  # a server without a clock sends none (RFC 9110, 6.6.1)
-
-
-@dataclass
-class Update:
-    """What became of one key.
-
-    Attributes
-    ----------
-    look
-        Where the protocol is: at `Step.WRITE_LINES`, or at its end where there are no lines.
-    status
-        That of the result that was written; ``deleted``; ``unchanged``; or ``no_turn`` where nothing was done yet.
-    lines
-        Lines of the catalog, to be written before the message is acknowledged.
-    result
-        What was written last.
-    cause
-        Why it failed.
-    """
-
-    key: str
-    look: Look
-    status: str = "unchanged"
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    result: dict[str, Any] | None = None
-    cause: Exception | None = None
-    duration_ms: int = 0
-
-    @property
-    def ending(self) -> Step:
-        """What follows when the lines are written: acknowledge, send anew or hand back."""
-        return advance(self.look, True).step if self.look.step is Step.WRITE_LINES else self.look.step
-
-
 def update_result(
     key: str,
     images: ImagesBucket,
@@ -257,50 +159,55 @@ def update_result(
     """
     began = time.monotonic()
     look = begin(may_owe_line=may_owe_line, wanted=wanted, asks_model=analyzer is not None)
-    update = Update(key, look)
-    found: Found | None = None
-    detected: Found | None = None
-    result: dict[str, Any] | None = None
-    answer: ResultHead | str | bool | None
-    while look.step not in _PAUSED:
-        match look.step:
-            case Step.HEAD_RESULT:
-                answer = results.head(key)
-            case Step.HEAD_SOURCE:
-                found = images.find(key)
-                answer = found.upload if found else None
-            case Step.DETECT:
-                if result is None or detected != found:  # the answer that was paid for in an earlier round is as good
-                    detected, (result, update.cause) = (
-                        found,
-                        _detect(_known(found), _known(analyzer), is_last_delivery=is_last_delivery),
-                    )
-                answer = result is not None
-            case Step.WRITE_RESULT:
-                asked = _known(analyzer)
-                made = _known(result) | {"fingerprint": asked.fingerprint, "nonce": uuid.uuid4().hex}
-                written_at = results.write(key, made, _known(look.upload), look.result)
-                if written_at:
-                    asked.written()
-                    update.status, update.result = made["status"], made
-                    update.lines.append(_line(key, made, written_at, asked.calls, ms_since(began)))
-                answer = written_at is not None
-            case Step.DELETE_RESULT:
-                update.lines.append(tombstone(key, to_text(results.delete(key))))
-                update.status, update.result, update.cause = DELETED, None, None
-                answer = True
-            case Step.LOOK_AGAIN:
-                again = images.find(key)
-                answer = again.upload if again else None
-            case _:  # Step.READ_RESULT
-                there, read_at = results.read(key)
-                update.lines.append(
-                    _line(key, there, read_at, Calls(), 0) if there else tombstone(key, to_text(read_at))
-                )
-                answer = True
-        look = update.look = advance(look, answer)
+    work = _Asking(key, images, analyzer, began, is_last_delivery=is_last_delivery)
+    update = bring_in_step(key, look, results, work)
+    update.cause = None if update.status == DELETED else work.cause
     update.duration_ms = ms_since(began)
     return update
+
+
+class _Asking:
+    """What is done about the image of a key.
+
+    Attributes
+    ----------
+    cause
+        Why it failed.
+    """
+
+    def __init__(
+        self, key: str, images: ImagesBucket, analyzer: ImageAnalyzer | None, began: float, *, is_last_delivery: bool
+    ) -> None:
+        self.cause: Exception | None = None
+        self._key = key
+        self._images = images
+        self._analyzer = analyzer
+        self._began = began
+        self._is_last_delivery = is_last_delivery
+
+    def find(self, _resulting: str | None) -> Found | None:
+        return self._images.find(self._key)
+
+    def detect(self, found: Found) -> dict[str, Any] | None:
+        result, self.cause = _detect(found, self._asked, is_last_delivery=self._is_last_delivery)
+        return result
+
+    def fingerprint_of(self, _found: Found) -> str:
+        return self._asked.fingerprint
+
+    def written(self, result: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any]:
+        self._asked.written()
+        return _line(self._key, result, recorded_at, self._asked.calls, ms_since(self._began))
+
+    def line(self, result: Mapping[str, Any] | None, recorded_at: datetime) -> dict[str, Any]:
+        if result is None:
+            return tombstone(self._key, to_text(recorded_at))
+        return _line(self._key, result, recorded_at, Calls(), 0)
+
+    @property
+    def _asked(self) -> ImageAnalyzer:
+        assert self._analyzer is not None  # noqa: S101 - a look that asks no model detects nothing
+        return self._analyzer
 
 
 def is_no_attempt(error: Exception, calls: Calls) -> bool:
@@ -333,11 +240,6 @@ def _detect(
         cause = error.__cause__ if late else error
         assert isinstance(cause, Exception)  # noqa: S101 - as was just asked
         return analyzer.fail(found, cause), cause
-
-
-def _known[T](value: T | None) -> T:
-    assert value is not None  # noqa: S101 - the protocol comes to a step only after the one that finds its value
-    return value
 
 
 def ms_since(began: float) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.in_step import Update
+from batch_vision.aws.results import Results
 from batch_vision.backends.registry import make_detectors
 from batch_vision.core import errors
 from batch_vision.core.in_place import Look, Step
 from batch_vision.core.observability import logger
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.detectors import Detectors
-from batch_vision.images.in_place import ImagesBucket, Results, Update, update_result
+from batch_vision.images.in_place import ImagesBucket, update_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

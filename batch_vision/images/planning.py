@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws import clients
 from batch_vision.aws.chunks import count_left, deployed_at, write_chunk
+from batch_vision.aws.conditional import put_on_condition
 from batch_vision.aws.listings import RESULTS_LONG, key_of_long_result, list_images, list_results
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.aws.queues import send_messages
+from batch_vision.aws.s3_errors import TakenError
 from batch_vision.core import errors
 from batch_vision.core.backfills import (
     Job,
@@ -50,8 +52,6 @@ from batch_vision.core.scope import (
 )
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import to_text, utc_now
-from batch_vision.images.conditional import put_on_condition
-from batch_vision.images.s3_errors import TakenError
 from batch_vision.images.settings import CountBackfillSettings, PlanBackfillSettings
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.s3_errors import translated
 from batch_vision.core import errors
 from batch_vision.core.events import UNKNOWN_SIZE_BYTES
 from batch_vision.core.image_header import sides_px
 from batch_vision.core.times import utc_now
 from batch_vision.core.versions import CURRENT, NULL_VERSION, Entry, Standing, standing_of
-from batch_vision.images.s3_errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

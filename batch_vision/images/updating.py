@@ -13,6 +13,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from batch_vision.aws import clients
 from batch_vision.aws.catalog import catalog_key, write_lines
+from batch_vision.aws.in_step import Update
+from batch_vision.aws.results import Results
 from batch_vision.core.errors import BatchVisionError, NoTimeLeftError
 from batch_vision.core.events import UNKNOWN_SIZE_BYTES, message_about, parse_change
 from batch_vision.core.in_place import Look, Step
@@ -23,7 +25,7 @@ from batch_vision.core.times import utc_now
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.call_metrics import tell_calls
 from batch_vision.images.detectors import Detectors
-from batch_vision.images.in_place import ImagesBucket, Results, Update, is_no_attempt, update_result
+from batch_vision.images.in_place import ImagesBucket, is_no_attempt, update_result
 from batch_vision.images.settings import UpdateResultsSettings
 from batch_vision.images.sharing import BackfillWatch
 

@@ -183,6 +183,10 @@ def check_supported(stack: Stack) -> None:
     OperatorError
         It was applied with a module that made none.
     """
+    if not stack.has_images:
+        raise WrongInputError(
+            f"Stack {stack.name} has videos only, and this is about images. For videos: batch-vision backfill --videos"
+        )
     if stack.is_drop_off:
         raise WrongInputError(
             f"Stack {stack.name} has a drop-off bucket, {stack.source_bucket_name}: every image in it is analyzed"

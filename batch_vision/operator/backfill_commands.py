@@ -22,12 +22,14 @@ from batch_vision.operator.parameters import Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS
 from batch_vision.operator.survey import SWEPT, check_prefix, survey_listing
 from batch_vision.operator.text import bad, good, print_json, print_lines, say, shown_number, visible
+from batch_vision.operator.videos_backfill import start_videos, survey_videos
 
 if TYPE_CHECKING:
     from batch_vision.operator.backfill import Backfill
     from batch_vision.operator.lists import ObjectList
-    from batch_vision.operator.stack import Stack
+    from batch_vision.operator.stack import Stack, Videos
     from batch_vision.operator.survey import Survey
+    from batch_vision.operator.videos_backfill import VideosEstimate, VideosSurvey
 
 
 _MOST_CONCURRENCY = 1000
@@ -43,6 +45,8 @@ yes_option = click.option("--yes", is_flag=True, help="Start without a question.
 @click.option(
     "--list", "list_name", type=Text(), help="The keys of a CSV list, bucket,key: a file, or s3://bucket/key."
 )
+@click.option("--videos", "is_videos", is_flag=True, help="Videos instead of images; with --prefix, --again, --yes.")
+@click.option("--again", "is_again", is_flag=True, help="With --videos: also those analyzed with other settings.")
 @click.option("--deep", is_flag=True, help="Also look closely at results that seem to be up to date.")
 @click.option(
     "--concurrency",
@@ -69,6 +73,8 @@ def backfill(
     job: str | None,
     poll_seconds: float,
     *,
+    is_videos: bool,
+    is_again: bool,
     deep: bool,
     yes: bool,
     is_watching: bool,
@@ -85,12 +91,20 @@ def backfill(
     resumed and cancelled (--pause, --resume, --cancel), and nothing is paid for twice.
 
     Ctrl-C ends the watching, not the backfill. Ends with 1 if the backfill did not end well.
+
+    With --videos it is about the videos of a bucket that have no result of their current upload. Each gets a message,
+    and they are analyzed as those are that were just uploaded: as many minutes a day as max_minutes_per_day allows.
     """
     options = {
         "prefix": prefix, "inventory": inventory, "list": list_name, "deep": deep, "concurrency": concurrency,
         "yes": yes, "watch": is_watching, "status": is_status, "pause": is_pause, "resume": is_resume,
         "cancel": is_cancel, "job": job,
     }  # fmt: skip
+    if is_videos:
+        _backfill_videos(stack, prefix or "", options, is_again=is_again, is_yes=yes, as_json=as_json)
+        return
+    if is_again:
+        raise WrongInputError("--again is for --videos. Add that, or leave --again out.")
     action = backfills.action_of([name for name, value in options.items() if value])
     backfills.check_supported(stack)
     if concurrency and stack.is_hosted:
@@ -115,6 +129,70 @@ def backfill(
         say(f"Resumed: backfill {job}", err=as_json)
     found = _watch_backfill(stack, job, poll_seconds) if is_watching else backfills.look(stack, job)
     _finish_backfill(stack, found, as_json=as_json)
+
+
+def _backfill_videos(
+    stack: Stack, prefix: str, options: dict[str, Any], *, is_again: bool, is_yes: bool, as_json: bool
+) -> None:
+    videos = stack.videos
+    if videos is None:
+        raise WrongInputError(
+            f"Stack {stack.name} has no videos. Set videos of the module and apply, then call it again."
+        )
+    if others := [name for name, value in options.items() if value and name not in ("prefix", "yes")]:
+        raise WrongInputError(f"Both --videos and --{others[0]} are given. Leave one of them out.")
+    with display().step("Looking at videos") as step:
+        survey = survey_videos(
+            stack,
+            videos,
+            prefix,
+            lambda number: step.progress(0, 0, f"{shown_number(number, 'object')} looked at"),
+            is_again=is_again,
+        )
+        step.done(shown_number(survey.listed, "object"))
+    estimated = survey.estimate(videos)
+    if not as_json:
+        _print_videos_survey(videos, survey, estimated)
+    told = {"survey": survey.to_json(), "estimate": estimated.to_json()}
+    number = len(survey.wanted)
+    if not number:
+        if as_json:
+            print_json(told | {"sent": 0})
+        else:
+            good("nothing to do: no video in scope lacks a result")
+        return
+    dollars = "an unknown price" if estimated.dollars is None else f"about ${estimated.dollars:,.2f}"
+    _ask(f"Analyze {shown_number(number, 'video')}, for {dollars}?", told, is_yes=is_yes, as_json=as_json)
+    with display().step("Sending messages") as step:
+        sent, left = start_videos(stack, videos, survey.wanted, lambda done: step.progress(done, number))
+        step.done(shown_number(sent, "video"))
+    if as_json:
+        print_json(told | {"sent": sent, "changed": left})
+        return
+    good(f"{shown_number(sent, 'video')} to be analyzed. To see how they are: batch-vision status")
+    if left:
+        say(f"- {left} left: analyzed again, or being analyzed, since they were looked at")
+
+
+def _print_videos_survey(videos: Videos, survey: VideosSurvey, estimated: VideosEstimate) -> None:
+    counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in survey.counts.items() if number)
+    gib = sum(one.size_bytes for one in survey.wanted) / 1024**3
+    lines = {
+        "looked at": f"{shown_number(survey.listed, 'object')}" + (f" ({counts})" if counts else ""),
+        "videos to analyze": f"{len(survey.wanted):,}, {gib:,.2f} GiB",
+    }
+    if survey.left_out:
+        lines["left out"] = _counted_words(survey.left_out)
+    if survey.wanted:
+        about = f", {len(survey.unknown):,} of them estimated by their size" if survey.unknown else ""
+        minutes = "not known" if estimated.minutes is None else f"{estimated.minutes:,} for each analysis{about}"
+        lines["minutes"] = minutes
+    lines |= {name: f"${dollars:,.2f}" for name, dollars in estimated.analyses_dollars.items()}
+    if survey.wanted and estimated.dollars is not None:
+        lines["in all"] = f"about ${estimated.dollars:,.2f}"
+    if survey.wanted and estimated.days is not None:
+        lines["time"] = f"{shown_number(estimated.days, 'day')} at {videos.max_minutes_per_day:,} minutes a day"
+    print_lines(lines)
 
 
 def _default_concurrency(stack: Stack) -> int:
@@ -245,6 +323,8 @@ def _print_estimate(
         lines["to look at"] = f"{shown_number(survey.looks, 'result')} more, closely"
     if survey.left_out:
         lines["left out"] = ", ".join(f"{number:,} {reason}" for reason, number in survey.left_out.items())
+    if stack.videos and stack.videos.bucket_name == stack.images_bucket_name:
+        lines["videos"] = "left out; to have them analyzed: batch-vision backfill --videos"
     lines["calls"] = f"{'at most ' if is_list else ''}{estimated.calls:,} of the model"
     if estimated.model_hours is not None:
         dollars = (

@@ -1,19 +1,19 @@
-"""The catalog of finished images, read from the time on that is asked for: what came before costs nothing.
+"""The catalog of finished images and videos, read from the time on that is asked for: what came before costs nothing.
 
-An upload to a drop-off bucket has one line. A key of an existing bucket has a line for each of its results and for each
-deletion of one, and the line that was recorded last is the current one.
+An image uploaded to a drop-off bucket has one line. A video, and a key of an existing bucket, has a line for each of
+its results and for each deletion of one, and the line that was recorded last is the current one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.catalog import catalog_key, keys_since, read_lines
 from batch_vision.aws.objects import found
-from batch_vision.core.catalog import DELETED, identity, moment_of, order
+from batch_vision.core.catalog import DELETED, VIDEO, identity, media_of, moment_of, order, subject_of
 from batch_vision.core.times import from_text
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ _RECENT = timedelta(hours=24)
 _MOST_RECENT_OBJECTS = 1000
 
 
-def images_between(s3: S3Client, bucket: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
-    """Return the catalog lines of the images finished in a span of time, the oldest first.
+def lines_between(s3: S3Client, bucket: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
+    """Return the catalog lines of the images and videos finished in a span of time, the oldest first.
 
-    Each upload to a drop-off bucket comes once for each model that analyzed it, and each key of an existing bucket with
-    its line that was current at the end of the span, unless that tells of its deletion.
+    Each image uploaded to a drop-off bucket comes once for each model that analyzed it. Each video, and each key of an
+    existing bucket, comes with its line that was current at the end of the span, unless that tells of its deletion.
     """
     seen = set()
-    keys: dict[str, list[dict[str, Any]]] = {}
+    subjects: dict[tuple[str, str], list[dict[str, Any]]] = {}
     end = catalog_key(until + _LONGEST_BATCH)
     for line in read_lines(s3, bucket, takewhile(lambda key: key <= end, keys_since(s3, bucket, since))):
         if not since <= finished_at(line) <= until:
             continue
         if "recorded_at" in line:
-            _keep_newest(keys.setdefault(line["key"], []), line)
+            _keep_newest(subjects.setdefault(subject_of(line), []), line)
         elif (told := identity(line)) not in seen:
             seen.add(told)
             yield line
-    current = (current_of(s3, bucket, lines) for lines in keys.values())
+    current = (current_of(s3, bucket, lines) for lines in subjects.values())
     yield from sorted((line for line in current if line), key=finished_at)
 
 
@@ -119,6 +119,10 @@ class Recent:
         calls = sum(line.get("attempts") or 0 for line in self.lines)
         return 100 * sum(line.get("throttles") or 0 for line in self.lines) / calls if calls else None
 
+    def of(self, media: str) -> Recent:
+        """Return what is of images, or of videos."""
+        return replace(self, lines=[line for line in self.lines if media_of(line) == media])
+
     def with_status(self, status: str) -> list[dict[str, Any]]:
         """Return the lines with a status."""
         return [line for line in self.lines if line["status"] == status]
@@ -137,7 +141,7 @@ def read_recent(s3: S3Client, bucket: str, now: datetime) -> Recent:
             break
     if not keys:
         return Recent(since, now)
-    return Recent(since, now, list(images_between(s3, bucket, since, now)))
+    return Recent(since, now, list(lines_between(s3, bucket, since, now)))
 
 
 def written_at(key: str) -> datetime:
@@ -159,7 +163,7 @@ class FinishedImages:
         """Read the catalog objects written since the last look, and return the number of images until now."""
         new = [key for key in keys_since(self._s3, self._bucket, self._start) if key not in self._keys]
         for line in read_lines(self._s3, self._bucket, new):
-            if line["status"] != DELETED:
+            if line["status"] != DELETED and media_of(line) != VIDEO:
                 self._uploads.add((line["key"], line["version_id"]))
         self._start = max(self._start, now - _LATE)
         self._keys.update(new)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeIs
 import click
 from click.core import ParameterSource
 
-from batch_vision.core.catalog import best, verdict_of
+from batch_vision.core.catalog import IMAGE, VIDEO, best, verdict_of
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import utc_now
 from batch_vision.operator import runs
@@ -40,15 +40,18 @@ from batch_vision.operator.cost import (
     OVERHEAD_MAPPING_SECONDS,
     OVERHEAD_SECONDS,
     START_MINUTES,
+    VIDEO_ANALYSES,
     Deployment,
     ManagedEstimate,
     estimate,
     estimate_managed,
+    video_dollars,
 )
 from batch_vision.operator.cost import runs_per_day as ticks_per_day
 from batch_vision.operator.dead_letters import Redriven, redrive
 from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.failed import retry_lines, send_left_chunks
+from batch_vision.operator.films import Films
 from batch_vision.operator.folders import find_files
 from batch_vision.operator.parameters import FilePath, Number, Text
 from batch_vision.operator.prices import GROUP_2_TIERS, in_words
@@ -68,7 +71,8 @@ from batch_vision.operator.search_commands import search
 from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
 from batch_vision.operator.text import FEW, bad, good, print_json, print_lines, say, say_few, shown_number
-from batch_vision.operator.uploads import Upload, journal_of
+from batch_vision.operator.uploads import Upload, journal_of, targets_of
+from batch_vision.operator.videos_again import retry_videos
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
@@ -79,10 +83,12 @@ if TYPE_CHECKING:
     from batch_vision.operator.catalog import Recent
     from batch_vision.operator.folders import Found
     from batch_vision.operator.images_bucket import ImagesBucket
+    from batch_vision.operator.results import Downloaded
     from batch_vision.operator.runs import Run
-    from batch_vision.operator.stack import Stack
+    from batch_vision.operator.stack import Stack, Videos
     from batch_vision.operator.status import Status
     from batch_vision.operator.stop import Stopped
+    from batch_vision.operator.uploads import Target
 
 
 __all__ = ["main"]
@@ -105,8 +111,8 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
     """Show the model, queues and last runs, and what is wrong.
 
     Of a managed model it shows what was finished lately and how fast; of an existing bucket also whether it sends its
-    events, and how many results may be older than the settings. Ends with 1 if anything is wrong; each problem is shown
-    with what to do about it.
+    events, and how many results may be older than the settings; of videos the jobs that wait and run, and the minutes
+    that were used of the day. Ends with 1 if anything is wrong; each problem is shown with what to do about it.
     """
     found = status_module.look(stack, number)
     problems = found.problems()
@@ -116,11 +122,8 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
         print_lines(
             {
                 "stack": f"{stack.name}, account {stack.account_id}, {stack.region}",
-                "model": f"{_model_words(found, stack)}  ({found.model_id})",
-                "event source": found.mapping_state,
-                **({"schedule": str(found.schedule)} if found.schedule else {}),
-                "waiting": f"{found.waiting} in {stack.bucket_name}",
-                "queue": ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.messages.items()),
+                **(_images_words(found, stack) if stack.has_images else {}),
+                **(found.videos.words() if found.videos else {}),
                 "dead letters": str(sum(found.dead_letters.values())),
                 **(_recent_words(found.recent) if found.recent else {}),
                 **(_bucket_words(found.bucket) if found.bucket else {}),
@@ -141,6 +144,16 @@ def status(stack: Stack, number: int, *, as_json: bool) -> None:
                 )
     if problems:
         click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _images_words(found: Status, stack: Stack) -> dict[str, str]:
+    return {
+        "model": f"{_model_words(found, stack)}  ({found.model_id})",
+        "event source": found.mapping_state,
+        **({"schedule": str(found.schedule)} if found.schedule else {}),
+        "waiting": f"{found.waiting} in {stack.bucket_name}",
+        "queue": ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.messages.items()),
+    }
 
 
 def _model_words(found: Status, stack: Stack) -> str:
@@ -190,7 +203,11 @@ def _print_run(run: Run) -> None:
 @click.option(
     "--reason", type=Text(), help="With --rejected: only those with this error type, such as InvalidImageError."
 )
-@click.option("--since", type=Text(), help="Of an existing bucket: failed or rejected since, as in `results` [30d].")
+@click.option(
+    "--since",
+    type=Text(),
+    help="Of an existing bucket, and of videos: failed or rejected since, as in `results` [30d].",
+)
 @json_option
 @on_stack
 def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool, as_json: bool) -> None:
@@ -204,18 +221,33 @@ def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool
     The images of an existing bucket stay where they are: the result of one that failed, or was rejected (--rejected),
     is deleted, and a message makes the image be looked at.
 
+    A video that failed, or was rejected (--rejected), is analyzed again with the settings of now; what of it was paid
+    for is paid for again. One that left its drop-off bucket goes back there.
+
     Ends with 1 if something could not be moved.
     """
     if reason and not rejected:
         raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
-    if since is not None and stack.is_drop_off:
+    if since is not None and stack.is_drop_off and not stack.videos:
         raise WrongInputError("--since is for an existing bucket; of a drop-off bucket, all are tried. Leave it out.")
-    if not stack.is_drop_off:
-        is_good = _retry_in_place(stack, "rejected" if rejected else "failed", reason, since or "30d", as_json=as_json)
-    elif rejected:
-        is_good = _retry_rejected(stack, reason, as_json=as_json)
-    else:
-        is_good = _retry_given_up(stack, as_json=as_json)
+    status = "rejected" if rejected else "failed"
+    is_good = True
+    told: dict[str, Any] = {}
+    if stack.has_images and not stack.is_drop_off:
+        is_good, told = _retry_in_place(stack, status, reason, since or "30d", as_json=as_json)
+    elif stack.has_images and rejected:
+        is_good, told = _retry_rejected(stack, reason, as_json=as_json)
+    elif stack.has_images:
+        is_good, told = _retry_given_up(stack, as_json=as_json)
+    elif not rejected:
+        redriven = _redrive(stack)
+        is_good, told = redriven.is_good, asdict(redriven)
+        if not as_json:
+            _print_redriven(stack, redriven)
+    if stack.videos:
+        told["videos"] = _retry_videos(stack, stack.videos, status, reason, since or "30d", as_json=as_json)
+    if as_json:
+        print_json(told)
     if not is_good:
         click.get_current_context().exit(OperatorError.exit_status)
 
@@ -233,9 +265,32 @@ def _redrive(stack: Stack) -> Redriven:
     return answer
 
 
-def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *, as_json: bool) -> bool:
+def _retry_videos(
+    stack: Stack, videos: Videos, status: str, reason: str | None, since: str, *, as_json: bool
+) -> dict[str, Any]:
     begin, end = _span(since, None)
-    lines = select(stack, begin, end, Filter(status=status))
+    lines = select(stack, begin, end, Filter(status=status, media=VIDEO))
+    with display().step(f"Sending {status} videos again") as step:
+        chosen = (line for line in lines if reason in (None, line["error_type"]))
+        answer = retry_videos(stack, videos, chosen, step.progress)
+        step.done(f"{answer.retried} sent")
+    if not as_json:
+        if answer.retried:
+            then = "To see how they are: batch-vision status"
+            good(f"{shown_number(answer.retried, f'{status} video')} to be analyzed again. {then}")
+        if answer.changed:
+            say(f"- {len(answer.changed)} left: analyzed again, replaced or deleted since, or being analyzed now")
+            say_few(answer.changed)
+        if not answer.retried and not answer.changed:
+            good(f"No {status} video since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
+    return asdict(answer)
+
+
+def _retry_in_place(
+    stack: Stack, status: str, reason: str | None, since: str, *, as_json: bool
+) -> tuple[bool, dict[str, Any]]:
+    begin, end = _span(since, None)
+    lines = select(stack, begin, end, Filter(status=status, media=IMAGE))
     with display().step(f"Sending {status} images again") as step:
         sent = retry_lines(stack, (line for line in lines if reason in (None, line["error_type"])), step.progress)
         step.done(f"{sent.retried} sent")
@@ -248,8 +303,7 @@ def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *
                 step.done(shown_number(left, "image"))
     is_good = answer is None or answer.is_good
     if as_json:
-        print_json({**(asdict(answer) if answer else {}), status: asdict(sent), "of_former_model": left})
-        return is_good
+        return is_good, {**(asdict(answer) if answer else {}), status: asdict(sent), "of_former_model": left}
     if sent.retried:
         good(f"{shown_number(sent.retried, f'{status} image')} on the queue to be looked at again. {_next(stack)}")
     if sent.changed:
@@ -260,18 +314,17 @@ def _retry_in_place(stack: Stack, status: str, reason: str | None, since: str, *
         _print_redriven(stack, answer)
     if not sent.retried + left and not (answer and answer.moved + answer.left):
         good(f"No {status} image since {shown_time(begin)}" + (f" with {reason}." if reason else "."))
-    return is_good
+    return is_good, {}
 
 
-def _retry_given_up(stack: Stack, as_json: bool) -> bool:
+def _retry_given_up(stack: Stack, as_json: bool) -> tuple[bool, dict[str, Any]]:
     with display().step("Sending stuck images again") as step:
         stuck = retry_stuck(stack, step.progress)
         step.done(f"{stuck.retried} sent", is_good=not stuck.foreign)
     answer = _redrive(stack)
     is_good = answer.is_good and not stuck.foreign
     if as_json:
-        print_json({**asdict(answer), "stuck": asdict(stuck)})
-        return is_good
+        return is_good, {**asdict(answer), "stuck": asdict(stuck)}
     if stuck.retried:
         good(f"{shown_number(stuck.retried, 'stuck image')} back on the queue. {_next(stack)}")
     if stuck.dropped:
@@ -285,7 +338,7 @@ def _retry_given_up(stack: Stack, as_json: bool) -> bool:
     _print_redriven(stack, answer)
     if not answer.moved + answer.dropped + answer.left + stuck.retried + stuck.dropped:
         good("The dead-letter queue is empty, and no image is stuck.")
-    return is_good
+    return is_good, {}
 
 
 def _print_redriven(stack: Stack, answer: Redriven) -> None:
@@ -307,13 +360,12 @@ def _print_redriven(stack: Stack, answer: Redriven) -> None:
         )
 
 
-def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
+def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> tuple[bool, dict[str, Any]]:
     with display().step("Uploading rejected images again") as step:
         answer = retry_rejected(stack, reason, step.progress)
         step.done(f"{answer.retried} uploaded", is_good=answer.is_good)
     if as_json:
-        print_json(asdict(answer))
-        return answer.is_good
+        return answer.is_good, asdict(answer)
     if answer.retried:
         good(f"{shown_number(answer.retried, 'image')} back in {stack.source_bucket_name}. {_next(stack)}")
     for why, keys in answer.skipped.items():
@@ -321,7 +373,7 @@ def _retry_rejected(stack: Stack, reason: str | None, as_json: bool) -> bool:
         say_few(keys)
     if not answer.retried and not answer.skipped:
         good("No rejected image" + (f" with {reason}." if reason else "."))
-    return answer.is_good
+    return answer.is_good, {}
 
 
 @main.command()
@@ -364,6 +416,8 @@ def run(stack: Stack, poll_seconds: float, *, is_watching: bool, as_json: bool) 
 
 
 def _no_runs(stack: Stack) -> str:
+    if not stack.has_images:
+        return f"Stack {stack.name} has videos only, so it has no runs. To see how its videos are: batch-vision status"
     return (
         f"Stack {stack.name} has a managed model, {stack.model.backend}, which is always there: it has no runs. Images"
         " are analyzed as they come; to see how that goes: batch-vision status"
@@ -431,50 +485,64 @@ def _counted(counts: dict[str, int]) -> str:
 
 @main.command()
 @click.argument("folder", type=FilePath())
-@click.option("--prefix", help="What all keys begin with [default: the stack's source_prefix].")
+@click.option("--prefix", help="What all keys begin with [default: the stack's own prefix].")
 @click.option("--again", is_flag=True, help="Also upload what was uploaded before: it is analyzed again.")
 @click.option("--all", "takes_all", is_flag=True, help="Also take files that are hidden, or no images by their names.")
 @json_option
 @on_stack
 def upload(stack: Stack, folder: Path, prefix: str | None, *, again: bool, takes_all: bool, as_json: bool) -> None:
-    """Upload a folder of images to be analyzed.
+    """Upload a folder of images and videos to be analyzed.
 
-    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Hidden files, and those that
-    are no images by their names (Thumbs.db, notes.txt), are left out and named.
+    The key of each file of FOLDER, and of the folders in it, is its path within FOLDER. Where the stack has videos,
+    files that are videos by their names go to the bucket of videos. Hidden files, and those that are no images by
+    their names (Thumbs.db, notes.txt), are left out and named.
 
     Interrupted, call it again: what was uploaded before and has not changed since is skipped, even if it was analyzed
     meanwhile. What was uploaded is written down in ~/.local/state/batch-vision, or in the folder that XDG_STATE_HOME
     names. It ends with 1 if a file could not be uploaded; the others are.
     """
-    if not stack.is_drop_off:
-        bucket = stack.images_bucket_name
+    videos = stack.videos
+    takes_images = stack.has_images and stack.is_drop_off
+    if not takes_images and not (videos and videos.is_drop_off):
+        bucket = stack.images_bucket_name or (videos.bucket_name if videos else "")
         raise WrongInputError(
-            f"Stack {stack.name} analyzes the images of {bucket}, a bucket of your own, and may not write to it. Put"
-            f" them there as you always do, such as with: aws s3 cp --recursive {folder} s3://{bucket}/"
+            f"Stack {stack.name} analyzes what is in {bucket}, a bucket of your own, and may not write to it. Put it"
+            f" there as you always do, such as with: aws s3 cp --recursive {folder} s3://{bucket}/"
         )
-    source_prefix = stack.places.source_prefixes[0]
-    prefix = source_prefix if prefix is None else prefix
-    if not prefix.startswith(source_prefix):
-        raise WrongInputError(
-            f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {source_prefix!r}"
-            " (source_prefix). Give a prefix that begins so."
-        )
-    found = find_files(folder, str(folder), takes_all=takes_all)
-    plan = _upload(stack, folder, prefix, found, is_again=again)
+    suffixes = videos.scope.suffixes if videos else ()
+    found = find_files(folder, str(folder), takes_all=takes_all, takes_images=takes_images, video_suffixes=suffixes)
+    targets, homeless = targets_of(stack, found)
+    for target in targets:
+        if prefix is not None and not prefix.startswith(target.prefix):
+            variable = "source_prefix" if target.noun == IMAGE else "videos.prefix"
+            raise WrongInputError(
+                f"--prefix is {prefix!r}, but the stack only looks at keys that begin with {target.prefix!r}"
+                f" ({variable}). Give a prefix that begins so."
+            )
+    plans = {
+        target: _upload(stack, target, folder, target.prefix if prefix is None else prefix, files, is_again=again)
+        for target, files in targets.items()
+    }
+    failed = found.failed | {name: why for plan in plans.values() for name, why in plan.failed.items()}
     if as_json:
-        counts = {"uploaded": plan.uploaded, "skipped": plan.skipped, "bucket": stack.source_bucket_name}
-        print_json(counts | {"left_out": found.left_out, "failed": plan.failed})
+        counts = {name: sum(getattr(plan, name) for plan in plans.values()) for name in ("uploaded", "skipped")}
+        of_videos = {target.bucket_name: plan.uploaded for target, plan in plans.items() if target.noun == VIDEO}
+        print_json(
+            counts
+            | {"bucket": stack.source_bucket_name, "videos": of_videos}
+            | {"left_out": found.left_out | homeless, "failed": failed}
+        )
     else:
-        _print_uploaded(stack, plan, found)
-    if plan.failed:
+        _print_uploaded(stack, plans, found, homeless, failed)
+    if failed:
         click.get_current_context().exit(OperatorError.exit_status)
 
 
-def _upload(stack: Stack, folder: Path, prefix: str, found: Found, *, is_again: bool) -> Upload:
-    with display().step("Uploading") as step:
+def _upload(stack: Stack, target: Target, folder: Path, prefix: str, found: Found, *, is_again: bool) -> Upload:
+    with display().step("Uploading" if target.noun == IMAGE else "Uploading videos") as step:
         waits = partial(step.progress, 0, 0, "another upload of this folder is under way: waiting for its end")
-        with journal_of(stack, folder, prefix, waits=waits) as journal:
-            plan = Upload(stack, journal, prefix, found, is_again=is_again)
+        with journal_of(stack, target, folder, prefix, waits=waits) as journal:
+            plan = Upload(stack, target, journal, prefix, found, is_again=is_again)
             try:
                 plan.run(lambda done: step.progress(done, len(plan.files), ""))
             except KeyboardInterrupt as error:
@@ -487,18 +555,42 @@ def _upload(stack: Stack, folder: Path, prefix: str, found: Found, *, is_again: 
     return plan
 
 
-def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
-    if plan.uploaded:
-        good(f"{shown_number(plan.uploaded, 'file')} in {stack.source_bucket_name}. {_next(stack)}")
-    elif not plan.failed:
+def _print_uploaded(
+    stack: Stack, plans: dict[Target, Upload], found: Found, homeless: dict[str, str], failed: dict[str, str]
+) -> None:
+    for target, plan in plans.items():
+        if plan.uploaded:
+            then = _next(stack) if target.noun == IMAGE else "To see how they are: batch-vision status"
+            good(f"{shown_number(plan.uploaded, 'file')} in {target.bucket_name}. {then}")
+    if not failed and not any(plan.uploaded for plan in plans.values()):
         good("nothing is new")
-    if plan.skipped:
-        say(f"- {plan.skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
-    if found.left_out:
+    if skipped := sum(plan.skipped for plan in plans.values()):
+        say(f"- {skipped} skipped: uploaded before, and not changed since (--again uploads them again)")
+    if found.left_out and stack.has_images and stack.is_drop_off:
         say(f"- {len(found.left_out)} left out: hidden, or no images by their names (--all takes them)")
         say_few([*found.left_out])
-    for name, why in plan.failed.items():
+    elif found.left_out:
+        say(f"- {len(found.left_out)} left out: this command takes videos only, for this stack has {_images_of(stack)}")
+        say_few([*found.left_out])
+    for why, names in _by_value(homeless).items():
+        say(f"- {len(names)} left out: {why}")
+        say_few(names)
+    for name, why in failed.items():
         bad(f"{name} is not uploaded: {why}", "Mend that and call it again; what was uploaded is skipped.")
+
+
+def _images_of(stack: Stack) -> str:
+    """Say where images are that are not uploaded; what to do with them follows from it."""
+    if stack.images_bucket_name:
+        return f"its images in {stack.images_bucket_name}, a bucket of your own: put images there yourself"
+    return "no images: to have images analyzed, set backend of the module and apply"
+
+
+def _by_value(reasons: dict[str, str]) -> dict[str, list[str]]:
+    answer: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        answer.setdefault(why, []).append(name)
+    return answer
 
 
 @main.command()
@@ -512,7 +604,14 @@ def _print_uploaded(stack: Stack, plan: Upload, found: Found) -> None:
 @click.option("--min-confidence", type=Number(0, 100), help="Only from this confidence on, in percent.")
 @click.option("--max-confidence", type=Number(0, 100), help="Only up to this confidence, in percent.")
 @click.option("--anomalous/--normal", "is_anomalous", default=None, help="Only with this verdict.")
-@click.option("--download", "folder", type=FilePath(file_okay=False), help="Fetch images, results and masks.")
+@click.option("--media", type=click.Choice([IMAGE, VIDEO]), help="Only images, or only videos.")
+@click.option(
+    "--download",
+    "folder",
+    type=FilePath(file_okay=False),
+    help="Fetch images, results and masks, and of videos the results.",
+)
+@click.option("--with-videos", "takes_videos", is_flag=True, help="With --download: the videos as well.")
 @json_option
 @on_stack
 def results(
@@ -522,6 +621,7 @@ def results(
     run_id: str | None,
     folder: Path | None,
     *,
+    takes_videos: bool,
     as_json: bool,
     **conditions: Any,
 ) -> None:
@@ -530,15 +630,19 @@ def results(
     They are found in the catalog by the time at which they were finished, so only the time that is asked for is read.
 
     A download has a path for each image: its key, with %XX for what is no plain name. An image gets another path, and
-    is shown, if no file system could hold that, if another image has it, or if a newer upload of its key has it.
+    is shown, if no file system could hold that, if another image has it, or if a newer upload of its key has it. Beside
+    the path of a video are its result, KEY.json, and of each analysis its segments as KEY.ANALYSIS.json, .vtt and .csv,
+    and every detection in KEY.ANALYSIS.jsonl.gz.
 
     Of an existing bucket, each key has the result that was current at the end of the time, and deleted ones have none.
     """
     check_confidences(conditions["min_confidence"], conditions["max_confidence"])
+    if takes_videos and not folder:
+        raise WrongInputError("--with-videos is for --download. Add that, or leave --with-videos out.")
     begin, end = span_of_run(summary_of_run(stack, run_id)) if _is_run(run_id, stack) else _span(since, until)
     chosen = select(stack, begin, end, Filter(**conditions))
     if folder:
-        _download(stack, list(chosen), folder, as_json=as_json)
+        _download(stack, list(chosen), folder, takes_videos=takes_videos, as_json=as_json)
     elif as_json:
         print_json(list(chosen))
     else:
@@ -578,18 +682,20 @@ def _shown_line(line: dict[str, Any]) -> str:
     return f"{finished}  {line['status']:<9}  {said or '-':<24}  {shown:>6}  {line['key']}"
 
 
-def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
+def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, takes_videos: bool, as_json: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WrongInputError(f"--download is {folder}, which cannot be made ({error.strerror}).") from error
     with display().step("Downloading") as step:
-        answer = download(stack, lines, folder, lambda done: step.progress(done, len(lines), ""))
-        step.done(shown_number(answer.images, "image"), is_good=not answer.failed)
+        answer = download(
+            stack, lines, folder, lambda done: step.progress(done, len(lines), ""), takes_videos=takes_videos
+        )
+        step.done(_downloaded_words(answer), is_good=not answer.failed)
     if as_json:
         print_json(asdict(answer))
     else:
-        good(f"{shown_number(answer.images, 'image')} with their results in {folder}")
+        good(f"{_downloaded_words(answer)} with their results in {folder}")
         if answer.renamed:
             say(f"- {len(answer.renamed)} under another name, for theirs is taken, or is none on a disk:")
             say_few(
@@ -600,12 +706,18 @@ def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_jso
             say(f"- {len(answer.replaced)} are no longer in {stack.final_bucket_name}: {why}:")
             say_few(answer.replaced)
         if answer.without_image:
-            say(f"- {len(answer.without_image)} failed: their results are there, the images are not downloaded")
+            say(f"- {len(answer.without_image)} cannot be read: only their results are there")
             say_few(answer.without_image)
         for key, why in answer.failed.items():
             bad(f"{key}: {why}", "Choose another folder, or make room.")
     if answer.failed:
         click.get_current_context().exit(OperatorError.exit_status)
+
+
+def _downloaded_words(answer: Downloaded) -> str:
+    """Say how many were downloaded."""
+    images = [shown_number(answer.images, "image")] if answer.images or not answer.videos else []
+    return ", ".join([*images, *([shown_number(answer.videos, "video")] if answer.videos else [])])
 
 
 @main.command()
@@ -624,16 +736,34 @@ def _download(stack: Stack, lines: list[dict[str, Any]], folder: Path, *, as_jso
     show_default=True,
     help="No more pictures than these; all are counted.",
 )
+@click.option(
+    "--videos",
+    "videos_folder",
+    type=FilePath(exists=True, file_okay=False),
+    help="Folder with the videos under their keys, as results --download --with-videos makes it: the page plays them"
+    " from there.",
+)
 @json_option
 @on_stack
 def report(
-    stack: Stack, since: str, until: str | None, run_id: str | None, out: Path, max_images: int, *, as_json: bool
+    stack: Stack,
+    since: str,
+    until: str | None,
+    run_id: str | None,
+    out: Path,
+    max_images: int,
+    videos_folder: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Write a run, or a span of time, as one HTML page.
 
     Pictures with boxes, masks, labels and confidences, to be filtered by label, verdict and status; rejected images
     with their reasons; progress and throughput; counts, time and cost. The page needs nothing beside itself, so it can
     be sent. It holds thumbnails of your images, some kB each.
+
+    A video has a lane for each label; a click on a segment leads to its place in the video. Videos are too large for a
+    page: it plays them from --videos, or whoever reads it picks the file.
 
     Beyond --max-images, rejected images are shown first (in half of the places, or in those that are left), then the
     oldest; the page says so.
@@ -645,13 +775,14 @@ def report(
         out,
         lambda progress: make_report(
             stack,
-            select(stack, begin, end, Filter()),
+            select(stack, begin, end, Filter(media=IMAGE if summary else None)),
             begin,
             end,
             [summary] if summary else summaries_between(stack, begin, end),
             [] if summary else backfills_between(stack, begin, end),
             max_images=max_images,
             is_run=summary is not None,
+            films=Films(videos_folder, out.parent),
             progress=progress,
         ),
         as_json=as_json,
@@ -675,6 +806,11 @@ def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bo
     Images in flight are finished, the others stay where they are. It ends with 0 only when the service has confirmed
     that the model is stopped. The schedule is left as it is: its next tick starts a run if images wait.
     """
+    if not stack.has_images:
+        raise WrongInputError(
+            f"Stack {stack.name} has videos only: there is no model to stop. A job of Rekognition that was started can"
+            " not be stopped; to start no other, set videos.max_minutes_per_day to what was used today, and apply."
+        )
     if not stack.is_hosted:
         raise WrongInputError(
             f"Stack {stack.name} has a managed model, {stack.model.backend}, which is always there and costs nothing"
@@ -750,6 +886,24 @@ def _print_managed(found: ManagedEstimate, *, as_json: bool) -> None:
         say("The prices above 1,000,000 images a month are not certain: see the pricing page of Rekognition.")
 
 
+def _print_videos(minutes_per_day: float, analyses: tuple[str, ...], *, as_json: bool) -> None:
+    if not analyses:
+        raise WrongInputError(f"Give --video-analysis, one or several of: {', '.join(VIDEO_ANALYSES)}.")
+    dollars = video_dollars(dict.fromkeys(dict.fromkeys(analyses), 30 * minutes_per_day))
+    if as_json:
+        each = {name: round(amount, 4) for name, amount in dollars.items()}
+        told = {"minutes_per_month": 30 * minutes_per_day, "analyses_dollars": each}
+        print_json(told | {"dollars": round(sum(dollars.values()), 4)})
+        return
+    print_lines(
+        {
+            "minutes a month": f"{30 * minutes_per_day:,g}",
+            **{name: f"${amount:,.2f}" for name, amount in dollars.items()},
+            "a month": f"${sum(dollars.values()):,.2f}; requests and functions are some cents beside it",
+        }
+    )
+
+
 _COST_EPILOG = """\b
 unit-hours = images / throughput + runs x (start + overhead) x units
 dollars    = unit-hours x $4.00
@@ -757,7 +911,7 @@ dollars    = unit-hours x $4.00
 
 
 @main.command(epilog=_COST_EPILOG)
-@click.option("--images-per-day", type=click.IntRange(1, 10**12), required=True)
+@click.option("--images-per-day", type=click.IntRange(1, 10**12))
 @click.option("--schedule", type=Text(), help="As in schedule_expression: rate(…) [default: rate(1 hour)].")
 @click.option("--runs-per-day", type=Number(0.001, 1440), help="Instead of --schedule.")
 @click.option(
@@ -788,15 +942,25 @@ dollars    = unit-hours x $4.00
     help="Of the managed backend rekognition, and then of a month; once for each analysis.",
 )
 @click.option("--existing-bucket", is_flag=True, help="With --analysis: the images stay in an existing bucket.")
+@click.option("--video-minutes-per-day", type=Number(0.01, 10**9), help="Of videos, and then of a month.")
+@click.option(
+    "--video-analysis",
+    "video_analyses",
+    multiple=True,
+    type=click.Choice(VIDEO_ANALYSES),
+    help="With --video-minutes-per-day; once for each analysis.",
+)
 @json_option
 def cost(
-    images_per_day: int,
+    images_per_day: int | None,
     schedule: str | None,
     runs_per_day: float | None,
     images_per_second: float,
     *,
     analyses: tuple[str, ...],
     existing_bucket: bool,
+    video_minutes_per_day: float | None,
+    video_analyses: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -804,8 +968,17 @@ def cost(
 
     AWS does not say whether the start of a model is billed, so both are shown. Prices are of us-east-1, November 2026;
     state transitions, requests and Lambda time are those of the module's defaults. With --analysis, the tiers above a
-    million images a month are not certain: see the pricing page of Rekognition.
+    million images a month are not certain: see the pricing page of Rekognition. Videos are paid for by the minute and
+    analysis.
     """
+    if (video_minutes_per_day is None) == (images_per_day is None):
+        both = "Both --images-per-day and --video-minutes-per-day are given. Leave one of them out."
+        raise WrongInputError(both if images_per_day else "Give --images-per-day, or --video-minutes-per-day.")
+    if video_analyses and video_minutes_per_day is None:
+        raise WrongInputError("--video-analysis is for videos. Add --video-minutes-per-day, or leave it out.")
+    if images_per_day is None:
+        _print_videos(video_minutes_per_day or 0.0, video_analyses, as_json=as_json)
+        return
     if analyses:
         _check_unmixed()
         _print_managed(estimate_managed(images_per_day, analyses, is_in_place=existing_bucket), as_json=as_json)

@@ -81,7 +81,8 @@ def write_page(path: Path, make: Callable[[Callable[[int, int], None]], Report],
     if as_json:
         print_json({"path": str(path), "images": made.images, "shown": made.shown, "size_bytes": path.stat().st_size})
     else:
-        good(f"{path}: {shown_number(made.images, 'image')}, {made.shown:,} of them shown")
+        counted = shown_number(made.images, "image") if made.nouns == "images" else f"{made.images:,} {made.nouns}"
+        good(f"{path}: {counted}, {made.shown:,} of them shown")
 
 
 class Failure(click.ClickException):

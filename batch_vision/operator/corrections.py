@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.aws.conditional import put_on_condition
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.aws.parallel import in_parallel
+from batch_vision.aws.s3_errors import TakenError
 from batch_vision.core.corrections import PREFIX, Correction, Upload, counting, read_line
-from batch_vision.images.conditional import put_on_condition
-from batch_vision.images.s3_errors import TakenError
 from batch_vision.operator.errors import OperatorError
 from batch_vision.operator.objects import read_result
 

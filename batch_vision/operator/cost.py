@@ -32,6 +32,7 @@ from batch_vision.operator.prices import (
     S3_WRITE_DOLLARS,
     SQS_REQUEST_DOLLARS,
     STATE_TRANSITION_DOLLARS,
+    VIDEO_MINUTE_DOLLARS,
     split_by_tier,
     tiered_dollars,
 )
@@ -69,6 +70,9 @@ SQS_POLLS_PER_DAY = 5 * 86400 / 20
 # The analyses of the backend `rekognition`; the first two are one call, and all but the second have one price.
 IMAGE_PROPERTIES = "image_properties"
 ANALYSES = ("labels", IMAGE_PROPERTIES, "text", "faces", "moderation", "celebrities", "protective_equipment")
+
+# The analyses of videos; each is a job of its own, and paid for by the minute of video.
+VIDEO_ANALYSES = ("labels", "moderation", "faces", "celebrities", "text")
 
 START_MINUTES = 15.0  # AWS says 10 to 30
 MOST_UNITS = 1000  # that an estimate is made for; the service's own quota for a model is 5
@@ -267,6 +271,20 @@ def dollars_by_analysis(images: Mapping[str, int]) -> dict[str, float]:
         else each_dollars * images[analysis]
         for analysis in ANALYSES
         if analysis in images
+    }
+
+
+def video_dollars(minutes: Mapping[str, float]) -> dict[str, float]:
+    """Return the price of each analysis of videos, by the minutes that it was asked about."""
+    return {analysis: number * VIDEO_MINUTE_DOLLARS for analysis, number in minutes.items()}
+
+
+def paid_minutes(result: Mapping[str, Any]) -> dict[str, int]:
+    """Return the minutes of each analysis of a video's result, each attempt counted: at most these were paid for."""
+    return {
+        analysis: int(one.get("minutes") or 0) * int(one.get("attempt") or 1)
+        for analysis, one in (result.get("analyses") or {}).items()
+        if one.get("job_id")
     }
 
 

@@ -1,7 +1,8 @@
-"""A folder of images, and its way into the source bucket."""
+"""A folder of images and videos, and its way into the drop-off buckets."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,14 +19,16 @@ from botocore.exceptions import ClientError
 from batch_vision.operator.errors import WrongInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mypy_boto3_s3 import S3Client
 
 PARALLEL = 16
 _GROUP = 1000  # how many uploads are planned at a time: a folder may hold a million files
 # No image that a model takes is larger: each is one request, and its ETag is the MD5 of its bytes.
-_UPLOADING = TransferConfig(multipart_threshold=64 * 1024**2, use_threads=False)
+_ONE_REQUEST_BYTES = 64 * 1024**2
+_PART_BYTES = 16 * 1024**2
+_UPLOADING = TransferConfig(multipart_threshold=_ONE_REQUEST_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False)
 # What S3 says of one object, or of a file that changes while it is read; anything else concerns them all.
 _OF_ONE_FILE = {"BadDigest", "EntityTooLarge", "IncompleteBody", "KeyTooLongError", "XAmzContentSHA256Mismatch"}
 
@@ -51,7 +54,9 @@ class Found:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def find_files(folder: Path, given: str, *, takes_all: bool = False) -> Found:
+def find_files(
+    folder: Path, given: str, *, takes_all: bool = False, takes_images: bool = True, video_suffixes: Sequence[str] = ()
+) -> Found:
     """List the files of a folder and of those below it.
 
     Parameters
@@ -60,16 +65,21 @@ def find_files(folder: Path, given: str, *, takes_all: bool = False) -> Found:
         How the user gave the folder, for messages: ``IMAGES=pile``, say.
     takes_all
         Whether to take hidden files, and those that are no images by their names, as well.
+    takes_images
+        Whether to take images, and not only videos.
+    video_suffixes
+        Ends of the names of videos in lower case, which are taken; none of them where nothing takes videos.
 
     Raises
     ------
     WrongInputError
         The folder does not exist, is none, cannot be read, or holds no file that is taken.
     """
+    wanted = " or ".join([*(["image"] if takes_images else []), *(["video"] if video_suffixes else [])])
     if not folder.exists():
-        raise WrongInputError(f"{given} does not exist. Give the path of a folder with images.")
+        raise WrongInputError(f"{given} does not exist. Give the path of a folder with {wanted}s.")
     if not folder.is_dir():
-        raise WrongInputError(f"{given} is not a folder. Give the path of a folder with images.")
+        raise WrongInputError(f"{given} is not a folder. Give the path of a folder with {wanted}s.")
     found = Found()
 
     def unreadable(error: OSError) -> None:
@@ -86,7 +96,11 @@ def find_files(folder: Path, given: str, *, takes_all: bool = False) -> Found:
         for name in (*names, *linked):
             path = Path(at, name)
             key = _key(folder, path)
-            if reason := None if takes_all else _left_out(name):
+            is_video = is_named_so(name, video_suffixes)
+            reason = None if is_video and not name.startswith(".") else _left_out(name)
+            if not takes_images and not is_video:
+                reason = reason or "no video by its name"
+            if reason and not (takes_all and (takes_images or is_video)):
                 found.left_out[key] = reason
             elif problem := _problem(path, key):
                 found.failed[key] = problem
@@ -94,9 +108,31 @@ def find_files(folder: Path, given: str, *, takes_all: bool = False) -> Found:
                 found.files[key] = path
     if not found.files and not found.failed:
         others = f" ({len(found.left_out)} left out: {', '.join([*found.left_out][:3])} …)" if found.left_out else ""
-        raise WrongInputError(f"{given} holds no file of an image{others}. Put images into it, or give another folder.")
+        raise WrongInputError(
+            f"{given} holds no file of {'an' if takes_images else 'a'} {wanted}{others}. Put {wanted}s into it, or give"
+            " another folder."
+        )
     found.files = dict(sorted(found.files.items()))
     return found
+
+
+def is_named_so(name: str, suffixes: Sequence[str]) -> bool:
+    """Return whether a name has one of some ends, whatever its case."""
+    return bool(suffixes) and name.lower().endswith(tuple(suffixes))
+
+
+def etag_of(path: Path) -> str:
+    """Return the ETag that an upload of a file has in S3, where it is not encrypted with a key of somebody's own.
+
+    That of an upload in parts: S3 user guide, "Checking object integrity".
+    """
+    with path.open("rb") as file:
+        if path.stat().st_size < _ONE_REQUEST_BYTES:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        parts = [
+            hashlib.md5(part, usedforsecurity=False).digest() for part in iter(lambda: file.read(_PART_BYTES), b"")
+        ]
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _key(folder: Path, path: Path) -> str:

@@ -71,9 +71,10 @@ class ImagesBucket:
 def look_at_bucket(stack: Stack) -> ImagesBucket:
     """Look at an existing bucket and at the age of the results."""
     older_results = count_older_results(stack)
-    if problem := _wrong_bucket(stack):
+    name = stack.images_bucket_name
+    if problem := wrong_bucket(stack, name, "images_bucket_name"):
         return ImagesBucket(None, [problem], older_results)
-    sends_events, problems = _look_at_events(stack)
+    sends_events, problems = look_at_events(stack, name, "image")
     return ImagesBucket(sends_events, [*problems, *_not_collected(stack), *_empty_prefixes(stack)], older_results)
 
 
@@ -90,9 +91,8 @@ def _not_collected(stack: Stack) -> Iterator[Problem]:
             )
 
 
-def _wrong_bucket(stack: Stack) -> Problem | None:
-    """Return why the stack cannot work with the bucket at all."""
-    name = stack.images_bucket_name
+def wrong_bucket(stack: Stack, name: str, variable: str) -> Problem | None:
+    """Return why the stack cannot work with a bucket at all, which a variable of the module names."""
     try:
         answer: Any = stack.s3.head_bucket(Bucket=name)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
@@ -102,7 +102,7 @@ def _wrong_bucket(stack: Stack) -> Problem | None:
         if status == 404:
             return Problem(
                 f"bucket {name} does not exist",
-                "Set images_bucket_name to the bucket that has the images, or make this one, and apply.",
+                f"Set {variable} to the bucket that you mean, or make this one, and apply.",
             )
         if status == 403:
             return Problem(
@@ -117,13 +117,19 @@ def _wrong_bucket(stack: Stack) -> Problem | None:
         return None
     return Problem(
         f"bucket {name} is in Region {region}, and the stack in {stack.region}",
-        f"Apply the module in {region}, or set images_bucket_name to a bucket in {stack.region}: neither its events nor"
+        f"Apply the module in {region}, or set {variable} to a bucket in {stack.region}: neither its events nor"
         " Rekognition cross Regions.",
     )
 
 
-def _look_at_events(stack: Stack) -> tuple[bool | None, list[Problem]]:
-    name = stack.images_bucket_name
+def look_at_events(stack: Stack, name: str, noun: str) -> tuple[bool | None, list[Problem]]:
+    """Return whether a bucket sends its events to EventBridge, and what is to be done where it does not.
+
+    Parameters
+    ----------
+    noun
+        What of the bucket is analyzed.
+    """
     see = f"aws s3api get-bucket-notification-configuration --bucket {name}"
     try:
         configuration = stack.s3.get_bucket_notification_configuration(Bucket=name)
@@ -141,7 +147,7 @@ def _look_at_events(stack: Stack) -> tuple[bool | None, list[Problem]]:
         return True, []
     return False, [
         Problem(
-            f"bucket {name} does not send its events to EventBridge, so no new image is analyzed",
+            f"bucket {name} does not send its events to EventBridge, so no new {noun} is analyzed",
             "The owner of the bucket turns it on in the S3 console: Properties, Event notifications, Amazon"
             " EventBridge, Edit, On. With the AWS CLI, put-bucket-notification-configuration replaces the whole"
             f' configuration, so take what `{see}` prints, add "EventBridgeConfiguration": {{}}, and put all of it.',
@@ -175,8 +181,8 @@ def count_older_results(stack: Stack) -> OlderResults | None:
     return OlderResults(since, sum(at < since for at in looked_at), len(looked_at), len(first) == len(looked_at))
 
 
-def failed_images(stack: Stack, recent: Recent) -> Problem | None:
-    """Return what is known of the images that failed lately: how many, why, and what to do."""
+def failed_lately(stack: Stack, recent: Recent, noun: str) -> Problem | None:
+    """Return what is known of the images, or the videos, that failed lately: how many, why, and what to do."""
     lines = recent.with_status("failed")
     if not lines:
         return None
@@ -186,6 +192,6 @@ def failed_images(stack: Stack, recent: Recent) -> Problem | None:
     remedies = dict.fromkeys((read[0].get("error") or {}).get("remedy") for read in results if read)
     counts = ", ".join(f"{cause} {number}" for cause, number in causes)
     return Problem(
-        f"failed: {shown_number(len(lines), 'image')} in the last {recent.hours:.0f} hours ({counts})",
+        f"failed: {shown_number(len(lines), noun)} in the last {recent.hours:.0f} hours ({counts})",
         " ".join([*filter(None, remedies), "Then: batch-vision retry"]),
     )

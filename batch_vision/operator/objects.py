@@ -57,6 +57,16 @@ def image_place(bucket: str, result: dict[str, Any]) -> dict[str, str]:
     """
     if key := result.get("image_key"):
         return {"Bucket": bucket, "Key": key}
-    source = result["source"]
+    return _source_place(result["source"])
+
+
+def video_place(bucket: str, result: dict[str, Any]) -> dict[str, str]:
+    """Return where the video of a result is, as `image_place` does; one that failed never leaves its bucket."""
+    if key := result.get("video_key"):
+        return {"Bucket": bucket, "Key": key}
+    return _source_place(result["source"])
+
+
+def _source_place(source: dict[str, Any]) -> dict[str, str]:
     upload = {"VersionId": source["version_id"]} if source.get("version_id") else {"IfMatch": f'"{source["etag"]}"'}
     return {"Bucket": source["bucket"], "Key": source["key"], **upload}

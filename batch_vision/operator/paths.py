@@ -9,11 +9,21 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from batch_vision.operator.cost import VIDEO_ANALYSES
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
 
 _SEGMENT_BYTES = 255  # most file systems; those that count UTF-16 units take at least as much
-# What is put beside an image, under its name.
+# What is put beside an image, or a video, under its name.
 SUFFIXES = (".json", ".mask.png")
-_IMAGE_BYTES = _SEGMENT_BYTES - max(len(suffix) for suffix in SUFFIXES)
+VIDEO_FILES = {"segments": ".json", "vtt": ".vtt", "csv": ".csv", "detections": ".jsonl.gz"}  # of each analysis
+VIDEO_SUFFIXES = (
+    ".json",
+    *(f".{analysis}{suffix}" for analysis in VIDEO_ANALYSES for suffix in VIDEO_FILES.values()),
+)
 _SHOWN_CHARACTERS = 40
 _LONGEST_SUFFIX_BYTES = 16
 # The percent sign, so that no two keys are encoded alike; the others are what Windows forbids.
@@ -28,10 +38,11 @@ def plain_path(key: str) -> str:
     return "/".join(_encoded(segment) for segment in key.split("/"))
 
 
-def fits(path: str) -> bool:
-    """Return whether a file system takes the names of a path, and those of what belongs to the image."""
+def fits(path: str, suffixes: Sequence[str] = SUFFIXES) -> bool:
+    """Return whether a file system takes the names of a path, and those of what is put beside it."""
     *folders, name = path.split("/")
-    return len(name.encode()) <= _IMAGE_BYTES and all(len(folder.encode()) <= _SEGMENT_BYTES for folder in folders)
+    longest = len(name.encode()) + max(len(suffix) for suffix in suffixes)
+    return longest <= _SEGMENT_BYTES and all(len(folder.encode()) <= _SEGMENT_BYTES for folder in folders)
 
 
 def other_path(key: str, version_id: str = "") -> str:
@@ -52,22 +63,30 @@ class Places:
     """Which paths of a folder are taken, as the least of file systems tells names apart."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, str] = {}
-        self._folders: dict[str, str] = {}
+        self._taken: dict[str, Hashable] = {}
+        self._folders: set[str] = set()
 
-    def take(self, key: str) -> str | None:
-        """Return the plain path of an image; None where it is too long, or another image has what it needs."""
-        path = plain_path(key)
-        if not fits(path):
+    def take(self, key: str, owner: Hashable = None, suffixes: Sequence[str] = SUFFIXES) -> str | None:
+        """Return the plain path of an object; None where it is too long, or another object has what it needs.
+
+        Parameters
+        ----------
+        owner
+            Whose the path is to be; None for the key itself.
+        suffixes
+            What is put beside it, under its name.
+        """
+        path, owner = plain_path(key), owner or key
+        if not fits(path, suffixes):
             return None
-        files = [_folded(f"{path}{suffix}") for suffix in ("", *SUFFIXES)]
+        files = [_folded(f"{path}{suffix}") for suffix in ("", *suffixes)]
         folders = [str(folder) for folder in PurePosixPath(files[0]).parents][:-1]
-        if any(self._taken.get(file, key) != key or file in self._folders for file in files):
+        if any(self._taken.get(file, owner) != owner or file in self._folders for file in files):
             return None
         if any(folder in self._taken for folder in folders):
             return None
-        self._taken |= dict.fromkeys(files, key)
-        self._folders |= dict.fromkeys(folders, key)
+        self._taken |= dict.fromkeys(files, owner)
+        self._folders.update(folders)
         return path
 
 

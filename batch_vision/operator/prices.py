@@ -24,6 +24,10 @@ EVENT_DOLLARS = 1.00 / 1e6  # that S3 sends to EventBridge and a rule takes
 GROUP_2_TIERS = ((1_000_000, 0.001), (4_000_000, 0.0008), (30_000_000, 0.0006), (math.inf, 0.00025))
 IMAGE_PROPERTIES_TIERS = ((1_000_000, 0.00075), (math.inf, 0.0006))
 
+# The stored-video APIs of Rekognition, for a minute of video and one analysis. Of 2026-11 and from copies of the price
+# list; whether a job that fails is billed, nobody tells.
+VIDEO_MINUTE_DOLLARS = 0.10
+
 # Backends whose service AWS sells no more, and why.
 ENDED = {"lookout_for_vision": "AWS ended Lookout for Vision on 2025-10-31"}
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack
 
 _PREFIX = "rejected/"
-_RETRY_MARK = "batch-vision-retry-of"
+RETRY_MARK = "batch-vision-retry-of"
 _PARALLEL = 8
 _GIB_BYTES = 1024**3
 # One CopyObject takes up to 5 GiB.
@@ -124,7 +124,7 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
     # Results first: a newer upload that is being retried itself is in the source bucket before its result goes.
     is_superseded = _has_newer_result(stack, source)
     there = found(s3.head_object, Bucket=stack.source_bucket_name, Key=key)
-    is_repeated = there is not None and there["Metadata"].get(_RETRY_MARK) == version_id
+    is_repeated = there is not None and there["Metadata"].get(RETRY_MARK) == version_id
     is_superseded |= there is not None and there["LastModified"] >= _whole_second(source["uploaded_at"])
     if is_superseded and not is_repeated:
         if image is None:  # only an interrupted retry leaves it so, and the copy was analyzed meanwhile
@@ -133,7 +133,8 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
         return "superseded", key
     if image is None and not is_repeated:
         return "image_missing", key
-    if not is_repeated and image is not None and found(_copy_back, stack=stack, image=image, result=result) is None:
+    back = {"stack": stack, "moved": image, "moved_key": image_key, "bucket": stack.source_bucket_name}
+    if not is_repeated and image is not None and found(copy_back, **back, source=source) is None:
         return "changed", key
     if image is not None:
         s3.delete_object(Bucket=final, Key=image_key, VersionId=image["VersionId"])
@@ -141,15 +142,25 @@ def _retry(stack: Stack, result_key: str, reason: str | None) -> tuple[str, str]
     return "retried", key
 
 
-def _copy_back(stack: Stack, image: Any, result: Any) -> bool:
-    source = result["source"]
-    kept = {name: image[name] for name in _KEPT_HEADERS if name in image}
+def copy_back(stack: Stack, moved: Any, moved_key: str, bucket: str, source: Any) -> bool:
+    """Copy a rejected image, or video, back to its drop-off bucket; the copy says which upload it repeats.
+
+    Parameters
+    ----------
+    moved
+        What a HEAD of it says, where it is now in the final bucket.
+    bucket
+        The drop-off bucket.
+    source
+        Of its result.
+    """
+    kept = {name: moved[name] for name in _KEPT_HEADERS if name in moved}
     stack.s3.copy(
-        {"Bucket": stack.final_bucket_name, "Key": result["image_key"], "VersionId": image["VersionId"]},
-        stack.source_bucket_name,
+        {"Bucket": stack.final_bucket_name, "Key": moved_key, "VersionId": moved["VersionId"]},
+        bucket,
         source["key"],
         ExtraArgs=kept
-        | {"MetadataDirective": "REPLACE", "Metadata": image["Metadata"] | {_RETRY_MARK: source["version_id"]}},
+        | {"MetadataDirective": "REPLACE", "Metadata": moved["Metadata"] | {RETRY_MARK: source["version_id"]}},
         Config=_COPYING,
     )
     return True

@@ -1,4 +1,7 @@
-"""A report: one HTML page of what was done in a run, or in a span of time, that needs nothing beside itself."""
+"""A report: one HTML page of what was done in a run, or in a span of time, that needs nothing beside itself.
+
+But for videos: they are too large for a page. It plays them from a folder, or those that its reader picks.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ from markupsafe import Markup
 
 from batch_vision.aws.objects import found, list_entries
 from batch_vision.core.backfills import SUMMARIES
-from batch_vision.core.catalog import best, margin_of, moment_of, verdict_of
+from batch_vision.core.catalog import VIDEO, best, margin_of, media_of, moment_of, verdict_of
 from batch_vision.core.run_summaries import PREFIX
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.operator.catalog import finished_at
-from batch_vision.operator.cost import dollars_by_analysis
+from batch_vision.operator.cost import dollars_by_analysis, video_dollars
 from batch_vision.operator.errors import WrongInputError
+from batch_vision.operator.films import MEDIA_POLICY, MOST_LANES, Film, Films, clock, make_film
 from batch_vision.operator.objects import image_place, marked_boxes, read_result
 from batch_vision.operator.pages import content_hash, template
 from batch_vision.operator.pictures import (
@@ -65,6 +69,8 @@ class Picture:
         What to do about an image that failed.
     thumbnail, mask
         Data URIs; None when there is nothing to show, and then ``missing`` says why.
+    film
+        Of a video.
     """
 
     key: str
@@ -83,6 +89,7 @@ class Picture:
     size: tuple[int, int] = (0, 0)
     mask: str | None = None
     missing: str = ""
+    film: Film | None = None
 
     @property
     def boxes(self) -> list[tuple[str, dict[str, float]]]:
@@ -121,10 +128,13 @@ class Tally:
     ----------
     is_in_order
         Whether the first lines are shown, whatever their status is.
+    videos
+        The statuses of videos; those of images are in ``statuses``.
     """
 
     most_shown: int
     is_in_order: bool = False
+    videos: Counter[str] = field(default_factory=Counter)
     finished: array[float] = field(default_factory=lambda: array("d"))
     statuses: Counter[str] = field(default_factory=lambda: Counter(processed=0, rejected=0, failed=0))
     labels: Counter[str] = field(default_factory=Counter)
@@ -134,9 +144,9 @@ class Tally:
     _processed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Count one image."""
+        """Count one image or video."""
         self.finished.append(finished_at(line).timestamp())
-        self.statuses[line["status"]] += 1
+        (self.videos if media_of(line) == VIDEO else self.statuses)[line["status"]] += 1
         is_processed = line["status"] == "processed"
         if not is_processed:
             self.reasons[line["error_type"] or "unknown"] += 1
@@ -147,6 +157,13 @@ class Tally:
         first = self._processed if is_processed or self.is_in_order else self._unprocessed
         if len(first) < self.most_shown:
             first.append(line)
+
+    @property
+    def nouns(self) -> str:
+        """What was counted, for people."""
+        if not self.videos:
+            return "images"
+        return "images and videos" if self.statuses.total() else "videos"
 
     @property
     def shown(self) -> list[dict[str, Any]]:
@@ -163,6 +180,7 @@ class Report:
     html: str
     images: int
     shown: int
+    nouns: str = "images"
 
 
 def make_report(
@@ -176,6 +194,7 @@ def make_report(
     max_images: int,
     is_run: bool,
     search: str = "",
+    films: Films | None = None,
     progress: Callable[[int, int], None],
 ) -> Report:
     """Make the page.
@@ -183,7 +202,7 @@ def make_report(
     Parameters
     ----------
     lines
-        The catalog lines of the images, the oldest first, or in the order of a search; read once.
+        The catalog lines of the images and videos, the oldest first, or in the order of a search; read once.
     summaries
         Of the runs, the newest first.
     backfills
@@ -194,13 +213,19 @@ def make_report(
         Whether the time is that of one run, whose summary is the only one.
     search
         What was searched for, of a page of what was found; empty for a page of a run or a time.
+    films
+        Where videos are that the page plays; None for nowhere.
     progress
         Told how many pictures are made, of how many.
     """
     tally = Tally(max_images, is_in_order=bool(search))
     for line in lines:
         tally.add(line)
-    pictures = _pictures(stack, tally.shown, progress)
+    pictures = _pictures(stack, tally.shown, films or Films(), progress)
+    of_videos = [picture.film for picture in pictures if picture.film]
+    minutes: Counter[str] = Counter()
+    for film in of_videos:
+        minutes.update(film.minutes)
     colours = {name: number % _COLOURS for number, name in enumerate(sorted(_names(pictures)))}
     page = {
         "stack": {"name": stack.name, "account_id": stack.account_id, "region": stack.region},
@@ -211,6 +236,9 @@ def make_report(
         "end": to_text(end),
         "made_at": to_text(utc_now()),
         "images": len(tally.finished),
+        "nouns": tally.nouns,
+        "videos_shown": len(of_videos),
+        "videos_dollars": {} if search else video_dollars(minutes),
         "tally": tally,
         "counts": {"label": tally.labels, "verdict": tally.verdicts, "reason": tally.reasons},
         "pictures": pictures,
@@ -228,7 +256,7 @@ def make_report(
         "chart": _chart(tally.finished, (begin, end) if is_run else None, summaries if is_run else []),
         "options": _options(pictures),
     }
-    return Report(_render(page), len(tally.finished), len(pictures))
+    return Report(_render(page, plays=bool(of_videos)), len(tally.finished), len(pictures), tally.nouns)
 
 
 def _options(pictures: list[Picture]) -> dict[str, list[str]]:
@@ -294,11 +322,13 @@ def _names(pictures: list[Picture]) -> set[str]:
     return {prediction["name"] for picture in pictures for prediction in picture.predictions}
 
 
-def _pictures(stack: Stack, lines: list[dict[str, Any]], progress: Callable[[int, int], None]) -> list[Picture]:
+def _pictures(
+    stack: Stack, lines: list[dict[str, Any]], films: Films, progress: Callable[[int, int], None]
+) -> list[Picture]:
     answer = []
     with without_bombs(), ThreadPoolExecutor(_PARALLEL) as pool:
         try:
-            for picture in pool.map(lambda line: _picture(stack, line), lines):
+            for picture in pool.map(lambda line: _picture(stack, line, films), lines):
                 answer.append(picture)
                 progress(len(answer), len(lines))
         except BaseException:
@@ -307,7 +337,7 @@ def _pictures(stack: Stack, lines: list[dict[str, Any]], progress: Callable[[int
     return answer
 
 
-def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
+def _picture(stack: Stack, line: dict[str, Any], films: Films) -> Picture:
     picture = Picture(
         key=line["key"],
         status=line["status"],
@@ -328,6 +358,13 @@ def _picture(stack: Stack, line: dict[str, Any]) -> Picture:
     picture.message, picture.remedy = error.get("message", ""), error.get("remedy", "")
     picture.errors = result.get("errors") or {}
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
+    if media_of(line) == VIDEO:
+        picture.film = make_film(stack, result, films.url_of(line))
+        failures = {name: one["error"] for name, one in result["analyses"].items() if one.get("error")}
+        # What they all say is the error of the video.
+        picture.errors = {name: failure for name, failure in failures.items() if failure != result.get("error")}
+        picture.predictions = picture.film.predictions or picture.predictions[:MOST_LANES]
+        return picture
     if line["size_bytes"] > MOST_BYTES:
         picture.missing = f"not shown: {line['size_bytes'] / 1024**2:,.0f} MiB"
         return picture
@@ -448,7 +485,7 @@ def shown_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _render(page: dict[str, Any]) -> str:
+def _render(page: dict[str, Any], *, plays: bool) -> str:
     # Everything is escaped, but for the style and the script, which are our own; `finalize` sees values before that.
     environment = Environment(
         loader=PackageLoader("batch_vision.operator"),
@@ -459,10 +496,10 @@ def _render(page: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.tests["hex_color"] = lambda value: isinstance(value, str) and bool(_HEX.fullmatch(value))
-    environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps}
+    environment.filters |= {"time": shown_time, "seconds": shown_seconds, "json": json.dumps, "clock": clock}
     style, script = template("report.css"), template("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {content_hash(style)}; script-src {content_hash(script)};"
-        " base-uri 'none'; form-action 'none'"
+        f" base-uri 'none'; form-action 'none'{MEDIA_POLICY if plays else ''}"
     )
     return environment.get_template("report.html").render(page, style=style, script=script, policy=policy)

@@ -1,4 +1,8 @@
-"""The results of a span of time: chosen by what the catalog says of them, listed or downloaded."""
+"""The results of a span of time: chosen by what the catalog says of them, listed or downloaded.
+
+An image is downloaded with its result and its mask; of a video the result and the files of each analysis are, and the
+video itself where that is asked for, for it may be large.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -13,14 +18,15 @@ from botocore.exceptions import ClientError
 from batch_vision.aws.objects import found, is_not_found
 from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.uploads import versions_of
-from batch_vision.core.catalog import best
+from batch_vision.core.catalog import VIDEO, best, media_of
 from batch_vision.core.run_summaries import summary_key
 from batch_vision.core.times import from_text, to_text
 from batch_vision.operator import runs
-from batch_vision.operator.catalog import images_between
+from batch_vision.operator.catalog import lines_between
+from batch_vision.operator.cost import VIDEO_ANALYSES
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.objects import as_result, image_place, read_result, read_summary
-from batch_vision.operator.paths import Places, other_path
+from batch_vision.operator.objects import as_result, image_place, read_result, read_summary, video_place
+from batch_vision.operator.paths import SUFFIXES, VIDEO_FILES, VIDEO_SUFFIXES, Places, other_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -50,6 +56,8 @@ class Filter:
         Of that prediction, in percent; of the verdict where there is no prediction.
     is_anomalous
         The verdict of a model that looks for anomalies.
+    media
+        image or video.
     """
 
     key: str | None = None
@@ -59,9 +67,12 @@ class Filter:
     min_confidence: float | None = None
     max_confidence: float | None = None
     is_anomalous: bool | None = None
+    media: str | None = None
 
     def matches(self, line: dict[str, Any]) -> bool:
         """Return whether a line of the catalog is wanted."""
+        if self.media is not None and media_of(line) != self.media:
+            return False
         if self.key is not None and line["key"] != self.key:
             return False
         if self.status and line["status"] != self.status:
@@ -135,8 +146,8 @@ def span_of_run(summary: dict[str, Any]) -> tuple[datetime, datetime]:
 
 
 def select(stack: Stack, since: datetime, until: datetime, wanted: Filter) -> Iterator[dict[str, Any]]:
-    """Return the catalog lines of the wanted images, the oldest first."""
-    lines = images_between(stack.s3, stack.final_bucket_name, since, until)
+    """Return the catalog lines of the wanted images and videos, the oldest first."""
+    lines = lines_between(stack.s3, stack.final_bucket_name, since, until)
     return (line for line in lines if wanted.matches(line))
 
 
@@ -149,8 +160,10 @@ class Downloaded:
     renamed
         ``key``, ``version_id`` and ``path`` of each image that could not have its key as its path: a file system
         cannot hold that, another image has it, or a newer upload of the key has.
+    videos
+        Of which the results were fetched.
     without_image
-        Keys of an existing bucket whose result is there, and whose image cannot be read.
+        Keys whose result is there, and whose image, or video, cannot be read.
     replaced
         Keys whose image or result is no longer there, in no version: it was retried, replaced or deleted.
     failed
@@ -158,6 +171,7 @@ class Downloaded:
     """
 
     images: int = 0
+    videos: int = 0
     renamed: list[dict[str, str]] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
@@ -165,17 +179,30 @@ class Downloaded:
 
 
 def download(
-    stack: Stack, lines: Iterable[dict[str, Any]], folder: Path, progress: Callable[[int], None]
+    stack: Stack,
+    lines: Iterable[dict[str, Any]],
+    folder: Path,
+    progress: Callable[[int], None],
+    *,
+    takes_videos: bool = False,
 ) -> Downloaded:
-    """Fetch the image, the result and the mask of each line into a folder, under their keys as far as these are paths.
+    """Fetch what belongs to each line into a folder, under their keys as far as these are paths.
 
     Of two uploads of one key, the one that has the key's name in the final bucket has it here.
+
+    Parameters
+    ----------
+    takes_videos
+        Whether the videos themselves are fetched, and not only their results.
     """
     answer, places = Downloaded(), Places()
     # Taken in the order of the lines, so that the same lines have the same paths again.
-    placed = ((line, places.take(place_of(line))) for line in lines)
-    fetched = in_parallel(lambda one: _fetch(stack, one[0], folder, one[1]), placed, _PARALLEL)
-    for done, ((line, _), outcome) in enumerate(fetched, 1):
+    placed = ((line, places.take(place_of(line), owner_of(line), suffixes_of(line))) for line in lines)
+
+    def fetch(one: tuple[dict[str, Any], str]) -> _Fetched:
+        return _fetch(stack, one[0], folder, one[1], takes_videos=takes_videos)
+
+    for done, ((line, _), outcome) in enumerate(in_parallel(fetch, placed, _PARALLEL), 1):
         _note(answer, line, outcome)
         progress(done)
     return answer
@@ -184,6 +211,16 @@ def download(
 def place_of(line: dict[str, Any]) -> str:
     """Return what an image is known by: its place in the final bucket, or its key in an existing bucket."""
     return str(line.get("image_key") or line["key"])
+
+
+def owner_of(line: dict[str, Any]) -> tuple[str, str]:
+    """Return whose a path is in a download: an image and a video may have one key."""
+    return media_of(line), place_of(line)
+
+
+def suffixes_of(line: dict[str, Any]) -> tuple[str, ...]:
+    """Return what is put beside an image, or a video, under its name."""
+    return VIDEO_SUFFIXES if media_of(line) == VIDEO else SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +237,9 @@ def _note(answer: Downloaded, line: dict[str, Any], outcome: _Fetched) -> None:
     elif outcome.path is None:
         answer.replaced.append(line["key"])
     else:
-        answer.images += outcome.has_image
+        is_video = media_of(line) == VIDEO
+        answer.videos += is_video
+        answer.images += outcome.has_image and not is_video
         if not outcome.has_image:
             answer.without_image.append(line["key"])
         if outcome.is_renamed:
@@ -218,28 +257,36 @@ class _Finished:
     is_current: bool = True
 
 
-def _fetch(stack: Stack, line: dict[str, Any], folder: Path, path: str | None) -> _Fetched:
-    """Fetch what belongs to an image.
+def _fetch(
+    stack: Stack, line: dict[str, Any], folder: Path, path: str | None, *, takes_videos: bool = False
+) -> _Fetched:
+    """Fetch what belongs to an image or a video.
 
     Parameters
     ----------
     path
         The one that its place has in this download; None where it can have none.
     """
-    place = place_of(line)
     finished = _find_in_place(stack, line) if "result_key" in line else _find(stack.s3, stack.final_bucket_name, line)
     if finished is None:
         return _Fetched()
-    if finished.is_current and path is not None and not _is_of_another(folder / path, place):
+    write = partial(_write_video, takes_videos=takes_videos) if media_of(line) == VIDEO else _write
+    if finished.is_current and path is not None and not _is_of_another(folder / path, owner_of(line)):
         try:
-            return _write(stack, finished, folder, path)
+            return write(stack, finished, folder, path)
         except OSError:
             pass  # no name for this file system: it gets another
-    path = other_path(place, "" if finished.is_current else line["version_id"])
+    path = renamed_path(line, "" if finished.is_current else line["version_id"])
     try:
-        return _write(stack, finished, folder, path, is_renamed=True)
+        return write(stack, finished, folder, path, is_renamed=True)
     except OSError as error:
         return _Fetched(problem=f"{folder / path} cannot be written ({error.strerror or error})")
+
+
+def renamed_path(line: dict[str, Any], version_id: str = "") -> str:
+    """Return the path of what cannot have its own."""
+    # No version has such an id.
+    return other_path(place_of(line), f"\0{VIDEO}" if media_of(line) == VIDEO else version_id)
 
 
 def _find_in_place(stack: Stack, line: dict[str, Any]) -> _Finished | None:
@@ -311,12 +358,12 @@ def _mask_version(s3: S3Client, bucket: str, result: dict[str, Any]) -> str | No
     return None
 
 
-def _is_of_another(path: Path, place: str) -> bool:
-    """Return whether the disk has something else there: an image of an earlier download, or a file of the user."""
+def _is_of_another(path: Path, owner: tuple[str, str]) -> bool:
+    """Return whether the disk has something else there: what was downloaded earlier, or a file of the user."""
     beside = path.with_name(f"{path.name}.json")
     try:
         read = json.loads(beside.read_bytes())
-        return bool((read.get("image_key") or read["source"]["key"]) != place)
+        return bool((media_of(read), read.get("image_key") or read["source"]["key"]) != owner)
     except FileNotFoundError:
         return path.exists()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -326,10 +373,7 @@ def _is_of_another(path: Path, place: str) -> bool:
 def _write(stack: Stack, finished: _Finished, folder: Path, name: str, *, is_renamed: bool = False) -> _Fetched:
     """Write image, result and mask beside one another; nothing where the image was moved or replaced this moment."""
     result, path = finished.result, folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The result first: it says whose path this is to a download that goes on after an interruption.
-    beside = path.with_name(f"{path.name}.json")
-    beside.write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8", errors="surrogatepass")
+    beside = _write_result(result, path)
     if result.get("status") == "failed":  # mostly because nobody can read the image
         return _Fetched(name, is_renamed=is_renamed, has_image=False)
     image = image_place(stack.final_bucket_name, result)
@@ -341,6 +385,37 @@ def _write(stack: Stack, finished: _Finished, folder: Path, name: str, *, is_ren
         mask |= {"VersionId": finished.mask_version} if finished.mask_version else {}
         _save(stack, mask, path.with_name(f"{path.name}.mask.png"))
     return _Fetched(name, is_renamed=is_renamed)
+
+
+def _write_result(result: dict[str, Any], path: Path) -> Path:
+    """Write a result beside what it is of, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The result first: it says whose path this is to a download that goes on after an interruption.
+    beside = path.with_name(f"{path.name}.json")
+    beside.write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8", errors="surrogatepass")
+    return beside
+
+
+def _write_video(
+    stack: Stack, finished: _Finished, folder: Path, name: str, *, takes_videos: bool, is_renamed: bool = False
+) -> _Fetched:
+    """Write a video's result and the files of its analyses beside one another; nothing where they are gone by now."""
+    result, path = finished.result, folder / name
+    beside = _write_result(result, path)
+    for analysis, kind, key in files_of(result):
+        file = path.with_name(f"{path.name}.{analysis}{VIDEO_FILES[kind]}")
+        if not _save(stack, {"Bucket": stack.final_bucket_name, "Key": key}, file):
+            beside.unlink()  # another result took its place, and its files went with it
+            return _Fetched()
+    has_video = not takes_videos or _save(stack, video_place(stack.final_bucket_name, result), path)
+    return _Fetched(name, is_renamed=is_renamed, has_image=has_video)
+
+
+def files_of(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the files of a video's result: the analysis, what the file is, see `VIDEO_FILES`, and its key."""
+    for analysis in VIDEO_ANALYSES:
+        files = (result["analyses"].get(analysis) or {}).get("files") or {}
+        yield from ((analysis, kind, files[kind]) for kind in VIDEO_FILES if files.get(kind))
 
 
 def _save(stack: Stack, place: dict[str, str], path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batch_vision.core.catalog import IMAGE
 from batch_vision.core.corrections import Verdict
 from batch_vision.core.manifests import LINE_BEGIN, Kind
 from batch_vision.core.times import from_text, utc_now
@@ -153,7 +154,7 @@ def review(
         read_time(text, option, now) if text else None for text, option in ((since, "--since"), (until, "--until"))
     )
     check_span(begin, end)
-    query = Query(any_of=labels, status="processed", since=begin, until=end, **conditions)
+    query = Query(any_of=labels, status="processed", media=IMAGE, since=begin, until=end, **conditions)
     with Journal(state_folder() / f"review-{stack.final_bucket_name}.jsonl") as journal:
         rows = _rows(stack, query, limit, sample_size, seed, label_confidence)
         if not rows:

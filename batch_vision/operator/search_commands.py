@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch_vision.core.catalog import DELETED, VERDICTS, best, moment_of, verdict_of
+from batch_vision.core.catalog import DELETED, IMAGE, VERDICTS, VIDEO, best, media_of, moment_of, verdict_of
+from batch_vision.core.text import csv_line
 from batch_vision.core.times import utc_now
 from batch_vision.operator.catalog import finished_at
 from batch_vision.operator.command_line import (
@@ -34,7 +33,6 @@ from batch_vision.operator.search.store import Store
 from batch_vision.operator.text import print_json, print_lines, say, shown_number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from batch_vision.operator.search.comparing import Comparison
@@ -46,9 +44,8 @@ _MOST_PICTURES = 5000
 _STATUSES = ["processed", "rejected", "failed", "deleted"]
 _COLUMNS = [
     *("finished_at", "status", "key", "version_id", "label", "kind", "confidence", "labels", "verdict", "error_type"),
-    *("model", "width", "height", "size_bytes"),
+    *("model", "width", "height", "size_bytes", "media", "duration_seconds"),
 ]
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins so for
 
 
 @click.command()
@@ -79,6 +76,7 @@ _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a cell that begins s
 )
 @click.option("--model", type=Text(), help="Of this model: its id, or a part of it that no other one has.")
 @click.option("--prefix", type=Text(), help="With a key that begins so.")
+@click.option("--media", type=click.Choice([IMAGE, VIDEO]), help="Only images, or only videos.")
 @click.option("--since", type=Text(), help="Finished since: 90m, 6h, 7d, or a time in UTC.")
 @click.option("--until", type=Text(), help="Only images finished before this time; same formats as --since.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only lines with this status. deleted needs --history.")
@@ -233,9 +231,9 @@ def _print_rows(store: Store, query: Query, order: Order, limit: int, *, as_csv:
             click.echo(f"{',' if number else ''}\n{json.dumps(row)}", nl=False)
         click.echo("\n]\n}")
     elif as_csv:
-        click.echo(_csv(_COLUMNS), nl=False)
+        click.echo(csv_line(_COLUMNS), nl=False)
         for row in rows:
-            click.echo(_csv(_cells(row)), nl=False)
+            click.echo(csv_line(_cells(row)), nl=False)
     else:
         wanted = {*query.any_of, *query.all_of}
         for row in rows:
@@ -268,21 +266,9 @@ def _cells(row: dict[str, Any]) -> list[Any]:
         "confidence": confidence_of(row),
         "labels": "; ".join(f"{said['name']} {said['confidence']:g}" for said in predictions),
         "verdict": verdict_of(row.get("anomaly")) or None,
+        "media": media_of(row),
     }
     return [told.get(name) for name in _COLUMNS]
-
-
-def _csv(cells: Iterable[Any]) -> str:
-    """Return a line of CSV that neither a terminal nor a spreadsheet obeys."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(
-        [_harmless(cell) if isinstance(cell, str) else cell for cell in cells]
-    )
-    return line.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return visible(f"'{text}" if text.startswith(_FORMULA) else text)
 
 
 def _print_facets(store: Store, query: Query, *, as_csv: bool, as_json: bool) -> None:
@@ -291,10 +277,10 @@ def _print_facets(store: Store, query: Query, *, as_csv: bool, as_json: bool) ->
         print_json({"found": found, "facets": facets})
         return
     if as_csv:
-        click.echo(_csv(("facet", "value", "lines")), nl=False)
+        click.echo(csv_line(("facet", "value", "lines")), nl=False)
         for name, counts in facets.items():
             for value, number in counts.items():
-                click.echo(_csv((name, value, number)), nl=False)
+                click.echo(csv_line((name, value, number)), nl=False)
         return
     for name, counts in facets.items():
         if not counts:
@@ -378,7 +364,11 @@ def _words(query: Query, order: Order) -> str:
         *([f"none of {', '.join(query.none_of)}"] if query.none_of else []),
         *([f"at least {query.min_confidence:g}%"] if query.min_confidence is not None else []),
         *([f"at most {query.max_confidence:g}%"] if query.max_confidence is not None else []),
-        *(f"{name} {value}" for name in ("kind", "model", "prefix", "status") if (value := getattr(query, name))),
+        *(
+            f"{name} {value}"
+            for name in ("kind", "model", "prefix", "media", "status")
+            if (value := getattr(query, name))
+        ),
         *([] if query.is_anomalous is None else [VERDICTS[query.is_anomalous]]),
         *(["with history"] if query.is_history else []),
     ]

@@ -49,13 +49,47 @@ OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS, _OUTPUT_OF_B
 # As terraform/variables.tf says of name_prefix.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 27
+NO_MODEL = Model.named("", {})  # of a stack that has videos only
 # As terraform/locals.tf names it.
 _FINAL_BUCKET = re.compile(r".+-final-(?P<account_id>[0-9]{12})-(?P<region>[a-z]{2}(-[a-z]+)+-[0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Videos:
+    """The videos of a stack.
+
+    Attributes
+    ----------
+    bucket_name
+        The drop-off bucket of the stack's own, which videos leave when they are done, or an existing bucket.
+    scope
+        Which of its objects are videos.
+    analyses
+        What each video is asked for, and the settings of it.
+    mapping_uuid, mapping_state
+        Of the event source mapping between the queue of keys to look at and the function that looks; empty for none.
+    max_concurrent_jobs, max_minutes_per_day
+        How many jobs the stack has at a time, and how many minutes of video it starts in a day; None where the stack
+        does not say.
+    """
+
+    bucket_name: str
+    is_drop_off: bool
+    scope: Scope
+    analyses: dict[str, Any]
+    queue_url: str
+    dead_letter_queue_url: str
+    mapping_uuid: str
+    mapping_state: str
+    max_concurrent_jobs: int | None
+    max_minutes_per_day: int | None
 
 
 @dataclass(frozen=True)
 class Stack:
     """Where everything of a stack is, and the settings of its functions.
+
+    What is of images is empty in a stack that has videos only.
 
     The stack may be older or newer than this tool: of a function's environment is read what is needed, when it is
     needed, and what is missing or unknown hinders nothing else.
@@ -96,7 +130,17 @@ class Stack:
     @property
     def name(self) -> str:
         """The name prefix that it was applied with."""
-        return self.analyze_images_function_name.removesuffix("-analyze-images")
+        return self.final_bucket_name.removesuffix(f"-final-{self.account_id}-{self.region}")
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it analyzes images; else it has videos only."""
+        return bool(self.analyze_images_function_name)
+
+    @property
+    def identity(self) -> str:
+        """What is another one whenever the stack is made again, under the same name too: the UUID of its mapping."""
+        return self.event_source_mapping_uuid or (self.videos.mapping_uuid if self.videos else "")
 
     @property
     def is_hosted(self) -> bool:
@@ -124,6 +168,33 @@ class Stack:
         return self.images_bucket_name or self.source_bucket_name
 
     @cached_property
+    def videos(self) -> Videos | None:
+        """The videos; None for a stack without."""
+        name = f"{self.name}-register-videos"
+        configuration = _find_function(name, self.region)
+        if configuration is None:
+            return None
+        told = _variables(name, configuration)
+        bucket_name = told.get("VIDEOS_BUCKET_NAME", "")
+        suffixes = _json(told.get("VIDEO_SUFFIXES"), list) or []
+        scope = Scope((told.get("VIDEO_PREFIX", ""),), tuple(str(suffix) for suffix in suffixes))
+        limits = self._variables_of("dispatch-videos")
+        pages = self.functions.get_paginator("list_event_source_mappings").paginate(FunctionName=name)
+        mapping = next((mapping for page in pages for mapping in page["EventSourceMappings"]), None)
+        return Videos(
+            bucket_name=bucket_name,
+            is_drop_off=bucket_name == f"{self.name}-videos-{self.account_id}-{self.region}",
+            scope=scope,
+            analyses=_json(told.get("VIDEO_ANALYSES"), dict) or {},
+            queue_url=self._queue_url("videos"),
+            dead_letter_queue_url=self._queue_url("videos-dead-letter"),
+            mapping_uuid=mapping["UUID"] if mapping else "",
+            mapping_state=mapping["State"] if mapping else "missing",
+            max_concurrent_jobs=_number(limits.get("MAX_CONCURRENT_JOBS")),
+            max_minutes_per_day=_number(limits.get("MAX_MINUTES_PER_DAY")),
+        )
+
+    @cached_property
     def look_queue_url(self) -> str:
         """The queue whose messages name the keys of an existing bucket to look at."""
         return self._queue_url("images") if self.collects_changes else self.queue_url
@@ -131,6 +202,21 @@ class Stack:
     @cached_property
     def queues(self) -> dict[str, tuple[str, str]]:
         """Each dead-letter queue by its name: its URL, and that of the queue that its messages belong to."""
+        return self._queues_of_images | self._queues_of_videos
+
+    @property
+    def _queues_of_videos(self) -> dict[str, tuple[str, str]]:
+        if not self.videos:
+            return {}
+        queues = {"videos": (self.videos.dead_letter_queue_url, self.videos.queue_url)}
+        if not self.videos.is_drop_off:
+            queues["videos_rule"] = (self._queue_url("video-rule-dead-letter"), self.videos.queue_url)
+        return queues
+
+    @property
+    def _queues_of_images(self) -> dict[str, tuple[str, str]]:
+        if not self.has_images:
+            return {}
         analyzing = (self.dead_letter_queue_url, self.queue_url)
         if self.is_drop_off:
             return {"images": analyzing}
@@ -156,7 +242,7 @@ class Stack:
     def lifecycle_of(self, model: Model) -> Lifecycle:
         """Return the lifecycle of a model, which need not be that of the stack any more; raises as `lifecycle`."""
         # The backends make their clients from the environment, and botocore reads this variable only.
-        with _environment(AWS_DEFAULT_REGION=self.region):
+        with variables_set(AWS_DEFAULT_REGION=self.region):
             return make_lifecycle(model)
 
     @cached_property
@@ -269,6 +355,9 @@ def find_by_outputs(path: Path) -> Stack:
             f"{path} is of a stack in account {account_id}, and your credentials are of account {own_account_id}."
             " Set AWS_PROFILE to a profile of that account; for the local stack: source build/local/env"
         )
+    if not outputs.get("analyze_images_function_name"):
+        stack_name = name.removesuffix(f"-final-{account_id}-{region}")
+        return _with_videos_only(stack_name, account_id, region, str(path))
     name = outputs["analyze_images_function_name"]
     configuration = _function_configuration(name, account_id, region, str(path))
     model, variables = _model(name, configuration)
@@ -309,7 +398,10 @@ def find_by_name(name: str) -> Stack:
     account_id = caller["Account"]
     function_name = f"{name}-analyze-images"
     told_by = f"--stack {name}"
-    configuration = _function_configuration(function_name, account_id, region, told_by)
+    configuration = _find_function(function_name, region)
+    if configuration is None and _find_function(f"{name}-register-videos", region):
+        return _with_videos_only(name, account_id, region, told_by)
+    configuration = configuration or _function_configuration(function_name, account_id, region, told_by)
     functions = boto3.client("lambda", region_name=region, config=RETRYING)
     pages = functions.get_paginator("list_event_source_mappings").paginate(FunctionName=function_name)
     mappings = [mapping for page in pages for mapping in page["EventSourceMappings"]]
@@ -352,7 +444,9 @@ def _read_outputs(path: Path) -> dict[str, str]:
         raise WrongInputError(f"--outputs {path} is not a JSON object of outputs. {again}")
     values = {name: entry.get("value") for name, entry in read.items() if isinstance(entry, dict)}
     found = {name: value for name in OUTPUT_NAMES if isinstance(value := values.get(name), str)}
-    _check_complete(path, found, _OUTPUTS)
+    has_images = any(values.get(name) for name in OUTPUT_NAMES if name != "final_bucket_name")
+    has_videos = isinstance(values.get("videos_bucket_name"), str)
+    _check_complete(path, found, _OUTPUTS if has_images or not has_videos else ("final_bucket_name",))
     return found
 
 
@@ -374,7 +468,8 @@ def _json[T](text: str | None, kind: type[T]) -> T | None:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def variables_set(**variables: str) -> Iterator[None]:
+    """Have this process's environment have some variables while the block lasts."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -401,17 +496,34 @@ def _queue_url(name: str, region: str) -> str:
     return sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
 
-def _function_configuration(name: str, account_id: str, region: str, told_by: str) -> Any:
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _find_function(name: str, region: str) -> Any:
+    """Return the configuration of a function; None where there is none of that name."""
     functions = boto3.client("lambda", region_name=region, config=RETRYING)
     try:
         return functions.get_function_configuration(FunctionName=name)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             raise
-        raise UnreachableError(
-            f"There is no such stack ({told_by}) in account {account_id}, Region {region}: it has no function {name}."
-            " Look at the name, the account (AWS_PROFILE) and the Region (AWS_REGION); after a destroy, apply again."
-        ) from error
+        return None
+
+
+def _function_configuration(name: str, account_id: str, region: str, told_by: str) -> Any:
+    if configuration := _find_function(name, region):
+        return configuration
+    raise UnreachableError(
+        f"There is no such stack ({told_by}) in account {account_id}, Region {region}: it has no function {name}."
+        " Look at the name, the account (AWS_PROFILE) and the Region (AWS_REGION); after a destroy, apply again."
+    )
+
+
+def _with_videos_only(name: str, account_id: str, region: str, told_by: str) -> Stack:
+    _function_configuration(f"{name}-register-videos", account_id, region, told_by)
+    places = dict.fromkeys(OUTPUT_NAMES, "") | {"final_bucket_name": f"{name}-final-{account_id}-{region}"}
+    return Stack(account_id=account_id, region=region, model=NO_MODEL, analyze_timeout_seconds=0, **places)
 
 
 def is_managed(model: Model) -> bool:

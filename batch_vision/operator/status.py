@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.queues import count_messages
 from batch_vision.backends.contracts import ModelState, ModelStatus
+from batch_vision.core.catalog import IMAGE, VIDEO
 from batch_vision.core.chunks import images_in
 from batch_vision.core.errors import BatchVisionError
 from batch_vision.core.times import to_text, utc_now
@@ -15,9 +16,10 @@ from batch_vision.operator import runs, stuck
 from batch_vision.operator.backfill import lately
 from batch_vision.operator.backlog import Waiting, count_waiting, left_chunks
 from batch_vision.operator.catalog import read_recent
-from batch_vision.operator.images_bucket import WORKING_MAPPING, failed_images, look_at_bucket
+from batch_vision.operator.images_bucket import WORKING_MAPPING, failed_lately, look_at_bucket
 from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
+from batch_vision.operator.videos import look_at_videos
 
 if TYPE_CHECKING:
     from batch_vision.operator.backfill import Backfill
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.images_bucket import ImagesBucket
     from batch_vision.operator.runs import Run
     from batch_vision.operator.stack import Stack
+    from batch_vision.operator.videos import VideosStatus
 
 # In these it costs money, or may do so soon.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
@@ -73,6 +76,8 @@ class Status:
         The existing bucket.
     backfill
         The backfill that is under way, or one that lately did not end well.
+    videos
+        The videos; None for a stack without. Without images, all above is empty.
     """
 
     stack: Stack
@@ -90,10 +95,13 @@ class Status:
     recent: Recent | None
     bucket: ImagesBucket | None
     backfill: Backfill | None
+    videos: VideosStatus | None
 
     def problems(self) -> list[Problem]:
         """List what is wrong, the most expensive first."""
         found = [*self._model_problems(), *self._queue_problems()]
+        if self.videos:
+            found += self.videos.problems(self.stack)
         if self.bucket:
             found += self.bucket.problems
         if self.waiting.stuck:
@@ -105,7 +113,7 @@ class Status:
                     "batch-vision retry",
                 )
             )
-        if self.bucket and self.recent and (failed := failed_images(self.stack, self.recent)):
+        if self.bucket and self.recent and (failed := failed_lately(self.stack, self.recent, "image")):
             found.append(failed)
         found += [self._dead_letter_problem(name, number) for name, number in self.dead_letters.items() if number]
         ended = next((run for run in self.runs if run.outcome not in ("running", "another_run")), None)
@@ -115,14 +123,16 @@ class Status:
         return found
 
     def _dead_letter_problem(self, queue: str, number: int) -> Problem:
-        if queue == "rule":
+        if queue in ("rule", "videos_rule"):
+            videos = self.stack.videos
+            bucket_name = videos.bucket_name if videos and queue == "videos_rule" else self.stack.images_bucket_name
             return Problem(
-                f"dead letters: {shown_number(number, 'event')} of {self.stack.images_bucket_name} did not reach the"
-                " queue",
+                f"dead letters: {shown_number(number, 'event')} of {bucket_name} did not reach the queue",
                 "Apply the module again, so that EventBridge may send to the queue and use its key, then:"
                 " batch-vision retry",
             )
         role = "collect-changes" if queue == "images" and self.stack.collects_changes else "analyze-images"
+        role = "register-videos" if queue == "videos" else role
         return Problem(
             f"dead letters: {shown_number(number, 'message')} failed max_receive_count times",
             f"See what failed (aws logs tail /aws/lambda/{self.stack.name}-{role} --since 1d --filter-pattern WARNING),"
@@ -139,7 +149,7 @@ class Status:
 
     def _queue_problems(self) -> list[Problem]:
         """List what keeps a managed model from images."""
-        if self.stack.is_hosted:
+        if self.stack.is_hosted or not self.stack.has_images:
             return []
         found = []
         if self.mapping_state not in WORKING_MAPPING:
@@ -241,6 +251,7 @@ class Status:
             "recent": self.recent and _recent_json(self.recent),
             "images_bucket": self.bucket and self._bucket_json(self.bucket),
             "backfill": self.backfill and self.backfill.to_json(),
+            "videos": self.videos and self.videos.to_json(),
             "stuck": {"images": self.waiting.stuck, "causes": [asdict(cause) for cause in self.stuck]},
             "runs": [run.to_json() for run in self.runs],
             "problems": [{"problem": found.problem, "remedy": found.remedy} for found in self.problems()],
@@ -267,6 +278,8 @@ def _recent_json(recent: Recent) -> dict[str, Any]:
 
 def look(stack: Stack, number_of_runs: int) -> Status:
     """Look at everything once; it changes nothing."""
+    if not stack.has_images:
+        return _look_at_videos_only(stack)
     model, model_id, schedule = None, ", ".join(stack.analyses), None
     if stack.is_hosted:
         model, model_id = _look_at_model(stack)
@@ -274,6 +287,7 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         schedule = Schedule(rule.get("ScheduleExpression", ""), rule.get("State") == "ENABLED")
     waiting = count_waiting(stack)
     is_usual = stack.is_hosted and stack.is_drop_off
+    recent = None if is_usual and not stack.videos else read_recent(stack.s3, stack.final_bucket_name, utc_now())
     return Status(
         stack=stack,
         model=model,
@@ -282,15 +296,45 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         schedule=schedule,
         messages=count_messages(stack.sqs, stack.queue_url),
         left_images=sum(images_in(key) or 0 for key in left_chunks(stack)),
-        dead_letters={name: sum(count_messages(stack.sqs, dead).values()) for name, (dead, _) in stack.queues.items()},
+        dead_letters=_count_dead_letters(stack),
         waiting=waiting,
         stuck=stuck.causes(stack) if waiting.stuck else [],
         runs=runs.latest(stack, number_of_runs) if stack.is_hosted else [],
         running=runs.running(stack) if stack.is_hosted else [],
-        recent=None if is_usual else read_recent(stack.s3, stack.final_bucket_name, utc_now()),
+        recent=recent.of(IMAGE) if recent and not is_usual else None,
         bucket=None if stack.is_drop_off else look_at_bucket(stack),
         backfill=None if stack.is_drop_off else lately(stack),
+        videos=_look_at_videos(stack, recent) if recent else None,
     )
+
+
+def _look_at_videos(stack: Stack, recent: Recent) -> VideosStatus | None:
+    return look_at_videos(stack, stack.videos, recent.of(VIDEO), recent.now) if stack.videos else None
+
+
+def _look_at_videos_only(stack: Stack) -> Status:
+    return Status(
+        stack=stack,
+        model=None,
+        model_id="",
+        mapping_state="",
+        schedule=None,
+        messages={},
+        dead_letters=_count_dead_letters(stack),
+        left_images=0,
+        waiting=Waiting(0, is_at_least=False),
+        stuck=[],
+        runs=[],
+        running=[],
+        recent=None,
+        bucket=None,
+        backfill=None,
+        videos=_look_at_videos(stack, read_recent(stack.s3, stack.final_bucket_name, utc_now())),
+    )
+
+
+def _count_dead_letters(stack: Stack) -> dict[str, int]:
+    return {name: sum(count_messages(stack.sqs, dead).values()) for name, (dead, _) in stack.queues.items()}
 
 
 def _look_at_model(stack: Stack) -> tuple[ModelStatus | BatchVisionError, str]:

@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batch_vision.core.text import visible as visible
+
 if TYPE_CHECKING:
     from typing import IO
 
 FEW = 5  # of many, as examples
-
-
-def visible(text: str) -> str:
-    r"""Write out what no eye sees, or what a terminal obeys: ``a\nb`` for a line end, ``\x1b`` for an escape.
-
-    Keys, error messages of services and names of files may hold anything.
-    """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shown_number(number: int, noun: str) -> str:

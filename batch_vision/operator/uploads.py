@@ -1,8 +1,8 @@
 """Uploading a folder so that it can be interrupted: what is done is written down, and skipped the next time.
 
-The source bucket cannot tell, for images leave it when they are analyzed, and the final bucket is not listed, for it
-holds all of the past. So a journal on this machine has a line for each file that begins and one for each that is done.
-A file that began and has no end (the machine was switched off) is looked for in both buckets.
+A drop-off bucket cannot tell, for what is analyzed leaves it, and the final bucket is not listed, for it holds all of
+the past. So a journal on this machine has a line for each file that begins and one for each that is done. A file that
+began and has no end (the machine was switched off) is looked for in both buckets.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from batch_vision.aws.objects import found
+from batch_vision.core.catalog import IMAGE, VIDEO
 from batch_vision.core.names import usual_name
+from batch_vision.core.videos import video_result_key
 from batch_vision.operator.errors import WrongInputError
-from batch_vision.operator.folders import upload_files
+from batch_vision.operator.folders import Found, etag_of, is_named_so, upload_files
 from batch_vision.operator.locks import lock
 from batch_vision.operator.objects import read_result
 from batch_vision.operator.user_folders import state_folder
@@ -26,15 +28,63 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batch_vision.operator.folders import Found
     from batch_vision.operator.stack import Stack
 
 
 _LONGEST_KEY_BYTES = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A drop-off bucket.
+
+    Attributes
+    ----------
+    noun
+        What is put there.
+    prefix
+        What all keys begin with that the stack looks at.
+    """
+
+    noun: str
+    bucket_name: str
+    prefix: str
+
+    def result_keys(self, key: str) -> list[str]:
+        """Return where the result of a key may be."""
+        if self.noun == VIDEO:
+            return [video_result_key(key)]
+        return [f"{at}/{usual_name(key)}.json" for at in ("processed", "rejected")]
+
+
+def targets_of(stack: Stack, found: Found) -> tuple[dict[Target, Found], dict[str, str]]:
+    """Return which files go to which drop-off bucket, and why each has none that has none.
+
+    Raises
+    ------
+    WrongInputError
+        The stack has no drop-off bucket.
+    """
+    videos = stack.videos
+    buckets: dict[str, Target] = {}
+    if stack.has_images and stack.is_drop_off:
+        buckets[IMAGE] = Target(IMAGE, stack.source_bucket_name, stack.places.source_prefixes[0])
+    if videos and videos.is_drop_off:
+        buckets[VIDEO] = Target(VIDEO, videos.bucket_name, videos.scope.prefixes[0])
+    answer: dict[Target, Found] = {}
+    homeless: dict[str, str] = {}
+    for name, path in found.files.items():
+        noun = VIDEO if videos and is_named_so(name, videos.scope.suffixes) else IMAGE
+        if noun in buckets:
+            answer.setdefault(buckets[noun], Found()).files[name] = path
+        else:
+            bucket_name = videos.bucket_name if videos and noun == VIDEO else stack.images_bucket_name
+            homeless[name] = f"put it into {bucket_name}, a bucket of your own" if bucket_name else "no image is taken"
+    return answer, homeless
+
+
 class Upload:
-    """The upload of a folder to a stack, while the `with` block of its journal lasts.
+    """The upload of a folder to a drop-off bucket, while the `with` block of its journal lasts.
 
     Attributes
     ----------
@@ -46,8 +96,10 @@ class Upload:
         How many files were uploaded by now, and how many need not be.
     """
 
-    def __init__(self, stack: Stack, journal: Journal, prefix: str, found: Found, *, is_again: bool) -> None:
-        self._stack, self._journal, self._prefix = stack, journal, prefix
+    def __init__(
+        self, stack: Stack, target: Target, journal: Journal, prefix: str, found: Found, *, is_again: bool
+    ) -> None:
+        self._stack, self._target, self._journal, self._prefix = stack, target, journal, prefix
         self.files: dict[str, Path] = {}
         self.failed = dict(found.failed)
         self.skipped = self.uploaded = 0
@@ -80,7 +132,7 @@ class Upload:
         def fails(key: str, problem: str) -> None:
             self.failed[key.removeprefix(self._prefix)] = problem
 
-        bucket = self._stack.source_bucket_name
+        bucket = self._target.bucket_name
         upload_files(self._stack.s3, bucket, self.files, begins=begins, ends=ends, fails=fails)
 
     def _is_done(self, key: str, path: Path) -> bool:
@@ -94,15 +146,11 @@ class Upload:
 
     def _is_there(self, key: str, path: Path) -> bool:
         """Return whether a bucket has these very bytes under a key; not to be told with a customer key, so then no."""
-        with path.open("rb") as file:
-            etag = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        stack, name = self._stack, usual_name(key)
-        head = found(stack.s3.head_object, Bucket=stack.source_bucket_name, Key=key)
+        etag, stack = etag_of(path), self._stack
+        head = found(stack.s3.head_object, Bucket=self._target.bucket_name, Key=key)
         if head and head["ETag"].strip('"') == etag:
             return True
-        results = (
-            read_result(stack.s3, stack.final_bucket_name, f"{at}/{name}.json") for at in ("processed", "rejected")
-        )
+        results = (read_result(stack.s3, stack.final_bucket_name, at) for at in self._target.result_keys(key))
         return any(result and result[0]["source"]["etag"] == etag for result in results)
 
 
@@ -178,15 +226,17 @@ class Journal:
         )
 
 
-def journal_of(stack: Stack, folder: Path, prefix: str, *, waits: Callable[[], None] = lambda: None) -> Journal:
-    """Return the journal of the uploads of a folder to a stack.
+def journal_of(
+    stack: Stack, target: Target, folder: Path, prefix: str, *, waits: Callable[[], None] = lambda: None
+) -> Journal:
+    """Return the journal of the uploads of a folder to a drop-off bucket.
 
     Parameters
     ----------
     waits
         Called again and again while another process uploads the same folder.
     """
-    # The mapping's UUID is new whenever the stack is: the bucket of a stack that was made again holds nothing of this.
-    identity = [stack.source_bucket_name, stack.event_source_mapping_uuid, str(folder.resolve()), prefix]
+    # The bucket of a stack that was made again holds nothing of this.
+    identity = [target.bucket_name, stack.identity, str(folder.resolve()), prefix]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return Journal(state_folder() / f"upload-{name}.jsonl", waits=waits)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.chunks import list_chunks
 from batch_vision.aws.stuck import list_stuck
 from batch_vision.aws.waiting import list_waiting
-from batch_vision.core.catalog import DELETED
+from batch_vision.core.catalog import DELETED, VIDEO, media_of
 from batch_vision.core.errors import read_error
 from batch_vision.core.times import from_text, to_text
 
@@ -72,7 +72,8 @@ class _Images:
             tuple[str, str | None], tuple[str, str | None]
         ] = {}  # one object for each outcome, not for each line
         for line in lines:
-            if line["status"] == DELETED:  # the tombstone of a result whose image was deleted
+            # A tombstone of a result, or a video, which no run analyzes.
+            if line["status"] == DELETED or media_of(line) == VIDEO:
                 continue
             # By upload, because a message may be delivered again; what that cost is counted each time.
             outcome = (line["status"], line["error_type"])

@@ -26,6 +26,7 @@ from local.emulator.objects import S3ObjectReader
 from local.emulator.recorder import CallRecorder
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import Settings
+from local.emulator.topics import SnsTopics
 
 # 0.0.0.0 is for a container, which is reached from outside only through ports that are published.
 HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
@@ -41,7 +42,7 @@ HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
     show_default="the samples of the repository",
     help="Folder to learn from, with one subfolder of images for each label.",
 )
-@click.option("--s3-endpoint", default=LOCALSTACK_URL, help="Where to read images in S3 from.")
+@click.option("--aws-endpoint", default=LOCALSTACK_URL, help="Where S3, to read from, and SNS, to publish to, are.")
 @click.option("--project-arn", default=PROJECT_ARN, help="The project that exists in Rekognition.")
 @click.option(
     "--project-version-arn",
@@ -76,7 +77,7 @@ def main(
     host: str,
     port: int,
     labelled: Path,
-    s3_endpoint: str,
+    aws_endpoint: str,
     project_arn: str,
     project_version_arns: tuple[str, ...],
     lookout_model_arns: tuple[str, ...],
@@ -88,12 +89,13 @@ def main(
     try:
         emulator = Emulator(
             learn_folder(labelled),
-            S3ObjectReader.at(_checked_endpoint(s3_endpoint)),
+            S3ObjectReader.at(_checked_endpoint(aws_endpoint)),
             settings=_parsed_settings(settings_json),
             project_arn=project_arn,
             project_version_arns=project_version_arns,
             lookout_model_arns=lookout_model_arns,
             adapter_arns=adapter_arns,
+            topics=SnsTopics.at(aws_endpoint),
             recorder=CallRecorder(record_calls) if record_calls else None,
         )
         server = _listening(emulator, host, port)
@@ -122,7 +124,7 @@ def _parsed_settings(text: str) -> Settings:
 
 def _checked_endpoint(url: str) -> str:
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ConfigurationError(f"--s3-endpoint {url!r} is no address: use one like {LOCALSTACK_URL}")
+        raise ConfigurationError(f"--aws-endpoint {url!r} is no address: use one like {LOCALSTACK_URL}")
     return url
 
 

@@ -11,6 +11,9 @@ byte, and an object of JSON in ASCII with some of these members, in the words of
     Each is a `ProtectiveEquipmentPerson` without an `Id`.
 
 A picture without an annotation has no text, no face and no person for the emulator.
+
+The frames of a video cannot hold any: its annotation is the comment of its container, the keyword, a colon, and a list
+of such objects, each with the `StartSeconds` and `EndSeconds` between which it holds.
 """
 
 from __future__ import annotations
@@ -37,3 +40,23 @@ def read_annotation(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def write_video_annotation(spans: list[dict[str, Any]]) -> str:
+    """Return the comment of a video's container."""
+    return f"{KEYWORD}:{json.dumps(spans, separators=(',', ':'))}"
+
+
+def read_video_annotation(comment: str) -> list[dict[str, Any]]:
+    """Return the annotation of a video in spans; empty if there is none that can be read."""
+    mark, _, text = comment.partition(":")
+    try:
+        found = json.loads(text) if mark == KEYWORD else []
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def annotation_at(spans: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Return what is annotated at a time of a video; empty if nothing is."""
+    return next((span for span in spans if span["StartSeconds"] <= seconds < span["EndSeconds"]), {})

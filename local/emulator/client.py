@@ -38,7 +38,7 @@ class EmulatorClient:
             return False
 
     def state(self) -> dict[str, Any]:
-        """Return the settings, the models by ARN, the counters of the image APIs by operation, and the faults."""
+        """Return the settings, models by ARN, the counters of the image APIs, the jobs of videos and the faults."""
         return self._call("GET", "state")
 
     def model(self, model_arn: str = PROJECT_VERSION_ARN) -> dict[str, Any]:
@@ -48,6 +48,10 @@ class EmulatorClient:
     def operation(self, name: str) -> dict[str, Any]:
         """Return the counters of one of Rekognition's image APIs: calls, throttled, images."""
         return cast("dict[str, Any]", self.state()["operations"][name])
+
+    def videos(self) -> dict[str, Any]:
+        """Return the jobs of videos and their counters, after all whose time has come were announced."""
+        return cast("dict[str, Any]", self.state()["videos"])
 
     def set(self, **settings: float | bool | dict[str, float]) -> dict[str, Any]:
         """Change some settings, see `local.emulator.settings.Settings`, and return all."""

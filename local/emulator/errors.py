@@ -53,3 +53,23 @@ class NotRunningError(StatusConflictError):
 
 class ThroughputExceededError(EmulatorError):
     """More calls came in than the inference units of the model can serve."""
+
+
+class VideoError(EmulatorError):
+    """Root of the reasons why a video is refused."""
+
+
+class VideoFormatError(VideoError):
+    """The content is not a video that can be decoded."""
+
+
+class VideoTooLargeError(VideoError):
+    """The video has too many bytes, or is too long."""
+
+
+class MissingPackageError(EmulatorError):
+    """A package that the emulator needs for this is not installed."""
+
+
+class TopicError(EmulatorError):
+    """A message could not be published."""

@@ -14,6 +14,17 @@ a declared error's name   it is answered with that error, and nothing is done
 `HOSTING_FAILED`          `StartModel` only: likewise
 ========================  ======================================================================================
 
+And of the Starts of videos only, of the job that the call begins, not of one that it finds by its token:
+
+========================  ======================================================================================
+`message_lost`            its message of completion is never published
+`message_doubled`         it is published twice
+`message_early`           the job ends at once, and the message is published before the Start is answered
+`message_error`           the message has the status `ERROR`, whatever the job's own is
+`hang`                    the job stays IN_PROGRESS, and open
+`FAILED:<text>`           the job ends as FAILED with this text
+========================  ======================================================================================
+
 A call is hit by one fault at most: the first of those planned for its operation that is still to be counted down, or
 whose chance comes up. A model can be put into any status besides (`PUT /_emulator/models`), and its times be changed
 (`PUT /_emulator/settings`): a model that is stuck in STOPPING has a `stop_seconds` of an hour.
@@ -36,6 +47,14 @@ SEED = 20
 DROP = "drop"
 DROP_ANSWER = "drop_answer"
 SLOW_PREFIX = "slow:"
+MESSAGE_LOST = "message_lost"
+MESSAGE_DOUBLED = "message_doubled"
+MESSAGE_EARLY = "message_early"
+MESSAGE_ERROR = "message_error"
+HANG = "hang"
+FAILED_PREFIX = "FAILED:"
+FAILED_WITH_TEXT = f"{FAILED_PREFIX}<text>"
+VIDEO_FAULTS = (MESSAGE_LOST, MESSAGE_DOUBLED, MESSAGE_EARLY, MESSAGE_ERROR, HANG, FAILED_WITH_TEXT)
 
 
 @dataclasses.dataclass
@@ -136,10 +155,11 @@ class FaultPlan:
         operation, error = request.get("operation"), request.get("error")
         if not isinstance(operation, str) or operation not in self._allowed:
             raise ConfigurationError(f"unknown operation {operation!r}: use one of {', '.join(sorted(self._allowed))}")
-        if not isinstance(error, str) or not (error in self._allowed[operation] or _is_delay(error)):
+        allowed = self._allowed[operation]
+        if not isinstance(error, str) or not (error in allowed or _is_delay(error) or _is_failure(error, allowed)):
             raise ConfigurationError(
                 f"unknown error {error!r} of {operation}: use one of "
-                f"{', '.join(self._allowed[operation])} or {SLOW_PREFIX}<milliseconds>"
+                f"{', '.join(allowed)} or {SLOW_PREFIX}<milliseconds>"
             )
         count, probability = request.get("count"), request.get("probability")
         if count is not None and probability is not None:
@@ -159,6 +179,10 @@ class FaultPlan:
 def delay_ms(error: str) -> int | None:
     """Return the delay that a `slow:<milliseconds>` fault asks for, or None for any other fault."""
     return int(error.removeprefix(SLOW_PREFIX)) if _is_delay(error) else None
+
+
+def _is_failure(error: str, allowed: tuple[str, ...]) -> bool:
+    return FAILED_WITH_TEXT in allowed and error != FAILED_PREFIX and error.startswith(FAILED_PREFIX)
 
 
 def _is_chance(value: object) -> bool:

@@ -17,6 +17,7 @@ documented upper limit of pixels have that of DetectLabels; settings of a featur
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -80,15 +81,17 @@ _BODY_PARTS = {
     "HAND_COVER": ("LEFT_HAND", "RIGHT_HAND"),
     "HEAD_COVER": ("HEAD",),
 }
+_KNOWN_FRAMES = 256
 _LABELS, _PROPERTIES = "GENERAL_LABELS", "IMAGE_PROPERTIES"
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """An image: its picture, and what was drawn if it says so."""
+class Seen:
+    """An image or a frame of a video: its picture, and what was drawn if it says so."""
 
     picture: Image.Image
     annotation: dict[str, Any]
+    is_frame: bool = False
 
 
 class ImageOperations:
@@ -122,6 +125,7 @@ class ImageOperations:
         self._timing = timing
         self._adapter_arns = frozenset(adapter_arns)
         self._slots = threading.BoundedSemaphore(CONCURRENT_ANALYSES)
+        self._known_frames: dict[bytes, Analysis] = {}
         self._lock = threading.Lock()
         self._buckets = {name: TokenBucket(timing.clock) for name in IMAGE_OPERATIONS}
         self._counters: dict[str, Counter[str]] = {name: Counter() for name in IMAGE_OPERATIONS}
@@ -142,9 +146,9 @@ class ImageOperations:
         ServiceError
             The request or its image is refused, or the operation is over its quota.
         """
-        check, answer = self._operations[operation]
+        _, answer = self._operations[operation]
         check_image(request["Image"])
-        check(request)
+        self.check(operation, request)
         with service_errors():
             admitted_at_seconds = self._admit(operation)
             try:
@@ -157,6 +161,14 @@ class ImageOperations:
                 return result
             finally:
                 wait_out(self._timing, admitted_at_seconds, self._settings.current.latency_ms)
+
+    def check(self, operation: str, request: dict[str, Any]) -> None:
+        """Check what the service's model says nothing about; raises `ServiceError`."""
+        self._operations[operation][0](request)
+
+    def look_at(self, operation: str, request: dict[str, Any], seen: Seen) -> dict[str, Any]:
+        """Return what an operation answers about a picture, without a quota or a counter."""
+        return self._operations[operation][1](request, seen)
 
     def reset(self) -> None:
         """Go back to full quotas and counters of zero."""
@@ -196,7 +208,7 @@ class ImageOperations:
         with self._lock:
             self._counters[operation][what] += 1
 
-    def _seen(self, operation: str, content: bytes, max_bytes: int) -> _Seen:
+    def _seen(self, operation: str, content: bytes, max_bytes: int) -> Seen:
         limits = replace(LIMITS[operation], max_bytes=max_bytes)
         try:
             picture = decode(content, limits, scaled_to_px=DECODED_SIDE_PX)
@@ -204,14 +216,14 @@ class ImageOperations:
             if operation == _PPE:
                 raise
             raise ImageDimensionsError(str(error)) from error
-        return _Seen(picture, read_annotation(content))
+        return Seen(picture, read_annotation(content))
 
-    def _labels(self, request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
+    def _labels(self, request: dict[str, Any], seen: Seen) -> dict[str, Any]:
         features = request.get("Features") or [_LABELS]
         settings = request.get("Settings", {})
         answer: dict[str, Any] = {"Labels": [], "LabelModelVersion": "3.0"}
         if _LABELS in features:
-            analysis = self._pixel_model.analyse(seen.picture)
+            analysis = self._analysis(seen)
             found = self._found_labels(analysis)
             least = request.get("MinConfidence", _MIN_LABEL_PERCENT)
             passing = _filtered(found, settings.get("GeneralLabels", {}))
@@ -222,6 +234,18 @@ class ImageOperations:
             max_colours = settings.get("ImageProperties", {}).get("MaxDominantColors", _MAX_COLOURS)
             answer["ImageProperties"] = properties(seen.picture, max_colours)
         return answer
+
+    def _analysis(self, seen: Seen) -> Analysis:
+        if not seen.is_frame:
+            return self._pixel_model.analyse(seen.picture)
+        # A scene that stands still is the same picture again and again, in every analysis of its video.
+        pixels = hashlib.sha256(seen.picture.tobytes()).digest()
+        analysis = self._known_frames.get(pixels)
+        if analysis is None:
+            if len(self._known_frames) >= _KNOWN_FRAMES:
+                self._known_frames.clear()
+            analysis = self._known_frames[pixels] = self._pixel_model.analyse(seen.picture)
+        return analysis
 
     def _found_labels(self, analysis: Analysis) -> list[dict[str, Any]]:
         normal = self._pixel_model.labels[0]
@@ -248,8 +272,8 @@ class ImageOperations:
         if "HumanLoopConfig" in request:
             raise ServiceError("InvalidParameterException", "The emulator has no human reviews.")
 
-    def _moderation(self, request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
-        analysis = self._pixel_model.analyse(seen.picture)
+    def _moderation(self, request: dict[str, Any], seen: Seen) -> dict[str, Any]:
+        analysis = self._analysis(seen)
         least = request.get("MinConfidence", _MIN_MODERATION_PERCENT)
         normal = self._pixel_model.labels[0]
         scores = [(DEFECT, analysis.anomaly_percent, "", 1)]
@@ -268,7 +292,7 @@ class ImageOperations:
         }
 
 
-type _Answer = Callable[[dict[str, Any], _Seen], dict[str, Any]]
+type _Answer = Callable[[dict[str, Any], Seen], dict[str, Any]]
 
 
 def _nothing(_request: dict[str, Any]) -> None:
@@ -328,7 +352,7 @@ def _filtered(labels: Iterable[dict[str, Any]], filters: dict[str, list[str]]) -
     ]
 
 
-def _texts(request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
+def _texts(request: dict[str, Any], seen: Seen) -> dict[str, Any]:
     filters = request.get("Filters", {}).get("WordFilter", {})
     lines: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     left = _MAX_WORDS
@@ -380,7 +404,7 @@ def _around(boxes: Sequence[dict[str, float]]) -> dict[str, float]:
     return {"Left": left, "Top": top, "Width": right - left, "Height": bottom - top}
 
 
-def _faces(request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
+def _faces(request: dict[str, Any], seen: Seen) -> dict[str, Any]:
     attributes = request.get("Attributes") or ["DEFAULT"]
     members = set(_FACE_MEMBERS)
     members |= (
@@ -392,7 +416,7 @@ def _faces(request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
     return {"FaceDetails": [_only(face, members) for face in found]}
 
 
-def _celebrities(_request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
+def _celebrities(_request: dict[str, Any], seen: Seen) -> dict[str, Any]:
     famous, unknown = [], []
     for face in _largest_faces(seen, _MAX_CELEBRITY_FACES):
         compared = _only(face, _COMPARED_MEMBERS)
@@ -403,7 +427,7 @@ def _celebrities(_request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
     return {"CelebrityFaces": famous, "UnrecognizedFaces": unknown}
 
 
-def _largest_faces(seen: _Seen, most: int) -> list[dict[str, Any]]:
+def _largest_faces(seen: Seen, most: int) -> list[dict[str, Any]]:
     faces = sorted(seen.annotation.get("Faces", ()), key=lambda face: -_area(face["BoundingBox"]))
     return [face | {"Quality": _face_quality(seen.picture, face["BoundingBox"])} for face in faces[:most]]
 
@@ -416,7 +440,7 @@ def _face_quality(picture: Image.Image, box: dict[str, float]) -> dict[str, floa
     return {name: measured[name] for name in ("Brightness", "Sharpness")}
 
 
-def _equipment(request: dict[str, Any], seen: _Seen) -> dict[str, Any]:
+def _equipment(request: dict[str, Any], seen: Seen) -> dict[str, Any]:
     found = sorted(seen.annotation.get("Persons", ()), key=lambda person: -_area(person["BoundingBox"]))
     persons = [person | {"Id": number} for number, person in enumerate(found[:_MAX_PERSONS])]
     answer: dict[str, Any] = {"ProtectiveEquipmentModelVersion": "1.0", "Persons": persons}

@@ -1,17 +1,22 @@
-"""Reads the images that requests name by bucket, key and version."""
+"""Reads the images and videos that requests name by bucket, key and version."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import contextlib
+import shutil
+from typing import IO, TYPE_CHECKING, Protocol
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.config import REGION
-from local.emulator.errors import ImageTooLargeError, ObjectStoreError, ObjectUnreadableError
+from local.emulator.errors import ImageTooLargeError, ObjectStoreError, ObjectUnreadableError, VideoTooLargeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 UNREADABLE_STATUSES = (400, 403, 404, 405)
@@ -32,6 +37,10 @@ class ObjectReader(Protocol):
         ObjectStoreError
             If the store itself failed.
         """
+        ...
+
+    def copy(self, bucket: str, key: str, version: str | None, file: IO[bytes], max_bytes: int) -> None:
+        """Write the content of one object version to a file; see `read`, but a large one is a `VideoTooLargeError`."""
         ...
 
 
@@ -63,17 +72,30 @@ class S3ObjectReader:
 
     def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
         """See `ObjectReader.read`."""
+        with self._opened(bucket, key, version) as (body, size_bytes):
+            if size_bytes > max_bytes:
+                raise ImageTooLargeError(f"the object has {size_bytes} bytes, at most {max_bytes} are accepted")
+            return body.read()
+
+    def copy(self, bucket: str, key: str, version: str | None, file: IO[bytes], max_bytes: int) -> None:
+        """See `ObjectReader.copy`."""
+        with self._opened(bucket, key, version) as (body, size_bytes):
+            if size_bytes > max_bytes:
+                # In the service's own words, as its guide quotes them.
+                raise VideoTooLargeError(
+                    f"Video size in bytes: {size_bytes} is more than the maximum limit of: {max_bytes} bytes."
+                )
+            shutil.copyfileobj(body, file)
+
+    @contextlib.contextmanager
+    def _opened(self, bucket: str, key: str, version: str | None) -> Iterator[tuple[StreamingBody, int]]:
         try:
             if version is None:
                 answer = self._client.get_object(Bucket=bucket, Key=key)
             else:
                 answer = self._client.get_object(Bucket=bucket, Key=key, VersionId=version)
             with answer["Body"] as body:
-                if answer["ContentLength"] > max_bytes:
-                    raise ImageTooLargeError(
-                        f"the object has {answer['ContentLength']} bytes, at most {max_bytes} are accepted"
-                    )
-                return body.read()
+                yield body, answer["ContentLength"]
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in UNREADABLE_STATUSES:
                 raise ObjectUnreadableError(str(error)) from error

@@ -1,6 +1,6 @@
-"""Amazon Rekognition in its wire protocol JSON 1.1: hosting and asking a model of Custom Labels, and the image APIs.
+"""Amazon Rekognition in its wire protocol JSON 1.1: hosting and asking a model of Custom Labels, and the other APIs.
 
-The image APIs are in `image_operations`.
+Those of images are in `image_operations`, those of stored videos in `video_operations`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from local.emulator.errors import (
     NotRunningError,
     StatusConflictError,
 )
-from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER, VIDEO_FAULTS, delay_ms
 from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.emulator.images import ImageLimits
 from local.emulator.lifecycle import StatusNames
 from local.emulator.rekognition_requests import ServiceError, check_image, read_image, service_errors
 from local.emulator.service_model import SerializationError, parse, render, violations
+from local.emulator.video_analyses import ANALYSES, VIDEO_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from local.emulator.hosting import HostedModel, Timing
     from local.emulator.image_operations import ImageOperations
     from local.emulator.objects import ObjectReader
+    from local.emulator.video_operations import VideoOperations
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 START_FAILURE = "FAILED"
@@ -47,6 +49,7 @@ OPERATIONS = (
     "DescribeProjectVersions",
     "DetectCustomLabels",
     *IMAGE_OPERATIONS,
+    *VIDEO_OPERATIONS,
 )
 MAX_INFERENCE_UNITS = 5
 # From the quotas in the developer guide; the API's own bound for bytes is higher.
@@ -84,13 +87,15 @@ def server_faults(model: ServiceModel) -> frozenset[str]:
 
 
 def injectable_errors(model: ServiceModel) -> dict[str, tuple[str, ...]]:
-    """Return the errors that can be injected into each operation: what it declares, and a start that fails."""
+    """Return what can be injected into each operation: declared errors, and what befalls its job or model."""
     # The model names an error of RecognizeCelebrities twice.
     declared = {
         name: tuple(dict.fromkeys(shape.name for shape in model.operation_model(name).error_shapes))
         for name in OPERATIONS
     }
     declared["StartProjectVersion"] += (START_FAILURE,)
+    for analysis in ANALYSES:
+        declared[analysis.start] += VIDEO_FAULTS
     return declared
 
 
@@ -105,6 +110,8 @@ class Rekognition:
         Its models, by the ARN of their version.
     image_operations
         The image APIs.
+    video_operations
+        The APIs of stored videos.
     objects
         Where images in S3 are read from.
     faults
@@ -120,6 +127,7 @@ class Rekognition:
         project_arn: str,
         models: Mapping[str, HostedModel],
         image_operations: ImageOperations,
+        video_operations: VideoOperations,
         objects: ObjectReader,
         faults: FaultPlan,
         timing: Timing,
@@ -129,6 +137,7 @@ class Rekognition:
         self._project_arn = project_arn
         self._models = models
         self._image_operations = image_operations
+        self._errors = {shape.name for shape in self._model.error_shapes}
         self._objects = objects
         self._faults = faults
         self._timing = timing
@@ -139,6 +148,7 @@ class Rekognition:
             "DescribeProjectVersions": self._describe,
             "DetectCustomLabels": self._detect,
             **{name: partial(self._answer_image, name) for name in IMAGE_OPERATIONS},
+            **{name: partial(video_operations.answer, name) for name in VIDEO_OPERATIONS},
         }
 
     def call(self, target: str, body: bytes) -> Call:
@@ -167,7 +177,7 @@ class Rekognition:
             self._timing.sleep(delay / 1000.0)
             fault = None
         try:
-            if fault not in (None, START_FAILURE, DROP_ANSWER):
+            if fault in self._errors:
                 raise ServiceError(fault)
             described = self._model.operation_model(operation)
             result = self._operations[operation](self._parsed(body, described.input_shape), fault)

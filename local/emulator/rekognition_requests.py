@@ -25,6 +25,7 @@ MESSAGES = {
     "AccessDeniedException": "You are not authorized to perform this action.",
     "HumanLoopQuotaExceededException": "Too many human reviews are in progress.",
     "ImageTooLargeException": "The input image exceeds the allowed limit.",
+    "IdempotentParameterMismatchException": "The ClientRequestToken you have supplied is already in use.",
     "InternalServerError": "An internal error occurred. Try the call again.",
     "InvalidImageFormatException": "The format of the input image is not supported.",
     "InvalidPaginationTokenException": "The pagination token is not valid.",
@@ -39,6 +40,7 @@ MESSAGES = {
     "ResourceNotFoundException": "The resource was not found.",
     "ResourceNotReadyException": "The model is not ready for inference.",
     "ThrottlingException": "The rate of requests is too high.",
+    "VideoTooLargeException": "The file size or duration of the supplied media is too large.",
 }
 
 

@@ -23,6 +23,8 @@ from local.emulator.image_operations import ImageOperations
 from local.emulator.lookout_for_vision import LookoutForVision
 from local.emulator.rekognition import Rekognition
 from local.emulator.settings import Settings
+from local.emulator.topics import NoTopics
+from local.emulator.video_operations import VideoOperations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from local.emulator.objects import ObjectReader
     from local.emulator.pixel_model import PixelModel
     from local.emulator.recorder import CallRecorder
+    from local.emulator.topics import Topics
 
 CONTROL_PREFIX = "/_emulator/"
 # Well above what the services take, so that they refuse too much in their own words.
@@ -47,7 +50,7 @@ class Emulator:
     pixel_model
         What the models have learned.
     objects
-        Where images in S3 are read from.
+        Where images and videos in S3 are read from.
     settings
         The settings at start-up.
     project_arn, project_version_arns
@@ -58,6 +61,8 @@ class Emulator:
         The adapters of moderation that exist in Rekognition.
     timing
         The clock and sleep to go by.
+    topics
+        Where the ends of jobs are announced; nowhere if it is None.
     recorder
         What keeps a record of the calls of the services, if anything does.
     """
@@ -73,6 +78,7 @@ class Emulator:
         lookout_model_arns: Sequence[str] = (LOOKOUT_MODEL_ARN,),
         adapter_arns: Sequence[str] = (ADAPTER_ARN,),
         timing: Timing | None = None,
+        topics: Topics | None = None,
         recorder: CallRecorder | None = None,
     ) -> None:
         timing = timing or Timing()
@@ -91,7 +97,18 @@ class Emulator:
         )
         rekognition.check_adapters(labels_service, adapter_arns)
         self.image_operations = ImageOperations(pixel_model, objects, self.settings, timing, adapter_arns)
-        self._rekognition = Rekognition(project_arn, labels_models, self.image_operations, objects, self.faults, timing)
+        self.video_operations = VideoOperations(
+            self.image_operations, objects, topics or NoTopics(), self.settings, timing
+        )
+        self._rekognition = Rekognition(
+            project_arn,
+            labels_models,
+            self.image_operations,
+            self.video_operations,
+            objects,
+            self.faults,
+            timing,
+        )
         self._lookout = LookoutForVision(anomaly_models, self.faults, timing)
         self._control: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
             ("GET", "health"): lambda _: {"status": "ready"},
@@ -132,11 +149,12 @@ class Emulator:
         return Response(answer.body, answer.status, dict(answer.headers))(environ, start_response)
 
     def state(self) -> dict[str, Any]:
-        """Return the settings, the models, the counters of the image APIs and the faults as plain data."""
+        """Return the settings, the models, the counters of the image APIs, the jobs of videos and the faults."""
         return {
             "settings": dataclasses.asdict(self.settings.current),
             "models": {arn: model.describe() for arn, model in self.models.items()},
             "operations": self.image_operations.describe(),
+            "videos": self.video_operations.describe(),
             "faults": self.faults.describe(),
         }
 
@@ -181,6 +199,7 @@ class Emulator:
         self.settings.reset()
         self._lookout.reset()
         self.image_operations.reset()
+        self.video_operations.reset()
         for model in self.models.values():
             model.reset()
         return self.state()

@@ -21,11 +21,13 @@ CALLS_PER_SECOND = {
     "RecognizeCelebrities": 50.0,
     "DetectProtectiveEquipment": 5.0,
 }
+ABOVE_ZERO = ("transactions_per_second_per_unit", "video_samples_per_second")
+_DAY_SECONDS = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The times, rates and billing rule of every emulated model.
+    """The times, rates and billing rule of every emulated model, and what the jobs of videos go by.
 
     Attributes
     ----------
@@ -45,6 +47,22 @@ class Settings:
     stop_while_starting_is_invalid
         Whether StopProjectVersion of a model that is STARTING is refused with InvalidParameterException instead of
         ResourceInUseException. Rekognition declares both, and its guide does not say when it answers which.
+    video_base_seconds, video_seconds_per_minute
+        How long a job of a video takes: so many seconds, and so many more for each minute of the video. Jobs that were
+        started keep the end that they had.
+    video_job_limit
+        Jobs of videos that the account may have open at once, whatever their analysis.
+    foreign_jobs
+        How many of them other applications have open.
+    video_limit_before_token
+        Whether a Start is refused at the limit even if its token is that of an earlier one. AWS does not say it.
+    video_token_seconds, video_results_seconds, video_page_token_seconds
+        How long a client request token is known, a job's results are kept after its end, and the token of a next page
+        holds.
+    video_samples_per_second
+        How often a video is looked at. A video of few seconds has tens of thousands of detections if this is large.
+    video_max_bytes
+        Largest accepted size of a video, in bytes.
     """
 
     start_seconds: float = 5.0
@@ -54,6 +72,16 @@ class Settings:
     bill_starting: bool = False
     stop_while_starting_is_invalid: bool = False
     calls_per_second: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(CALLS_PER_SECOND))
+    video_base_seconds: float = 1.0
+    video_seconds_per_minute: float = 5.0
+    video_job_limit: int = 20
+    foreign_jobs: int = 0
+    video_limit_before_token: bool = False
+    video_token_seconds: float = 7 * _DAY_SECONDS
+    video_results_seconds: float = 7 * _DAY_SECONDS
+    video_page_token_seconds: float = _DAY_SECONDS
+    video_samples_per_second: float = 2.0
+    video_max_bytes: int = 10 * 1024**3
 
     def updated(self, changes: Mapping[str, Any]) -> Settings:
         """Return these settings with some changed.
@@ -74,7 +102,9 @@ class Settings:
                 self._check_rates(value)
             elif not _is_number(value):
                 raise ConfigurationError(f"setting {key} is {value!r}: use a number of 0 or more")
-            elif key == "transactions_per_second_per_unit" and value == 0:
+            elif allowed[key] == "int" and not float(value).is_integer():
+                raise ConfigurationError(f"setting {key} is {value!r}: use a whole number of 0 or more")
+            elif key in ABOVE_ZERO and value == 0:
                 raise ConfigurationError(f"setting {key} is 0: use a number above 0")
         rates = {**self.calls_per_second, **changes.get("calls_per_second", {})}
         return dataclasses.replace(self, **{**changes, "calls_per_second": rates})

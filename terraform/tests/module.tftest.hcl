@@ -130,7 +130,7 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
       }
       DisableMapping = {
         actions   = tolist(["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"])
-        resources = tolist([aws_lambda_event_source_mapping.this.arn])
+        resources = tolist([aws_lambda_event_source_mapping.this[0].arn])
       }
       DescribeModel = {
         actions   = tolist(["rekognition:DescribeProjectVersions"])
@@ -445,12 +445,12 @@ run "mapping_waits_for_the_workflow" {
   command = plan
 
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled == false
+    condition     = aws_lambda_event_source_mapping.this[0].enabled == false
     error_message = "The mapping must be made disabled: the model does not run yet."
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.this.function_response_types == toset(["ReportBatchItemFailures"])
+    condition     = aws_lambda_event_source_mapping.this[0].function_response_types == toset(["ReportBatchItemFailures"])
     error_message = "Without ReportBatchItemFailures one bad message returns its whole batch."
   }
 }
@@ -464,8 +464,8 @@ run "mapping_follows_its_variables" {
 
   assert {
     condition = (
-      aws_lambda_event_source_mapping.this.batch_size == 100
-      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 1
+      aws_lambda_event_source_mapping.this[0].batch_size == 100
+      && aws_lambda_event_source_mapping.this[0].maximum_batching_window_in_seconds == 1
     )
     error_message = "The mapping does not follow its variables."
   }

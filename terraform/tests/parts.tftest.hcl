@@ -471,3 +471,65 @@ run "alerts_go_to_the_addresses_and_by_tls_only" {
     error_message = "The topic does not use the key."
   }
 }
+
+run "rekognition_of_this_account_tells_the_hint_queue" {
+  module {
+    source = "./modules/videos"
+  }
+
+  variables {
+    topic_name                 = "clips-video-jobs"
+    queue_name                 = "clips-video-hints"
+    account_id                 = "111122223333"
+    partition                  = "aws"
+    region                     = "us-east-1"
+    visibility_timeout_seconds = 365
+    kms_key_arn                = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    role_path                  = "/"
+    permissions_boundary_arn   = null
+    tags                       = {}
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.trust.statement : {
+        services   = flatten([for principal in statement.principals : tolist(principal.identifiers)])
+        conditions = { for condition in statement.condition : condition.variable => condition.values }
+      }
+    ] == [{ services = ["rekognition.amazonaws.com"], conditions = { "aws:SourceAccount" = tolist(["111122223333"]) } }]
+    error_message = "Jobs of another account could use the role, or another service."
+  }
+
+  assert {
+    condition = { for statement in data.aws_iam_policy_document.publish.statement : statement.sid => [statement.actions, statement.resources] } == {
+      TellOfJobs     = [toset(["sns:Publish"]), toset(["arn:aws:sns:us-east-1:111122223333:${aws_sns_topic.this.name}"])]
+      UseCustomerKey = [toset(["kms:Decrypt", "kms:GenerateDataKey"]), toset([var.kms_key_arn])]
+    }
+    error_message = "The role may do something else than tell of jobs."
+  }
+
+  assert {
+    condition = one([
+      for statement in data.aws_iam_policy_document.queue.statement : {
+        service = one(one(statement.principals).identifiers)
+        source  = one(one(statement.condition).values)
+        queue   = one(statement.resources)
+      } if statement.effect == "Allow"
+      ]) == {
+      service = "sns.amazonaws.com"
+      source  = "arn:aws:sns:us-east-1:111122223333:clips-video-jobs"
+      queue   = "arn:aws:sqs:us-east-1:111122223333:clips-video-hints"
+    }
+    error_message = "The queue admits another topic than that of the jobs."
+  }
+
+  assert {
+    condition     = aws_sns_topic_subscription.this.raw_message_delivery && aws_sns_topic_subscription.this.endpoint == aws_sqs_queue.this.arn && aws_sqs_queue.this.name == "clips-video-hints"
+    error_message = "The queue is not told."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.this.message_retention_seconds == 730 && aws_sqs_queue.this.kms_master_key_id == var.kms_key_arn && aws_sns_topic.this.kms_master_key_id == var.kms_key_arn
+    error_message = "Hints are kept for ${aws_sqs_queue.this.message_retention_seconds} seconds, encrypted with ${aws_sqs_queue.this.kms_master_key_id}."
+  }
+}

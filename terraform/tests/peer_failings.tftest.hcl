@@ -78,7 +78,7 @@ run "peer_failing_messages_vanish_after_four_days" {
   command = plan
 
   assert {
-    condition     = module.queue.settings.message_retention_seconds == 1209600 && module.queue.settings.dead_letter_retention_seconds == 1209600
+    condition     = module.queue[0].settings.message_retention_seconds == 1209600 && module.queue[0].settings.dead_letter_retention_seconds == 1209600
     error_message = "Messages are deleted before 14 days."
   }
 }
@@ -93,8 +93,8 @@ run "peer_failing_queue_timeout_is_that_of_the_function" {
   }
 
   assert {
-    condition     = module.queue.settings.visibility_timeout_seconds == 241
-    error_message = "The visibility timeout is ${module.queue.settings.visibility_timeout_seconds} seconds."
+    condition     = module.queue[0].settings.visibility_timeout_seconds == 241
+    error_message = "The visibility timeout is ${module.queue[0].settings.visibility_timeout_seconds} seconds."
   }
 
   assert {
@@ -140,7 +140,7 @@ run "peer_failing_reserved_concurrency" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency >= 2
+    condition     = aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency >= 2
     error_message = "The mapping does not bound the analyzing function."
   }
 }

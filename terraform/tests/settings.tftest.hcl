@@ -63,20 +63,20 @@ run "defaults" {
 
   assert {
     condition = (
-      aws_lambda_event_source_mapping.this.batch_size == 10
-      && aws_lambda_event_source_mapping.this.maximum_batching_window_in_seconds == 0
-      && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 2
+      aws_lambda_event_source_mapping.this[0].batch_size == 10
+      && aws_lambda_event_source_mapping.this[0].maximum_batching_window_in_seconds == 0
+      && aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency == 2
     )
-    error_message = "The mapping takes ${aws_lambda_event_source_mapping.this.batch_size} messages, ${aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency} times."
+    error_message = "The mapping takes ${aws_lambda_event_source_mapping.this[0].batch_size} messages, ${aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency} times."
   }
 
   assert {
     condition = (
-      module.queue.settings.visibility_timeout_seconds == 360
-      && module.queue.settings.message_retention_seconds == 1209600
-      && module.queue.settings.max_receive_count == 5
+      module.queue[0].settings.visibility_timeout_seconds == 360
+      && module.queue[0].settings.message_retention_seconds == 1209600
+      && module.queue[0].settings.max_receive_count == 5
     )
-    error_message = "The queue is ${jsonencode(module.queue.settings)}."
+    error_message = "The queue is ${jsonencode(module.queue[0].settings)}."
   }
 
   assert {
@@ -159,7 +159,7 @@ run "settings_reach_their_resources" {
     condition = toset(concat(
       concat(values(module.function), values(module.mapping_function))[*].settings.kms_key_arn,
       concat(values(module.function), values(module.mapping_function))[*].settings.environment_key_arn,
-      module.queue.settings.kms_key_arns,
+      module.queue[0].settings.kms_key_arns,
       [module.source_bucket[0].settings.kms_key_arn, module.final_bucket.settings.kms_key_arn, module.workflow[0].settings.kms_key_arn],
       [module.alerts.settings.kms_key_arn, module.guard_function[0].settings.kms_key_arn],
     )) == toset([var.kms_key_arn])
@@ -178,7 +178,7 @@ run "settings_reach_their_resources" {
   assert {
     condition = toset(flatten([
       concat(values(module.function), values(module.mapping_function))[*].settings.tags,
-      module.queue.settings.tags,
+      module.queue[0].settings.tags,
       module.source_bucket[0].settings.tags,
       module.final_bucket.settings.tags,
       module.workflow[0].settings.tags,
@@ -186,7 +186,7 @@ run "settings_reach_their_resources" {
       module.alerts.settings.tags,
       module.guard[0].settings.tags,
       module.guard_function[0].settings.tags,
-      aws_lambda_event_source_mapping.this.tags,
+      aws_lambda_event_source_mapping.this[0].tags,
     ])) == toset([tomap({ Project = "welds" })])
     error_message = "Something has other tags."
   }
@@ -216,11 +216,11 @@ run "settings_reach_their_resources" {
 
   assert {
     condition = (
-      module.queue.settings.visibility_timeout_seconds == 270
-      && module.queue.settings.message_retention_seconds == 1209600
-      && module.queue.settings.max_receive_count == 7
+      module.queue[0].settings.visibility_timeout_seconds == 270
+      && module.queue[0].settings.message_retention_seconds == 1209600
+      && module.queue[0].settings.max_receive_count == 7
     )
-    error_message = "The queue is ${jsonencode(module.queue.settings)}."
+    error_message = "The queue is ${jsonencode(module.queue[0].settings)}."
   }
 
   # 10 seconds more than the functions have, so that a task sees their own end: a step of a minute, a long one,

@@ -1,5 +1,5 @@
-# The four shapes of a deployment: a hosted or a managed model, a drop-off bucket or an existing one. Neither makes what
-# another needs. The provider is mocked, so nothing is made; see tests/mocks.
+# The four shapes of a deployment, a hosted or a managed model, a drop-off bucket or an existing one, and those of videos,
+# beside them or alone. Neither makes what another needs. The provider is mocked, so nothing is made; see tests/mocks.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -48,8 +48,8 @@ run "managed_drop_off" {
 
   # 50 calls a second of each of two operations; 10 images at once in an invocation, and twice as many invocations.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 10
-    error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this.scaling_config)}."
+    condition     = aws_lambda_event_source_mapping.this[0].enabled && aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency == 10
+    error_message = "The mapping is ${jsonencode(aws_lambda_event_source_mapping.this[0].scaling_config)}."
   }
 
   assert {
@@ -81,7 +81,7 @@ run "managed_drop_off" {
   }
 
   assert {
-    condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue.settings.visibility_timeout_seconds)
+    condition     = local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS == tostring(2 * module.queue[0].settings.visibility_timeout_seconds)
     error_message = "Images are put back after ${local.function_environments.requeue_images.REQUEUE_AFTER_SECONDS} seconds."
   }
 
@@ -178,7 +178,7 @@ run "managed_existing" {
   }
 
   assert {
-    condition     = jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && module.changes[0].settings.admits_accounts == []
+    condition     = jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue[0].queue_arn) && module.changes[0].settings.admits_accounts == []
     error_message = "Changes go to ${module.changes[0].settings.target_arn}."
   }
 
@@ -202,7 +202,7 @@ run "managed_existing" {
 
   # 30 calls a second.
   assert {
-    condition     = aws_lambda_event_source_mapping.this.enabled && aws_lambda_event_source_mapping.this.scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
+    condition     = aws_lambda_event_source_mapping.this[0].enabled && aws_lambda_event_source_mapping.this[0].scaling_config[0].maximum_concurrency == 6 && jsondecode(local.settings.PACES).DetectModerationLabels.most_calls_per_second == 5
     error_message = "The pace is ${local.settings.PACES}."
   }
 
@@ -312,7 +312,7 @@ run "managed_existing" {
       plan_backfill = toset([
         "s3:GetObject final/jobs/*", "s3:GetObject final/settings/*", "s3:ListBucket catalog-images", "s3:ListBucket final",
         "s3:GetObject final/results-long/*", "s3:PutObject final/jobs/*", "s3:PutObject final/work/*/chunks/*",
-        "sqs:SendMessage ${module.queue.queue_arn}",
+        "sqs:SendMessage ${module.queue[0].queue_arn}",
       ])
     }
     error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
@@ -393,18 +393,18 @@ run "hosted_existing" {
 
   # The mapping of the analyzing function waits for a run, that of the collecting one for nothing.
   assert {
-    condition     = !aws_lambda_event_source_mapping.this.enabled && coalesce(aws_lambda_event_source_mapping.changes[0].enabled, true)
+    condition     = !aws_lambda_event_source_mapping.this[0].enabled && coalesce(aws_lambda_event_source_mapping.changes[0].enabled, true)
     error_message = "A mapping is enabled that runs enable, or the other one is not."
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.queue.settings.visibility_timeout_seconds == 400
+    condition     = aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds == 40 && module.queue[0].settings.visibility_timeout_seconds == 400
     error_message = "Changes are collected for ${aws_lambda_event_source_mapping.changes[0].maximum_batching_window_in_seconds} seconds."
   }
 
   # The rule sends to the queue of images, as with a managed model; the model's own takes messages of functions only.
   assert {
-    condition     = keys(local.senders) == ["AllowRuleToSend"] && module.chunk_queue[0].queue_name == "batch-vision-chunks" && jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue.queue_arn) && jsonencode(aws_lambda_event_source_mapping.this.event_source_arn) == jsonencode(module.chunk_queue[0].queue_arn)
+    condition     = keys(local.senders) == ["AllowRuleToSend"] && module.chunk_queue[0].queue_name == "batch-vision-chunks" && jsonencode(module.changes[0].settings.target_arn) == jsonencode(module.queue[0].queue_arn) && jsonencode(aws_lambda_event_source_mapping.this[0].event_source_arn) == jsonencode(module.chunk_queue[0].queue_arn)
     error_message = "Changes go to ${module.changes[0].settings.target_arn}."
   }
 
@@ -488,12 +488,348 @@ run "hosted_drop_off" {
   }
 
   assert {
-    condition     = terraform_data.mapping.input == "enabled by runs" && local.noncurrent_days_by_prefix == {} && local.current_days_by_prefix == {}
-    error_message = "The mapping is ${terraform_data.mapping.input}."
+    condition     = terraform_data.mapping[0].input == "enabled by runs" && local.noncurrent_days_by_prefix == {} && local.current_days_by_prefix == {}
+    error_message = "The mapping is ${terraform_data.mapping[0].input}."
   }
 
   assert {
     condition     = local.function_statements.analyze_images.DetectWithModel.resources == [var.rekognition_custom_labels.project_version_arn] && !contains(keys(local.function_statements.analyze_images), "KeepAnswers")
     error_message = "The function has a permission of another shape."
+  }
+}
+
+# Videos alone, dropped off.
+run "videos_only" {
+  variables {
+    backend                  = null
+    min_confidence_percent   = 70
+    kms_key_arn              = "arn:aws:kms:us-east-1:111122223333:key/own"
+    role_path                = "/vision/"
+    permissions_boundary_arn = "arn:aws:iam::111122223333:policy/developers"
+    tags                     = { Project = "clips" }
+
+    videos = {
+      analyses   = ["labels", "faces", "celebrities", "text"]
+      labels     = { min_confidence_percent = 55.5, include = ["Dog"] }
+      faces      = { attributes = "ALL" }
+      text       = {}
+      moderation = null
+      prefix     = "in/"
+    }
+  }
+
+  assert {
+    condition = { for role, function in module.function : role => local.handlers[role] } == {
+      collect_videos  = "collect_and_move_video"
+      compact_catalog = "compact_catalog"
+      dispatch_videos = "dispatch_videos"
+      register_videos = "register_videos"
+    }
+    error_message = "The functions are ${jsonencode(keys(module.function))}."
+  }
+
+  assert {
+    condition = sum([
+      for parts in [
+        module.source_bucket, module.queue, module.chunk_queue, module.changes, module.backfill, module.sweep_schedule,
+        module.requeue_schedule, module.mapping_function, module.workflow, module.guard, module.guard_function,
+        module.schedule, module.video_changes, aws_lambda_event_source_mapping.this, aws_lambda_event_source_mapping.changes,
+        aws_s3_bucket_notification.this, aws_s3_object.settings, terraform_data.mapping, data.aws_s3_bucket.images,
+        data.aws_s3_bucket.videos,
+      ] : length(parts)
+    ]) == 0
+    error_message = "A deployment of videos only has a part of the images, or of an existing bucket."
+  }
+
+  assert {
+    condition = { for name, value in {
+      source_bucket_name               = output.source_bucket_name
+      images_bucket_name               = output.images_bucket_name
+      queue_url                        = output.queue_url
+      dead_letter_queue_url            = output.dead_letter_queue_url
+      rule_dead_letter_queue_url       = output.rule_dead_letter_queue_url
+      state_machine_arn                = output.state_machine_arn
+      schedule_rule_name               = output.schedule_rule_name
+      event_source_mapping_uuid        = output.event_source_mapping_uuid
+      analyze_images_function_name     = output.analyze_images_function_name
+      backfill_state_machine_arn       = output.backfill_state_machine_arn
+      backfill_max_concurrency         = output.backfill_max_concurrency
+      video_rule_dead_letter_queue_url = output.video_rule_dead_letter_queue_url
+    } : name => value if value != null } == {}
+    error_message = "An output names what is not there."
+  }
+
+  assert {
+    condition     = output.dispatch_videos_function_name == "batch-vision-dispatch-videos" && output.collect_videos_function_name == "batch-vision-collect-videos" && length([for value in [output.videos_bucket_name, output.videos_queue_url, output.videos_dead_letter_queue_url, output.video_hint_queue_url] : value if value == null]) == 0
+    error_message = "An output of the videos is missing."
+  }
+
+  # Where an analysis has no least confidence, the one of the module counts, if the analysis knows any.
+  assert {
+    condition = jsondecode(local.function_environments.register_videos.VIDEO_ANALYSES) == {
+      labels      = { min_confidence_percent = 55.5, include = ["Dog"] }
+      faces       = { attributes = "ALL" }
+      celebrities = {}
+      text        = { min_confidence_percent = 70 }
+    }
+    error_message = "The analyses are ${local.function_environments.register_videos.VIDEO_ANALYSES}."
+  }
+
+  assert {
+    condition = { for name, value in local.function_environments.register_videos : name => value if !startswith(name, "POWERTOOLS_") && name != "VIDEO_ANALYSES" } == {
+      FINAL_BUCKET_NAME      = output.final_bucket_name
+      HINT_QUEUE_URL         = output.video_hint_queue_url
+      MAX_MINUTES_PER_DAY    = "600"
+      MAX_RECEIVE_COUNT      = "5"
+      NOTIFICATION_ROLE_ARN  = "arn:aws:iam::111122223333:role/mock"
+      NOTIFICATION_TOPIC_ARN = module.videos[0].topic_arn
+      QUEUE_URL              = output.videos_queue_url
+      VIDEOS_BUCKET_NAME     = output.videos_bucket_name
+      VIDEO_PREFIX           = "in/"
+      VIDEO_SUFFIXES         = jsonencode([".mp4", ".mov", ".m4v", ".avi"])
+    }
+    error_message = "The function is told ${jsonencode(local.function_environments.register_videos)}."
+  }
+
+  assert {
+    condition = { for name, value in local.function_environments.dispatch_videos : name => value if !startswith(name, "POWERTOOLS_") } == {
+      COLLECT_FUNCTION_NAME = output.collect_videos_function_name
+      FINAL_BUCKET_NAME     = output.final_bucket_name
+      MAX_CONCURRENT_JOBS   = "20"
+      MAX_MINUTES_PER_DAY   = "600"
+      } && { for name, value in local.function_environments.collect_videos : name => value if !startswith(name, "POWERTOOLS_") } == {
+      FINAL_BUCKET_NAME = output.final_bucket_name
+      HINT_QUEUE_URL    = output.video_hint_queue_url
+      QUEUE_URL         = output.videos_queue_url
+    }
+    error_message = "The functions are told ${jsonencode(local.function_environments)}."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_notification.videos[0].queue[0].filter_prefix == "in/" && jsonencode(aws_s3_bucket_notification.videos[0].queue[0].queue_arn) == jsonencode(module.videos_queue[0].queue_arn)
+    error_message = "The bucket tells ${jsonencode(aws_s3_bucket_notification.videos[0].queue)}."
+  }
+
+  # What each function may do, without the keys that it uses.
+  assert {
+    condition = jsonencode({
+      for name, statements in local.function_statements : name => {
+        for sid, statement in statements : sid => sort([for action in statement.actions : trimprefix(action, "s3:")])
+        if !strcontains(sid, "Key")
+      } if name != "compact_catalog"
+      }) == jsonencode({
+      register_videos = {
+        DeleteFiles                 = ["DeleteObject"]
+        DeleteResults               = ["DeleteObject", "GetObject"]
+        KeepPlans                   = ["GetObject", "PutObject"]
+        KeepRecords                 = ["GetObject", "PutObject"]
+        LookAtVideos                = ["GetObject"]
+        ReadVideos                  = ["GetObjectVersion"]
+        SendHints                   = ["sqs:SendMessage"]
+        TakeMessagesAndSendThemAnew = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+        TellMissingFromForbidden    = ["ListBucket"]
+        TellMissingVersions         = ["ListBucketVersions"]
+        WriteCatalog                = ["PutObject"]
+        WriteMarkers                = ["PutObject"]
+      }
+      dispatch_videos = {
+        HaveJobsCollected        = ["lambda:InvokeFunction"]
+        KeepMarkers              = ["DeleteObject", "PutObject"]
+        KeepRecords              = ["GetObject", "PutObject"]
+        LetVideosBeRead          = ["GetObjectVersion"]
+        LookAtJobs               = [for name in ["CelebrityRecognition", "ContentModeration", "FaceDetection", "LabelDetection", "TextDetection"] : "rekognition:Get${name}"]
+        LookAtVideos             = ["GetObject"]
+        PassPublishingRole       = ["iam:PassRole"]
+        ReadPlans                = ["GetObject"]
+        ReserveMinutes           = ["GetObject", "PutObject"]
+        StartJobs                = [for name in ["CelebrityRecognition", "ContentModeration", "FaceDetection", "LabelDetection", "TextDetection"] : "rekognition:Start${name}"]
+        TakeHints                = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        TellMissingFromForbidden = ["ListBucket"]
+      }
+      collect_videos = {
+        GetResults               = [for name in ["CelebrityRecognition", "ContentModeration", "FaceDetection", "LabelDetection", "TextDetection"] : "rekognition:Get${name}"]
+        KeepJobs                 = ["AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject"]
+        KeepMarkers              = ["DeleteObject", "PutObject"]
+        KeepPlans                = ["GetObject", "PutObject"]
+        LookAtVideos             = ["GetObject"]
+        MoveVideos               = ["AbortMultipartUpload", "PutObject", "PutObjectTagging"]
+        ReadAndRemoveVideos      = ["DeleteObjectVersion", "GetObjectLegalHold", "GetObjectRetention", "GetObjectTagging", "GetObjectVersion", "GetObjectVersionTagging"]
+        SendHints                = ["sqs:SendMessage"]
+        SendMessagesAnew         = ["sqs:SendMessage"]
+        TellMissingFromForbidden = ["ListBucket"]
+        TellMissingVersions      = ["ListBucketVersions"]
+        WriteCatalog             = ["PutObject"]
+        WriteResults             = ["DeleteObject", "GetObject", "PutObject"]
+      }
+    })
+    error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
+  }
+
+  # The role goes to Rekognition only, and only the dispatcher passes it.
+  assert {
+    condition = (
+      local.function_statements.dispatch_videos.PassPublishingRole.conditions == { "iam:PassedToService" = "rekognition.amazonaws.com" }
+      && local.function_statements.dispatch_videos.PassPublishingRole.resources == [module.videos[0].role_arn]
+      && local.function_statements.dispatch_videos.HaveJobsCollected.resources == ["arn:aws:lambda:us-east-1:111122223333:function:${output.collect_videos_function_name}"]
+    )
+    error_message = "The dispatcher may pass or call something else: ${jsonencode(local.function_statements.dispatch_videos)}."
+  }
+
+  assert {
+    condition     = alltrue([for name in ["register_videos", "dispatch_videos", "collect_videos"] : local.function_statements[name].UseCustomerKey.resources == [var.kms_key_arn]])
+    error_message = "A function cannot read what the key encrypts."
+  }
+
+  assert {
+    condition = jsonencode(module.videos[0].settings) == jsonencode({
+      kms_key_arns               = [var.kms_key_arn, var.kms_key_arn]
+      role                       = { path = var.role_path, permissions_boundary_arn = var.permissions_boundary_arn }
+      tags                       = [var.tags, var.tags, var.tags]
+      visibility_timeout_seconds = 1805
+    })
+    error_message = "The topic is ${jsonencode(module.videos[0].settings)}."
+  }
+
+  assert {
+    condition = jsonencode(module.dispatch_schedule[0].settings) == jsonencode({
+      state      = "ENABLED"
+      expression = "rate(1 minute)"
+      target_arn = module.function["dispatch_videos"].function_arn
+      tags       = [var.tags]
+    }) && length(module.compaction_schedule) == 1
+    error_message = "The ticks are ${jsonencode([module.dispatch_schedule, module.compaction_schedule])}."
+  }
+
+  assert {
+    condition     = { for name, function in module.function : name => function.settings.timeout_seconds } == { collect_videos = 900, compact_catalog = 300, dispatch_videos = 300, register_videos = 300 } && module.videos_queue[0].settings.visibility_timeout_seconds == 1800
+    error_message = "The functions have ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })} seconds."
+  }
+
+  assert {
+    condition = local.noncurrent_days_by_prefix == {
+      "videos/jobs/"             = 30
+      "videos/open/"             = 1
+      "videos/plans/"            = 1
+      "videos/reservations.json" = 1
+      "videos/results-long/"     = 30
+      "videos/results/"          = 30
+    } && local.current_days_by_prefix == {}
+    error_message = "Noncurrent versions go after ${jsonencode(local.noncurrent_days_by_prefix)} days."
+  }
+
+  assert {
+    condition = toset(keys(module.monitoring[0].alarms)) == toset([
+      "compaction-failed", "video-dead-letters", "video-dispatch-failed", "video-past-deadline", "video-start-errors", "video-uncollected",
+    ]) && module.monitoring[0].alarms["video-uncollected"].threshold == 432000
+    error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
+  }
+
+  assert {
+    condition     = length(module.monitoring[0].dashboard.widgets) == 4 && !can(regex("Images|ModelOn|StateMachineArn", jsonencode(module.monitoring[0].dashboard))) && keys(module.monitoring[0].queries) == ["batch-vision/errors"]
+    error_message = "What there is to watch speaks of images: ${jsonencode(module.monitoring[0].dashboard)}, ${jsonencode(keys(module.monitoring[0].queries))}."
+  }
+}
+
+# Videos and images of the same bucket: each has its rule, its queue and its results.
+run "videos_in_the_images_bucket" {
+  variables {
+    backend            = "rekognition"
+    rekognition        = { analyses = ["labels"] }
+    images_bucket_name = "catalog-images"
+    source_prefix      = "products/"
+    images_bucket      = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-east-1:444455556666:key/images" }
+
+    videos = {
+      analyses            = ["moderation"]
+      bucket_name         = "catalog-images"
+      prefix              = "clips/"
+      max_concurrent_jobs = 5
+      max_minutes_per_day = 90
+    }
+  }
+
+  assert {
+    condition     = local.handlers.collect_videos == "collect_video" && local.handlers.analyze_images == "update_results" && length(module.function) == 8
+    error_message = "The functions are ${jsonencode(keys(module.function))}."
+  }
+
+  assert {
+    condition     = sum([for parts in [module.videos_bucket, aws_s3_bucket_notification.videos, module.source_bucket, data.aws_s3_bucket.videos] : length(parts)]) == 0
+    error_message = "Videos of an existing bucket have a part of a drop-off bucket."
+  }
+
+  assert {
+    condition = (
+      module.video_changes[0].settings.pattern.detail == { bucket = { name = ["catalog-images"] }, object = { key = [{ prefix = "clips/" }] } }
+      && module.video_changes[0].rule_name == "batch-vision-video-changes"
+      && module.changes[0].rule_name == "batch-vision-changes"
+      && module.video_changes[0].settings.admits_accounts == ["444455556666"]
+    )
+    error_message = "The rules are ${jsonencode([module.changes[0].settings, module.video_changes[0].settings])}."
+  }
+
+  # Nothing is written to the bucket, and outside the prefix nothing is read.
+  assert {
+    condition = alltrue([
+      for name in ["register_videos", "dispatch_videos", "collect_videos"] : length(setsubtract(
+        flatten([
+          for statement in values(local.function_statements[name]) : [
+            for pair in setproduct(statement.actions, statement.resources) : join(" ", pair) if strcontains(pair[1], "catalog-images")
+          ]
+        ]),
+        [
+          "s3:GetObject arn:aws:s3:::catalog-images/clips/*",
+          "s3:GetObjectVersion arn:aws:s3:::catalog-images/clips/*",
+          "s3:ListBucket arn:aws:s3:::catalog-images",
+          "s3:ListBucketVersions arn:aws:s3:::catalog-images",
+        ],
+      )) == 0 && contains(keys(local.function_statements[name]), "ReadWithVideosKey")
+    ])
+    error_message = "A role may do something else to the bucket: ${jsonencode(local.function_statements)}."
+  }
+
+  assert {
+    condition     = length(setintersection(keys(local.function_statements.collect_videos), keys(local.move_videos))) == 0
+    error_message = "The collector may do ${jsonencode(keys(local.function_statements.collect_videos))}."
+  }
+
+  assert {
+    condition     = output.videos_bucket_name == "catalog-images" && output.images_bucket_name == "catalog-images" && output.video_rule_dead_letter_queue_url != null && local.function_environments.dispatch_videos.MAX_CONCURRENT_JOBS == "5" && local.function_environments.dispatch_videos.MAX_MINUTES_PER_DAY == "90"
+    error_message = "The outputs are those of another shape."
+  }
+
+  assert {
+    condition     = length([for name in keys(module.monitoring[0].alarms) : name if startswith(name, "video-")]) == 7 && module.monitoring[0].alarms["video-rule-failed"].dimensions == tomap({ RuleName = "batch-vision-video-changes" })
+    error_message = "The alarms are ${jsonencode(keys(module.monitoring[0].alarms))}."
+  }
+}
+
+# The workflow of a hosted model neither calls the functions of videos nor waits for them.
+run "videos_beside_runs" {
+  command = plan
+
+  variables {
+    schedule_enabled = false
+    videos           = { analyses = ["labels"], bucket_name = "clips", bucket_kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/clips" }
+
+    rekognition_custom_labels = {
+      project_arn         = "arn:aws:rekognition:us-east-1:111122223333:project/welds/1732100000000"
+      project_version_arn = "arn:aws:rekognition:us-east-1:111122223333:project/welds/version/welds.1/1732190000000"
+    }
+  }
+
+  assert {
+    condition     = [for parts in [module.compaction_schedule, module.dispatch_schedule, module.videos_queue, module.video_changes, data.aws_s3_bucket.videos, module.source_bucket, module.queue] : length(parts)] == [1, 1, 1, 1, 1, 1, 1] && module.dispatch_schedule[0].settings.state == "ENABLED"
+    error_message = "A part of the images or of the videos is missing."
+  }
+
+  assert {
+    condition     = local.function_statements.collect_videos.ReadWithVideosKey.resources == ["arn:aws:kms:us-east-1:111122223333:key/clips"] && !contains(keys(local.function_statements.analyze_images), "ReadWithVideosKey")
+    error_message = "The key of the videos is for ${jsonencode(local.function_statements.collect_videos)}."
+  }
+
+  assert {
+    condition     = module.video_changes[0].settings.admits_accounts == [] && !can(module.video_changes[0].settings.pattern.detail.object)
+    error_message = "The rule is ${jsonencode(module.video_changes[0].settings)}."
   }
 }

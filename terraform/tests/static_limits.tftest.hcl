@@ -37,6 +37,19 @@ run "largest" {
     analyze_memory_mb          = 10240
     log_level                  = "CRITICAL"
     log_retention_days         = 3653
+    role_path                  = "/${format("%0510d", 8)}/"
+
+    videos = {
+      analyses   = ["labels", "moderation", "faces", "celebrities", "text"]
+      labels     = { min_confidence_percent = 33.333333333333336, exclude = [for number in range(100) : format("%02d", number)], include = [for number in range(60) : format("%02d", number)] }
+      moderation = { min_confidence_percent = 33.333333333333336 }
+      faces      = { attributes = "DEFAULT" }
+      text       = { min_confidence_percent = 33.333333333333336 }
+      prefix     = format("%0512d", 9)
+
+      max_concurrent_jobs = 1000
+      max_minutes_per_day = 1000000000
+    }
     # Every alarm, and everything that is told: with cron(...), the one for missing runs needs its time.
     success_notifications_enabled = true
     alert_email_addresses         = ["${format("%064d", 4)}@${format("%060d", 5)}.example"]
@@ -83,7 +96,7 @@ run "largest" {
   }
 
   assert {
-    condition     = length(module.monitoring[0].alarms) == 14 && length(module.monitoring[0].queries) == 8
+    condition     = length(module.monitoring[0].alarms) == 19 && length(module.monitoring[0].queries) == 8
     error_message = "Not every alarm and query is held to the limits: ${jsonencode(keys(module.monitoring[0].alarms))}."
   }
 
@@ -160,6 +173,7 @@ run "largest_managed_existing" {
     max_concurrency        = 1000
     images_bucket_name     = format("%063d", 7)
     image_suffixes         = [for number in range(9) : format(".%017d", number)]
+    videos                 = { analyses = ["labels"], bucket_name = format("%063d", 8), prefix = format("%0512d", 9), bucket_account_id = "444455556666" }
     images_bucket          = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-isof-south-1:444455556666:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9" }
 
     sweep_schedule_expression = "cron(0 18 ? * MON,TUE,WED,THU,FRI,SAT,SUN 2026-2199)"
@@ -210,9 +224,11 @@ run "defaults" {
   }
 }
 
-# Rekognition Custom Labels is not in China and Lookout is nowhere: these two are about ARNs and service principals.
+# Rekognition is not in China and Lookout is nowhere: these two are about ARNs and service principals.
 run "china" {
   variables {
+    videos = { analyses = ["text"] }
+
     rekognition_custom_labels = {
       project_arn         = "arn:aws-cn:rekognition:cn-north-1:111122223333:project/welds/1732100000000"
       project_version_arn = "arn:aws-cn:rekognition:cn-north-1:111122223333:project/welds/version/welds.1/1732190000000"

@@ -152,7 +152,7 @@ run "workflow_is_rendered" {
 
   assert {
     condition = (
-      length(regexall(aws_lambda_event_source_mapping.this.uuid, local.workflow_definition)) > 0
+      length(regexall(aws_lambda_event_source_mapping.this[0].uuid, local.workflow_definition)) > 0
       && length(regexall(output.queue_url, local.workflow_definition)) > 0
     )
     error_message = "The workflow does not name the mapping and the queue."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,19 @@ from botocore.config import Config
 from moto import mock_aws
 
 from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
+from local.emulator.errors import TopicError
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import CALLS_PER_SECOND, Settings
+from local.samples.draw_videos import SHOTS, draw_video
 from tests.contract.cases import CASES
 from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO
 
     from mypy_boto3_rekognition import RekognitionClient
     from mypy_boto3_s3 import S3Client
@@ -41,6 +45,8 @@ FAST = Settings(
     transactions_per_second_per_unit=1000,
     latency_ms=0,
     calls_per_second=dict.fromkeys(CALLS_PER_SECOND, 1000.0),
+    video_base_seconds=0,
+    video_seconds_per_minute=0,
 )
 
 
@@ -54,6 +60,25 @@ class BorrowedReader:
         assert self.reader is not None, "a test that reads from S3 needs the s3 fixture"
         return self.reader.read(bucket, key, version, max_bytes)
 
+    def copy(self, bucket: str, key: str, version: str | None, file: IO[bytes], max_bytes: int) -> None:
+        assert self.reader is not None, "a test that reads from S3 needs the s3 fixture"
+        self.reader.copy(bucket, key, version, file, max_bytes)
+
+
+class Published:
+    """Topics that keep what is published: the topic and the message of each."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.error: TopicError | None = None
+        self.came = threading.Event()
+
+    def publish(self, topic_arn: str, message: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.messages.append((topic_arn, message))
+        self.came.set()
+
 
 @pytest.fixture(scope="session")
 def pixel_model() -> PixelModel:
@@ -66,13 +91,30 @@ def borrowed_reader() -> BorrowedReader:
 
 
 @pytest.fixture(scope="session")
-def running_emulator(pixel_model: PixelModel, borrowed_reader: BorrowedReader) -> Iterator[EmulatorClient]:
+def topics() -> Published:
+    return Published()
+
+
+@pytest.fixture
+def published(emulator: EmulatorClient, topics: Published) -> Published:
+    """What the emulator publishes during the test."""
+    topics.messages.clear()
+    topics.error = None
+    topics.came.clear()
+    return topics
+
+
+@pytest.fixture(scope="session")
+def running_emulator(
+    pixel_model: PixelModel, borrowed_reader: BorrowedReader, topics: Published
+) -> Iterator[EmulatorClient]:
     emulator = Emulator(
         pixel_model,
         borrowed_reader,
         settings=FAST,
         project_version_arns=[PROJECT_VERSION_ARN, SECOND_VERSION_ARN],
         lookout_model_arns=[LOOKOUT_MODEL_ARN, SECOND_LOOKOUT_ARN],
+        topics=topics,
     )
     with EmulatorServer(emulator) as client:
         yield client
@@ -153,3 +195,9 @@ def sample() -> dict[str, bytes]:
         "crack": (PILE / "part-02.png").read_bytes(),
         "stain": (PILE / "part-03.jpg").read_bytes(),
     }
+
+
+@pytest.fixture(scope="session")
+def video() -> bytes:
+    """The sample video, drawn anew."""
+    return draw_video(SHOTS)

@@ -47,6 +47,16 @@ def test_each_call_is_recorded_with_its_caller(
         adapted = {"Image": image, "ProjectVersion": ADAPTER_ARN.replace("moderation.1", "moderation.9")}
         with contextlib.suppress(ClientError):
             labels.detect_moderation_labels(**adapted)
+        pinned = {"S3Object": {"Bucket": "bucket", "Name": "v.mp4", "Version": "1"}}
+        channel = {
+            "SNSTopicArn": "arn:aws:sns:us-east-1:000000000000:jobs",
+            "RoleArn": "arn:aws:iam::000000000000:role/tell",
+        }
+        started: Any = {"Video": pinned, "NotificationChannel": channel, "ClientRequestToken": "1"}
+        emulator.inject("StartLabelDetection", "AccessDeniedException")
+        for call, asked in ((labels.start_label_detection, started), (labels.get_label_detection, {"JobId": "1"})):
+            with contextlib.suppress(ClientError):
+                call(**asked)
         session = botocore.session.get_session()
         session.get_component("data_loader").search_paths.append(os.fspath(SERVICE_MODELS))
         anomalies = boto3.Session(botocore_session=session).client("lookoutvision", endpoint_url=emulator.url, **keys)
@@ -60,6 +70,8 @@ def test_each_call_is_recorded_with_its_caller(
         ("rekognition:DescribeProjectVersions", {"ProjectArn": PROJECT_ARN}, 200),
         ("rekognition:DetectCustomLabels", {"ProjectVersionArn": PROJECT_VERSION_ARN, "Image": image}, status),
         ("rekognition:DetectModerationLabels", adapted, status),
+        ("rekognition:StartLabelDetection", started, 400),
+        ("rekognition:GetLabelDetection", {"JobId": "1"}, 400),
         ("lookoutvision:DescribeModel", model, 200),
         ("lookoutvision:StartModel", model, 202),
     ]

@@ -23,6 +23,7 @@ from local.emulator.client import EmulatorRequestError
 from local.emulator.errors import ObjectStoreError
 from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.emulator.rekognition import OPERATIONS, injectable_errors, service_model
+from local.emulator.video_analyses import VIDEO_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,11 @@ def caller(client: RekognitionClient, operation: str) -> Callable[[], dict[str, 
     small = encoded(64, 64)
     if operation in IMAGE_OPERATIONS:
         return partial(getattr(client, xform_name(operation)), Image={"Bytes": encoded(80, 80)})
+    if operation in VIDEO_OPERATIONS:
+        video: Any = {"Video": {"S3Object": {"Bucket": BUCKET, "Name": "v.mp4"}}}
+        return partial(
+            getattr(client, xform_name(operation)), **(video if operation.startswith("Start") else {"JobId": "1"})
+        )
     calls: dict[str, Callable[[], Any]] = {
         "StartProjectVersion": lambda: client.start_project_version(
             ProjectVersionArn=PROJECT_VERSION_ARN, MinInferenceUnits=1
@@ -619,6 +625,8 @@ def test_answer_lost_after_what_was_asked_is_done(emulator: EmulatorClient, reko
         ({"operation": "StopProjectVersion", "error": "ResourceNotReadyException"}, "ResourceInUseException"),
         ({"operation": "StopProjectVersion", "error": "FAILED"}, "drop"),
         ({"operation": "StopProjectVersion", "error": "slow:soon"}, "slow:<milliseconds>"),
+        ({"operation": "GetLabelDetection", "error": "message_lost"}, "drop_answer|ThrottlingException"),
+        ({"operation": "StartLabelDetection", "error": "FAILED:"}, "FAILED:<text>"),
         ({"operation": "StopProjectVersion", "error": "drop", "count": 0}, "1 or more"),
         ({"operation": "StopProjectVersion", "error": "drop", "probability": 1.5}, "up to 1"),
         ({"operation": "StopProjectVersion", "error": "drop", "count": 1, "probability": 0.5}, "leave one out"),
@@ -645,6 +653,9 @@ def test_faults_that_cannot_be(emulator: EmulatorClient, fault: dict[str, Any], 
         {"calls_per_second": {"DetectCustomLabels": 5}},
         {"calls_per_second": {"DetectText": 0}},
         {"calls_per_second": {"DetectText": True}},
+        {"video_samples_per_second": 0},
+        {"foreign_jobs": 1.5},
+        {"video_job_limit": -1},
     ],
 )
 def test_settings_that_cannot_be(emulator: EmulatorClient, change: dict[str, Any]) -> None:

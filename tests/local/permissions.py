@@ -36,6 +36,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from local import config
 from local.emulator.image_operations import IMAGE_OPERATIONS
+from local.emulator.video_analyses import ANALYSES as VIDEO_ANALYSES
 from tests.local.stack import Stack
 
 RECORDED_CALLS = config.LOCAL_BUILD / "recorded-calls.jsonl"
@@ -322,6 +323,20 @@ def _read_image(call: Call) -> Iterator[Permission]:
         yield Permission("s3:GetObject", f"{_bucket(call, image['Bucket'])}/{image['Name']}")
 
 
+def _start_of_video(call: Call) -> Iterator[Permission]:
+    """The Reference knows no resource for the video APIs; the video is read with the rights of the caller.
+
+    Rekognition developer guide, Configuring Amazon Rekognition Video: whoever starts a job passes the role that
+    publishes its end. Whether s3:GetObject is asked for beside s3:GetObjectVersion is not documented: both.
+    """
+    yield Permission(call.operation, "*")
+    video = call.parameters["Video"]["S3Object"]
+    yield from _read_object(replace(call, status=200), video["Bucket"], video["Name"], video.get("Version"))
+    yield Permission("s3:GetObject", f"{_bucket(call, video['Bucket'])}/{video['Name']}")
+    if channel := call.parameters.get("NotificationChannel"):
+        yield Permission("iam:PassRole", channel["RoleArn"])
+
+
 def _on(action: str, resource: Callable[[Call], str]) -> Callable[[Call], Iterator[Permission]]:
     """One action on one resource, the ordinary case; the resource types are those of the Reference."""
     return lambda call: iter([Permission(action, resource(call))])
@@ -360,6 +375,13 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:HeadObject": _head_object,
     "s3:PutObject": _put_object,
     "s3:CopyObject": _copy_object,
+    **{
+        f"s3:{operation}": _on("s3:PutObject", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}")
+        for operation in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+    },
+    "s3:AbortMultipartUpload": _on(
+        "s3:AbortMultipartUpload", lambda call: f"{_bucket_of(call)}/{call.parameters['Key']}"
+    ),
     "s3:DeleteObject": _delete_object,
     # botocore asks for the bucket's Region where S3 answers a HEAD with 400, as it does for SSE-C.
     "s3:HeadBucket": _on("s3:ListBucket", _bucket_of),
@@ -390,6 +412,8 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "rekognition:StartProjectVersion": _on("rekognition:StartProjectVersion", _parameter("ProjectVersionArn")),
     "rekognition:StopProjectVersion": _on("rekognition:StopProjectVersion", _parameter("ProjectVersionArn")),
     **{f"rekognition:{operation}": _image_api for operation in IMAGE_OPERATIONS},
+    **{f"rekognition:{analysis.start}": _start_of_video for analysis in VIDEO_ANALYSES},
+    **{f"rekognition:{analysis.get}": _on(f"rekognition:{analysis.get}", lambda _: "*") for analysis in VIDEO_ANALYSES},
     "lookoutvision:DescribeModel": _on("lookoutvision:DescribeModel", _lookout_model),
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
@@ -492,6 +516,7 @@ ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 _STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource"}
+_PASSED_TO = [{"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}} for service in ("rekognition",)]
 
 
 @dataclass(frozen=True, order=True)
@@ -511,6 +536,9 @@ def statements(document: str) -> list[dict[str, Any]]:
     """The statements of a policy; refuses what moto's evaluator would not evaluate as IAM does."""
     found = json.loads(document)["Statement"]
     for statement in found:
+        # A role is passed by the calls alone for which `required` asks for it, and these are those services'.
+        if statement.get("Condition") in _PASSED_TO:
+            del statement["Condition"]
         if unknown := set(statement) - _STATEMENT_KEYS:
             raise PermissionsError(
                 f"statement {statement.get('Sid')} has {', '.join(sorted(unknown))}, which moto does not evaluate in a"

@@ -130,10 +130,10 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
     )
     # Each of these is touched, or the test would see nothing.
     for address in (
-        "aws_lambda_event_source_mapping.this",
+        "aws_lambda_event_source_mapping.this[0]",
         'module.function["analyze_images"].aws_lambda_function.this',
         "aws_s3_bucket_notification.this[0]",
-        "module.queue.aws_sqs_queue.this",
+        "module.queue[0].aws_sqs_queue.this",
         "module.schedule[0].aws_cloudwatch_event_rule.this",
         "module.source_bucket[0].aws_s3_bucket.this",
         "module.workflow[0].aws_sfn_state_machine.this",

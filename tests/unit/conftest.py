@@ -192,6 +192,12 @@ def planned_shapes(tested: dict[str, dict[str, Any]]) -> dict[str, list[dict[str
     return {name: _resources(tested[name]) for name in ("managed_drop_off", "managed_existing", "hosted_existing")}
 
 
+@pytest.fixture(scope="session")
+def planned_videos(tested: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Every resource of the shapes that have videos: alone and dropped off, and in the bucket of the images."""
+    return {name: _resources(tested[name]) for name in ("videos_only", "videos_in_the_images_bucket")}
+
+
 def _resources(root_module: dict[str, Any]) -> list[dict[str, Any]]:
     modules = [root_module, *root_module["child_modules"]]
     return [resource for module in modules for resource in module.get("resources", [])]

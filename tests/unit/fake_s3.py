@@ -34,7 +34,11 @@ class Stored:
 
     @property
     def etag(self) -> str:
-        return f'"{hashlib.md5(self.body or b"", usedforsecurity=False).hexdigest()}"'
+        return _etag(self.body or b"")
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
 
 
 def refused(code: str, http_status: int, message: str, operation: str, date: str = "") -> ClientError:
@@ -70,6 +74,8 @@ class FakeS3:
         self._now = BEGIN
         self._seconds_each = seconds_each
         self._made = 0
+        self.uploads: dict[str, dict[int, bytes]] = {}  # of parts, by their id
+        self.smallest_part_bytes = 5 * 1024**2
 
     def let_pass(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
@@ -102,10 +108,19 @@ class FakeS3:
         self._asked("HeadObject", Bucket, Key)
         return self._told(self._found("HeadObject", Bucket, Key, **version))
 
-    def get_object(self, Bucket: str, Key: str, Range: str = "", **version: str) -> dict[str, Any]:
+    def get_object(self, Bucket: str, Key: str, Range: str = "", IfMatch: str = "", **version: str) -> dict[str, Any]:
         self._asked("GetObject", Bucket, Key)
         found = self._found("GetObject", Bucket, Key, **version)
-        return self._told(found) | {"Body": io.BytesIO(found.body or b"")}
+        if IfMatch.strip('"') not in ("", found.etag.strip('"')):
+            raise refused("PreconditionFailed", 412, "", "GetObject", self._date())
+        begin, _, last = Range.removeprefix("bytes=").partition("-")
+        body = (found.body or b"")[int(begin or 0) : int(last) + 1 if last else None]
+        return self._told(found) | {"Body": io.BytesIO(body)}
+
+    def copy_object(self, Bucket: str, Key: str, CopySource: dict[str, str]) -> dict[str, Any]:
+        self._asked("CopyObject", Bucket, Key)
+        source = self._found("CopyObject", CopySource["Bucket"], CopySource["Key"], CopySource["VersionId"])
+        return self._told(self._put(Bucket, Key, source.body or b"", metadata=source.metadata))
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, **request: Any) -> dict[str, Any]:
         self._asked("PutObject", Bucket, Key)
@@ -127,6 +142,41 @@ class FakeS3:
         else:
             self._delete(Bucket, Key)
         return self._answered()
+
+    def create_multipart_upload(self, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:
+        self._asked("CreateMultipartUpload", Bucket, Key)
+        self._made += 1
+        self.uploads[f"upload{self._made}"] = {}
+        return {"UploadId": f"upload{self._made}"}
+
+    def upload_part(self, Bucket: str, Key: str, UploadId: str, PartNumber: int, Body: bytes) -> dict[str, Any]:
+        self._asked("UploadPart", Bucket, Key)
+        self._parts("UploadPart", UploadId)[PartNumber] = Body
+        return {"ETag": _etag(Body)}
+
+    def complete_multipart_upload(self, Bucket: str, Key: str, UploadId: str, MultipartUpload: Any) -> dict[str, Any]:
+        operation = "CompleteMultipartUpload"
+        self._asked(operation, Bucket, Key)
+        stored, named = self._parts(operation, UploadId), MultipartUpload["Parts"]
+        numbers = [part["PartNumber"] for part in named]
+        if numbers != sorted(set(numbers)):
+            raise refused("InvalidPartOrder", 400, "", operation)
+        if not named or any(_etag(stored.get(part["PartNumber"], b"")) != part["ETag"] for part in named):
+            raise refused("InvalidPart", 400, "", operation)
+        if any(len(stored[number]) < self.smallest_part_bytes for number in numbers[:-1]):
+            raise refused("EntityTooSmall", 400, "", operation)
+        del self.uploads[UploadId]
+        return self._told(self._put(Bucket, Key, b"".join(stored[number] for number in numbers)))
+
+    def abort_multipart_upload(self, Bucket: str, Key: str, UploadId: str) -> None:
+        self._asked("AbortMultipartUpload", Bucket, Key)
+        self._parts("AbortMultipartUpload", UploadId)
+        del self.uploads[UploadId]
+
+    def _parts(self, operation: str, upload_id: str) -> dict[int, bytes]:
+        if upload_id not in self.uploads:
+            raise refused("NoSuchUpload", 404, "", operation)
+        return self.uploads[upload_id]
 
     def get_paginator(self, operation: str) -> Any:
         pages = {"list_object_versions": self._list_versions, "list_objects_v2": self._list}[operation]

@@ -57,5 +57,15 @@ def test_the_manual_has_a_row_for_each_alarm_that_only_existing_buckets_have(
         assert all(command in row for command in commands), name
 
 
+def test_the_manual_has_a_row_for_each_alarm_of_videos(planned_videos: dict[str, list[dict[str, Any]]]) -> None:
+    table = OPERATIONS.split("The alarms of videos:\n\n")[1].split("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\S+)`.*? \| (.*) \|$", table, re.MULTILINE))
+    alarms = described(planned_videos["videos_in_the_images_bucket"])
+    assert sorted(rows) == sorted(name for name in alarms if name.startswith("video-"))
+    for name, row in rows.items():
+        commands = re.findall(r"batch-vision [a-z]+", alarms[name])
+        assert all(command in row for command in commands), name
+
+
 def plain(text: str) -> str:
     return " ".join(text.replace("`", "").split())

@@ -17,14 +17,14 @@ from PIL import Image
 from tenacity import stop_after_attempt
 
 import batch_vision.images
+from batch_vision.aws import copying
+from batch_vision.aws.conditional import put_on_condition
 from batch_vision.backends.contracts import Anomaly, Detection
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
 from batch_vision.core.names import names_for
-from batch_vision.images import final as final_module
 from batch_vision.images import results
 from batch_vision.images.analysis import Outcome, analyze
-from batch_vision.images.conditional import put_on_condition
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import DETECTION, NOW, FakeBackend, detectors_of
@@ -365,7 +365,7 @@ def test_tags_and_metadata_go_with_the_image(world: World, s3: Any) -> None:
 def test_what_one_copy_cannot_take_is_copied_in_parts(
     world: World, upload: Upload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(final_module, "_COPY_LIMIT_BYTES", 3)
+    monkeypatch.setattr(copying, "_COPY_LIMIT_BYTES", 3)
     world.backend.detections = [errors.ImageTooLargeError("much")]
     world.analyze(upload("film.mp4", b"12345"))
     assert world.read("rejected/film.mp4") == b"12345"

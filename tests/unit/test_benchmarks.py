@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, search, summary
+from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, search, summary, video_collect
 from benchmarks.growth import LexicalS3
 from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
@@ -188,6 +188,20 @@ def test_the_figures_are_put_into_the_docs(tmp_path: Any) -> None:
 def test_the_docs_have_a_place_for_the_figures() -> None:
     text = command.DOCS.read_text()
     assert text.index(command.BEGIN_MARK) < text.index(command.END_MARK)
+
+
+def test_collecting_is_measured_and_loses_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = {"collector": video_collect.collect_here, "list": video_collect.list_here}
+    monkeypatch.setattr(
+        video_collect,
+        "_measured",
+        lambda way, number, folder: ways[way](number, folder) | {"mb": 1.0, "cpu": 1.0},
+    )
+    monkeypatch.setattr(video_collect, "_ROUNDS", 1)
+    result = video_collect.run(quick=True)
+    assert all(target["is_met"] for target in result.targets), result.targets
+    assert result.rows[0]["pages"] == 3
+    assert result.rows[0]["stored, MB"] < result.rows[0]["list and json.dumps: stored, MB"] / 5
 
 
 def test_searching_is_measured_and_loses_no_line(

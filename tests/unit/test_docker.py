@@ -253,7 +253,7 @@ def test_the_emulators_image_has_what_its_command_needs(tmp_path: Path) -> None:
     assert command[0] == "python"
     assert f"--port={published}" in command
     assert f"--labelled={mounted}" in command
-    assert "--s3-endpoint=http://localstack:4566" in command
+    assert "--aws-endpoint=http://localstack:4566" in command
     here = {
         f"--port={published}": f"--port={port}",
         f"--labelled={mounted}": f"--labelled={REPOSITORY}/local/samples/labelled",

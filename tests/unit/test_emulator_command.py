@@ -82,7 +82,7 @@ def test_labelled_image_that_is_none(tmp_path: Path) -> None:
         (["--settings", "[]"], "not an object"),
         (["--settings", '{"speed": 1}'], "'speed'"),
         (["--settings", '{"latency_ms": "fast"}'], "'fast'"),
-        (["--s3-endpoint", "localhost"], "'localhost'"),
+        (["--aws-endpoint", "localhost"], "'localhost'"),
         (["--host", "192.0.2.1"], "loopback"),
         (["--project-arn", "batch-vision"], "'batch-vision'"),
         (["--project-version-arn", "batch-vision"], "'batch-vision'"),
@@ -101,7 +101,7 @@ def test_version_of_another_project() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_begins_and_ends_cleanly(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "local.emulator", "--port", "0", "--s3-endpoint", "http://127.0.0.1:1"]
+    command = [sys.executable, "-m", "local.emulator", "--port", "0", "--aws-endpoint", "http://127.0.0.1:1"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

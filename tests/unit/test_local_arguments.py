@@ -122,3 +122,47 @@ def test_make_hands_a_value_on_as_it_is(value: str) -> None:
 def test_make_leaves_the_defaults_to_the_commands() -> None:
     assert make("local-run").endswith("<-m><local><run>")
     assert make("local-up").endswith("<-m><local><up>")
+
+
+@pytest.fixture
+def piles(tmp_path: Path) -> tuple[str, str]:
+    """A folder of images and one of videos."""
+    for name in ("images/a.png", "videos/a.mp4", "videos/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return str(tmp_path / "images"), str(tmp_path / "videos")
+
+
+def test_videos_alone_or_beside_images(started: list[dict[str, Any]], piles: tuple[str, str], tmp_path: Path) -> None:
+    images, videos = piles
+    out = ("--out", str(tmp_path / "out"))
+    for words in (("--videos", videos), ("--videos", videos, "--images", images)):
+        with pytest.raises(StartedError):
+            run("run", *words, *out)
+    tfvars = tmp_path / "own.tfvars"
+    tfvars.write_text('backend = null\nvideos = { analyses = ["text"] }')
+    with pytest.raises(StartedError):
+        run("run", "--videos", videos, "--tfvars", str(tfvars), *out)
+    for chosen in (["--videos", "1"], ["--videos", "only"], []):
+        with pytest.raises(StartedError):
+            run("up", *chosen)
+    hosted = "rekognition_custom_labels"
+    assert [one["backend"] for one in started] == [None, hosted, None, hosted, None, hosted]
+    asked = [bool(one["arguments"].get("videos")) for one in started]
+    assert asked == [True, True, False, True, True, False]  # what a file of variables says counts
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "--videos", "{images}"), "holds no file of a video"),
+        (("up", "--videos", "maybe"), "VIDEOS=maybe is not known. Use 1"),
+        (("up", "--videos", "only", "--backend", "rekognition"), "VIDEOS=only is for a stack without images"),
+    ],
+)
+def test_wrong_arguments_of_videos(
+    started: list[dict[str, Any]], piles: tuple[str, str], tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises((LocalError, OperatorError), match=told):
+        run(*(word.format(images=piles[0]) for word in words))
+    assert not started

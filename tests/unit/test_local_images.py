@@ -136,6 +136,7 @@ def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.Mon
         "tfvars": None,
         "images_bucket": None,
         "versioned": None,
+        "videos": None,
     }
     assert run_command.callback
     with pytest.raises(LocalError, match="'schedule_enabled': False"):

@@ -135,6 +135,26 @@ def test_an_image_api_is_asked_for_on_everything_but_an_adapter(file: Path) -> N
     }
 
 
+def test_a_job_of_a_video_reads_it_and_passes_the_role_that_tells_of_its_end(file: Path) -> None:
+    put(file, 1, policy(SEND))
+    assume(file, 2)
+    video = {"S3Object": {"Bucket": "b", "Name": "a.mp4", "Version": "1"}}
+    role_arn = "arn:aws:iam::000000000000:role/tell"
+    channel = {"SNSTopicArn": "arn:aws:sns:us-east-1:000000000000:jobs", "RoleArn": role_arn}
+    call(file, 3, "rekognition:StartFaceDetection", Video=video, NotificationChannel=channel)
+    call(file, 4, "rekognition:StartTextDetection", Video=video)
+    call(file, 5, "rekognition:GetFaceDetection", JobId="1")
+    started, silent, asked = (permissions.required(one) for one in Recording.read(file).calls)
+    read = {Permission(f"s3:{name}", "arn:aws:s3:::b/a.mp4") for name in ("GetObject", "GetObjectVersion")}
+    passed = Permission("iam:PassRole", role_arn)
+    assert started == {Permission("rekognition:StartFaceDetection", "*"), passed} | read
+    assert silent == {Permission("rekognition:StartTextDetection", "*")} | read
+    assert asked == {Permission("rekognition:GetFaceDetection", "*")}
+    reference = permissions.Reference()
+    for one in started | silent | asked:
+        assert reference.problem_of(Grant("S", one.action, one.resource)) is None
+
+
 def test_an_unknown_operation_is_not_passed_over(file: Path) -> None:
     put(file, 1, policy(SEND))
     assume(file, 2)

@@ -26,13 +26,14 @@ RESULT: dict[str, Any] = {
 
 
 def whole_line() -> dict[str, Any]:
-    """All that a line may have, of either kind of bucket."""
-    places = dict.fromkeys(("image_key", "result_key", "recorded_at", "fingerprint"), "x")
-    return line_of(RESULT, attempts=1, throttles=0, duration_ms=9) | places
+    """All that a line may have, of either kind of bucket, of an image or a video."""
+    places = dict.fromkeys(("image_key", "result_key", "recorded_at", "fingerprint", "media"), "x")
+    return line_of(RESULT, attempts=1, throttles=0, duration_ms=9) | places | {"duration_seconds": 4.5}
 
 
 def test_a_whole_line_has_all_that_lines_have() -> None:
-    assert set(whole_line()) == {*LINE, *IN_PLACE_LINE, *tombstone("a", "t"), "finished_at", "recorded_at"}
+    of_video = {"media", "duration_seconds"}
+    assert set(whole_line()) == {*LINE, *IN_PLACE_LINE, *tombstone("a", "t"), "finished_at", "recorded_at"} | of_video
 
 
 def test_athena() -> None:

@@ -60,9 +60,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.s3 = FakeS3("final")
-        self.stack: Any = SimpleNamespace(
-            name="pile", final_bucket_name="final", event_source_mapping_uuid="uuid-1", s3=self.s3
-        )
+        self.stack: Any = SimpleNamespace(name="pile", final_bucket_name="final", identity="uuid-1", s3=self.s3)
         self._numbers = count()
 
     def write(self, *lines: dict[str, Any], at: str = "08:30") -> str:
@@ -176,7 +174,7 @@ def test_what_is_current(catalog: Catalog, lines: list[dict[str, Any]], current:
     wanted = [] if current is None else [lines[current]["finished_at"]]
     assert [line["finished_at"] for line in found] == wanted
     assert len(catalog.lines(Query(is_history=True))) == len(lines)
-    catalog.stack.event_source_mapping_uuid = "another"  # so that all is read at once
+    catalog.stack.identity = "another"  # so that all is read at once
     assert catalog.lines() == found
 
 
@@ -350,7 +348,7 @@ def test_a_stack_that_was_made_again_has_a_store_of_its_own(catalog: Catalog) ->
     with catalog.open() as store:
         old = store.folder
     catalog.s3.objects.clear()
-    catalog.stack.event_source_mapping_uuid = "uuid-2"
+    catalog.stack.identity = "uuid-2"
     assert catalog.keys() == []
     assert not old.exists()
 
@@ -571,6 +569,7 @@ def test_facets_and_rows(pile: Store) -> None:
         "reason": {},
         "verdict": {},
         "model": {A: 2, B: 1},
+        "media": {},
         "prefix": {"1/": 2, "2/": 1},
     }
     row = only(list(pile.select(Query(model=B), Order.NEWEST)))

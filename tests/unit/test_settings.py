@@ -35,6 +35,7 @@ from batch_vision.runs.settings import (
     SummarizeChunksSettings,
     SummarizeRunSettings,
 )
+from batch_vision.videos.settings import CollectVideosSettings, DispatchVideosSettings, RegisterVideosSettings
 from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import REPOSITORY
 from tests.unit.tool_stack import ENVIRONMENT
@@ -45,12 +46,16 @@ SETTINGS: dict[str, Any] = {
     "check_backlog": CheckBacklogSettings,
     "check_chunks": CheckChunksSettings,
     "close_run": CloseRunSettings,
+    "collect_and_move_video": CollectVideosSettings,
     "collect_changes": CollectChangesSettings,
+    "collect_video": CollectVideosSettings,
     "compact_catalog": CompactCatalogSettings,
     "count_backfill": CountBackfillSettings,
+    "dispatch_videos": DispatchVideosSettings,
     "enable_mapping": None,
     "guard_model": GuardModelSettings,
     "plan_backfill": PlanBackfillSettings,
+    "register_videos": RegisterVideosSettings,
     "requeue_images": RequeueImagesSettings,
     "requeue_overdue": RequeueOverdueSettings,
     "send_chunks": SendChunksSettings,
@@ -68,12 +73,14 @@ def variables(cls: Any) -> set[str]:
     return {field.name.upper() for field in dataclasses.fields(cls)} if cls else set()
 
 
-def test_every_function_is_told_its_settings_and_nothing_else(planned_shapes: dict[str, list[dict[str, Any]]]) -> None:
+def test_every_function_is_told_its_settings_and_nothing_else(
+    planned_shapes: dict[str, list[dict[str, Any]]], planned_videos: dict[str, list[dict[str, Any]]]
+) -> None:
     """As Terraform makes it, in every shape but the one of the next test; what it makes can be read."""
     assert set(SETTINGS) == {path.parent.name for path in (REPOSITORY / "lambdas").glob("*/handler.py")}
     told = [
         (f"{shape}: {resource['address']}", resource["values"])
-        for shape, resources in planned_shapes.items()
+        for shape, resources in (planned_shapes | planned_videos).items()
         for resource in resources
         if resource["type"] == "aws_lambda_function"
     ]

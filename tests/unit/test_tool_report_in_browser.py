@@ -185,7 +185,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     out = tmp_path_factory.mktemp("many") / "report.html"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(report, "_pictures", lambda stack, lines, progress: made)
+        patched.setattr(report, "_pictures", lambda stack, lines, films, progress: made)
         page = make_report(
             stack, lines, moment, moment, [], [], max_images=MANY, is_run=False, progress=lambda done, total: None
         )

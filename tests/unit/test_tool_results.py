@@ -69,7 +69,7 @@ def test_the_past_is_not_listed(filled: Deployed, monkeypatch: pytest.MonkeyPatc
     real = stack.s3.get_object
     monkeypatch.setattr(stack.s3, "get_object", lambda **request: read.append(request["Key"]) or real(**request))
     until = utc_now() - timedelta(hours=1)
-    lines = list(catalog.images_between(stack.s3, FINAL, until - timedelta(hours=2), until))
+    lines = list(catalog.lines_between(stack.s3, FINAL, until - timedelta(hours=2), until))
     assert [line["key"] for line in lines] == ["crack.png"]
     assert len(read) == 1
 

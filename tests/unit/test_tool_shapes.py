@@ -378,7 +378,7 @@ def test_an_image_without_versions_is_known_by_its_etag(in_place: Deployed, tmp_
         in_place.write_lines(line | {"version_id": None, "recorded_at": ago(seconds=-1)})
     in_place.put("other.png", b"replaced meanwhile")
     hour = timedelta(hours=1)
-    found = [*catalog.images_between(in_place.s3, FINAL, utc_now() - hour, utc_now() + hour)]
+    found = [*catalog.lines_between(in_place.s3, FINAL, utc_now() - hour, utc_now() + hour)]
     assert {line["version_id"] for line in found} == {None}
     answer = download(in_place.stack(), found, tmp_path / "out", lambda _: None)
     assert (answer.images, answer.replaced) == (1, ["other.png"])

@@ -13,8 +13,10 @@ import pytest
 
 from batch_vision.operator import cli, folders, uploads
 from batch_vision.operator.folders import find_files
-from batch_vision.operator.uploads import Upload, journal_of
+from batch_vision.operator.uploads import Target, Upload, journal_of
 from tests.unit.tool_stack import FINAL, SOURCE, Deployed
+
+TARGET = Target("image", SOURCE, "")
 
 
 @pytest.fixture
@@ -83,8 +85,8 @@ def test_interrupted_it_goes_on_where_it_was(deployed: Deployed, folder: Path, m
         if done == 5:
             raise KeyboardInterrupt
 
-    with journal_of(stack, folder, "") as journal:
-        plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+    with journal_of(stack, TARGET, folder, "") as journal:
+        plan = Upload(stack, TARGET, journal, "", find_files(folder, ""), is_again=False)
         with pytest.raises(KeyboardInterrupt):
             plan.run(interrupt)
     there = len(deployed.versions(SOURCE))
@@ -111,14 +113,14 @@ def test_killed_it_looks_for_what_had_begun(
     """Power off between an upload and its line of the journal."""
     key, content = "line 0/é+00.png", (folder / "line 0" / "é+00.png").read_bytes()
     stack = deployed.stack()
-    with journal_of(stack, folder, "") as journal:
+    with journal_of(stack, TARGET, folder, "") as journal:
         written = journal.write
         monkeypatch.setattr(
             journal,
             "write",
             lambda *words, is_done: None if is_done and words[0] == key else written(*words, is_done=is_done),
         )
-        Upload(stack, journal, "", find_files(folder, ""), is_again=False).run(lambda _: None)
+        Upload(stack, TARGET, journal, "", find_files(folder, ""), is_again=False).run(lambda _: None)
     if place != "source":
         version = deployed.s3.head_object(Bucket=SOURCE, Key=key)["VersionId"]
         deployed.s3.delete_object(Bucket=SOURCE, Key=key, VersionId=version)
@@ -228,8 +230,8 @@ def test_a_file_that_fails_while_it_is_uploaded(
         real(name, *words, **more)
 
     monkeypatch.setattr(stack.s3, "upload_file", upload_file)
-    with journal_of(stack, folder, "") as journal:
-        plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+    with journal_of(stack, TARGET, folder, "") as journal:
+        plan = Upload(stack, TARGET, journal, "", find_files(folder, ""), is_again=False)
         plan.run(lambda _: None)
     assert plan.uploaded == 19
     assert plan.failed == {"line 1/é+01.png": "it cannot be read (Permission denied)"}
@@ -241,8 +243,8 @@ def test_two_at_once_do_each_file_once(deployed: Deployed, folder: Path) -> None
 
     def work(_: int) -> int:
         stack = deployed.stack()
-        with journal_of(stack, folder, "", waits=lambda: waits.append(1)) as journal:
-            plan = Upload(stack, journal, "", find_files(folder, ""), is_again=False)
+        with journal_of(stack, TARGET, folder, "", waits=lambda: waits.append(1)) as journal:
+            plan = Upload(stack, TARGET, journal, "", find_files(folder, ""), is_again=False)
             plan.run(lambda _: None)
         return plan.uploaded
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batch_vision.images
+from batch_vision.aws.results import Results
 from batch_vision.core import errors
 from batch_vision.core.events import Change, message_about, parse_change
 from batch_vision.core.in_place import upload_of
@@ -24,7 +25,7 @@ from batch_vision.core.names import result_key
 from batch_vision.core.scope import OutOfScope, Scope, Storage, why_out_of_scope, why_unreadable
 from batch_vision.images.analyzer import _source_of
 from batch_vision.images.detectors import Calls, Detectors
-from batch_vision.images.in_place import ImagesBucket, Results, update_result
+from batch_vision.images.in_place import ImagesBucket, update_result
 from batch_vision.images.pace import Pace
 from batch_vision.images.results import make_result
 from batch_vision.images.updating import Batch

@@ -55,6 +55,16 @@ ENVIRONMENT = {
     "IMAGE_LATENCY_SECONDS": "1",
     "REQUEUE_LIMIT_IMAGES": "1000",
     "INFERENCE_UNIT_HOUR_DOLLARS": "4",
+    "VIDEOS_BUCKET_NAME": "videos",
+    "VIDEO_PREFIX": "",
+    "VIDEO_SUFFIXES": '[".mp4"]',
+    "VIDEO_ANALYSES": '{"labels": {}}',
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:pile-video-jobs",
+    "NOTIFICATION_ROLE_ARN": "arn:aws:iam::123456789012:role/pile-video-jobs",
+    "HINT_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/video-hints",
+    "COLLECT_FUNCTION_NAME": "pile-collect-videos",
+    "MAX_CONCURRENT_JOBS": "20",
+    "MAX_MINUTES_PER_DAY": "600",
 }
 
 # Those whose environment the tool reads.

@@ -39,6 +39,8 @@ class Query:
         The id of the model that the line is of.
     prefix
         What the key begins with.
+    media
+        image or video.
     status
         processed, rejected, failed or, in the history of an existing bucket, deleted.
     is_anomalous
@@ -57,6 +59,7 @@ class Query:
     kind: str | None = None
     model: str | None = None
     prefix: str | None = None
+    media: str | None = None
     status: str | None = None
     is_anomalous: bool | None = None
     since: datetime | None = None

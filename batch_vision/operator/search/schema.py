@@ -1,9 +1,9 @@
 """The tables of the store, and how a line of the catalog becomes rows of them.
 
 A line is a row of `lines`, with its whole text in `bodies`, so that the columns that are searched lie close together.
-What few lines differ in (status, reason, verdict, model, first folder of the key, kinds) is a row of `cells`, and each
-name and kind of a prediction one of `said`: counts by any of them need no text. Confidence and time of a line are in
-its rows of `said` too: what many lines are counted by must be in one index, in its order.
+What few lines differ in (status, reason, verdict, model, first folder of the key, media, kinds) is a row of `cells`,
+and each name and kind of a prediction one of `said`: counts by any of them need no text. Confidence and time of a line
+are in its rows of `said` too: what many lines are counted by must be in one index, in its order.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ OTHER_FOLDERS = "…"
 
 
 class Cell(NamedTuple):
-    """What few lines differ in; empty where a line does not tell it."""
+    """What few lines differ in; empty where a line does not tell it, as the media of an image."""
 
     status: str
     reason: str
     verdict: str
     model: str
     folder: str
+    media: str
     kinds: tuple[str, ...]
 
 
@@ -110,7 +111,7 @@ class Rows:
         is_current = status != DELETED
         kinds = {said["kind"] or "" for said in predictions}
         told = (status, line.get("error_type") or "", verdict_of(anomaly), line.get("model") or "", self._folder(key))
-        cell = self._cell((*told, tuple(kinds if len(kinds) < 2 else sorted(kinds))))
+        cell = self._cell((*told, line.get("media") or "", tuple(kinds if len(kinds) < 2 else sorted(kinds))))
         leading = predictions[0] if predictions else anomaly
         confidence = leading and leading["confidence"]
         at = milliseconds(moment_of(line))

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batch_vision.core.catalog import VERDICTS
+from batch_vision.core.catalog import IMAGE, VERDICTS
 from batch_vision.core.times import to_text
 from batch_vision.operator.search.query import Order
 from batch_vision.operator.search.schema import OTHER_FOLDERS, find_name, milliseconds, read_cells
@@ -197,18 +197,28 @@ class Selection:
         return {name: dict(_most_common(facet)) for name, facet in facets.items()}
 
     def by_key(self, models: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-        """Return the current line of each key that has one, and the lines that each of some models made of the key."""
+        """Return the current line of each key that has one, and the lines that each of some models made of the key.
+
+        A key that an image and a video have is two.
+        """
         cells = {number: cell.model for number, cell in self._cells.items() if cell.model in models}
         sql = (
             f"SELECT key, id, cell, is_current FROM lines WHERE is_current OR cell IN ({_listed(cells)})"
             " ORDER BY key, id"
         )
-        for _, rows in groupby(self._database.execute(sql), itemgetter(0)):
-            lines = list(rows)
+        for lines in self._subjects(self._database.execute(sql)):
             current = next((number for _, number, _, is_current in lines if is_current), None)
             told = [number for _, number, cell, _ in lines if cell in cells]
             if current is not None and len({cells[cell] for _, _, cell, _ in lines if cell in cells}) == len(models):
                 yield current, told
+
+    def _subjects(self, rows: Iterable[tuple[str, int, int, bool]]) -> Iterator[list[tuple[str, int, int, bool]]]:
+        """Yield the rows of each key, those of an image and of a video apart."""
+        for _, of_key in groupby(rows, itemgetter(0)):
+            by_media: dict[str, list[tuple[str, int, int, bool]]] = {}
+            for row in of_key:
+                by_media.setdefault(self._cells[row[2]].media, []).append(row)
+            yield from by_media.values()
 
     def _wanted(self, query: Query) -> _Wanted:
         folders, is_whole = self._folders_of(query.prefix)
@@ -288,13 +298,21 @@ def _is_wanted(cell: Cell, query: Query, folders: Container[str]) -> bool:
     return (
         query.status in (None, cell.status)
         and query.model in (None, cell.model)
+        and query.media in (None, cell.media or IMAGE)
         and (query.kind is None or query.kind in cell.kinds)
         and verdict == cell.verdict
         and cell.folder in folders
     )
 
 
-_OF_CELLS = {"status": "status", "reason": "reason", "verdict": "verdict", "model": "model", "prefix": "folder"}
+_OF_CELLS = {
+    "status": "status",
+    "reason": "reason",
+    "verdict": "verdict",
+    "model": "model",
+    "media": "media",
+    "prefix": "folder",
+}
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from batch_vision.aws.catalog import PREFIX, catalog_key, read_objects
 from batch_vision.aws.index import parse_segment, read_header, read_index
 from batch_vision.aws.objects import found, list_entries
-from batch_vision.core.catalog import DELETED, identity, order
+from batch_vision.core.catalog import DELETED, identity, media_of, order
 from batch_vision.core.errors import CatalogDamagedError, IndexDamagedError
 from batch_vision.core.index import BEHIND, LIMITS, damaged, is_catalog_object
 from batch_vision.operator.catalog import current_of, written_at
@@ -76,8 +76,8 @@ class Store:
     def __init__(self, stack: Stack, most_lines: int = MOST_LINES) -> None:
         self._stack, self._most_lines = stack, most_lines
         self._all = cache_folder() / f"search-{stack.final_bucket_name}"
-        # The mapping's UUID is new whenever the stack is: what was kept of one of the same name is of no use.
-        self.folder = self._all / stack.event_source_mapping_uuid
+        # What was kept of a stack of the same name that is no more is of no use.
+        self.folder = self._all / stack.identity
         self.notes: list[str] = []
         self._undo = ExitStack()
         self._is_open = False
@@ -361,7 +361,11 @@ class Store:
             rivals = self._database.execute(RIVALS_OF_NEW if settled else RIVALS, (settled,) if settled else ())
             changes = _Changes()
             for _, lines in groupby(rivals, itemgetter(1)):
-                self._settle_key({number: bool(is_current) for number, _, is_current in lines}, changes)
+                marks = {number: bool(is_current) for number, _, is_current in lines}
+                bodies = {number: self._body(number) for number in marks}
+                for media in sorted({media_of(body) for body in bodies.values()}):
+                    of_media = {number: body for number, body in bodies.items() if media_of(body) == media}
+                    self._settle_key(of_media, marks, changes)
             for table, column in (("lines", "id"), ("bodies", "id"), ("said", "line")):
                 self._database.executemany(f"DELETE FROM {table} WHERE {column} = ?", changes.doubles)
             for table, column in (("lines", "id"), ("said", "line")):
@@ -370,10 +374,15 @@ class Store:
             self._database.execute("UPDATE meta SET value = (SELECT max(id) FROM lines) WHERE name = 'settled'")
             self._database.execute("DELETE FROM objects WHERE key <= ?", (cursor,))
 
-    def _settle_key(self, marks: dict[int, bool], changes: _Changes) -> None:
-        """Find the doubles and the current one of the lines of a key; `marks` say which ones are marked as current."""
+    def _settle_key(self, lines: dict[int, dict[str, Any]], marks: dict[int, bool], changes: _Changes) -> None:
+        """Find the doubles and the current one of the lines of an image or a video.
+
+        Parameters
+        ----------
+        marks
+            Which lines are marked as current.
+        """
         firsts: dict[Any, int] = {}
-        lines = {number: self._body(number) for number in marks}
         for number, line in lines.items():
             if firsts.setdefault(identity(line), number) != number:
                 changes.doubles.append((number,))

@@ -4,6 +4,61 @@ const PAGE = 60;
 const FACETS = ["status", "label", "verdict", "kind", "model", "folder"];
 // How long nothing must change before the view is written into the address: some browsers count how often.
 const SETTLED_MS = 250;
+// A video and its lanes: a segment leads to its place, and the arrow keys to its neighbours.
+for (const film of document.querySelectorAll(".film")) {
+  const video = film.querySelector("video");
+  const choose = film.querySelector(".choose");
+  const least = film.querySelector(".least");
+  const lanes = [...film.querySelectorAll(".lanes li")].map((lane) => [lane, [...lane.querySelectorAll("rect")]]);
+  const segments = lanes.flatMap(([, rects]) => rects);
+  const seek = (segment) => {
+    video.currentTime = Number(segment.dataset.start);
+  };
+  const move = (segment, key) => {
+    const lane = segment.parentElement;
+    const shown = [...lane.querySelectorAll("rect:not(.under)")];
+    const to = shown[shown.indexOf(segment) + (key === "ArrowRight" ? 1 : -1)];
+    if (!to) return;
+    segment.setAttribute("tabindex", -1);
+    to.setAttribute("tabindex", 0);
+    to.focus();
+  };
+  for (const segment of segments) {
+    segment.addEventListener("click", () => seek(segment));
+    segment.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") seek(segment);
+      else if (event.key === "ArrowRight" || event.key === "ArrowLeft") move(segment, event.key);
+      else return;
+      event.preventDefault();
+    });
+  }
+  video.addEventListener("timeupdate", () => {
+    for (const { classList, dataset } of segments)
+      classList.toggle("now", Number(dataset.start) <= video.currentTime && video.currentTime < Number(dataset.end));
+  });
+  if (choose) {
+    choose.hidden = false;
+    choose.querySelector("input").addEventListener("change", (event) => {
+      if (!event.target.files.length) return;
+      URL.revokeObjectURL(video.src);
+      video.src = URL.createObjectURL(event.target.files[0]);
+      video.hidden = false;
+    });
+  }
+  if (least) {
+    least.hidden = false;
+    least.addEventListener("input", (event) => {
+      least.querySelector("output").textContent = `${event.target.value}%`;
+      for (const [lane, rects] of lanes) {
+        for (const rect of rects)
+          rect.classList.toggle("under", Number(rect.dataset.confidence) < event.target.valueAsNumber);
+        const shown = rects.filter((rect) => !rect.classList.contains("under"));
+        lane.hidden = !shown.length;
+        for (const rect of rects) rect.setAttribute("tabindex", rect === shown[0] ? 0 : -1);
+      }
+    });
+  }
+}
 const form = document.getElementById("filters");
 if (form) {
   const list = document.querySelector(".pictures");

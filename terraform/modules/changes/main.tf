@@ -3,13 +3,13 @@
 # case-sensitive.
 resource "aws_cloudwatch_event_rule" "this" {
   name        = var.name
-  description = "Tells batch-vision which objects of ${var.images_bucket_name} were created or deleted"
+  description = "Tells batch-vision which objects of ${var.bucket_name} were created or deleted"
 
   event_pattern = jsonencode({
     source        = ["aws.s3"]
     "detail-type" = ["Object Created", "Object Deleted"]
     detail = merge(
-      { bucket = { name = [var.images_bucket_name] } },
+      { bucket = { name = [var.bucket_name] } },
       # An empty prefix is for all keys.
       { for prefixes in [var.prefixes] : "object" => { key = [for prefix in prefixes : { prefix = prefix }] } if !contains(prefixes, "") },
     )

@@ -46,7 +46,7 @@ variable "rule_arn" {
   nullable    = false
 }
 
-variable "images_bucket_name" {
+variable "bucket_name" {
   description = "Name of the bucket whose changes are told"
   type        = string
   nullable    = false

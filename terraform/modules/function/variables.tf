@@ -61,6 +61,8 @@ variable "statements" {
   type = map(object({
     actions   = list(string)
     resources = list(string)
+    # Keys of the request, and the value that each must have.
+    conditions = optional(map(string), {})
   }))
   nullable = false
 
@@ -73,7 +75,17 @@ variable "statements" {
         "rekognition:DetectModerationLabels",
         "rekognition:DetectProtectiveEquipment",
         "rekognition:DetectText",
+        "rekognition:GetCelebrityRecognition",
+        "rekognition:GetContentModeration",
+        "rekognition:GetFaceDetection",
+        "rekognition:GetLabelDetection",
+        "rekognition:GetTextDetection",
         "rekognition:RecognizeCelebrities",
+        "rekognition:StartCelebrityRecognition",
+        "rekognition:StartContentModeration",
+        "rekognition:StartFaceDetection",
+        "rekognition:StartLabelDetection",
+        "rekognition:StartTextDetection",
       ])) == 0
     ])
     error_message = "statements has a statement for all resources (*). Name the ARNs that the function uses."

@@ -2,6 +2,8 @@
 locals {
   states = { for name in ["ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"] :
   name => ["AWS/States", name, "StateMachineArn", var.state_machine_arn] }
+  videos = { for name in ["VideosWaiting", "JobsRunning", "MinutesToday", "OldestWaitingSeconds", "OldestUncollectedSeconds", "StartErrors", "StartsRefused", "JobsPastDeadline"] :
+  name => ["BatchVision", name, "service", var.name] }
   own = { for name in ["ModelOn", "ImagesProcessed", "ImagesRejected", local.given_up_metric, "RejectedPercent", "ModelOnSeconds", "CostDollars", "RunThrottles", "GuardFailed"] :
   name => ["BatchVision", name, "service", var.name] }
   calls = { for operation in var.operations : operation => {
@@ -128,10 +130,45 @@ locals {
     },
   ]
 
+  video_graphs = [
+    {
+      title   = "How far: videos that wait, and jobs that run"
+      stat    = "Maximum"
+      metrics = [local.videos["VideosWaiting"], local.videos["JobsRunning"]]
+      lines   = []
+    },
+    {
+      title   = "What it cost: minutes of video that were started today, by UTC"
+      stat    = "Maximum"
+      metrics = [local.videos["MinutesToday"]]
+      lines   = [{ label = "max_minutes_per_day", value = try(var.videos.max_minutes_per_day, null) }]
+    },
+    {
+      title = "What went wrong: jobs of videos, and their dead letters"
+      stat  = "Maximum"
+      metrics = concat(
+        [for name in ["JobsPastDeadline", "StartErrors", "StartsRefused"] : local.videos[name]],
+        [
+          for queue in compact([try(var.videos.dead_letter_queue_name, null), try(var.videos.rule_dead_letter_queue_name, null)]) :
+          ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]
+        ],
+        [for name in var.videos[*].dispatch_function_name : concat(["AWS/Lambda", "Errors", "FunctionName", name], [{ stat = "Sum" }])],
+      )
+      lines = []
+    },
+    {
+      title   = "How long: the oldest video that waits, and the oldest job that is not collected, seconds"
+      stat    = "Maximum"
+      metrics = [local.videos["OldestWaitingSeconds"], local.videos["OldestUncollectedSeconds"]]
+      lines   = [{ label = "video-uncollected", value = local.uncollected_days * 86400 }]
+    },
+  ]
+
   graphs = concat(
     [for graph in local.run_graphs : graph if var.is_hosted],
-    [for graph in local.managed_graphs : graph if !var.is_hosted],
+    [for graph in local.managed_graphs : graph if var.has_images && !var.is_hosted],
     [for graph in local.change_graphs : graph if var.changes != null],
+    [for graph in local.video_graphs : graph if var.videos != null],
   )
 }
 

@@ -14,6 +14,18 @@ locals {
 
   # The first sentence of each description is what to do.
   common_alarms = {
+    compaction-failed = {
+      description = "Look at the error in the log of the function that makes an index of the catalog: it says what to do. No result is lost (batch-vision status), and the next ${var.is_hosted ? "run" : "hour"} tries again. Searches still work, but read more objects."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      statistic   = "Sum"
+      dimensions  = { FunctionName = var.compact_function_name }
+      threshold   = 0
+    }
+  }
+
+  # Of images, whatever the model.
+  image_alarms = {
     dead-letters = {
       description = "Look at what failed in the log of the analyzing function, mend it, then: batch-vision retry (or make redrive). Messages are in the dead-letter queue, because the function died at each of their deliveries. Their images are still in their bucket.${var.is_hosted ? " The next run gives them up, and the alarm stuck goes off." : ""}"
       namespace   = "AWS/SQS"
@@ -57,15 +69,6 @@ locals {
       metric_name = local.given_up_metric
       statistic   = "Maximum"
       dimensions  = local.own_metrics
-      threshold   = 0
-    }
-
-    compaction-failed = {
-      description = "Look at the error in the log of the function that makes an index of the catalog: it says what to do. No result is lost (batch-vision status), and the next ${var.is_hosted ? "run" : "hour"} tries again. Searches still work, but read more objects."
-      namespace   = "AWS/Lambda"
-      metric_name = "Errors"
-      statistic   = "Sum"
-      dimensions  = { FunctionName = var.compact_function_name }
       threshold   = 0
     }
   }
@@ -251,10 +254,84 @@ locals {
     }
   }
 
+  # Rekognition keeps the results of a job for seven days. The dispatcher reports each minute.
+  uncollected_days = 5
+  video_alarms = {
+    video-dispatch-failed = {
+      description = "Look at the error in the log of the function that dispatches videos, and mend it. It failed at each of its ticks of a quarter of an hour: no video is started or finished until then. None is lost; batch-vision status says what waits."
+      namespace   = "AWS/Lambda"
+      metric_name = "Errors"
+      statistic   = "Minimum"
+      dimensions  = { FunctionName = try(var.videos.dispatch_function_name, null) }
+      threshold   = 0
+      period      = 900
+    }
+
+    video-dead-letters = {
+      description = "Look at what failed in the log of the function that registers videos, mend it, then: batch-vision retry. The function died at each delivery of some uploads, and nobody has looked at their videos, which are still in their bucket."
+      namespace   = "AWS/SQS"
+      metric_name = "ApproximateNumberOfMessagesVisible"
+      statistic   = "Maximum"
+      dimensions  = { QueueName = try(var.videos.dead_letter_queue_name, null) }
+      threshold   = 0
+    }
+
+    video-past-deadline = {
+      description = "See which video it is, with batch-vision status; to pay for the analysis once more: batch-vision retry. Rekognition has not ended a job in four times the length of its video, and an hour at least; the job was given up, and none is started in its place."
+      namespace   = "BatchVision"
+      metric_name = "JobsPastDeadline"
+      statistic   = "Maximum"
+      dimensions  = local.own_metrics
+      threshold   = 0
+    }
+
+    video-uncollected = {
+      description = "Look at what failed in the log of the function that collects videos, and mend it within two days: Rekognition then deletes what was paid for. A job ended more than ${local.uncollected_days} days ago, and its results are not written; batch-vision status says of which video."
+      namespace   = "BatchVision"
+      metric_name = "OldestUncollectedSeconds"
+      statistic   = "Maximum"
+      dimensions  = local.own_metrics
+      threshold   = local.uncollected_days * 86400
+    }
+
+    video-start-errors = {
+      description = "See why Rekognition refuses to start jobs, with batch-vision status: most often a permission on the bucket, its key or the publishing role. Mend it; the videos wait, and are tried again by themselves."
+      namespace   = "BatchVision"
+      metric_name = "StartErrors"
+      statistic   = "Sum"
+      dimensions  = local.own_metrics
+      threshold   = 0
+    }
+  }
+
+  # Of changes in an existing bucket of videos.
+  video_change_alarms = {
+    video-rule-failed = {
+      description = "See that the queue of videos admits the rule, and with kms_key_arn that the key's policy allows events.amazonaws.com to use it. EventBridge could not deliver changes of the videos bucket. They are in the rule's dead-letter queue where that took them; a new upload of a video, or batch-vision retry, brings its result up to date."
+      namespace   = "AWS/Events"
+      metric_name = "FailedInvocations"
+      statistic   = "Sum"
+      dimensions  = { RuleName = try(var.videos.rule_name, null) }
+      threshold   = 0
+    }
+
+    video-rule-dead-letters = {
+      description = "Mend what the alarm video-rule-failed tells of, then: batch-vision retry. EventBridge gave up changes of the videos bucket; results do not follow them until then."
+      namespace   = "AWS/SQS"
+      metric_name = "ApproximateNumberOfMessagesVisible"
+      statistic   = "Maximum"
+      dimensions  = { QueueName = try(var.videos.rule_dead_letter_queue_name, null) }
+      threshold   = 0
+    }
+  }
+
   alarms = merge(
     { for name, alarm in local.common_alarms : name => alarm if var.parts.alarms },
+    { for name, alarm in local.image_alarms : name => alarm if var.parts.alarms && var.has_images },
+    { for name, alarm in local.video_alarms : name => alarm if var.parts.alarms && var.videos != null },
+    { for name, alarm in local.video_change_alarms : name => alarm if var.parts.alarms && try(var.videos.rule_name, null) != null },
     { for name, alarm in local.run_alarms : name => alarm if var.parts.alarms && var.is_hosted && (name != "no-run" || local.looks_for_no_run) },
-    { for name, alarm in local.managed_alarms : name => alarm if var.parts.alarms && !var.is_hosted },
+    { for name, alarm in local.managed_alarms : name => alarm if var.parts.alarms && var.has_images && !var.is_hosted },
     { for name, alarm in local.change_alarms : name => alarm if var.parts.alarms && var.changes != null },
     { for name, alarm in local.backfill_alarms : name => alarm if var.parts.alarms && var.changes != null },
     { for name, alarm in local.collecting_alarms : name => alarm if var.parts.alarms && try(var.changes.function_name, null) != null },

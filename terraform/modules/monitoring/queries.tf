@@ -1,18 +1,18 @@
 # Saved queries of Logs Insights, in a folder of the deployment's name. The fields are those that the functions log:
 # tests/unit/test_log_queries.py holds the one to the other. All lines of an image and of a run have its run_id.
 locals {
-  analyze_log   = "/aws/lambda/${var.analyze_function_name}"
+  analyze_logs  = [for name in var.analyze_function_name[*] : "/aws/lambda/${name}"]
   function_logs = [for name in var.function_names : "/aws/lambda/${name}"]
 
-  # Those that tell of runs need runs.
+  # Those that tell of runs need runs, and those of images need images.
   queries = {
     for name, query in local.all_queries : name => query
-    if var.is_hosted || !contains(["what-happened-in-one-run", "runs", "what-the-watchdog-did"], name)
+    if name == "errors" || var.is_hosted || var.has_images && !contains(["what-happened-in-one-run", "runs", "what-the-watchdog-did"], name)
   }
 
   all_queries = {
     what-happened-to-one-image = {
-      logs  = [local.analyze_log]
+      logs  = local.analyze_logs
       query = <<-EOT
         fields @timestamp, run_id, level, message, outcome, error_type, error, attempts, throttles, duration_ms, version_id
         | filter key = "PUT THE KEY HERE"
@@ -42,7 +42,7 @@ locals {
     }
 
     rejected-images-by-reason = {
-      logs  = [local.analyze_log]
+      logs  = local.analyze_logs
       query = <<-EOT
         filter message = "image" and outcome = "rejected"
         | stats count(*) as images, latest(key) as latest_key by error_type, run_id
@@ -51,7 +51,7 @@ locals {
     }
 
     throttles-and-retries-over-time = {
-      logs  = [local.analyze_log]
+      logs  = local.analyze_logs
       query = <<-EOT
         filter message = "batch"
         | stats sum(DetectThrottles) as throttled, sum(DetectRetries) as retried, sum(failed) as messages_left, sum(ImagesProcessed) as processed, sum(ImagesRejected) as rejected by bin(1m)
@@ -59,7 +59,7 @@ locals {
     }
 
     slowest-images = {
-      logs  = [local.analyze_log]
+      logs  = local.analyze_logs
       query = <<-EOT
         fields duration_ms, attempts, throttles, outcome, key, version_id, run_id, @timestamp
         | filter message = "image"

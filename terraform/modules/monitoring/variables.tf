@@ -10,6 +10,12 @@ variable "region" {
   nullable    = false
 }
 
+variable "has_images" {
+  description = "Whether images are analyzed; otherwise the deployment is for videos only"
+  type        = bool
+  nullable    = false
+}
+
 variable "is_hosted" {
   description = "Whether the model is started and stopped by runs"
   type        = bool
@@ -17,15 +23,13 @@ variable "is_hosted" {
 }
 
 variable "queue_name" {
-  description = "Name of the queue"
+  description = "Name of the queue of images; null without images"
   type        = string
-  nullable    = false
 }
 
 variable "dead_letter_queue_name" {
-  description = "Name of the dead-letter queue"
+  description = "Name of the dead-letter queue of images; null without images"
   type        = string
-  nullable    = false
 }
 
 variable "state_machine_arn" {
@@ -39,9 +43,8 @@ variable "guard_function_name" {
 }
 
 variable "analyze_function_name" {
-  description = "Name of the analyzing function"
+  description = "Name of the analyzing function; null without images"
   type        = string
-  nullable    = false
 }
 
 variable "compact_function_name" {
@@ -79,6 +82,17 @@ variable "changes" {
     rule_dead_letter_queue_name = string
     dead_letter_queue_name      = string
     function_name               = string
+  })
+}
+
+variable "videos" {
+  description = "What there is to watch of videos: the dead-letter queue of uploads, the dispatcher, for an existing bucket the rule that brings its changes and the dead-letter queue of that, and the minutes of a day. Null without videos"
+  type = object({
+    dead_letter_queue_name      = string
+    dispatch_function_name      = string
+    rule_name                   = string
+    rule_dead_letter_queue_name = string
+    max_minutes_per_day         = number
   })
 }
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from batch_vision.aws.s3_errors import ConflictError, TakenError, translated
 from batch_vision.core import errors
-from batch_vision.images.s3_errors import ConflictError, TakenError, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,0 +1,329 @@
+"""How the videos of a stack are: what waits, what runs, what was used of the day.
+
+A look reads the listing of `videos/open/`, the reservations and the records of jobs that are under way. It never lists
+the bucket of the videos, nor the records of what has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.queues import count_messages
+from batch_vision.core.times import from_text, to_text
+from batch_vision.core.videos import ACTIVE, ENDS, RESERVATIONS, WAITING, marked_due, marked_record, record_key
+from batch_vision.operator.images_bucket import (
+    WORKING_MAPPING,
+    failed_lately,
+    look_at_events,
+    wrong_bucket,
+)
+from batch_vision.operator.problems import Problem
+from batch_vision.operator.text import shown_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batch_vision.operator.catalog import Recent
+    from batch_vision.operator.stack import Stack, Videos
+
+_MOST_WAITING = 10_000  # in ten requests
+_MOST_ACTIVE = 500  # of which the records are read; the quota of an account is 20 jobs
+_PARALLEL = 16
+# A collector takes some minutes for what there is; Rekognition deletes answers after seven days.
+_LONGEST_COLLECTING = timedelta(hours=6)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that is under way, as its record tells it."""
+
+    key: str
+    analysis: str
+    state: str
+    minutes: int
+    deadline_at: datetime | None
+    succeeded_at: datetime | None
+    error_type: str = ""
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Job:
+        """Read a record."""
+        return cls(
+            key=str(record["key"]),
+            analysis=str(record["analysis"]),
+            state=str(record["state"]),
+            minutes=int(record.get("minutes") or 0),
+            deadline_at=_time(record.get("deadline_at")),
+            succeeded_at=_time(record.get("succeeded_at")),
+            error_type=str((record.get("error") or {}).get("type") or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VideosStatus:
+    """What was found.
+
+    Attributes
+    ----------
+    waiting, is_at_least
+        Jobs that wait for their start, or at least so many: one for each video and analysis.
+    oldest_at
+        Since when the first of them waits, or when it is tried again after a refusal; None where none waits.
+    jobs
+        Jobs that were started and whose video is not finished.
+    slots_used, minutes_today
+        Jobs that are reserved now, and minutes that were started today, of which the settings allow so many.
+    next_start_at
+        When the first job that waits can start as far as these limits go; None where none waits, or where a job must
+        end first.
+    messages
+        Keys to look at that are on the queue.
+    recent
+        What was finished lately.
+    """
+
+    videos: Videos
+    now: datetime
+    waiting: int
+    is_at_least: bool
+    oldest_at: datetime | None
+    jobs: list[Job]
+    slots_used: int
+    minutes_today: int
+    next_start_at: datetime | None
+    messages: int
+    recent: Recent
+    bucket_problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def states(self) -> Counter[str]:
+        """Jobs under way by their state; what has ended and waits for the rest of its video counts as ended."""
+        return Counter("ended" if job.state in ENDS else job.state for job in self.jobs)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no job can start before another one ends."""
+        most = self.videos.max_concurrent_jobs
+        return most is not None and self.slots_used >= most
+
+    @property
+    def past_deadline(self) -> list[Job]:
+        """Jobs that run longer than any such video should take, or that were given up for it."""
+        return [
+            job
+            for job in self.jobs
+            if job.error_type == "StalledJobError"
+            or (job.state == "running" and job.deadline_at and job.deadline_at < self.now)
+        ]
+
+    def problems(self, stack: Stack) -> Iterator[Problem]:
+        """Yield what is wrong."""
+        name = stack.name
+        if self.videos.mapping_state not in WORKING_MAPPING:
+            yield Problem(
+                f"the event source mapping of {name}-register-videos is {self.videos.mapping_state}: no video is"
+                " looked at",
+                "Enable it: aws lambda update-event-source-mapping --uuid"
+                f" {self.videos.mapping_uuid or '…'} --enabled; where it is missing, apply the module again.",
+            )
+        yield from self.bucket_problems
+        if late := self.past_deadline:
+            jobs = ", ".join(f"{job.analysis} of {job.key}" for job in late[:3])
+            yield Problem(
+                f"videos: {shown_number(len(late), 'job')} past the deadline ({jobs})",
+                "Rekognition can neither list nor stop such a job. Look at the health of the service, then try the"
+                " videos again, which is paid for again: batch-vision retry",
+            )
+        if (since := self._uncollected_since) and self.now - since > _LONGEST_COLLECTING:
+            yield Problem(
+                f"videos: results wait to be collected since {to_text(since)}; Rekognition keeps them for seven days",
+                f"See what fails: aws logs tail /aws/lambda/{name}-collect-videos --since 1d --filter-pattern WARNING",
+            )
+        if self.oldest_at and self.now - self.oldest_at > _DAY:
+            yield Problem(
+                f"videos: a job has waited since {to_text(self.oldest_at)}",
+                self._why_waiting(name),
+            )
+        if problem := failed_lately(stack, self.recent, "video"):
+            yield problem
+
+    @property
+    def _uncollected_since(self) -> datetime | None:
+        times = [job.succeeded_at for job in self.jobs if job.state == "succeeded" and job.succeeded_at]
+        return min(times, default=None)
+
+    def _why_waiting(self, name: str) -> str:
+        most = self.videos.max_minutes_per_day
+        if most is not None and self.next_start_at and self.next_start_at > self.now:
+            return (
+                f"The day's minutes are used up ({self.minutes_today} of {most}). Nothing is lost; to have it sooner,"
+                " set videos.max_minutes_per_day to more and apply."
+            )
+        if self.is_full:
+            return (
+                f"All {self.videos.max_concurrent_jobs} jobs of videos.max_concurrent_jobs are taken. Nothing is lost;"
+                " for more, ask AWS for a greater quota of concurrent jobs, set it and apply."
+            )
+        return (
+            "Either others in this account use its quota of concurrent jobs, or a start is refused: aws logs tail"
+            f" /aws/lambda/{name}-dispatch-videos --since 1h --filter-pattern WARNING"
+        )
+
+    def words(self) -> dict[str, str]:
+        """Return what people are shown, by a title."""
+        states, videos = self.states, self.videos
+        waiting = f"{self.waiting:,}{' or more' if self.is_at_least else ''} to start"
+        if self.oldest_at:
+            waiting += f", the oldest since {_shown(self.oldest_at)}; {self._next_words()}"
+        jobs = [
+            f"{states['starting'] + states['running']} running",
+            f"{states['succeeded']} to be collected",
+            *([f"{len(self.past_deadline)} past the deadline"] if self.past_deadline else []),
+        ]
+        finished = [f"{len(self.recent.with_status(name)):,} {name}" for name in ("processed", "rejected", "failed")]
+        used = f"{self.minutes_today:,}" + ("" if videos.max_minutes_per_day is None else f" of {_most(videos)}")
+        return {
+            "videos": f"{', '.join(videos.analyses)}, of {videos.bucket_name}",
+            "jobs waiting": waiting,
+            "jobs": f"{', '.join(jobs)}, of at most {videos.max_concurrent_jobs} at a time",
+            "minutes today": f"{used} (UTC)",
+            "videos finished": f"{', '.join(finished)} in {self.recent.hours:.0f} h",
+        }
+
+    def _next_words(self) -> str:
+        if self.next_start_at is None:
+            return "the next starts when a job ends"
+        if self.next_start_at <= self.now:
+            return "the next starts within a minute"
+        return f"the next can start at {_shown(self.next_start_at)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as ``--json`` shows it."""
+        states, videos = self.states, self.videos
+        return {
+            "bucket": videos.bucket_name,
+            "analyses": videos.analyses,
+            "mapping": {"uuid": videos.mapping_uuid, "state": videos.mapping_state},
+            "messages": self.messages,
+            "waiting": {
+                "jobs": self.waiting,
+                "is_at_least": self.is_at_least,
+                "oldest_at": self.oldest_at and to_text(self.oldest_at),
+                "next_start_at": self.next_start_at and to_text(self.next_start_at),
+            },
+            "jobs": {name: states[name] for name in ("starting", "running", "succeeded", "ended")}
+            | {"past_deadline": len(self.past_deadline), "slots_used": self.slots_used},
+            "max_concurrent_jobs": videos.max_concurrent_jobs,
+            "minutes_today": self.minutes_today,
+            "max_minutes_per_day": videos.max_minutes_per_day,
+            "recent": {
+                "since": to_text(self.recent.since),
+                **{
+                    f"videos_{name}": len(self.recent.with_status(name)) for name in ("processed", "rejected", "failed")
+                },
+            },
+        }
+
+
+def _most(videos: Videos) -> str:
+    return f"{videos.max_minutes_per_day:,}"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{to_text(moment)[:19].replace('T', ' ')}Z"
+
+
+def look_at_videos(stack: Stack, videos: Videos, recent: Recent, now: datetime) -> VideosStatus:
+    """Look once; it changes nothing.
+
+    Parameters
+    ----------
+    recent
+        What was finished lately, of videos.
+    """
+    active = {marked_record(marker) for marker in islice(_markers(stack, ACTIVE), _MOST_ACTIVE)}
+    # A job keeps its first marker until it has ended.
+    unstarted = (marker for marker in _markers(stack, WAITING) if marked_record(marker) not in active)
+    waiting = list(islice(unstarted, _MOST_WAITING + 1))
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        records = pool.map(lambda record_id: _read(stack, record_key(record_id)), sorted(active))
+        jobs = [Job.read(record) for record in records if record]
+    reserved = _read(stack, RESERVATIONS) or {}
+    slots_used = len(reserved.get("jobs") or {})
+    minutes_today = int(reserved.get("minutes") or 0) if reserved.get("day") == f"{now:%Y-%m-%d}" else 0
+    oldest_at = _due(waiting[0]) if waiting else None
+    first = _read(stack, record_key(marked_record(waiting[0]))) if waiting else None
+    minutes = int((first or {}).get("minutes") or 0)
+    return VideosStatus(
+        videos=videos,
+        now=now,
+        waiting=min(len(waiting), _MOST_WAITING),
+        is_at_least=len(waiting) > _MOST_WAITING,
+        oldest_at=oldest_at,
+        jobs=jobs,
+        slots_used=slots_used,
+        minutes_today=minutes_today,
+        next_start_at=_next_start_at(videos, oldest_at, slots_used, minutes_today + minutes, now),
+        messages=sum(count_messages(stack.sqs, videos.queue_url).values()),
+        recent=recent,
+        bucket_problems=[] if videos.is_drop_off else _bucket_problems(stack, videos),
+    )
+
+
+def _next_start_at(
+    videos: Videos, due_at: datetime | None, slots_used: int, minutes: int, now: datetime
+) -> datetime | None:
+    """Return when the first job that waits can start.
+
+    Parameters
+    ----------
+    due_at
+        When it may be tried at the earliest; None where none waits.
+    minutes
+        Those of the day with those of that job.
+    """
+    if due_at is None or (videos.max_concurrent_jobs is not None and slots_used >= videos.max_concurrent_jobs):
+        return None
+    if videos.max_minutes_per_day is not None and minutes > videos.max_minutes_per_day:
+        return max(due_at, datetime.combine(now.date() + _DAY, time(), UTC))
+    return max(due_at, now)
+
+
+def _bucket_problems(stack: Stack, videos: Videos) -> list[Problem]:
+    if videos.bucket_name == stack.images_bucket_name:
+        return []  # looked at as the bucket of images
+    if problem := wrong_bucket(stack, videos.bucket_name, "videos.bucket_name"):
+        return [problem]
+    return look_at_events(stack, videos.bucket_name, "video")[1]
+
+
+def _markers(stack: Stack, prefix: str) -> Iterator[str]:
+    return (entry["Key"] for entry in list_entries(stack.s3, stack.final_bucket_name, prefix))
+
+
+def _due(marker: str) -> datetime | None:
+    try:
+        return marked_due(marker)
+    except ValueError:
+        return None  # of a version of the dispatcher that this tool does not know
+
+
+def _time(text: str | None) -> datetime | None:
+    return from_text(text) if text else None
+
+
+def _read(stack: Stack, key: str) -> dict[str, Any] | None:
+    answer = found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key)
+    try:
+        content = json.loads(answer["Body"].read()) if answer else None
+    except (RecursionError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

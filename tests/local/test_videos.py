@@ -1,0 +1,285 @@
+"""Videos end to end: each upload ends once, and no job is paid for twice, whatever is lost, doubled, full or dying."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import batch_vision.videos
+from batch_vision.core.scope import Scope
+from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
+from local.environment import Environment
+from local.images_bucket import ImagesBucket
+from local.samples import draw_videos
+from local.samples.draw_videos import CRACK, NORMAL, SHOTS, STAIN, Shot, draw_video
+from tests import videos
+from tests.local import permissions
+from tests.local.deployment import ARGUMENTS, TIMES, recorded
+from tests.local.faults import LambdaFaults
+from tests.local.waits import wait_until
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+
+SEED = 20261127
+SCOPE = Scope(("",), (".mp4", ".mov", ".m4v", ".avi"))
+SCHEMA = json.loads((Path(batch_vision.videos.__file__).parent / "result.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+# A job takes a second, so that thirty of them have to wait for each other at a limit of three.
+VIDEO_TIMES = {"video_base_seconds": 1.0, "video_seconds_per_minute": 0.0}
+_LONGEST_WORK = timedelta(seconds=20)  # of a function with one job, here
+FUNCTIONS = ("register-videos", "dispatch-videos", "collect-videos")
+STARTS = ("StartLabelDetection", "StartTextDetection")
+
+
+class Videos:
+    """A deployment with videos, and what tests do with it."""
+
+    def __init__(self, environment: Environment, arguments: dict[str, Any], *, moves: bool) -> None:
+        self.environment = environment
+        self.arguments = arguments
+        self.moves = moves
+        self.s3 = environment.client("s3")
+        self.sqs = environment.client("sqs")
+        self.functions = environment.client("lambda")
+        self.emulator = environment.emulator
+        self.faults = LambdaFaults()
+        self.bucket = environment.output("videos_bucket_name")
+        self.final = environment.output("final_bucket_name")
+        self.queue_url = environment.output("videos_queue_url")
+        self.dead_letter_queue_url = environment.output("videos_dead_letter_queue_url")
+
+    def put(self, key: str, content: bytes) -> str:
+        return str(self.s3.put_object(Bucket=self.bucket, Key=key, Body=content).get("VersionId", "null"))
+
+    def tick(self) -> None:
+        """Have the dispatcher look, as its schedule does each minute."""
+        answer = self.functions.invoke(
+            FunctionName=self.environment.output("dispatch_videos_function_name"), Payload=b"{}"
+        )
+        said = answer["Payload"].read()
+        assert answer.get("FunctionError") in (None, "Unhandled"), said  # a death that was asked for
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs of this deployment that the service knows."""
+        found: list[dict[str, Any]] = self.emulator.videos()["jobs"]
+        return found
+
+    def broken(self) -> list[str]:
+        return videos.broken_promises(self.s3, self.bucket, self.final, self.jobs(), SCOPE, moves=self.moves)
+
+    def check(self, seconds: float = 60) -> dict[str, dict[str, Any]]:
+        """Wait until all is quiet, and return the results by key; the schedule is helped along."""
+
+        def is_quiet() -> bool:
+            if self.is_queue_empty() and not self.broken():
+                return True
+            self.end_leases()
+            self.tick()
+            return False
+
+        try:
+            wait_until(is_quiet, seconds, "all is in step")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.broken()[:8]}, {self.messages()}") from error
+        assert sum(self.messages(self.dead_letter_queue_url).values()) == 0
+        found = videos.results(self.s3, self.final)
+        for result in found.values():
+            VALIDATOR.validate(result)
+        return found
+
+    def is_queue_empty(self) -> bool:
+        return not any(self.messages().values())
+
+    def messages(self, url: str | None = None) -> dict[str, int]:
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url or self.queue_url, AttributeNames=["All"])["Attributes"]
+        prefix = "ApproximateNumberOfMessages"
+        return {name: int(text) for name, text in attributes.items() if name.startswith(prefix)}
+
+    def record(self, key: str, analysis: str = "labels") -> dict[str, Any]:
+        """The record of a video that was uploaded once."""
+        (record,) = [
+            record
+            for record in videos.records(self.s3, self.final)
+            if (record["key"], record["analysis"]) == (key, analysis)
+        ]
+        return record
+
+    def end_leases(self) -> None:
+        """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
+        for record in videos.records(self.s3, self.final):
+            if record["leased_until"] and record["state"] != "done":
+                lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
+                if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
+                    self.write_record(record | {"leased_until": to_text(utc_now())})
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        name = f"videos/jobs/{record['record_id']}/record.json"
+        self.s3.put_object(Bucket=self.final, Key=name, Body=json.dumps(record).encode())
+
+    def reset(self) -> None:
+        """Forget the faults and the settings of the test before."""
+        self.faults.clear()
+        self.emulator.clear_faults()
+        self.emulator.set(**(TIMES | VIDEO_TIMES | {"video_job_limit": 20, "foreign_jobs": 0}))
+
+
+@contextmanager
+def deployed(backend: str | None, bucket: ImagesBucket | None = None, **arguments: Any) -> Iterator[Videos]:
+    """Apply a deployment with videos, and end it; AWS must have refused nothing that its roles did."""
+    wanted = ARGUMENTS | arguments
+    with recorded(backend, wanted, TIMES | VIDEO_TIMES, bucket) as running:
+        yield Videos(running, wanted, moves=bucket is None)
+        refused = permissions.refused_calls()
+        assert not refused, "AWS would have refused what LocalStack did:\n" + "\n".join(refused)
+
+
+@pytest.fixture(scope="module")
+def applied(alone: None) -> Iterator[Videos]:
+    with deployed(None, videos={"analyses": ["labels", "text"], "max_minutes_per_day": 600}) as found:
+        yield found
+
+
+@pytest.fixture
+def drop_off(applied: Videos) -> Videos:
+    applied.reset()
+    return applied
+
+
+def numbered(number: int) -> bytes:
+    """A video of a second that no other number gives the same bytes."""
+    image = (NORMAL, CRACK, STAIN)[number % 3]
+    return draw_video([Shot(image, 1 + number / 100)], frames_per_second=25)
+
+
+def test_a_deployment_of_videos_only_makes_nothing_for_images(drop_off: Videos) -> None:
+    has = drop_off.environment.has
+    for name in ("queue_url", "source_bucket_name", "state_machine_arn", "event_source_mapping_uuid"):
+        assert not has(name), name
+    names = {function["FunctionName"] for function in drop_off.functions.list_functions()["Functions"]}
+    assert names == {"e2e-compact-catalog", *(f"e2e-{name}" for name in FUNCTIONS)}
+
+
+def test_what_a_video_shows_is_told_with_its_times(drop_off: Videos) -> None:
+    drop_off.put("line 3/belt.mp4", draw_video(SHOTS))
+    drop_off.put("line 3/Größe & <b>.MP4", draw_video([Shot(CRACK, 2), Shot(NORMAL, 2)]))
+    results = drop_off.check()
+    result = results["line 3/belt.mp4"]
+    assert (result["status"], result["video"]["duration_seconds"]) == ("processed", 8.0)
+    labels = json.loads(
+        drop_off.s3.get_object(Bucket=drop_off.final, Key=result["analyses"]["labels"]["files"]["segments"])[
+            "Body"
+        ].read()
+    )
+    spans = {(one["name"], one["start_seconds"], one["end_seconds"]) for one in labels["segments"]}
+    assert {name for name, _, _ in spans} >= {"normal", "crack", "stain"}
+    (crack,) = [(start, end) for name, start, end in spans if name == "crack"]
+    assert 3.5 <= crack[0] <= 4.5
+    assert 5.0 <= crack[1] <= 6.5
+    track = drop_off.s3.get_object(Bucket=drop_off.final, Key=result["analyses"]["labels"]["files"]["vtt"])
+    assert track["Body"].read().startswith(b"WEBVTT\n")
+    assert result["analyses"]["text"]["detections"] > 0
+
+
+def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_functions_that_die(
+    drop_off: Videos,
+) -> None:
+    random.seed(SEED)
+    drop_off.emulator.set(video_job_limit=3, foreign_jobs=1)
+    for operation in STARTS:
+        for error, probability in (("message_lost", 0.2), ("message_doubled", 0.2), ("message_early", 0.1)):
+            drop_off.emulator.inject(operation, error, probability=probability)
+        drop_off.emulator.inject(operation, "FAILED:Something went wrong on our side.", count=1)
+    deaths = [
+        drop_off.faults.inject(function, "die", f"{when} {operation}", probability=0.01, seed=SEED)
+        for function, operations in (
+            ("register-videos", ("PutObject",)),
+            ("dispatch-videos", ("PutObject", "StartLabelDetection", "StartTextDetection", "Invoke")),
+            ("collect-videos", ("PutObject", "CopyObject", "DeleteObject")),
+        )
+        for operation in operations
+        for when in ("before", "after")
+    ]
+    for number in range(30):
+        drop_off.put(f"pile/{number}.mp4", numbered(number))
+    drop_off.put("pile/no video.mp4", draw_videos.TEXT)
+    drop_off.put("pile/cut off.mp4", draw_videos.truncated(numbered(1)))
+    drop_off.put("pile/other codec.mp4", draw_videos.refused_video())
+    drop_off.put("pile/empty.mp4", b"")
+    # Of an AVI, whose header is not read, the service alone says what is wrong.
+    drop_off.put("pile/refused.avi", draw_video([Shot(NORMAL, 2)], codec="mpeg4", container="avi"))
+    drop_off.put("pile/" + "l" * 1015 + ".mp4", numbered(33))
+    for limit, foreign in ((6, 2), (2, 1), (8, 0)):
+        ended = _ended(drop_off)
+        wait_until(lambda more=ended + 10: _ended(drop_off) >= more or drop_off.tick(), 90, "ten more jobs")
+        drop_off.emulator.set(video_job_limit=limit, foreign_jobs=foreign)
+    results = {key: result for key, result in drop_off.check(180).items() if key.startswith("pile/")}
+    assert {key: result["error"]["type"] for key, result in results.items() if result["status"] != "processed"} == {
+        "pile/no video.mp4": "InvalidVideoFormatError",
+        "pile/cut off.mp4": "InvalidVideoFormatError",
+        "pile/other codec.mp4": "VideoCodecError",
+        "pile/empty.mp4": "InvalidVideoFormatError",
+        "pile/refused.avi": "VideoCodecError",
+    }
+    assert all(result["status"] in ("processed", "rejected") for result in results.values())
+    mine = [job for job in drop_off.jobs() if job["tag"].rpartition("-")[0] in _ids(drop_off, "pile/")]
+    attempts = Counter(job["tag"].rpartition("-")[2] for job in mine)
+    # Two jobs failed for a reason of the service, and were run once more; nothing else was paid for twice.
+    assert attempts == {"1": 2 * 32, "2": 2}
+    assert sum(job["minutes"] for job in mine) == 2 * 32 + 2
+    assert drop_off.emulator.videos()["refused_starts"] > 0
+    assert sum(drop_off.faults.hits(fault) for fault in deaths) > 0
+
+
+def test_a_job_that_hangs_is_given_up_at_its_deadline_and_can_be_retried(drop_off: Videos) -> None:
+    drop_off.emulator.inject("StartLabelDetection", "hang", count=1)
+    drop_off.put("hangs.mp4", numbered(31))
+    wait_until(lambda: _state(drop_off, "hangs.mp4", "labels") == "running" or drop_off.tick(), 30, "it runs")
+    record = drop_off.record("hangs.mp4")
+    # An hour passes.
+    drop_off.write_record(record | {"deadline_at": record["started_at"], "next_check_at": record["started_at"]})
+    results = drop_off.check()
+    analyses = results["hangs.mp4"]["analyses"]
+    # What the other analysis found counts.
+    assert results["hangs.mp4"]["status"] == "processed"
+    assert (analyses["labels"]["error"]["type"], analyses["text"]["status"]) == ("StalledJobError", "done")
+
+
+def test_forty_thousand_detections_are_collected_as_they_are(drop_off: Videos) -> None:
+    drop_off.emulator.set(video_samples_per_second=5000.0)
+    drop_off.put("many.mp4", draw_video([Shot(CRACK, 8)], frames_per_second=4))
+    results = drop_off.check(120)
+    told = results["many.mp4"]["analyses"]["labels"]
+    assert told["detections"] >= 40_000
+    content = drop_off.s3.get_object(Bucket=drop_off.final, Key=told["files"]["detections"])["Body"].read()
+    lines = gzip.decompress(content).decode().splitlines()
+    assert len(lines) == told["detections"]
+    times = [json.loads(line)["Timestamp"] for line in lines]
+    assert times == sorted(times)
+
+
+def _ended(stack: Videos) -> int:
+    return sum(record["state"] in videos.ENDS for record in videos.records(stack.s3, stack.final))
+
+
+def _ids(stack: Videos, prefix: str) -> set[str]:
+    return {record["record_id"] for record in videos.records(stack.s3, stack.final) if record["key"].startswith(prefix)}
+
+
+def _state(stack: Videos, key: str, analysis: str) -> str:
+    states = [
+        record["state"]
+        for record in videos.records(stack.s3, stack.final)
+        if (record["key"], record["analysis"]) == (key, analysis)
+    ]
+    return states[-1] if states else ""

@@ -1,0 +1,148 @@
+"""The promises of videos, looked at from outside with clients of S3 and what the emulator counts.
+
+When all is quiet, each version has ended once, each current object has one result of that very object, no job ran twice
+for an attempt of a record, and the minutes that the service bills are those of distinct attempts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+from batch_vision.aws.objects import found
+from batch_vision.core.scope import Scope, why_out_of_scope
+
+ENDS = {"done", "rejected", "failed", "dropped"}
+
+
+def records(s3: Any, final_bucket: str) -> list[dict[str, Any]]:
+    """Return every record of a job."""
+    keys = (entry["Key"] for entry in listed(s3, final_bucket, "videos/jobs/"))
+    return [read(s3, final_bucket, key) for key in keys if key.endswith("/record.json")]
+
+
+def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:
+    """Return the result of each video, by its key."""
+    told = {}
+    for prefix in ("videos/results/", "videos/results-long/"):
+        for entry in listed(s3, final_bucket, prefix):
+            if answer := found(s3.get_object, Bucket=final_bucket, Key=entry["Key"]):  # it may be gone since
+                result = json.loads(answer["Body"].read())
+                told[result["source"]["key"]] = result
+    return told
+
+
+def open_work(s3: Any, final_bucket: str) -> list[str]:
+    """Return the markers of what has not ended."""
+    return [entry["Key"] for entry in listed(s3, final_bucket, "videos/open/")]
+
+
+def broken_promises(
+    s3: Any, bucket: str, final_bucket: str, jobs: list[dict[str, Any]], scope: Scope, *, moves: bool
+) -> list[str]:
+    """Return a sentence for each thing that is not as it must be.
+
+    Parameters
+    ----------
+    jobs
+        Those of the emulator, also of other applications.
+    moves
+        Whether videos leave the bucket when they are done.
+    """
+    told, all_records = results(s3, final_bucket), records(s3, final_bucket)
+    problems = [f"{marker} is left" for marker in open_work(s3, final_bucket)]
+    problems += [
+        f"{record['record_id']} of {record['key']!r} is {record['state']}"
+        for record in all_records
+        if record["state"] not in ENDS
+    ]
+    return [
+        *problems,
+        *_wrong_results(s3, bucket, final_bucket, told, scope, moves=moves),
+        *_wrong_jobs(jobs, all_records),
+        *_wrong_lines(s3, final_bucket, told),
+    ]
+
+
+def _wrong_results(
+    s3: Any, bucket: str, final_bucket: str, told: dict[str, dict[str, Any]], scope: Scope, *, moves: bool
+) -> list[str]:
+    current = {
+        entry["Key"]: head
+        for entry in listed(s3, bucket, "")
+        if not why_out_of_scope(entry["Key"], entry["Size"], scope)
+        # One that left since it was listed: whoever waits asks again.
+        and (head := found(s3.head_object, Bucket=bucket, Key=entry["Key"]))
+    }
+    problems = []
+    for key, head in current.items():
+        if key not in told:
+            problems.append(f"{key!r} has no result")
+        elif moves and told[key]["status"] != "failed" and _is_of(told[key], head):
+            problems.append(f"{key!r} is {told[key]['status']}, and is still in its bucket")
+        elif not _is_of(told[key], head):
+            problems.append(f"the result of {key!r} is of {told[key]['source']}, and another object is there")
+    for key, result in told.items():
+        if moves and result["status"] != "failed":
+            place = result["video_key"]
+            if not place.startswith((f"videos/{result['status']}/", f"videos/{result['status']}-long/")):
+                problems.append(f"{key!r} is {result['status']}, and is at {place!r}")
+            moved = found(s3.head_object, Bucket=final_bucket, Key=place)
+            if moved is None or moved["ContentLength"] != result["source"]["size_bytes"]:
+                problems.append(f"{place!r} is not what was uploaded as {key!r}")
+        elif key not in current:
+            problems.append(f"{key!r} has a result and is not there")
+    return problems
+
+
+def _wrong_jobs(jobs: list[dict[str, Any]], all_records: list[dict[str, Any]]) -> list[str]:
+    by_id = {record["record_id"]: record for record in all_records}
+    problems = [f"the job of {job['tag']} ran {job['runs']} times" for job in jobs if job["runs"] != 1]
+    tags = Counter(job["tag"] for job in jobs)
+    problems += [f"{count} jobs have the tag {tag}" for tag, count in tags.items() if count > 1]
+    for tag in tags:
+        record_id, _, attempt = tag.rpartition("-")
+        # A record goes with the files of its job when another upload took its video's place.
+        most = by_id[record_id]["attempt"] if record_id in by_id else 2
+        if not 1 <= int(attempt) <= min(2, most):
+            problems.append(f"a job has the tag {tag}, and its record is at attempt {most}")
+    return problems
+
+
+def _wrong_lines(s3: Any, final_bucket: str, told: dict[str, dict[str, Any]]) -> list[str]:
+    lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in listed(s3, final_bucket, "catalog/"):
+        body = s3.get_object(Bucket=final_bucket, Key=entry["Key"])["Body"].read().decode()
+        for line in filter(None, body.split("\n")):
+            if json.loads(line).get("media") == "video":
+                lines[json.loads(line)["key"]].append(json.loads(line))
+    problems = []
+    for key in lines.keys() | told.keys():
+        newest_at = max((line["recorded_at"] for line in lines[key]), default=None)
+        newest = [(line["status"], line.get("finished_at")) for line in lines[key] if line["recorded_at"] == newest_at]
+        there = (told[key]["status"], told[key]["analyzed_at"]) if key in told else ("deleted", None)
+        if there not in newest:
+            problems.append(f"the catalog says {newest} of {key!r}, and {there} is there")
+    return problems
+
+
+def _is_of(result: dict[str, Any], head: Any) -> bool:
+    source = result["source"]
+    version_id = head.get("VersionId", "null")
+    return (source["version_id"] or "null", source["etag"], source["size_bytes"]) == (
+        version_id,
+        head["ETag"].strip('"'),
+        head["ContentLength"],
+    )
+
+
+def read(s3: Any, bucket: str, key: str) -> Any:
+    """Return the content of a JSON object."""
+    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+    """Return all current objects under a prefix."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [entry for page in pages for entry in page.get("Contents", [])]
