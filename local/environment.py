@@ -47,7 +47,7 @@ _EMULATOR_POLL_SECONDS = 0.1
 _EMULATOR_STOP_SECONDS = 5.0
 
 # Where clients find the services that the emulator stands for.
-EMULATED_ENDPOINTS = {model.endpoint: config.EMULATOR_URL for model in MODELS.values()}
+EMULATED_ENDPOINTS = {endpoint: config.EMULATOR_URL for model in MODELS.values() for endpoint in model.endpoints}
 
 CLIENT_ENVIRONMENT = {
     "AWS_ENDPOINT_URL": config.LOCALSTACK_URL,

@@ -14,10 +14,10 @@ from moto import mock_aws
 from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
+from local.emulator.models import MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import CALLS_PER_SECOND, Settings
-from tests.contract.cases import CASES
 from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def make_world(emulator: EmulatorClient, s3: S3Client, monkeypatch: pytest.Monke
     """Makes the world of a backend, whose clients find the emulator."""
 
     def make(name: str, operation: str = "") -> World:
-        service = CASES[name].service.service_id.upper().replace(" ", "_")
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", emulator.url)
+        for endpoint in MODELS[name].endpoints:
+            monkeypatch.setenv(endpoint, emulator.url)
         # botocore's pauses between attempts are not what is tested here.
         monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
         return World(name, emulator, s3, operation)
