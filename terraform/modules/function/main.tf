@@ -38,6 +38,16 @@ data "aws_iam_policy_document" "this" {
       effect    = "Allow"
       actions   = statement.value.actions
       resources = statement.value.resources
+
+      dynamic "condition" {
+        for_each = statement.value.passed_to[*]
+
+        content {
+          test     = "StringEquals"
+          variable = "iam:PassedToService"
+          values   = [condition.value]
+        }
+      }
     }
   }
 }

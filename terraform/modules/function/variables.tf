@@ -57,15 +57,16 @@ variable "environment" {
 }
 
 variable "statements" {
-  description = "What the function may do besides writing its own log: statements of its role's policy, by sid"
+  description = "What the function may do besides writing its own log: statements of its role's policy, by sid; passed_to is the service that roles may be passed to"
   type = map(object({
     actions   = list(string)
     resources = list(string)
+    passed_to = optional(string)
   }))
   nullable = false
 
   validation {
-    # IAM knows no resource for these, or none but an adapter (service authorization reference, Amazon Rekognition).
+    # IAM knows no resource for these, or none but an adapter (service authorization reference, Amazon Rekognition and SageMaker).
     condition = alltrue([
       for statement in values(var.statements) : !contains(statement.resources, "*") || length(setsubtract(statement.actions, [
         "rekognition:DetectFaces",
@@ -74,6 +75,7 @@ variable "statements" {
         "rekognition:DetectProtectiveEquipment",
         "rekognition:DetectText",
         "rekognition:RecognizeCelebrities",
+        "sagemaker:ListEndpointConfigs",
       ])) == 0
     ])
     error_message = "statements has a statement for all resources (*). Name the ARNs that the function uses."
