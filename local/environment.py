@@ -136,6 +136,12 @@ class Environment:
         """Return the state, counters and billed time of the model that the stack uses."""
         return self.emulator.model(MODELS[self.backend].arn)
 
+    def unit_hour_dollars(self) -> float:
+        """Return what an hour of an inference unit costs, as the stack sums up its runs with."""
+        name = self.output("analyze_images_function_name").replace("-analyze-images", "-summarize-run")
+        described = self.client("lambda").get_function_configuration(FunctionName=name)
+        return float(described["Environment"]["Variables"]["INFERENCE_UNIT_HOUR_DOLLARS"])
+
     def output(self, name: str) -> str:
         """Return one output of Terraform."""
         return str(self.outputs[name]["value"])

@@ -390,7 +390,7 @@ class EndpointDetector(Detector):
 
     def __init__(self, settings: Settings, min_confidence_percent: float | None) -> None:
         timeout = Config(read_timeout=_whole("answer_timeout_seconds", settings.answer_timeout_seconds))
-        self._client: Any = boto3.client("sagemaker-runtime", config=NOT_RETRYING.merge(timeout))  # type: ignore[call-overload]
+        self._client: Any = boto3.client("sagemaker-runtime", config=NOT_RETRYING.merge(timeout))
         self._settings = settings
         self._mapping = settings.answer_mapping
         self._max_bytes = _whole("max_payload_mb", settings.max_payload_mb) * _MIB_BYTES
@@ -444,7 +444,8 @@ def _is_not_in_service(error: ClientError) -> bool:
 
 def _container_error(error: ClientError, *, is_whole: bool) -> errors.BatchVisionError:
     """Return what a container's refusal means for the image (a ModelError, with the status that the container gave)."""
-    status = error.response.get("OriginalStatusCode") or 0
+    response: Mapping[str, Any] = error.response
+    status = int(response.get("OriginalStatusCode") or 0)
     if cls := _CONTAINER_ERRORS.get(status):
         return cls(str(error))
     if not 400 <= status < 500:  # 0: it did not answer, or not in time
@@ -465,7 +466,7 @@ class EndpointLifecycle(Lifecycle):
     name = NAME
 
     def __init__(self, settings: Settings) -> None:
-        self._client: Any = boto3.client("sagemaker", config=RETRYING)  # type: ignore[call-overload]
+        self._client: Any = boto3.client("sagemaker", config=RETRYING)
         self._settings = settings
         self._instances_per_unit = _whole("instances_per_unit", settings.instances_per_unit)
 

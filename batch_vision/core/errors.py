@@ -106,8 +106,8 @@ class UnreadableAnswerError(TransientError):
     """What the model answered is not what the deployment's settings say that it answers: not the image's fault."""
 
     remedy = (
-        "See what batch-vision check-mapping makes of an answer of the container; mend sagemaker_endpoint.mapping or the"
-        " container, and apply again."
+        "See what batch-vision check-mapping makes of an answer of the container; mend sagemaker_endpoint.mapping or"
+        " the container, and apply again."
     )
 
 

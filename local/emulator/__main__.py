@@ -93,7 +93,7 @@ def main(
     settings_json: str,
     record_calls: Path | None,
 ) -> None:
-    """Emulate Amazon Rekognition, Lookout for Vision and SageMaker endpoints with a model learned from labelled images."""
+    """Emulate Rekognition, Lookout for Vision and SageMaker endpoints with a model learned from labelled images."""
     try:
         emulator = Emulator(
             learn_folder(labelled),

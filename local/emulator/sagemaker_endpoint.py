@@ -110,7 +110,7 @@ def status_names(model: ServiceModel) -> StatusNames:
 
 
 def injectable_errors() -> dict[str, tuple[str, ...]]:
-    """Return the errors that can be injected: those of the services, a creation that fails, and what a container does."""
+    """Return the errors that can be injected: the services' own, a creation that fails, and what a container does."""
     control = tuple(name for name in CONTROL_ERRORS if name not in ("SerializationException", "ValidationException"))
     injectable = dict.fromkeys(OPERATIONS, control)
     injectable["CreateEndpoint"] += (START_FAILURE,)

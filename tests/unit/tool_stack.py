@@ -19,7 +19,7 @@ from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings, WorkOffChunkSettings
 from batch_vision.operator.cli import main
 from batch_vision.operator.stack import Stack, find_by_name
-from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings
+from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings, SummarizeRunSettings
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator.client import EmulatorClient
 
@@ -64,6 +64,7 @@ FUNCTIONS = {
     "start-model": StartModelSettings,
     "requeue-images": RequeueImagesSettings,
     "work-off-chunk": WorkOffChunkSettings,
+    "summarize-run": SummarizeRunSettings,
 }
 # Of the function that analyzes the images of an existing bucket.
 IN_PLACE_VARIABLES = (
