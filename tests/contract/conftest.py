@@ -11,7 +11,7 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
+from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY, SAGEMAKER_MODEL_ARN
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
 from local.emulator.models import MODELS
@@ -34,6 +34,8 @@ PILE = REPOSITORY / "local" / "samples" / "pile"
 # A second version of the same project, so that listing and mixing up can be seen.
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
 SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
+# A container that says which label an image has, and not where.
+CLASSIFIER_ARN = SAGEMAKER_MODEL_ARN.replace("object-detection", "image-classification")
 # Nothing takes time and nothing is throttled, unless a test asks for it.
 FAST = Settings(
     start_seconds=0,
@@ -73,6 +75,7 @@ def running_emulator(pixel_model: PixelModel, borrowed_reader: BorrowedReader) -
         settings=FAST,
         project_version_arns=[PROJECT_VERSION_ARN, SECOND_VERSION_ARN],
         lookout_model_arns=[LOOKOUT_MODEL_ARN, SECOND_LOOKOUT_ARN],
+        sagemaker_model_arns=[SAGEMAKER_MODEL_ARN, CLASSIFIER_ARN],
     )
     with EmulatorServer(emulator) as client:
         yield client
