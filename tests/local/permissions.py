@@ -355,6 +355,26 @@ def _lookout_model(call: Call) -> str:
     return call.arn("lookoutvision", f"model/{asked['ProjectName']}/{asked['ModelVersion']}")
 
 
+def _endpoint(call: Call) -> str:
+    return call.arn("sagemaker", f"endpoint/{call.parameters['EndpointName']}")
+
+
+def _endpoint_configuration(call: Call) -> str:
+    return call.arn("sagemaker", f"endpoint-config/{call.parameters['EndpointConfigName']}")
+
+
+def _create_endpoint(call: Call) -> Iterator[Permission]:
+    """Reference: both are required resources."""
+    for resource in (_endpoint(call), _endpoint_configuration(call)):
+        yield Permission("sagemaker:CreateEndpoint", resource)
+
+
+def _create_endpoint_configuration(call: Call) -> Iterator[Permission]:
+    """Reference: iam:PassRole is a dependent action; the role is that of the model, which the call does not name."""
+    yield Permission("sagemaker:CreateEndpointConfig", _endpoint_configuration(call))
+    yield Permission("iam:PassRole", config.SAGEMAKER_ROLE_ARN)
+
+
 _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:GetObject": _get_object,
     "s3:HeadObject": _head_object,
@@ -394,6 +414,14 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
     "lookoutvision:DetectAnomalies": _on("lookoutvision:DetectAnomalies", _lookout_model),
+    "sagemaker:InvokeEndpoint": _on("sagemaker:InvokeEndpoint", _endpoint),
+    "sagemaker:DescribeEndpoint": _on("sagemaker:DescribeEndpoint", _endpoint),
+    "sagemaker:DeleteEndpoint": _on("sagemaker:DeleteEndpoint", _endpoint),
+    "sagemaker:DeleteEndpointConfig": _on("sagemaker:DeleteEndpointConfig", _endpoint_configuration),
+    "sagemaker:CreateEndpoint": _create_endpoint,
+    "sagemaker:CreateEndpointConfig": _create_endpoint_configuration,
+    # The Reference has no resource for it.
+    "sagemaker:ListEndpointConfigs": _on("sagemaker:ListEndpointConfigs", lambda _: "*"),
 }
 
 
@@ -492,6 +520,8 @@ ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 _STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource"}
+# What moto does not evaluate, and what every call of the statement's action satisfies that is translated here.
+_SATISFIED = {"iam:PassRole": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}
 
 
 @dataclass(frozen=True, order=True)
@@ -511,6 +541,8 @@ def statements(document: str) -> list[dict[str, Any]]:
     """The statements of a policy; refuses what moto's evaluator would not evaluate as IAM does."""
     found = json.loads(document)["Statement"]
     for statement in found:
+        if statement.get("Condition") == _SATISFIED.get(str(statement.get("Action")), {}):
+            statement.pop("Condition", None)
         if unknown := set(statement) - _STATEMENT_KEYS:
             raise PermissionsError(
                 f"statement {statement.get('Sid')} has {', '.join(sorted(unknown))}, which moto does not evaluate in a"
@@ -519,7 +551,7 @@ def statements(document: str) -> list[dict[str, Any]]:
         if not all(statement.get(key) for key in _STATEMENT_KEYS):
             raise PermissionsError(f"statement {statement.get('Sid')} wants {', '.join(sorted(_STATEMENT_KEYS))}")
         for pattern in _list(statement["Action"]) + _list(statement["Resource"]):
-            if re.search(r"[?$]", pattern):
+            if "$" in pattern:
                 raise PermissionsError(f"statement {statement['Sid']}: moto does not know the wildcards of {pattern}")
     return list(found)
 
@@ -543,7 +575,7 @@ def _evaluator(document: str) -> IAMPolicy:
 
     def escaped(patterns: str | list[str]) -> list[str]:
         # (?s: AWS's star takes a line break in a key too.
-        return [f"(?s:{re.escape(pattern)})".replace(r"\*", "*") for pattern in _list(patterns)]
+        return [f"(?s:{re.escape(pattern)})".replace(r"\*", "*").replace(r"\?", ".") for pattern in _list(patterns)]
 
     escaped_statements = [
         statement | {"Action": escaped(statement["Action"]), "Resource": escaped(statement["Resource"])}

@@ -173,7 +173,7 @@ class Deployed:
         """The functions whose environment the tool reads."""
         if self.is_hosted:
             collecting = [] if self.is_drop_off else ["collect-changes"]
-            return ["analyze-images", "check-backlog", "start-model", *collecting]
+            return ["analyze-images", "check-backlog", "start-model", "summarize-run", *collecting]
         return ["analyze-images", "requeue-images" if self.is_drop_off else "work-off-chunk"]
 
     def send_events(self, *, is_on: bool) -> None:
