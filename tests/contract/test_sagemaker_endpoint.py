@@ -145,6 +145,8 @@ def killed_while_it_is_deleted(world: World) -> None:
     world.emulator.set(stop_seconds=0)
 
 
+@pytest.mark.fault("A SageMaker endpoint: a run that is killed at any step of the creation")
+@pytest.mark.fault("A SageMaker endpoint: the endpoint is stuck in Creating and cannot be deleted")
 @pytest.mark.parametrize(
     "kill",
     [
@@ -165,6 +167,7 @@ def test_what_a_run_leaves_behind_is_seen_and_removed(world: World, kill: Callab
     assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed")
 
 
+@pytest.mark.fault("A SageMaker endpoint: the creation fails")
 def test_a_failed_endpoint_that_is_slow_to_go_is_waited_for(world: World) -> None:
     world.emulator.inject("CreateEndpoint", "Failed")
     world.lifecycle.start(1)
@@ -176,6 +179,7 @@ def test_a_failed_endpoint_that_is_slow_to_go_is_waited_for(world: World) -> Non
     assert world.start()["is_running"]
 
 
+@pytest.mark.fault("A SageMaker endpoint: the creation fails")
 def test_a_failure_says_why(world: World) -> None:
     world.emulator.inject("CreateEndpoint", "Failed")
     with pytest.raises(errors.ModelFailedError, match="did not pass the ping health check"):
@@ -202,6 +206,7 @@ def test_configurations_of_others_and_of_endpoints_that_are_there_stay(world: Wo
     assert set(configurations(world)) == set(foreign)
 
 
+@pytest.mark.fault("A SageMaker endpoint: somebody deletes the endpoint in mid-run")
 def test_an_endpoint_that_somebody_deletes_in_mid_run_is_a_stopped_model(world: World, service: Any) -> None:
     world.start()
     (name,) = configurations(world)
@@ -211,6 +216,7 @@ def test_an_endpoint_that_somebody_deletes_in_mid_run_is_a_stopped_model(world: 
         world.detect(encoded_like_a_sample())
 
 
+@pytest.mark.fault("A SageMaker endpoint: the configuration is not seen yet when the endpoint is created")
 def test_a_configuration_that_is_not_seen_yet_is_no_end(world: World, service: Any) -> None:
     """AWS warns of it: the next step of the workflow asks again."""
 
@@ -227,6 +233,8 @@ def test_a_configuration_that_is_not_seen_yet_is_no_end(world: World, service: A
 # The detector.
 
 
+@pytest.mark.fault("A SageMaker endpoint: the container answers 4xx")
+@pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
 @pytest.mark.parametrize(
     ("fault", "content", "expected"),
     [
@@ -275,6 +283,7 @@ def test_a_status_of_the_container_that_blames_the_content_is_believed(
     assert type(caught.value) is expected
 
 
+@pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
 def test_an_answer_is_waited_for_as_long_as_is_said_and_once(world: World) -> None:
     detector: Any = world.make_detector(SAGEMAKER_SETTINGS | {"answer_timeout_seconds": "37"})
     config = detector._client.meta.config
