@@ -121,7 +121,7 @@ run "largest_for_sagemaker" {
 
     sagemaker_endpoint = {
       model_name         = format("%063d", 1)
-      execution_role_arn = "arn:aws:iam::111122223333:role/${format("%0512d", 1)}/${format("%064d", 1)}"
+      execution_role_arn = "arn:aws:iam::111122223333:role/${format("%0511d", 1)}/${format("%064d", 1)}"
       instance_type      = "ml.g5.12xlarge"
       instances_per_unit = 1999
       mapping            = format("%0850d", 1)

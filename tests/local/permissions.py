@@ -541,8 +541,9 @@ def statements(document: str) -> list[dict[str, Any]]:
     """The statements of a policy; refuses what moto's evaluator would not evaluate as IAM does."""
     found = json.loads(document)["Statement"]
     for statement in found:
-        if statement.get("Condition") == _SATISFIED.get(str(statement.get("Action")), {}):
-            statement.pop("Condition", None)
+        condition = statement.get("Condition")
+        if condition and condition == _SATISFIED.get(str(statement.get("Action"))):
+            del statement["Condition"]
         if unknown := set(statement) - _STATEMENT_KEYS:
             raise PermissionsError(
                 f"statement {statement.get('Sid')} has {', '.join(sorted(unknown))}, which moto does not evaluate in a"
