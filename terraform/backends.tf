@@ -170,9 +170,9 @@ locals {
             resources = [local.sagemaker_configuration_arn]
           }
           PassRoleOfModel = {
-            actions   = ["iam:PassRole"]
-            resources = var.sagemaker_endpoint[*].execution_role_arn
-            passed_to = "sagemaker.amazonaws.com"
+            actions    = ["iam:PassRole"]
+            resources  = var.sagemaker_endpoint[*].execution_role_arn
+            conditions = { "iam:PassedToService" = "sagemaker.amazonaws.com" }
           }
         }
         stop_former = {

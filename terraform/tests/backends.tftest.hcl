@@ -210,7 +210,7 @@ run "a_sagemaker_endpoint_is_of_the_deployment_and_of_nobody_else" {
   }
 
   assert {
-    condition     = local.function_statements.start_model.PassRoleOfModel.passed_to == "sagemaker.amazonaws.com"
+    condition     = local.function_statements.start_model.PassRoleOfModel.conditions == { "iam:PassedToService" = "sagemaker.amazonaws.com" }
     error_message = "The role may be passed to any service."
   }
 }

@@ -40,11 +40,11 @@ data "aws_iam_policy_document" "this" {
       resources = statement.value.resources
 
       dynamic "condition" {
-        for_each = statement.value.passed_to[*]
+        for_each = statement.value.conditions
 
         content {
           test     = "StringEquals"
-          variable = "iam:PassedToService"
+          variable = condition.key
           values   = [condition.value]
         }
       }

@@ -57,11 +57,12 @@ variable "environment" {
 }
 
 variable "statements" {
-  description = "What the function may do besides writing its own log: statements of its role's policy, by sid; passed_to is the service that roles may be passed to"
+  description = "What the function may do besides writing its own log: statements of its role's policy, by sid"
   type = map(object({
     actions   = list(string)
     resources = list(string)
-    passed_to = optional(string)
+    # Keys of the request, and the value that each must have.
+    conditions = optional(map(string), {})
   }))
   nullable = false
 
