@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -11,8 +12,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from batch_vision.backends.contracts import Lifecycle, ModelState
+from batch_vision.backends.registry import make_lifecycle
 from batch_vision.core import errors
+from batch_vision.core.models import Model
 from batch_vision.runs import closing
+from batch_vision.runs.guard import Duty, Guard, Task
 from local.config import REGION, SAGEMAKER_MODEL_NAME
 from local.emulator.client import EmulatorClient
 from local.emulator.errors import ConfigurationError
@@ -158,13 +162,28 @@ def killed_while_it_is_deleted(world: World) -> None:
     ],
 )
 def test_what_a_run_leaves_behind_is_seen_and_removed(world: World, kill: Callable[[World], None]) -> None:
-    """As the watchdog does it: its first look only looks, and what it does not see it does not stop."""
+    """By ticks of the watchdog: its first look only looks, and what it does not see it does not stop."""
     kill(world)
-    world.lifecycle = world.make_lifecycle()
-    assert not closing.stop(world.lifecycle, only_look=True).is_off
     assert configurations(world) != []
-    assert world.stop().is_off
+    for _ in range(3):
+        guard = tick(world)
+        guard.run(0, lambda: 900, lambda _: None)
+    assert (guard.report.left_on, guard.report.is_model_on) == ([], False)
     assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed")
+
+
+def tick(world: World) -> Guard:
+    """A tick of the watchdog that finds no execution, in an invocation of its own."""
+    workflow: Any = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"executions": []}]))
+    mapping: Any = SimpleNamespace(uuid="u", state=lambda: "Disabled")
+    duty = Duty(
+        task=Task.TICK,
+        state_machine_arn="arn:aws:states:us-east-1:000000000000:stateMachine:batch-vision",
+        mapping_uuid="u",
+        model=Model.named(NAME, SAGEMAKER_SETTINGS),
+        batch_seconds=60,
+    )
+    return Guard(duty, workflow, mapping, make_lifecycle, lambda: None, lambda _: None)
 
 
 @pytest.mark.fault("A SageMaker endpoint: the creation fails")
