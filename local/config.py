@@ -54,6 +54,11 @@ PROJECT_VERSION_ARN = (
 # An adapter of content moderation.
 ADAPTER_ARN = f"arn:aws:rekognition:{REGION}:{ACCOUNT_ID}:project/moderation/version/moderation.1/1700000000002"
 
+# What the pipeline of the emulated container does is the end of the model's name.
+SAGEMAKER_MODEL_NAME = "batch-vision-object-detection"
+SAGEMAKER_MODEL_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT_ID}:model/{SAGEMAKER_MODEL_NAME}"
+SAGEMAKER_ROLE_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/{SAGEMAKER_MODEL_NAME}"
+
 LOOKOUT_PROJECT_NAME = "batch-vision"
 LOOKOUT_MODEL_VERSION = "1"
 LOOKOUT_MODEL_ARN = f"arn:aws:lookoutvision:{REGION}:{ACCOUNT_ID}:model/{LOOKOUT_PROJECT_NAME}/{LOOKOUT_MODEL_VERSION}"

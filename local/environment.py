@@ -46,7 +46,7 @@ _EMULATOR_POLL_SECONDS = 0.1
 _EMULATOR_STOP_SECONDS = 5.0
 
 # Where clients find the services that the emulator stands for.
-EMULATED_ENDPOINTS = {model.endpoint: config.EMULATOR_URL for model in MODELS.values()}
+EMULATED_ENDPOINTS = {endpoint: config.EMULATOR_URL for model in MODELS.values() for endpoint in model.endpoints}
 
 CLIENT_ENVIRONMENT = {
     "AWS_ENDPOINT_URL": config.LOCALSTACK_URL,
@@ -153,6 +153,12 @@ class Environment:
         if self.backend is None:
             raise LocalError("A deployment of videos only has no model.")
         return self.emulator.model(MODELS[self.backend].arn)
+
+    def unit_hour_dollars(self) -> float:
+        """Return what an hour of an inference unit costs, as the stack sums up its runs with."""
+        name = self.output("analyze_images_function_name").replace("-analyze-images", "-summarize-run")
+        described = self.client("lambda").get_function_configuration(FunctionName=name)
+        return float(described["Environment"]["Variables"]["INFERENCE_UNIT_HOUR_DOLLARS"])
 
     def output(self, name: str) -> str:
         """Return one output of Terraform."""

@@ -11,7 +11,7 @@ from batch_vision.core.chunks import LIVE, chunks_prefix, images_in
 from batch_vision.core.names import result_key
 from batch_vision.core.scope import Scope, why_out_of_scope
 from batch_vision.operator import cost, runs
-from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, in_words, model_dollars
+from batch_vision.operator.prices import in_words, model_dollars
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -74,6 +74,7 @@ def run(environment: Environment, keys: Sequence[str], step: Step) -> dict[str, 
     )["executionArn"]
     deadline = time.monotonic() + _LONGEST_RUN_SECONDS
     position = None
+    unit_hour_dollars = environment.unit_hour_dollars()
     while True:
         described: dict[str, Any] = workflow.describe_execution(executionArn=arn)
         if described["status"] != "RUNNING":
@@ -83,7 +84,7 @@ def run(environment: Environment, keys: Sequence[str], step: Step) -> dict[str, 
             raise LocalError(f"The run did not end within {_LONGEST_RUN_SECONDS // 3600} hours and was stopped.")
         position = runs.position(workflow, arn, position)
         model = environment.model()
-        dollars = model_dollars(model["billed_unit_seconds"])
+        dollars = model_dollars(model["billed_unit_seconds"], unit_hour_dollars)
         step.progress(
             max(0, len(keys) - _count_left(environment, keys)),
             len(keys),
@@ -197,11 +198,12 @@ def _hosted_lines(
         lines["label is the folder's name"] = f"{agreeing} of {named}"
     if summary.get("model_on_seconds") is not None:
         lines["model on"] = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
-    price = f"${INFERENCE_UNIT_HOUR_DOLLARS:.2f} an hour for each inference unit"
+    unit_hour_dollars = environment.unit_hour_dollars()
+    price = f"${unit_hour_dollars:.2f} an hour for each inference unit"
     times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
     return lines | {
         "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
-        "would cost on AWS": f"{in_words(billed, environment.backend or '')}, at {price} ({times})",
+        "would cost on AWS": f"{in_words(billed, environment.backend or '', unit_hour_dollars)}, at {price} ({times})",
     }
 
 

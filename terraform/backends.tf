@@ -12,6 +12,11 @@
 #   stop_former   the permission to describe and stop any model of this service, for the two functions that stop models:
 #                 a run that is under way while an apply changes the model still stops the one that it started, whose
 #                 own permission goes with that apply
+#   further       statements by sid, of a service that wants more than one for a step: of the functions that describe the
+#                 model before it is stopped, that start it, and of those that stop models (stop_former)
+#   settings_of_answers
+#                 those of the settings on which answers depend, where that is not all of them: the results of before are
+#                 as good as new ones while these stay the same
 #   inference_unit_hour_dollars
 #                 what a unit of the service costs for an hour, in dollars, for the cost in run summaries
 #   is_ended      true where AWS has ended the service: stop_former is then only for deployments that use it, or used it
@@ -110,6 +115,76 @@ locals {
       inference_unit_hour_dollars = 4
       is_ended                    = true
     }
+
+    # The endpoint is made for a run, and deleted after it: only the model is there before.
+    sagemaker_endpoint = {
+      settings = var.sagemaker_endpoint == null ? null : tomap({
+        deployment             = var.name_prefix
+        model_name             = var.sagemaker_endpoint.model_name
+        instance_type          = var.sagemaker_endpoint.instance_type
+        instances_per_unit     = tostring(var.sagemaker_endpoint.instances_per_unit)
+        content_type           = local.sagemaker_texts.content_type
+        mapping                = var.sagemaker_endpoint.mapping
+        anomaly_mapping        = local.sagemaker_texts.anomaly_mapping
+        max_payload_mb         = tostring(var.sagemaker_endpoint.max_payload_mb)
+        answer_timeout_seconds = tostring(local.sagemaker_answer_timeout_seconds)
+        data_capture_s3_uri    = local.sagemaker_texts.data_capture_s3_uri
+        data_capture_percent   = tostring(try(var.sagemaker_endpoint.data_capture.percent, 100))
+      })
+      settings_of_answers = var.sagemaker_endpoint == null ? null : tomap({
+        model_name      = var.sagemaker_endpoint.model_name
+        content_type    = local.sagemaker_texts.content_type
+        mapping         = var.sagemaker_endpoint.mapping
+        anomaly_mapping = local.sagemaker_texts.anomaly_mapping
+        max_payload_mb  = tostring(var.sagemaker_endpoint.max_payload_mb)
+      })
+      detect = {
+        actions   = ["sagemaker:InvokeEndpoint"]
+        resources = [for _ in var.sagemaker_endpoint[*] : local.sagemaker_endpoint_arn]
+      }
+      describe = {
+        actions   = ["sagemaker:DescribeEndpoint"]
+        resources = [for _ in var.sagemaker_endpoint[*] : local.sagemaker_endpoint_arn]
+      }
+      # An endpoint that failed is deleted before it is made again.
+      start = {
+        actions   = ["sagemaker:CreateEndpoint", "sagemaker:DeleteEndpoint"]
+        resources = [for _ in var.sagemaker_endpoint[*] : local.sagemaker_endpoint_arn]
+      }
+      stop = {
+        actions   = ["sagemaker:DeleteEndpoint"]
+        resources = [for _ in var.sagemaker_endpoint[*] : local.sagemaker_endpoint_arn]
+      }
+      # Only those of this deployment: no other endpoint was ever its own.
+      stop_former = {
+        actions   = ["sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"]
+        resources = [local.sagemaker_endpoint_arn]
+      }
+      further = {
+        describe = {
+          ListModels = local.sagemaker_list
+        }
+        start = {
+          ConfigureModel = {
+            actions   = ["sagemaker:CreateEndpoint", "sagemaker:CreateEndpointConfig"]
+            resources = [local.sagemaker_configuration_arn]
+          }
+          PassRoleOfModel = {
+            actions    = ["iam:PassRole"]
+            resources  = var.sagemaker_endpoint[*].execution_role_arn
+            conditions = { "iam:PassedToService" = "sagemaker.amazonaws.com" }
+          }
+        }
+        stop_former = {
+          ListFormerModels = local.sagemaker_list
+          RemoveConfigurations = {
+            actions   = ["sagemaker:DeleteEndpointConfig"]
+            resources = [local.sagemaker_configuration_arn]
+          }
+        }
+      }
+      inference_unit_hour_dollars = var.sagemaker_endpoint == null ? null : var.sagemaker_endpoint.instances_per_unit * local.sagemaker_instance_hour_dollars
+    }
   }
 
   # Of every service, for the former model may be of another one than the model of now.
@@ -121,6 +196,10 @@ locals {
     actions   = flatten(local.stop_former[*].actions)
     resources = flatten(local.stop_former[*].resources)
   }
+  # Of the services that want more than that.
+  stop_former_further = merge([
+    for entry in values(local.backends) : entry.further.stop_former if can(entry.further.stop_former)
+  ]...)
 
   # The service goes by names; IAM by an ARN that is made of them.
   lookout_for_vision_model_arn = var.lookout_for_vision == null ? null : join(":", [
@@ -142,6 +221,58 @@ locals {
   lifecycle = {
     for name in ["describe", "start", "stop", "inference_unit_hour_dollars"] : name => try(local.backend[name], null)
   }
+
+  further_describe = try(local.backend.further.describe, {})
+  further_start    = try(local.backend.further.start, {})
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A SageMaker endpoint
+# ---------------------------------------------------------------------------------------------------------------------
+
+locals {
+  # As the backend names them: a hash of sixteen characters, and the number of instances in four. Nothing else of the
+  # account has a name of exactly this form, not that of a deployment whose name begins with the name of this one.
+  sagemaker_arn_prefix        = "arn:${local.partition}:sagemaker:${local.region}:${local.account_id}"
+  sagemaker_endpoint_arn      = "${local.sagemaker_arn_prefix}:endpoint/${var.name_prefix}-????????????????"
+  sagemaker_configuration_arn = "${local.sagemaker_arn_prefix}:endpoint-config/${var.name_prefix}-????????????????-????"
+
+  # All resources: IAM knows none for a list.
+  sagemaker_list = {
+    actions   = ["sagemaker:ListEndpointConfigs"]
+    resources = ["*"]
+  }
+
+  # The settings of a hosted model are texts.
+  sagemaker_texts = {
+    content_type        = try(coalesce(var.sagemaker_endpoint.content_type), "")
+    anomaly_mapping     = try(coalesce(var.sagemaker_endpoint.anomaly_mapping), "")
+    data_capture_s3_uri = try(coalesce(var.sagemaker_endpoint.data_capture.s3_uri), "")
+  }
+
+  # A call that is begun in the last moment that an invocation has for that (0.6 of its time) must end within it.
+  sagemaker_most_answer_seconds    = floor(2 * var.timings.analyze_timeout_seconds / 5)
+  sagemaker_answer_timeout_seconds = try(coalesce(var.sagemaker_endpoint.answer_timeout_seconds), max(1, min(20, local.sagemaker_most_answer_seconds)))
+
+  # An hour of an instance that hosts a model, us-east-1, in dollars: November 2026, from price lists of SageMaker that
+  # others have copied, where several agree. `batch-vision cost` has the same.
+  sagemaker_prices = {
+    "ml.m5.large"    = 0.115
+    "ml.m5.xlarge"   = 0.23
+    "ml.m5.2xlarge"  = 0.461
+    "ml.m5.4xlarge"  = 0.922
+    "ml.c5.large"    = 0.102
+    "ml.c5.xlarge"   = 0.204
+    "ml.c5.2xlarge"  = 0.408
+    "ml.c5.4xlarge"  = 0.816
+    "ml.g4dn.xlarge" = 0.736
+    "ml.g5.xlarge"   = 1.408
+    "ml.g5.2xlarge"  = 1.515
+    "ml.g5.4xlarge"  = 2.03
+    "ml.g5.12xlarge" = 7.09
+    "ml.g6.xlarge"   = 1.127
+  }
+  sagemaker_instance_hour_dollars = try(coalesce(var.sagemaker_endpoint.instance_hour_dollars), lookup(local.sagemaker_prices, try(var.sagemaker_endpoint.instance_type, ""), 0))
 }
 
 # ---------------------------------------------------------------------------------------------------------------------

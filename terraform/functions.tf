@@ -304,7 +304,7 @@ locals {
       }
     })
 
-    check_backlog = {
+    check_backlog = merge(local.further_describe, {
       ListImages = {
         actions   = ["s3:ListBucket"]
         resources = concat([module.final_bucket.bucket_arn], local.images_bucket_arn[*])
@@ -319,9 +319,9 @@ locals {
         resources = local.analysis_queue[*].queue_arn
       }
       DescribeModel = local.lifecycle.describe
-    }
+    })
 
-    check_chunks = {
+    check_chunks = merge(local.further_describe, {
       ListChunks = {
         actions   = ["s3:ListBucket"]
         resources = [module.final_bucket.bucket_arn]
@@ -331,9 +331,9 @@ locals {
         resources = local.analysis_queue[*].queue_arn
       }
       DescribeModel = local.lifecycle.describe
-    }
+    })
 
-    start_model = merge(local.use_key, {
+    start_model = merge(local.use_key, local.further_describe, local.further_start, {
       DescribeModel = local.lifecycle.describe
       StartModel    = local.lifecycle.start
       NameRun = {

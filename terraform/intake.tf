@@ -19,7 +19,7 @@ locals {
   # What a result was made with: one name for the model and all that is set of it.
   model_of_results = {
     backend                = var.backend
-    settings               = local.backend.settings
+    settings               = try(local.backend.settings_of_answers, local.backend.settings)
     min_confidence_percent = var.min_confidence_percent
   }
   settings_fingerprint = sha256(jsonencode(local.model_of_results))

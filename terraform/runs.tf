@@ -134,7 +134,7 @@ locals {
       }
     }
 
-    close_run = merge(local.use_key, {
+    close_run = merge(local.use_key, local.stop_former_further, {
       DisableMapping = {
         actions   = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]
         resources = aws_lambda_event_source_mapping.this[*].arn
@@ -215,7 +215,7 @@ module "workflow" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  guard_statements = merge(local.use_key, {
+  guard_statements = merge(local.use_key, local.stop_former_further, {
     FindExecutions = {
       actions   = ["states:ListExecutions"]
       resources = module.workflow[*].state_machine_arn

@@ -208,8 +208,94 @@ variable "lookout_for_vision" {
   }
 }
 
+variable "sagemaker_endpoint" {
+  description = <<-EOT
+    A model of your own in SageMaker, whose endpoint is created for each run and deleted after it: model_name is the SageMaker model, of one container or of a pipeline of them; execution_role_arn the role that it was created with; instance_type and instances_per_unit say what an inference unit is.
+
+    mapping says what of the container's answer is a prediction: huggingface-image-classification, huggingface-object-detection, or a JMESPath expression that makes a list of objects with name, confidence (0 to 1) or confidence_percent, and maybe box (ratios of the sides) or box_px, each with left, top, and right and bottom or width and height. anomaly_mapping makes one object with is_anomalous and confidence. Try both with `batch-vision check-mapping`.
+
+    content_type is that of each request (null: image/png or image/jpeg, as the image is). max_payload_mb is the largest image that is sent, 6 by default; SageMaker takes 25 where it has raised that limit. answer_timeout_seconds is how long an answer may take (default: 20, or what analyze_timeout_seconds leaves). data_capture keeps requests and answers under s3_uri, percent of them; without it none are. instance_hour_dollars is what an instance costs, for the cost of a run; the module knows it of the usual types.
+  EOT
+  type = object({
+    model_name             = string
+    execution_role_arn     = string
+    instance_type          = string
+    instances_per_unit     = optional(number, 1)
+    mapping                = string
+    anomaly_mapping        = optional(string)
+    content_type           = optional(string)
+    max_payload_mb         = optional(number, 6)
+    answer_timeout_seconds = optional(number)
+    data_capture = optional(object({
+      s3_uri  = string
+      percent = optional(number, 100)
+    }))
+    instance_hour_dollars = optional(number)
+  })
+  default = null
+
+  validation {
+    condition     = var.sagemaker_endpoint == null ? true : can(regex("^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$", var.sagemaker_endpoint.model_name))
+    error_message = "sagemaker_endpoint.model_name is \"${try(var.sagemaker_endpoint.model_name, "")}\". Use the name of a model, not its ARN, as `aws sagemaker list-models` shows it: up to 63 letters, digits and hyphens."
+  }
+
+  validation {
+    condition = var.sagemaker_endpoint == null ? true : can(regex(
+      "^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$",
+      var.sagemaker_endpoint.execution_role_arn,
+    ))
+    error_message = "sagemaker_endpoint.execution_role_arn is \"${try(var.sagemaker_endpoint.execution_role_arn, "")}\". Use the ARN of the role that the model was created with, as `aws sagemaker describe-model` shows it."
+  }
+
+  validation {
+    condition     = var.sagemaker_endpoint == null ? true : can(regex("^ml\\.[a-z0-9-]+\\.[a-z0-9]+$", var.sagemaker_endpoint.instance_type))
+    error_message = "sagemaker_endpoint.instance_type is \"${try(var.sagemaker_endpoint.instance_type, "")}\". Use a type for hosting, as in ml.g5.xlarge."
+  }
+
+  validation {
+    # The name of an endpoint configuration has four digits for them.
+    condition     = var.sagemaker_endpoint == null ? true : floor(var.sagemaker_endpoint.instances_per_unit) == var.sagemaker_endpoint.instances_per_unit && var.sagemaker_endpoint.instances_per_unit >= 1 && var.sagemaker_endpoint.instances_per_unit * var.max_inference_units <= 9999
+    error_message = "sagemaker_endpoint.instances_per_unit is ${try(var.sagemaker_endpoint.instances_per_unit, 0)}, and max_inference_units ${var.max_inference_units}. Use a whole number of at least 1, and no more than 9999 instances in all."
+  }
+
+  validation {
+    # An environment of a function has 4 KB, in which source_prefix has a part.
+    condition     = var.sagemaker_endpoint == null ? true : length(var.sagemaker_endpoint.mapping) > 0 && length(jsonencode([var.sagemaker_endpoint.mapping, var.sagemaker_endpoint.anomaly_mapping, var.sagemaker_endpoint.content_type, var.sagemaker_endpoint.data_capture])) + length(var.source_prefix) <= 1500
+    error_message = "sagemaker_endpoint.mapping has ${try(length(jsonencode([var.sagemaker_endpoint.mapping, var.sagemaker_endpoint.anomaly_mapping, var.sagemaker_endpoint.content_type, var.sagemaker_endpoint.data_capture])), 0)} characters as JSON, with anomaly_mapping, content_type and data_capture, and source_prefix ${length(var.source_prefix)}. Use a mapping that is not empty, and up to 1500 for all: let the container answer more simply."
+  }
+
+  validation {
+    condition     = try(var.sagemaker_endpoint.content_type, null) == null ? true : can(regex("^[a-z]+/[A-Za-z0-9.+-]{1,100}(; ?[a-z]+=[A-Za-z0-9.-]{1,50})?$", var.sagemaker_endpoint.content_type))
+    error_message = "sagemaker_endpoint.content_type is \"${try(coalesce(var.sagemaker_endpoint.content_type), "")}\". Use what the container takes an image by, as in application/x-image, or leave it out."
+  }
+
+  validation {
+    condition     = var.sagemaker_endpoint == null ? true : floor(var.sagemaker_endpoint.max_payload_mb) == var.sagemaker_endpoint.max_payload_mb && var.sagemaker_endpoint.max_payload_mb >= 1 && var.sagemaker_endpoint.max_payload_mb <= 25
+    error_message = "sagemaker_endpoint.max_payload_mb is ${try(var.sagemaker_endpoint.max_payload_mb, 0)}. Use a whole number from 1 to 25, the most that a real-time endpoint takes."
+  }
+
+  validation {
+    condition     = alltrue([for seconds in [try(var.sagemaker_endpoint.answer_timeout_seconds, null)] : seconds == null ? true : floor(seconds) == seconds && seconds >= 1 && seconds <= min(60, local.sagemaker_most_answer_seconds)])
+    error_message = "sagemaker_endpoint.answer_timeout_seconds is ${try(coalesce(var.sagemaker_endpoint.answer_timeout_seconds), 0)}. Use a whole number from 1 to ${min(60, local.sagemaker_most_answer_seconds)}: a container has 60 seconds, and a call two fifths of timings.analyze_timeout_seconds, which is ${var.timings.analyze_timeout_seconds}."
+  }
+
+  validation {
+    condition = try(var.sagemaker_endpoint.data_capture, null) == null ? true : (
+      can(regex("^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\"]*)?$", var.sagemaker_endpoint.data_capture.s3_uri))
+      && floor(var.sagemaker_endpoint.data_capture.percent) == var.sagemaker_endpoint.data_capture.percent
+      && var.sagemaker_endpoint.data_capture.percent >= 1 && var.sagemaker_endpoint.data_capture.percent <= 100
+    )
+    error_message = "sagemaker_endpoint.data_capture is ${jsonencode(try(var.sagemaker_endpoint.data_capture, null))}. Use an s3_uri such as s3://bucket/prefix and a whole percent from 1 to 100, or leave it out: then nothing is captured."
+  }
+
+  validation {
+    condition     = var.sagemaker_endpoint == null ? true : var.sagemaker_endpoint.instance_hour_dollars == null ? contains(keys(local.sagemaker_prices), var.sagemaker_endpoint.instance_type) : var.sagemaker_endpoint.instance_hour_dollars >= 0
+    error_message = "sagemaker_endpoint.instance_hour_dollars is ${try(coalesce(var.sagemaker_endpoint.instance_hour_dollars), "not set")}, and instance_type \"${try(var.sagemaker_endpoint.instance_type, "")}\". Set what an hour of an instance costs, as the pricing page of SageMaker says it; the module knows it of ${join(", ", keys(local.sagemaker_prices))}."
+  }
+}
+
 variable "backend" {
-  description = "Model service: rekognition_custom_labels, whose model is started for each run and stopped after it; rekognition, the image APIs that are always there; or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says more; those of the others are not set. Null makes nothing for images: a deployment for videos only"
+  description = "Model service: rekognition_custom_labels, whose model is started for each run and stopped after it; sagemaker_endpoint, a model of your own, whose endpoint is created for each run and deleted after it; rekognition, the image APIs that are always there; or lookout_for_vision, which AWS ended on 2025-10-31 and which runs against the local emulator only. The variable of the same name says more; those of the others are not set. Null makes nothing for images: a deployment for videos only"
   type        = string
   default     = "rekognition_custom_labels"
 

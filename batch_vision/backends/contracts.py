@@ -41,12 +41,15 @@ class ModelStatus:
         The service's own words, for logs and errors.
     inference_units
         Units it runs (or is to run) with; None when the service does not tell.
+    has_remains
+        Whether something of it is there that a stop removes, even where it costs nothing.
     """
 
     state: ModelState
     service_status: str
     message: str = ""
     inference_units: int | None = None
+    has_remains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +252,7 @@ class Lifecycle(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask for the model to be stopped; returns before it is.
+        """Ask for the model to be stopped, or for what remains of it to be removed; returns before it is.
 
         Raises
         ------

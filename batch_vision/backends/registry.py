@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.backends import lookout_for_vision, rekognition, rekognition_custom_labels
+from batch_vision.backends import lookout_for_vision, rekognition, rekognition_custom_labels, sagemaker_endpoint
 from batch_vision.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ BACKENDS = {
     ),
     "rekognition": Backend(rekognition.make_detectors),
     "lookout_for_vision": Backend(lookout_for_vision.make_detectors, lookout_for_vision.LookoutLifecycle),
+    "sagemaker_endpoint": Backend(sagemaker_endpoint.make_detectors, sagemaker_endpoint.EndpointLifecycle),
 }
 
 

@@ -102,6 +102,15 @@ class UnexplainedRefusalError(TransientError):
     remedy = "Look at the image. If it is a sound PNG or JPEG, ask AWS Support what the service finds invalid."
 
 
+class UnreadableAnswerError(TransientError):
+    """What the model answered is not what the deployment's settings say that it answers: not the image's fault."""
+
+    remedy = (
+        "See what batch-vision check-mapping makes of an answer of the container; mend sagemaker_endpoint.mapping or"
+        " the container, and apply again."
+    )
+
+
 class NoTimeLeftError(TransientError):
     """The invocation is nearly over, so the image is not begun, or not asked about again."""
 

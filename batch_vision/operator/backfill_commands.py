@@ -303,7 +303,9 @@ def _ask(question: str, told: dict[str, Any], *, is_yes: bool, as_json: bool) ->
 
 def _estimate_backfill(stack: Stack, survey: Survey, at_a_time: int) -> BackfillEstimate:
     if stack.is_hosted:
-        return estimate_backfill_hosted(survey.images, survey.looks, survey.listed, stack.capacity)
+        return estimate_backfill_hosted(
+            survey.images, survey.looks, survey.listed, stack.capacity, stack.unit_hour_dollars
+        )
     # More than the default of them have no more of the quota.
     useful = min(at_a_time, stack.backfill_max_concurrency)
     pace = stack.backfill_calls_per_second

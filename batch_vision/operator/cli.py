@@ -53,8 +53,14 @@ from batch_vision.operator.errors import OperatorError, WrongInputError
 from batch_vision.operator.failed import retry_lines, send_left_chunks
 from batch_vision.operator.films import Films
 from batch_vision.operator.folders import find_files
+from batch_vision.operator.mapping_commands import check_mapping
 from batch_vision.operator.parameters import FilePath, Number, Text
-from batch_vision.operator.prices import GROUP_2_TIERS, in_words
+from batch_vision.operator.prices import (
+    GROUP_2_TIERS,
+    INFERENCE_UNIT_HOUR_DOLLARS,
+    SAGEMAKER_INSTANCE_HOUR_DOLLARS,
+    in_words,
+)
 from batch_vision.operator.rejected import SKIPPED, retry_rejected
 from batch_vision.operator.report import backfills_between, make_report, summaries_between
 from batch_vision.operator.results import (
@@ -95,6 +101,7 @@ __all__ = ["main"]
 
 main.add_command(backfill)
 main.add_command(sweep)
+main.add_command(check_mapping)
 main.add_command(corrections)
 main.add_command(manifest)
 main.add_command(review)
@@ -454,7 +461,7 @@ def _print_ended(stack: Stack, ended: Run, waiting: Waiting) -> None:
         if (seconds := summary.get("model_on_seconds")) is not None:
             units = summary.get("inference_units") or stack.min_inference_units
             lines["model on"] = f"{shown_duration(timedelta(seconds=seconds))}, {shown_number(units, 'inference unit')}"
-            lines["cost"] = f"up to {in_words(seconds * units, stack.model.backend)}"
+            lines["cost"] = f"up to {in_words(seconds * units, stack.model.backend, stack.unit_hour_dollars)}"
         print_lines(lines)
     if remedy := ended.remedy(stack):
         said = f": {ended.error['type']}: {ended.error['message']}" if ended.error else ""
@@ -855,7 +862,10 @@ def _pause(stack: Stack) -> str:
 
 
 # Options of `cost` that only a model which is started has.
-_OF_RUNS = ("schedule", "runs_per_day", "images_per_second", "inference_units", "start_minutes", "overhead_minutes")
+_OF_RUNS = (
+    *("schedule", "runs_per_day", "images_per_second", "inference_units", "start_minutes", "overhead_minutes"),
+    *("instance_type", "unit_hour_dollars"),
+)
 
 
 def _check_unmixed() -> None:
@@ -906,7 +916,7 @@ def _print_videos(minutes_per_day: float, analyses: tuple[str, ...], *, as_json:
 
 _COST_EPILOG = """\b
 unit-hours = images / throughput + runs x (start + overhead) x units
-dollars    = unit-hours x $4.00
+dollars    = unit-hours x price of a unit, $4.00 with Custom Labels
 """
 
 
@@ -935,6 +945,16 @@ dollars    = unit-hours x $4.00
     f" {FAST_OVERHEAD_SECONDS / 60:.1f}.",
 )
 @click.option(
+    "--instance-type",
+    type=click.Choice(list(SAGEMAKER_INSTANCE_HOUR_DOLLARS)),
+    help="Of the backend sagemaker_endpoint: a unit is one instance of this type.",
+)
+@click.option(
+    "--unit-hour-dollars",
+    type=Number(0, 10_000),
+    help=f"What an inference unit costs for an hour [default: {INFERENCE_UNIT_HOUR_DOLLARS:.2f}, of Custom Labels].",
+)
+@click.option(
     "--analysis",
     "analyses",
     multiple=True,
@@ -957,6 +977,8 @@ def cost(
     runs_per_day: float | None,
     images_per_second: float,
     *,
+    instance_type: str | None,
+    unit_hour_dollars: float | None,
     analyses: tuple[str, ...],
     existing_bucket: bool,
     video_minutes_per_day: float | None,
@@ -987,10 +1009,15 @@ def cost(
         raise WrongInputError("--existing-bucket is for a managed model. Add --analysis, or leave it out.")
     if schedule is not None and runs_per_day is not None:
         raise WrongInputError("Both --schedule and --runs-per-day are given. Leave one of them out.")
+    if instance_type is not None and unit_hour_dollars is not None:
+        raise WrongInputError("Both --instance-type and --unit-hour-dollars are given. Leave one of them out.")
+    if instance_type is not None:
+        unit_hour_dollars = SAGEMAKER_INSTANCE_HOUR_DOLLARS[instance_type]
     found = estimate(
         images_per_day,
         runs_per_day or ticks_per_day("rate(1 hour)" if schedule is None else schedule),
         images_per_second_per_unit=images_per_second,
+        unit_hour_dollars=INFERENCE_UNIT_HOUR_DOLLARS if unit_hour_dollars is None else unit_hour_dollars,
         **given,
     )
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, override
 
@@ -161,6 +161,16 @@ def main() -> None:
 def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
     """Add the options that find a stack to a command, and pass the stack as its first argument."""
 
+    @wraps(command)
+    def on_found(find: Callable[[], Stack], /, **options: Any) -> R:
+        return command(find(), **options)
+
+    return finding_stack(on_found)
+
+
+def finding_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options that find a stack to a command that may do without, and pass what finds it, to be called."""
+
     @click.option(
         "--outputs",
         type=FilePath(),
@@ -179,7 +189,7 @@ def on_stack[**P, R](command: Callable[..., R]) -> Callable[..., R]:
     @click.pass_context
     @wraps(command)
     def with_stack(ctx: click.Context, /, outputs: Path | None, name: str | None, **options: Any) -> R:
-        return command(_find(ctx, outputs, name), **options)
+        return command(partial(_find, ctx, outputs, name), **options)
 
     return with_stack
 

@@ -162,6 +162,7 @@ def estimate(
     inference_units: int | None,
     start_minutes: float,
     overhead_minutes: float,
+    unit_hour_dollars: float = INFERENCE_UNIT_HOUR_DOLLARS,
 ) -> Estimate:
     """Estimate the cost of a day.
 
@@ -175,6 +176,8 @@ def estimate(
         How long the model takes to start.
     overhead_minutes
         How long the model runs besides analyzing, and stops, in each run.
+    unit_hour_dollars
+        What an inference unit costs for an hour.
     """
     deployment = replace(Deployment(), images_per_second_per_unit=images_per_second_per_unit)
     runs = min(runs, images_per_day)
@@ -197,10 +200,10 @@ def estimate(
         inference_units=inference_units,
         analyzing_hours=analyzing_hours,
         overhead_minutes=overhead_minutes,
-        model_dollars=inference_units * on_hours * INFERENCE_UNIT_HOUR_DOLLARS,
-        model_with_starts_dollars=inference_units * (on_hours + start_hours) * INFERENCE_UNIT_HOUR_DOLLARS,
+        model_dollars=inference_units * on_hours * unit_hour_dollars,
+        model_with_starts_dollars=inference_units * (on_hours + start_hours) * unit_hour_dollars,
         other_dollars=_other_dollars(images_per_day, runs, inference_units, deployment),
-        always_on_dollars=needed_units * 24 * INFERENCE_UNIT_HOUR_DOLLARS,
+        always_on_dollars=needed_units * 24 * unit_hour_dollars,
     )
 
 
@@ -410,7 +413,13 @@ def estimate_backfill_managed(
     )
 
 
-def estimate_backfill_hosted(images: int, looks: int, listed: int, capacity: CapacitySettings) -> BackfillEstimate:
+def estimate_backfill_hosted(
+    images: int,
+    looks: int,
+    listed: int,
+    capacity: CapacitySettings,
+    unit_hour_dollars: float = INFERENCE_UNIT_HOUR_DOLLARS,
+) -> BackfillEstimate:
     """Estimate a backfill with a hosted model, whose runs work it off; see `estimate_backfill_managed`."""
     requests_dollars = _backfill_requests_dollars(images, looks, listed, images)
     if not images:
@@ -422,6 +431,7 @@ def estimate_backfill_hosted(images: int, looks: int, listed: int, capacity: Cap
         inference_units=units_for(images, capacity),
         start_minutes=START_MINUTES,
         overhead_minutes=OVERHEAD_SECONDS / 60,
+        unit_hour_dollars=unit_hour_dollars,
     )
     return BackfillEstimate(
         images=images,

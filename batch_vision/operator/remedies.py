@@ -64,7 +64,10 @@ REMEDIES = {
         "See what AWS says in the message, mend that, then: batch-vision run --watch. The images wait."
     ),
     "ServiceUnavailableError": "Try again: batch-vision run --watch. A service did not answer for some minutes.",
-    "SettingsError": "Apply the module again: a function's environment is not what Terraform sets.",
+    "SettingsError": (
+        "Apply the module again: a function's environment is wrong. If the message names a variable of yours, mend that"
+        " first."
+    ),
     "ThrottledError": (
         "Try again: batch-vision run --watch. If it comes back, look for what else in this account calls the service"
         " so often."

@@ -20,6 +20,7 @@ from batch_vision.core.models import Model
 from batch_vision.core.scope import Scope
 from batch_vision.core.settings import BucketSettings, read_settings
 from batch_vision.operator.errors import UnreachableError, WrongInputError
+from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -299,6 +300,14 @@ class Stack:
         """What a run starts at the least; 1 where the stack does not say."""
         units = self._variables_of("start-model").get("MIN_INFERENCE_UNITS", "")
         return max(1, int(units)) if units.isascii() and units.isdigit() else 1
+
+    @cached_property
+    def unit_hour_dollars(self) -> float:
+        """What an inference unit costs for an hour; that of Rekognition where the stack does not say."""
+        try:
+            return float(self._variables_of("summarize-run")["INFERENCE_UNIT_HOUR_DOLLARS"])
+        except (KeyError, ValueError):
+            return INFERENCE_UNIT_HOUR_DOLLARS
 
     def _variables_of(self, function: str) -> dict[str, str]:
         name = f"{self.name}-{function}"

@@ -116,7 +116,7 @@ class Watcher:
             is_at_least=waiting.is_at_least,
             images_per_second=self._rate.after(done),
             model_status=status,
-            cost_dollars=model_dollars(self._on_seconds() * units),
+            cost_dollars=model_dollars(self._on_seconds() * units, self._stack.unit_hour_dollars),
         )
 
     def _count_waiting(self, done: int) -> Waiting:

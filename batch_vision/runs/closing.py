@@ -150,7 +150,7 @@ def stop(model: Lifecycle, *, only_look: bool = False) -> Part:
     try:
         status = model.describe()
         state = status.service_status
-        if status.state not in ON:
+        if status.state not in ON and not status.has_remains:
             return Part(name, state, is_off=True)
         if status.state is not ModelState.STOPPING and not only_look:
             try:

@@ -19,6 +19,7 @@ from local.config import (
     PROJECT_ARN,
     PROJECT_VERSION_ARN,
     REPOSITORY,
+    SAGEMAKER_MODEL_ARN,
 )
 from local.emulator.errors import ConfigurationError
 from local.emulator.labelled import learn_folder
@@ -59,6 +60,13 @@ HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
     help="A model that exists in Lookout for Vision; may be given several times.",
 )
 @click.option(
+    "--sagemaker-model-arn",
+    "sagemaker_model_arns",
+    multiple=True,
+    default=(SAGEMAKER_MODEL_ARN,),
+    help="A model that exists in SageMaker; may be given several times. Its name ends with the task of its container.",
+)
+@click.option(
     "--adapter-arn",
     "adapter_arns",
     multiple=True,
@@ -81,11 +89,12 @@ def main(
     project_arn: str,
     project_version_arns: tuple[str, ...],
     lookout_model_arns: tuple[str, ...],
+    sagemaker_model_arns: tuple[str, ...],
     adapter_arns: tuple[str, ...],
     settings_json: str,
     record_calls: Path | None,
 ) -> None:
-    """Emulate Amazon Rekognition and Lookout for Vision with a model learned from labelled images."""
+    """Emulate Rekognition, Lookout for Vision and SageMaker endpoints with a model learned from labelled images."""
     try:
         emulator = Emulator(
             learn_folder(labelled),
@@ -94,6 +103,7 @@ def main(
             project_arn=project_arn,
             project_version_arns=project_version_arns,
             lookout_model_arns=lookout_model_arns,
+            sagemaker_model_arns=sagemaker_model_arns,
             adapter_arns=adapter_arns,
             topics=SnsTopics.at(aws_endpoint),
             recorder=CallRecorder(record_calls) if record_calls else None,

@@ -12,6 +12,10 @@ a declared error's name   it is answered with that error, and nothing is done
 `slow:<milliseconds>`     it is done and answered as ever, that much later
 `FAILED`                  `StartProjectVersion` only: the model begins to start, and fails on its way up
 `HOSTING_FAILED`          `StartModel` only: likewise
+`Failed`                  `CreateEndpoint` only: likewise
+`ContainerError4xx`       `InvokeEndpoint` only: the container answers with HTTP 400
+`ContainerError5xx`       `InvokeEndpoint` only: the container answers with HTTP 500
+`MalformedAnswer`         `InvokeEndpoint` only: what the container answers is no JSON
 ========================  ======================================================================================
 
 And of the Starts of videos only, of the job that the call begins, not of one that it finds by its token:

@@ -26,6 +26,8 @@ class StatusNames:
         The statuses from which the service accepts a start.
     known
         Every status that the service can report, the ones of training and deleting included.
+    stoppable
+        The statuses beside running from which it accepts a stop.
     """
 
     idle: str
@@ -36,6 +38,7 @@ class StatusNames:
     failed: str
     startable: frozenset[str]
     known: tuple[str, ...]
+    stoppable: frozenset[str] = frozenset()
 
 
 class Lifecycle:
@@ -124,7 +127,7 @@ class Lifecycle:
             If the model is not running; one that is still starting cannot be stopped either.
         """
         status = self.status
-        if status != self.names.running:
+        if status != self.names.running and status not in self.names.stoppable:
             raise StatusConflictError(status)
         self.stops += 1
         self._enter(self.names.stopping, self._clock())

@@ -18,8 +18,8 @@ class EmulatedModel:
         Its name in the control interface; empty for a managed model, which has none.
     argument
         The argument of the module that names it, whose own name is that of the backend.
-    endpoint
-        The environment variable by which clients of its service find the emulator.
+    endpoints
+        The environment variables by which clients of its services find the emulator.
     off_statuses
         The statuses of the service in which it costs nothing; none for a managed model.
     samples
@@ -28,7 +28,7 @@ class EmulatedModel:
 
     arn: str
     argument: dict[str, Any]
-    endpoint: str
+    endpoints: tuple[str, ...]
     off_statuses: tuple[str, ...]
     samples: str = "pile"
 
@@ -42,14 +42,25 @@ MODELS = {
     "rekognition_custom_labels": EmulatedModel(
         config.PROJECT_VERSION_ARN,
         {"project_arn": config.PROJECT_ARN, "project_version_arn": config.PROJECT_VERSION_ARN},
-        "AWS_ENDPOINT_URL_REKOGNITION",
+        ("AWS_ENDPOINT_URL_REKOGNITION",),
         ("TRAINING_COMPLETED", "STOPPED", "FAILED"),
     ),
     "lookout_for_vision": EmulatedModel(
         config.LOOKOUT_MODEL_ARN,
         {"project_name": config.LOOKOUT_PROJECT_NAME, "model_version": config.LOOKOUT_MODEL_VERSION},
-        "AWS_ENDPOINT_URL_LOOKOUTVISION",
+        ("AWS_ENDPOINT_URL_LOOKOUTVISION",),
         ("TRAINED", "HOSTING_FAILED"),
+    ),
+    "sagemaker_endpoint": EmulatedModel(
+        config.SAGEMAKER_MODEL_ARN,
+        {
+            "model_name": config.SAGEMAKER_MODEL_NAME,
+            "execution_role_arn": config.SAGEMAKER_ROLE_ARN,
+            "instance_type": "ml.m5.xlarge",
+            "mapping": "huggingface-object-detection",
+        },
+        ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"),
+        ("NotDeployed", "Failed"),
     ),
     "rekognition": EmulatedModel(
         "",
@@ -64,7 +75,7 @@ MODELS = {
                 "protective_equipment",
             ]
         },
-        "AWS_ENDPOINT_URL_REKOGNITION",
+        ("AWS_ENDPOINT_URL_REKOGNITION",),
         (),
         samples="scenes",
     ),

@@ -13,8 +13,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from local.config import ADAPTER_ARN, LOOKOUT_MODEL_ARN, PROJECT_ARN, PROJECT_VERSION_ARN
-from local.emulator import lookout_for_vision, rekognition
+from local.config import ADAPTER_ARN, LOOKOUT_MODEL_ARN, PROJECT_ARN, PROJECT_VERSION_ARN, SAGEMAKER_MODEL_ARN
+from local.emulator import lookout_for_vision, rekognition, sagemaker_endpoint
 from local.emulator.client import EmulatorClient
 from local.emulator.errors import ConfigurationError
 from local.emulator.faults import FaultPlan
@@ -22,6 +22,7 @@ from local.emulator.hosting import HostedModel, SettingsHolder, Timing, change_s
 from local.emulator.image_operations import ImageOperations
 from local.emulator.lookout_for_vision import LookoutForVision
 from local.emulator.rekognition import Rekognition
+from local.emulator.sagemaker_endpoint import SageMakerEndpoint
 from local.emulator.settings import Settings
 from local.emulator.topics import NoTopics
 from local.emulator.video_operations import VideoOperations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 CONTROL_PREFIX = "/_emulator/"
 # Well above what the services take, so that they refuse too much in their own words.
-MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES = 26 * 1024 * 1024
 
 
 class Emulator:
@@ -57,6 +58,8 @@ class Emulator:
         The project and the models that exist in Rekognition.
     lookout_model_arns
         The models that exist in Lookout for Vision.
+    sagemaker_model_arns
+        The models that exist in SageMaker.
     adapter_arns
         The adapters of moderation that exist in Rekognition.
     timing
@@ -76,6 +79,7 @@ class Emulator:
         project_arn: str = PROJECT_ARN,
         project_version_arns: Sequence[str] = (PROJECT_VERSION_ARN,),
         lookout_model_arns: Sequence[str] = (LOOKOUT_MODEL_ARN,),
+        sagemaker_model_arns: Sequence[str] = (SAGEMAKER_MODEL_ARN,),
         adapter_arns: Sequence[str] = (ADAPTER_ARN,),
         timing: Timing | None = None,
         topics: Topics | None = None,
@@ -91,9 +95,14 @@ class Emulator:
 
         labels_models = hosted(project_version_arns, rekognition.status_names(labels_service))
         anomaly_models = hosted(lookout_model_arns, lookout_for_vision.status_names(anomaly_service))
-        self.models = labels_models | anomaly_models
+        endpoint_models = hosted(
+            sagemaker_model_arns, sagemaker_endpoint.status_names(sagemaker_endpoint.service_model())
+        )
+        self.models = labels_models | anomaly_models | endpoint_models
         self.faults = FaultPlan(
-            rekognition.injectable_errors(labels_service) | lookout_for_vision.injectable_errors(anomaly_service)
+            rekognition.injectable_errors(labels_service)
+            | lookout_for_vision.injectable_errors(anomaly_service)
+            | sagemaker_endpoint.injectable_errors()
         )
         rekognition.check_adapters(labels_service, adapter_arns)
         self.image_operations = ImageOperations(pixel_model, objects, self.settings, timing, adapter_arns)
@@ -110,6 +119,7 @@ class Emulator:
             timing,
         )
         self._lookout = LookoutForVision(anomaly_models, self.faults, timing)
+        self._sagemaker = SageMakerEndpoint(endpoint_models, self.faults, timing)
         self._control: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
             ("GET", "health"): lambda _: {"status": "ready"},
             ("GET", "state"): lambda _: self.state(),
@@ -132,12 +142,15 @@ class Emulator:
             return error(environ, start_response)
         # What is percent-encoded in a name must not take part in telling the names apart.
         path = str(environ["RAW_URI"]).partition("?")[0]
+        target = request.headers.get("X-Amz-Target", "")
         if request.path.startswith(lookout_for_vision.PATH_PREFIX):
             headers = {name.lower(): value for name, value in request.headers.items()}
             call = partial(self._lookout.call, request.method, path)
             answer = self._lookout.answer(request.method, path, headers, body)
+        elif path.startswith(sagemaker_endpoint.PATH_PREFIX) or target.startswith(sagemaker_endpoint.TARGET_PREFIX):
+            call = partial(self._sagemaker.call, request.method, path, target, body)
+            answer = self._sagemaker.answer(request.method, path, target, body)
         else:
-            target = request.headers.get("X-Amz-Target", "")
             call = partial(self._rekognition.call, target, body)
             answer = self._rekognition.answer(target, body)
         if self._recorder:
@@ -149,12 +162,13 @@ class Emulator:
         return Response(answer.body, answer.status, dict(answer.headers))(environ, start_response)
 
     def state(self) -> dict[str, Any]:
-        """Return the settings, the models, the counters of the image APIs, the jobs of videos and the faults."""
+        """Return what the emulator has at this moment, as plain data, by the part that has it."""
         return {
             "settings": dataclasses.asdict(self.settings.current),
             "models": {arn: model.describe() for arn, model in self.models.items()},
             "operations": self.image_operations.describe(),
             "videos": self.video_operations.describe(),
+            "endpoint_configurations": self._sagemaker.configurations(),
             "faults": self.faults.describe(),
         }
 
@@ -198,6 +212,7 @@ class Emulator:
         self.faults.reset()
         self.settings.reset()
         self._lookout.reset()
+        self._sagemaker.reset()
         self.image_operations.reset()
         self.video_operations.reset()
         for model in self.models.values():

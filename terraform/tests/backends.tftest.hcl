@@ -30,7 +30,7 @@ run "lookout_permissions_name_the_model_and_no_other_service" {
     condition = jsonencode({
       for name, statements in merge(local.function_statements, local.mapping_function_statements, { guard_model = local.guard_statements }) :
       name => sort([
-        for action in distinct(flatten([for sid, statement in statements : statement.actions if sid != "StopFormerModels"])) :
+        for action in distinct(flatten([for sid, statement in statements : statement.actions if sid != "StopFormerModels" && !contains(keys(local.stop_former_further), sid)])) :
         action if !contains(["lambda", "s3", "sns", "sqs", "states"], split(":", action)[0])
       ])
       }) == jsonencode({
@@ -130,6 +130,121 @@ run "a_former_model_of_an_ended_service_can_be_stopped" {
       && contains(local.guard_statements.StopFormerModels.resources, "arn:aws:lookoutvision:us-east-1:111122223333:model/*")
     )
     error_message = "A run of before the change cannot stop its model: ${jsonencode(local.stop_former_models)}."
+  }
+}
+
+run "a_sagemaker_endpoint_is_of_the_deployment_and_of_nobody_else" {
+  variables {
+    name_prefix        = "welds"
+    backend            = "sagemaker_endpoint"
+    lookout_for_vision = null
+    sagemaker_endpoint = {
+      model_name         = "weld-seams"
+      execution_role_arn = "arn:aws:iam::111122223333:role/models/weld-seams"
+      instance_type      = "ml.g5.xlarge"
+      instances_per_unit = 2
+      mapping            = "[].{name: label, confidence: score}"
+      data_capture       = { s3_uri = "s3://captured/welds" }
+    }
+  }
+
+  assert {
+    condition = jsondecode(local.settings.BACKEND_SETTINGS) == {
+      deployment             = "welds"
+      model_name             = "weld-seams"
+      instance_type          = "ml.g5.xlarge"
+      instances_per_unit     = "2"
+      content_type           = ""
+      mapping                = "[].{name: label, confidence: score}"
+      anomaly_mapping        = ""
+      max_payload_mb         = "6"
+      answer_timeout_seconds = "20"
+      data_capture_s3_uri    = "s3://captured/welds"
+      data_capture_percent   = "100"
+    }
+    error_message = "The functions get ${local.settings.BACKEND_SETTINGS}."
+  }
+
+  assert {
+    condition     = local.settings.INFERENCE_UNIT_HOUR_DOLLARS == "2.816"
+    error_message = "An hour of a unit costs ${local.settings.INFERENCE_UNIT_HOUR_DOLLARS}."
+  }
+
+  assert {
+    condition = jsonencode({
+      for name, statements in merge(local.function_statements, local.mapping_function_statements, { guard_model = local.guard_statements }) :
+      name => distinct(sort(flatten([
+        for sid, statement in statements : [
+          for pair in setproduct(statement.actions, statement.resources) :
+          "${pair[0]} ${replace(pair[1], "arn:aws:sagemaker:us-east-1:111122223333:", "")}"
+          if contains(["sagemaker", "iam"], split(":", pair[0])[0]) && (pair[1] == "*" || strcontains(pair[1], ":sagemaker:") || strcontains(pair[1], ":iam:"))
+        ]
+      ])))
+      if length([for statement in values(statements) : 1 if anytrue([for action in statement.actions : startswith(action, "sagemaker:")])]) > 0
+      }) == jsonencode({
+      analyze_images = ["sagemaker:InvokeEndpoint endpoint/welds-????????????????"]
+      check_backlog  = ["sagemaker:DescribeEndpoint endpoint/welds-????????????????", "sagemaker:ListEndpointConfigs *"]
+      close_run = [
+        "sagemaker:DeleteEndpoint endpoint/welds-????????????????",
+        "sagemaker:DeleteEndpointConfig endpoint-config/welds-????????????????-????",
+        "sagemaker:DescribeEndpoint endpoint/welds-????????????????",
+        "sagemaker:ListEndpointConfigs *",
+      ]
+      guard_model = [
+        "sagemaker:DeleteEndpoint endpoint/welds-????????????????",
+        "sagemaker:DeleteEndpointConfig endpoint-config/welds-????????????????-????",
+        "sagemaker:DescribeEndpoint endpoint/welds-????????????????",
+        "sagemaker:ListEndpointConfigs *",
+      ]
+      start_model = [
+        "iam:PassRole arn:aws:iam::111122223333:role/models/weld-seams",
+        "sagemaker:CreateEndpoint endpoint-config/welds-????????????????-????",
+        "sagemaker:CreateEndpoint endpoint/welds-????????????????",
+        "sagemaker:CreateEndpointConfig endpoint-config/welds-????????????????-????",
+        "sagemaker:DeleteEndpoint endpoint/welds-????????????????",
+        "sagemaker:DescribeEndpoint endpoint/welds-????????????????",
+        "sagemaker:ListEndpointConfigs *",
+      ]
+    })
+    error_message = "A function may do more with SageMaker than it does, or less: ${jsonencode([local.function_statements.start_model, local.mapping_function_statements.close_run])}."
+  }
+
+  assert {
+    condition     = local.function_statements.start_model.PassRoleOfModel.conditions == { "iam:PassedToService" = "sagemaker.amazonaws.com" }
+    error_message = "The role may be passed to any service."
+  }
+}
+
+# Results stay what they are when the same model gets another instance.
+run "another_instance_type_makes_no_other_results" {
+  command = plan
+
+  variables {
+    name_prefix        = "welds"
+    backend            = "sagemaker_endpoint"
+    lookout_for_vision = null
+    sagemaker_endpoint = {
+      model_name            = "weld-seams"
+      execution_role_arn    = "arn:aws:iam::111122223333:role/models/weld-seams"
+      instance_type         = "ml.p9.48xlarge"
+      mapping               = "[].{name: label, confidence: score}"
+      instance_hour_dollars = 98.5
+    }
+  }
+
+  assert {
+    condition = (
+      local.settings_fingerprint == sha256(jsonencode(local.model_of_results))
+      && local.model_of_results.settings == tomap({
+        model_name      = "weld-seams"
+        content_type    = ""
+        mapping         = "[].{name: label, confidence: score}"
+        anomaly_mapping = ""
+        max_payload_mb  = "6"
+      })
+      && local.settings.INFERENCE_UNIT_HOUR_DOLLARS == "98.5"
+    )
+    error_message = "The settings of answers are ${jsonencode(local.model_of_results)}."
   }
 }
 

@@ -136,6 +136,14 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
         actions   = tolist(["rekognition:DescribeProjectVersions"])
         resources = tolist([var.rekognition_custom_labels.project_arn])
       }
+      ListFormerModels = {
+        actions   = tolist(["sagemaker:ListEndpointConfigs"])
+        resources = tolist(["*"])
+      }
+      RemoveConfigurations = {
+        actions   = tolist(["sagemaker:DeleteEndpointConfig"])
+        resources = tolist(["arn:aws:sagemaker:us-east-1:111122223333:endpoint-config/batch-vision-????????????????-????"])
+      }
       FindExecutions = {
         actions   = tolist(["states:ListExecutions"])
         resources = tolist([output.state_machine_arn])
@@ -257,7 +265,9 @@ run "each_function_may_do_what_it_does_and_no_more" {
       close_run = [
         "lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping",
         "rekognition:DescribeProjectVersions", "rekognition:StopProjectVersion",
-        "s3:GetObject", "s3:ListBucket", "s3:PutObject", "sqs:GetQueueAttributes",
+        "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+        "sagemaker:DeleteEndpoint", "sagemaker:DeleteEndpointConfig", "sagemaker:DescribeEndpoint", "sagemaker:ListEndpointConfigs",
+        "sqs:GetQueueAttributes",
       ]
       compact_catalog = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
       enable_mapping  = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"]

@@ -323,3 +323,41 @@ run "lookout_example_is_planned" {
     error_message = "The module drives another model than that of the example: ${jsonencode(local.backend)}."
   }
 }
+
+run "read_sagemaker_example" {
+  module {
+    source = "./tests/fixtures/example"
+  }
+
+  variables {
+    example = "sagemaker-endpoint"
+  }
+}
+
+run "sagemaker_example_is_planned" {
+  command = plan
+
+  variables {
+    backend                    = run.read_sagemaker_example.values.backend
+    rekognition_custom_labels  = null
+    sagemaker_endpoint         = run.read_sagemaker_example.values.sagemaker_endpoint
+    name_prefix                = run.read_sagemaker_example.values.name_prefix
+    schedule_expression        = run.read_sagemaker_example.values.schedule_expression
+    images_per_second_per_unit = run.read_sagemaker_example.values.images_per_second_per_unit
+    max_inference_units        = run.read_sagemaker_example.values.max_inference_units
+    tags                       = run.read_sagemaker_example.values.tags
+  }
+
+  assert {
+    condition = toset(keys(run.read_sagemaker_example.values)) == toset([
+      "backend", "sagemaker_endpoint", "name_prefix", "schedule_expression", "images_per_second_per_unit",
+      "max_inference_units", "tags",
+    ])
+    error_message = "The example sets ${join(", ", keys(run.read_sagemaker_example.values))}: give each to this run."
+  }
+
+  assert {
+    condition     = local.backend.settings.model_name == run.read_sagemaker_example.values.sagemaker_endpoint.model_name
+    error_message = "The module drives another model than that of the example: ${jsonencode(local.backend)}."
+  }
+}

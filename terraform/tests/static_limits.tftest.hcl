@@ -124,6 +124,30 @@ run "largest_for_lookout" {
   }
 }
 
+run "largest_for_sagemaker" {
+  variables {
+    backend         = "sagemaker_endpoint"
+    name_prefix     = "abcdefghijklmnopqrstuvwxyz0"
+    kms_key_arn     = "arn:aws:kms:us-east-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    source_prefix   = format("%0512d", 3)
+    former_settings = { source_prefixes = ["f${format("%0511d", 6)}"] }
+
+    sagemaker_endpoint = {
+      model_name         = format("%063d", 1)
+      execution_role_arn = "arn:aws:iam::111122223333:role/${format("%0511d", 1)}/${format("%064d", 1)}"
+      instance_type      = "ml.g5.12xlarge"
+      instances_per_unit = 1999
+      mapping            = format("%0850d", 1)
+      data_capture       = { s3_uri = "s3://captured/welds" }
+    }
+  }
+
+  assert {
+    condition     = alltrue([for told in local.function_environments : length(jsonencode(told)) < 4096])
+    error_message = "Lambda takes an environment of up to 4 KB; these have ${jsonencode([for told in local.function_environments : length(jsonencode(told))])} bytes."
+  }
+}
+
 run "largest_managed" {
   variables {
     backend                = "rekognition"

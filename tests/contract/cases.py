@@ -13,8 +13,8 @@ from botocore.model import ServiceModel
 
 from batch_vision.backends.contracts import Kind, ModelState
 from batch_vision.core import errors
-from local.config import ADAPTER_ARN, LOOKOUT_PROJECT_NAME, PROJECT_ARN, PROJECT_VERSION_ARN
-from local.emulator import lookout_for_vision, rekognition
+from local.config import ADAPTER_ARN, LOOKOUT_PROJECT_NAME, PROJECT_ARN, PROJECT_VERSION_ARN, SAGEMAKER_MODEL_NAME
+from local.emulator import lookout_for_vision, rekognition, sagemaker_endpoint
 
 MIB_BYTES = 1024 * 1024
 Errors = dict[str, type[errors.BatchVisionError]]
@@ -37,7 +37,7 @@ class DetectorCase:
     max_image_bytes
         The largest image that is taken.
     min_side_px, max_side_px
-        The shortest and the longest side that is taken.
+        The shortest and the longest side that is taken; 0 where the service documents none.
     retry_after_seconds
         How long the service wants to be left alone when it throttles; None for one that does not say.
     pictures
@@ -74,6 +74,8 @@ class LifecycleCase:
         The status after a stop.
     status_shape
         The enum of the statuses in the service's model.
+    has_absence
+        Whether a model that there is not is a stopped one, which `stopped` is then the word of: the service has none.
     """
 
     describe: str
@@ -84,10 +86,11 @@ class LifecycleCase:
     failed_start: str
     stopped: str
     status_shape: str
+    has_absence: bool = False
 
     def status(self, state: ModelState) -> str:
-        """A status that has this state."""
-        return next(status for status, known in self.states.items() if known is state)
+        """A status that has this state; empty where the service has none."""
+        return next((status for status, known in self.states.items() if known is state), "")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ class Case:
     unknown
         The settings of a model that there is not, for the first detector; those of the emulated one are in
         `local.emulator.models`, unless there are settings here.
-    service
-        The service's model, with the errors that each operation declares.
+    services
+        The service's models, with the errors that each operation declares.
+    common_errors
+        Those that an operation of a service has beside what it declares, by the name of the service.
     errors
         What errors mean for every operation.
     detectors
@@ -110,11 +115,12 @@ class Case:
     """
 
     unknown: dict[str, Any]
-    service: ServiceModel
+    services: tuple[ServiceModel, ...]
     errors: Errors
     detectors: tuple[DetectorCase, ...]
     lifecycle: LifecycleCase | None = None
     settings: dict[str, Any] | None = None
+    common_errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def detector(self) -> DetectorCase:
@@ -127,8 +133,12 @@ class Case:
 
     def declared(self, operations: Iterable[str]) -> list[tuple[str, str]]:
         """Each error that these operations declare."""
-        found = [(name, self.service.operation_model(name).error_shapes) for name in operations]
-        return [(operation, shape.name) for operation, shapes in found for shape in shapes]
+        return [(name, error) for name in operations for error in self._errors_of(name)]
+
+    def _errors_of(self, operation: str) -> list[str]:
+        service = next(service for service in self.services if operation in service.operation_names)
+        declared = [shape.name for shape in service.operation_model(operation).error_shapes]
+        return [*declared, *self.common_errors.get(service.service_name, ())]
 
     def meaning(self, operation: str, error: str) -> type[errors.BatchVisionError]:
         special: Errors = {}
@@ -162,6 +172,21 @@ def _operation(
 _PLAIN: dict[str, str | None] = {"pile/part-01.jpg": None}
 _DEFECTS: dict[str, str | None] = {"pile/part-02.png": "crack", "pile/part-03.jpg": "stain"}
 
+# As Terraform makes them of the variable: all that it says is a text.
+SAGEMAKER_SETTINGS = {
+    "deployment": "batch-vision",
+    "model_name": SAGEMAKER_MODEL_NAME,
+    "instance_type": "ml.m5.xlarge",
+    "instances_per_unit": "1",
+    "content_type": "",
+    "mapping": "huggingface-object-detection",
+    "anomaly_mapping": "[0].{is_anomalous: label != 'normal', confidence: score}",
+    "max_payload_mb": "6",
+    "answer_timeout_seconds": "10",
+    "data_capture_s3_uri": "",
+    "data_capture_percent": "100",
+}
+
 CASES = {
     "rekognition": Case(
         settings={"analyses": ["moderation", "labels", "text", "faces", "celebrities", "protective_equipment"]},
@@ -169,7 +194,7 @@ CASES = {
             "analyses": ["moderation"],
             "moderation": {"adapter_arn": ADAPTER_ARN.replace("moderation.1", "moderation.9")},
         },
-        service=rekognition.service_model(),
+        services=(rekognition.service_model(),),
         errors={
             "AccessDeniedException": errors.AccessDeniedError,
             "InternalServerError": errors.ServiceUnavailableError,
@@ -199,7 +224,7 @@ CASES = {
             "project_arn": PROJECT_ARN,
             "project_version_arn": PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.9"),
         },
-        service=rekognition.service_model(),
+        services=(rekognition.service_model(),),
         errors={
             "AccessDeniedException": errors.AccessDeniedError,
             "InternalServerError": errors.ServiceUnavailableError,
@@ -250,7 +275,7 @@ CASES = {
     ),
     "lookout_for_vision": Case(
         unknown={"project_name": LOOKOUT_PROJECT_NAME, "model_version": "9"},
-        service=lookout_for_vision.service_model(),
+        services=(lookout_for_vision.service_model(),),
         errors={
             "AccessDeniedException": errors.AccessDeniedError,
             "ConflictException": errors.ModelBusyError,
@@ -290,5 +315,65 @@ CASES = {
             stopped="TRAINED",
             status_shape="ModelStatus",
         ),
+    ),
+    "sagemaker_endpoint": Case(
+        settings=SAGEMAKER_SETTINGS,
+        unknown=SAGEMAKER_SETTINGS | {"model_name": "another-object-detection"},
+        services=(sagemaker_endpoint.service_model(), sagemaker_endpoint.runtime_model()),
+        errors={
+            "AccessDeniedException": errors.AccessDeniedError,
+            "InternalFailure": errors.ServiceUnavailableError,
+            "ResourceInUse": errors.ModelBusyError,
+            "ResourceNotFound": errors.ModelNotFoundError,
+            "ServiceUnavailable": errors.ServiceUnavailableError,
+            "ThrottlingException": errors.ThrottledError,
+        },
+        detectors=(
+            DetectorCase(
+                detect="InvokeEndpoint",
+                errors={
+                    "InternalDependencyException": errors.ServiceUnavailableError,
+                    "ModelError": errors.ServiceUnavailableError,
+                    "ModelNotReadyException": errors.ModelNotReadyError,
+                    "ValidationError": errors.UnexplainedRefusalError,
+                },
+                max_image_bytes=6 * MIB_BYTES,
+                min_side_px=0,
+                max_side_px=0,
+            ),
+        ),
+        lifecycle=LifecycleCase(
+            describe="DescribeEndpoint",
+            start="CreateEndpoint",
+            stop="DeleteEndpoint",
+            states={
+                "Creating": ModelState.STARTING,
+                "InService": ModelState.RUNNING,
+                "Updating": ModelState.RUNNING,
+                "SystemUpdating": ModelState.RUNNING,
+                "RollingBack": ModelState.RUNNING,
+                "Deleting": ModelState.STOPPING,
+                "Failed": ModelState.FAILED,
+                "OutOfService": ModelState.FAILED,
+                "UpdateRollbackFailed": ModelState.FAILED,
+                sagemaker_endpoint.NOT_DEPLOYED: ModelState.STOPPED,
+            },
+            start_errors={"ResourceLimitExceeded": errors.ModelQuotaError},
+            failed_start=sagemaker_endpoint.START_FAILURE,
+            stopped=sagemaker_endpoint.NOT_DEPLOYED,
+            status_shape="EndpointStatus",
+            has_absence=True,
+        ),
+        common_errors={
+            "sagemaker": (
+                "AccessDeniedException",
+                "InternalFailure",
+                "ResourceInUse",
+                "ResourceNotFound",
+                "ServiceUnavailable",
+                "ThrottlingException",
+            ),
+            "sagemaker-runtime": ("AccessDeniedException", "ThrottlingException"),
+        },
     ),
 }

@@ -12,15 +12,15 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY
+from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REGION, REPOSITORY, SAGEMAKER_MODEL_ARN
 from local.emulator.errors import TopicError
 from local.emulator.labelled import learn_folder
 from local.emulator.lookout_for_vision import SERVICE_MODELS
+from local.emulator.models import MODELS
 from local.emulator.objects import S3ObjectReader
 from local.emulator.server import Emulator, EmulatorServer
 from local.emulator.settings import CALLS_PER_SECOND, Settings
 from local.samples.draw_videos import SHOTS, draw_video
-from tests.contract.cases import CASES
 from tests.contract.world import BUCKET, World
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ PILE = REPOSITORY / "local" / "samples" / "pile"
 # A second version of the same project, so that listing and mixing up can be seen.
 SECOND_VERSION_ARN = PROJECT_VERSION_ARN.replace("batch-vision.1", "batch-vision.2")
 SECOND_LOOKOUT_ARN = LOOKOUT_MODEL_ARN.removesuffix("/1") + "/2"
+# A container that says which label an image has, and not where.
+CLASSIFIER_ARN = SAGEMAKER_MODEL_ARN.replace("object-detection", "image-classification")
 # Nothing takes time and nothing is throttled, unless a test asks for it.
 FAST = Settings(
     start_seconds=0,
@@ -114,6 +116,7 @@ def running_emulator(
         settings=FAST,
         project_version_arns=[PROJECT_VERSION_ARN, SECOND_VERSION_ARN],
         lookout_model_arns=[LOOKOUT_MODEL_ARN, SECOND_LOOKOUT_ARN],
+        sagemaker_model_arns=[SAGEMAKER_MODEL_ARN, CLASSIFIER_ARN],
         topics=topics,
     )
     with EmulatorServer(emulator) as client:
@@ -178,8 +181,8 @@ def make_world(emulator: EmulatorClient, s3: S3Client, monkeypatch: pytest.Monke
     """Makes the world of a backend, whose clients find the emulator."""
 
     def make(name: str, operation: str = "") -> World:
-        service = CASES[name].service.service_id.upper().replace(" ", "_")
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", emulator.url)
+        for endpoint in MODELS[name].endpoints:
+            monkeypatch.setenv(endpoint, emulator.url)
         # botocore's pauses between attempts are not what is tested here.
         monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
         return World(name, emulator, s3, operation)

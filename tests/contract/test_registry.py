@@ -41,7 +41,9 @@ def test_everything_names_the_same_backends() -> None:
     assert names <= declared
     assert all(name in chosen for name in names), "the description of `backend` leaves one out"
     composed = (REPOSITORY / "docker-compose.localstack.yml").read_text()
-    assert set(re.findall(r"-e (AWS_ENDPOINT_URL_\w+)=", composed)) == {model.endpoint for model in MODELS.values()}
+    assert set(re.findall(r"-e (AWS_ENDPOINT_URL_\w+)=", composed)) == {
+        endpoint for model in MODELS.values() for endpoint in model.endpoints
+    }
 
 
 @pytest.mark.parametrize(("name", "backend"), BACKENDS.items())
@@ -55,7 +57,7 @@ def test_terraform_gives_each_backend_the_settings_that_it_reads(name: str) -> N
     """`test_lifecycles.py` shows that each of them is needed."""
     backends = (TERRAFORM / "backends.tf").read_text()
     (entry,) = re.findall(rf"^    {name} = .*?tomap\(\{{\n(.*?)\}}\)", backends, re.DOTALL | re.MULTILINE)
-    assert set(re.findall(r"^ +(\w+) +=", entry, re.MULTILINE)) == set(MODELS[name].argument)
+    assert set(re.findall(r"^ +(\w+) +=", entry, re.MULTILINE)) == set(CASES[name].settings or MODELS[name].argument)
 
 
 def test_terraform_and_the_backend_know_the_same_analyses_and_operations() -> None:

@@ -370,6 +370,26 @@ def _lookout_model(call: Call) -> str:
     return call.arn("lookoutvision", f"model/{asked['ProjectName']}/{asked['ModelVersion']}")
 
 
+def _endpoint(call: Call) -> str:
+    return call.arn("sagemaker", f"endpoint/{call.parameters['EndpointName']}")
+
+
+def _endpoint_configuration(call: Call) -> str:
+    return call.arn("sagemaker", f"endpoint-config/{call.parameters['EndpointConfigName']}")
+
+
+def _create_endpoint(call: Call) -> Iterator[Permission]:
+    """Reference: both are required resources."""
+    for resource in (_endpoint(call), _endpoint_configuration(call)):
+        yield Permission("sagemaker:CreateEndpoint", resource)
+
+
+def _create_endpoint_configuration(call: Call) -> Iterator[Permission]:
+    """Reference: iam:PassRole is a dependent action; the role is that of the model, which the call does not name."""
+    yield Permission("sagemaker:CreateEndpointConfig", _endpoint_configuration(call))
+    yield Permission("iam:PassRole", config.SAGEMAKER_ROLE_ARN)
+
+
 _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "s3:GetObject": _get_object,
     "s3:HeadObject": _head_object,
@@ -418,6 +438,14 @@ _REQUIRED: Mapping[str, Callable[[Call], Iterator[Permission]]] = {
     "lookoutvision:StartModel": _on("lookoutvision:StartModel", _lookout_model),
     "lookoutvision:StopModel": _on("lookoutvision:StopModel", _lookout_model),
     "lookoutvision:DetectAnomalies": _on("lookoutvision:DetectAnomalies", _lookout_model),
+    "sagemaker:InvokeEndpoint": _on("sagemaker:InvokeEndpoint", _endpoint),
+    "sagemaker:DescribeEndpoint": _on("sagemaker:DescribeEndpoint", _endpoint),
+    "sagemaker:DeleteEndpoint": _on("sagemaker:DeleteEndpoint", _endpoint),
+    "sagemaker:DeleteEndpointConfig": _on("sagemaker:DeleteEndpointConfig", _endpoint_configuration),
+    "sagemaker:CreateEndpoint": _create_endpoint,
+    "sagemaker:CreateEndpointConfig": _create_endpoint_configuration,
+    # The Reference has no resource for it.
+    "sagemaker:ListEndpointConfigs": _on("sagemaker:ListEndpointConfigs", lambda _: "*"),
 }
 
 
@@ -516,7 +544,13 @@ ACCEPTED_REDUNDANCY: Mapping[tuple[str, str], str] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 _STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource"}
-_PASSED_TO = [{"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}} for service in ("rekognition",)]
+# What moto does not evaluate, and what the calls that are translated here satisfy: each passes a role to its service.
+_SATISFIED = {
+    "iam:PassRole": [
+        {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
+        for service in ("rekognition", "sagemaker")
+    ]
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -536,8 +570,7 @@ def statements(document: str) -> list[dict[str, Any]]:
     """The statements of a policy; refuses what moto's evaluator would not evaluate as IAM does."""
     found = json.loads(document)["Statement"]
     for statement in found:
-        # A role is passed by the calls alone for which `required` asks for it, and these are those services'.
-        if statement.get("Condition") in _PASSED_TO:
+        if statement.get("Condition") in _SATISFIED.get(str(statement.get("Action")), []):
             del statement["Condition"]
         if unknown := set(statement) - _STATEMENT_KEYS:
             raise PermissionsError(
@@ -547,7 +580,7 @@ def statements(document: str) -> list[dict[str, Any]]:
         if not all(statement.get(key) for key in _STATEMENT_KEYS):
             raise PermissionsError(f"statement {statement.get('Sid')} wants {', '.join(sorted(_STATEMENT_KEYS))}")
         for pattern in _list(statement["Action"]) + _list(statement["Resource"]):
-            if re.search(r"[?$]", pattern):
+            if "$" in pattern:
                 raise PermissionsError(f"statement {statement['Sid']}: moto does not know the wildcards of {pattern}")
     return list(found)
 
@@ -571,7 +604,7 @@ def _evaluator(document: str) -> IAMPolicy:
 
     def escaped(patterns: str | list[str]) -> list[str]:
         # (?s: AWS's star takes a line break in a key too.
-        return [f"(?s:{re.escape(pattern)})".replace(r"\*", "*") for pattern in _list(patterns)]
+        return [f"(?s:{re.escape(pattern)})".replace(r"\*", "*").replace(r"\?", ".") for pattern in _list(patterns)]
 
     escaped_statements = [
         statement | {"Action": escaped(statement["Action"]), "Resource": escaped(statement["Resource"])}

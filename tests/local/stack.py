@@ -429,6 +429,7 @@ class Stack:
             assert refused_calls_allowed or model["not_running_calls"] == 0, (
                 "images were sent to a model that was not running"
             )
+        assert self.emulator.state()["endpoint_configurations"] == []
         assert self.mapping_state() == "Disabled"
         assert self.messages()["NotVisible"] == 0
         assert sum(self.messages(self.dead_letter_queue_url).values()) == 0

@@ -116,13 +116,19 @@ rekognition_custom_labels = {
 
 
 @pytest.mark.matrix
-def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("lookout_for_vision", ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]),
+        ("sagemaker_endpoint", ["at $0.23 an hour for each inference unit"]),
+    ],
+)
+def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, backend: str, said: list[str]) -> None:
     """Learned on one half of the samples, run on the other."""
     out, labelled = tmp_path / "out", tmp_path / "labelled"
     copy_half(labelled, 1)
-    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", "BACKEND=lookout_for_vision"]
+    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}"]
     status, printed = finish(command("local-run", *words, **DEAD_PROXY))
-    said = ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]
     check_report(status, printed, out, *said)
     check_downloaded(images, out)
 

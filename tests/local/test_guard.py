@@ -247,7 +247,7 @@ def test_an_execution_that_was_begun_with_another_model(stack: Stack) -> None:
     stack.s3.put_object(Bucket=stack.final, Key="current-run.json", Body=json.dumps(entry | other).encode())
     stack.workflow.stop_execution(executionArn=execution)
     wait_until(lambda: is_off(stack), 2 + 1 + REACTION_SECONDS, "mapping disabled and models off")
-    assert [stack.emulator.model(model.arn)["stops"] for model in HOSTED_MODELS.values()] == [1, 1]
+    assert [stack.emulator.model(MODELS[name].arn)["stops"] for name in (BACKEND, OTHER)] == [1, 1]
     stack.check(left=1)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from local.emulator.models import HOSTED_MODELS, MODELS
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
+from tests.local.test_guard import is_off
 from tests.local.test_stack import LABELLED, NAMES, picture
 from tests.local.waits import wait_until
 
@@ -95,19 +96,40 @@ def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> 
     assert rejected == {"notes.jpg", "other size.png"}
 
 
+@pytest.mark.fault("A SageMaker endpoint: a run that is killed at any step of the creation")
+@pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
 def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: Stack) -> None:
     """There and back; each pile is for the backend that is chosen when it is analyzed."""
-    for backend in ("rekognition_custom_labels", "lookout_for_vision"):
+    for backend in ("sagemaker_endpoint", "rekognition_custom_labels", "lookout_for_vision"):
         for number in range(6):
             stack.upload(f"for {backend}/{number}.png", picture(number))
         stack.switch(backend)
+        starts = 1
+        if backend == "sagemaker_endpoint":
+            kill_while_it_is_created(stack)
+            starts += 1
+            # None of these is the image's fault.
+            for fault in ("ContainerError5xx", "MalformedAnswer"):
+                stack.emulator.inject("InvokeEndpoint", fault)
         assert stack.run()["status"] == "SUCCEEDED"
         stack.check()
         for (key, _), (result,) in stack.results().items():
             if key.startswith(f"for {backend}"):
                 assert result["model"]["backend"] == backend
-                assert (result["anomaly"] is None) == (backend == "rekognition_custom_labels")
-        assert stack.environment.model()["starts"] == 1
+                assert (result["anomaly"] is None) == (backend != "lookout_for_vision")
+        assert stack.environment.model()["starts"] == starts
+
+
+def kill_while_it_is_created(stack: Stack) -> None:
+    """Abort a run whose endpoint cannot be deleted yet: the watchdog leaves neither it nor its configuration behind."""
+    stack.emulator.set(start_seconds=4)
+    execution = stack.start()
+    wait_until(lambda: stack.environment.model()["status"] == "Creating", 60, "the endpoint is created")
+    stack.workflow.stop_execution(executionArn=execution)
+    assert stack.wait(execution)["status"] == "ABORTED"
+    wait_until(lambda: is_off(stack), 30, "mapping disabled and models off")
+    wait_until(lambda: stack.emulator.state()["endpoint_configurations"] == [], 30, "no configuration is left")
+    stack.emulator.set(start_seconds=0)
 
 
 @pytest.mark.matrix

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from batch_vision.aws.current_run import write_current_run
+from batch_vision.backends import sagemaker_endpoint
 from batch_vision.core.models import Model
 from local import config
 from local.emulator.models import HOSTED_MODELS, MODELS
 from local.environment import choose
 from local.package import PACKAGE
 from local.terraform import Terraform
+from tests.contract.cases import SAGEMAKER_SETTINGS
 from tests.local import deployer, permissions
 from tests.local.permissions import Grant, Policies, Recording
 from tests.local.stack import Stack, words_of
@@ -127,6 +130,36 @@ def stop_former_model(stack: Stack, payload: dict[str, Any]) -> None:
     answer = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(payload))
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert stack.emulator.model(MODELS[name].arn)["stops"] == stops + 1
+    endpoint = make_endpoint(stack)
+    former = payload | {"run": payload["run"] | endpoint.to_json()}
+
+    def is_gone() -> bool:
+        again = stack.functions.invoke(FunctionName=function_name, Payload=json.dumps(former))
+        assert "FunctionError" not in again, again["Payload"].read()
+        return stack.emulator.state()["endpoint_configurations"] == []
+
+    wait_until(is_gone, 60, "the former endpoint and its configuration are gone")
+
+
+def make_endpoint(stack: Stack) -> Model:
+    """Make an endpoint and its configuration, as a run does before the deployment gets another backend."""
+    settings = SAGEMAKER_SETTINGS | {"deployment": stack.arguments["name_prefix"]}
+    name = sagemaker_endpoint.Settings.read(settings).endpoint_name
+    client = boto3.client(
+        "sagemaker",
+        endpoint_url=config.EMULATOR_URL,
+        region_name=config.REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    variant = {"VariantName": "AllTraffic", "ModelName": settings["model_name"], "InstanceType": "ml.m5.xlarge"}
+    client.create_endpoint_config(
+        EndpointConfigName=f"{name}-0001", ProductionVariants=[variant | {"InitialInstanceCount": 1}]
+    )
+    client.create_endpoint(EndpointName=name, EndpointConfigName=f"{name}-0001")
+    arn = MODELS[sagemaker_endpoint.NAME].arn
+    wait_until(lambda: stack.emulator.model(arn)["status"] == "InService", 30, "the endpoint is in service")
+    return Model.named(sagemaker_endpoint.NAME, settings)
 
 
 def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
@@ -135,7 +168,11 @@ def let_the_watchdog_stop(stack: Stack, former_execution: str) -> None:
     ended = tick | {"task": "execution_ended", "execution_status": "FAILED"}
     former = next(name for name in HOSTED_MODELS if name != stack.environment.backend)
     stack.emulator.force_status(words_of(former).running, MODELS[former].arn)
-    write_current_run(stack.s3, stack.final, "before", former_execution, Model.named(former, MODELS[former].argument))
+    for model in (
+        make_endpoint(stack),
+        Model.named(former, MODELS[former].argument),
+    ):  # of both, the first is a former one
+        write_current_run(stack.s3, stack.final, "before", former_execution, model)
     call_guard(stack, ended | {"execution_arn": former_execution})
     stack.functions.update_event_source_mapping(UUID=stack.mapping_uuid, Enabled=True)
     stack.force_status("running")

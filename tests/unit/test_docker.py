@@ -205,6 +205,8 @@ def test_localstack_takes_the_settings_as_they_are_meant(tmp_path: Path) -> None
     assert found["environment"] == {
         "AWS_ENDPOINT_URL_REKOGNITION": f"http://emulator:{port}",
         "AWS_ENDPOINT_URL_LOOKOUTVISION": f"http://emulator:{port}",
+        "AWS_ENDPOINT_URL_SAGEMAKER": f"http://emulator:{port}",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://emulator:{port}",
     }
     # Docker resolves the names of services for whoever is on their network.
     assert found["networks"] == [COMPOSE["networks"]["default"]["name"]]

@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 from click.testing import CliRunner
 from PIL import Image
 
-from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REPOSITORY
+from local.config import LOOKOUT_MODEL_ARN, PROJECT_VERSION_ARN, REPOSITORY, SAGEMAKER_MODEL_ARN
 from local.emulator.__main__ import main
 from local.emulator.client import EmulatorClient, EmulatorRequestError
 from local.emulator.errors import ImageTooLargeError, ObjectStoreError, ObjectUnreadableError
@@ -86,6 +86,7 @@ def test_labelled_image_that_is_none(tmp_path: Path) -> None:
         (["--host", "192.0.2.1"], "loopback"),
         (["--project-arn", "batch-vision"], "'batch-vision'"),
         (["--project-version-arn", "batch-vision"], "'batch-vision'"),
+        (["--sagemaker-model-arn", "arn:aws:sagemaker:us-east-1:000000000000:model/a"], "model/a"),
         (["--lookout-model-arn", "batch-vision/1"], "'batch-vision/1'"),
         (["--lookout-model-arn", "arn:aws:lookoutvision:us-east-1:000000000000:model/a/latest"], "a/latest"),
     ],
@@ -110,7 +111,7 @@ def test_it_begins_and_ends_cleanly(number: signal.Signals) -> None:
         client = EmulatorClient(line.split()[3].rstrip(","))
         assert client.is_ready()
         assert client.model()["labels"] == ["normal", "crack", "stain"]
-        assert set(client.state()["models"]) == {PROJECT_VERSION_ARN, LOOKOUT_MODEL_ARN}
+        assert set(client.state()["models"]) == {PROJECT_VERSION_ARN, LOOKOUT_MODEL_ARN, SAGEMAKER_MODEL_ARN}
         # The port is taken now, and the next one says so.
         assert "cannot be used" in refusal("--port", client.url.rpartition(":")[2])
         process.send_signal(number)

@@ -229,13 +229,25 @@ def test_the_evaluator_evaluates_as_iam_does() -> None:
     assert not may("s3:GetObject", "arn:aws:s3:::a.b/x/secret.png", read, deny)
 
 
+def test_a_question_mark_is_one_character_and_the_service_of_a_role_is_known() -> None:
+    endpoint = SEND | {"Action": "sagemaker:DeleteEndpoint", "Resource": "arn:aws:sagemaker:r:1:endpoint/p-????"}
+    policies: Policies = {"p": policy(endpoint)}
+    for name, is_allowed in (("p-0123", True), ("p-01234", False), ("p-012", False), ("pX0123", False)):
+        permission = Permission("sagemaker:DeleteEndpoint", f"arn:aws:sagemaker:r:1:endpoint/{name}")
+        assert permissions.is_allowed(policies, permission) == is_allowed, name
+    passing = {"Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/r"}
+    told = {"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}
+    assert [grant.action for grant in permissions.grants({"p": policy(SEND | passing | told)})] == ["iam:PassRole"]
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
         ({"Condition": {}}, "Condition"),
         ({"Resource": []}, "wants"),
         ({"NotAction": "s3:*"}, "NotAction"),
-        ({"Resource": "a?"}, "wildcards"),
+        ({"Action": "iam:PassRole", "Condition": {"StringEquals": {"iam:PassedToService": "x"}}}, "Condition"),
+        ({"Resource": "a$"}, "wildcards"),
     ],
 )
 def test_what_moto_does_not_evaluate_is_not_passed_over(changed: dict[str, Any], named: str) -> None:
@@ -273,4 +285,4 @@ def test_a_statement_on_all_resources_says_why() -> None:
                 comment = itertools.takewhile(lambda text: text.lstrip().startswith("#"), reversed(lines[:begin]))
                 assert any("All resources: " in text for text in comment), f"{path}:{number + 1}: say why"
                 found += 1
-    assert found == 2
+    assert found == 3

@@ -56,6 +56,7 @@ ACCOUNT_ID = "111122223333"
 RUNS = (
     "largest",
     "largest_for_lookout",
+    "largest_for_sagemaker",
     "largest_managed",
     "largest_managed_existing",
     "hosted_existing",

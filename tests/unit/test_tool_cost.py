@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import fields
 
@@ -19,8 +20,13 @@ from batch_vision.operator.cost import (
     estimate_managed,
     runs_per_day,
 )
-from batch_vision.operator.prices import INFERENCE_UNIT_HOUR_DOLLARS, STATE_TRANSITION_DOLLARS
+from batch_vision.operator.prices import (
+    INFERENCE_UNIT_HOUR_DOLLARS,
+    SAGEMAKER_INSTANCE_HOUR_DOLLARS,
+    STATE_TRANSITION_DOLLARS,
+)
 from benchmarks.simulation import World, bill, one_batch, terraform_defaults
+from local.config import REPOSITORY
 
 
 def cost(*words: str) -> tuple[int, str, str]:
@@ -121,6 +127,21 @@ def test_the_command() -> None:
     assert json.loads(printed)["model_dollars"] == pytest.approx(4 + 2 / 60 * 4, rel=0.001)
 
 
+def test_the_price_of_a_unit_is_that_of_an_instance_or_the_one_that_is_given() -> None:
+    words = ("--images-per-day", "18000", "--runs-per-day", "1", "--overhead-minutes", "0", "--json")
+    for more, dollars in ((("--instance-type", "ml.g5.xlarge"), 1.408), (("--unit-hour-dollars", "2.5"), 2.5)):
+        found = json.loads(cost(*words, *more)[1])
+        assert found["model_dollars"] == pytest.approx(dollars)
+        assert found["always_on_dollars"] == pytest.approx(24 * dollars)
+
+
+def test_terraform_has_the_same_prices_of_instances() -> None:
+    backends = (REPOSITORY / "terraform" / "backends.tf").read_text()
+    (entries,) = re.findall(r"^  sagemaker_prices = \{\n(.*?)^  \}", backends, re.DOTALL | re.MULTILINE)
+    told = re.findall(r'^ +"([a-z0-9.]+)" += ([0-9.]+)$', entries, re.MULTILINE)
+    assert {name: float(dollars) for name, dollars in told} == SAGEMAKER_INSTANCE_HOUR_DOLLARS
+
+
 @pytest.mark.parametrize(
     ("words", "exit_status", "message"),
     [
@@ -150,6 +171,13 @@ def test_the_command() -> None:
         (["--images-per-day", "5", "--inference-units", str(10**400)], 2, "--inference-units"),
         (["--images-per-day", "5", "--schedule", "", "--runs-per-day", "1"], 2, "--schedule"),
         (["--images-per-day", "5", "--schedule", "rate(1 day)", "--runs-per-day", "1"], 2, "Leave one of them out"),
+        (
+            ["--images-per-day", "5", "--instance-type", "ml.m5.large", "--unit-hour-dollars", "1"],
+            2,
+            "Both --instance-type and --unit-hour-dollars are given",
+        ),
+        (["--images-per-day", "5", "--analysis", "text", "--instance-type", "ml.m5.large"], 2, "never started"),
+        (["--images-per-day", "5", "--instance-type", "m5.large"], 2, "--instance-type"),
         (["--images-per-day", "1000000", "--inference-units", "1"], 1, "Give at least --inference-units 3"),
     ],
 )

@@ -277,6 +277,8 @@ def test_progress(deployed: Deployed, clock: Callable[[float], None], monkeypatc
     at("WaitForProgress", MODEL | {"requested_at": to_text(began)})
     clock(1800)
     assert watcher.look().cost_dollars == pytest.approx(4.0, rel=0.01)  # half an hour of two units
+    deployed.configure(INFERENCE_UNIT_HOUR_DOLLARS="1.408")
+    assert deployed.stack().unit_hour_dollars == 1.408
     clock(10)
     finish(deployed, 10)
     look = watcher.look()

@@ -19,7 +19,7 @@ from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.images.settings import AnalyzeImagesSettings, RequeueImagesSettings, WorkOffChunkSettings
 from batch_vision.operator.cli import main
 from batch_vision.operator.stack import Stack, find_by_name
-from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings
+from batch_vision.runs.settings import CheckBacklogSettings, StartModelSettings, SummarizeRunSettings
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
 from local.emulator.client import EmulatorClient
 
@@ -74,6 +74,7 @@ FUNCTIONS = {
     "start-model": StartModelSettings,
     "requeue-images": RequeueImagesSettings,
     "work-off-chunk": WorkOffChunkSettings,
+    "summarize-run": SummarizeRunSettings,
 }
 # Of the function that analyzes the images of an existing bucket.
 IN_PLACE_VARIABLES = (
@@ -182,7 +183,7 @@ class Deployed:
         """The functions whose environment the tool reads."""
         if self.is_hosted:
             collecting = [] if self.is_drop_off else ["collect-changes"]
-            return ["analyze-images", "check-backlog", "start-model", *collecting]
+            return ["analyze-images", "check-backlog", "start-model", "summarize-run", *collecting]
         return ["analyze-images", "requeue-images" if self.is_drop_off else "work-off-chunk"]
 
     def send_events(self, *, is_on: bool) -> None:

@@ -67,7 +67,7 @@ variable "statements" {
   nullable = false
 
   validation {
-    # IAM knows no resource for these, or none but an adapter (service authorization reference, Amazon Rekognition).
+    # IAM knows no resource for these, or none but an adapter (service authorization reference, Amazon Rekognition and SageMaker).
     condition = alltrue([
       for statement in values(var.statements) : !contains(statement.resources, "*") || length(setsubtract(statement.actions, [
         "rekognition:DetectFaces",
@@ -86,6 +86,7 @@ variable "statements" {
         "rekognition:StartFaceDetection",
         "rekognition:StartLabelDetection",
         "rekognition:StartTextDetection",
+        "sagemaker:ListEndpointConfigs",
       ])) == 0
     ])
     error_message = "statements has a statement for all resources (*). Name the ARNs that the function uses."
