@@ -199,7 +199,7 @@ def download(
     # Taken in the order of the lines, so that the same lines have the same paths again.
     placed = ((line, places.take(place_of(line), owner_of(line), suffixes_of(line))) for line in lines)
 
-    def fetch(one: tuple[dict[str, Any], str]) -> _Fetched:
+    def fetch(one: tuple[dict[str, Any], str | None]) -> _Fetched:
         return _fetch(stack, one[0], folder, one[1], takes_videos=takes_videos)
 
     for done, ((line, _), outcome) in enumerate(in_parallel(fetch, placed, _PARALLEL), 1):
