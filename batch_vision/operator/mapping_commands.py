@@ -92,9 +92,10 @@ def check_mapping(
 
 
 def _of_stack(stack: Stack) -> AnswerMapping:
-    if stack.model.backend != sagemaker_endpoint.NAME:
+    backend = stack.model.backend
+    if backend != sagemaker_endpoint.NAME:
         raise WrongInputError(
-            f"The backend of stack {stack.name} is {stack.model.backend}, which has no mapping. Give --mapping."
+            f"The backend of stack {stack.name} is {backend or 'null'}, which has no mapping. Give --mapping."
         )
     return sagemaker_endpoint.Settings.read(json.loads(stack.model.settings)).answer_mapping
 
