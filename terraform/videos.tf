@@ -305,7 +305,7 @@ locals {
   }
 
   # A job is started with what its record says, which was frozen at the upload: so these are the calls of all analyses,
-  # whatever is set now. They have no resources (Service Authorization Reference, Amazon Rekognition).
+  # whatever is set now. All resources: they have none (Service Authorization Reference, Amazon Rekognition).
   start_video_jobs = {
     actions = [
       "rekognition:StartCelebrityRecognition",
@@ -316,6 +316,7 @@ locals {
     ]
     resources = ["*"]
   }
+  # All resources: as above.
   look_at_video_jobs = {
     actions   = [for action in local.start_video_jobs.actions : replace(action, ":Start", ":Get")]
     resources = ["*"]
