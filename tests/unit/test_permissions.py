@@ -236,8 +236,9 @@ def test_a_question_mark_is_one_character_and_the_service_of_a_role_is_known() -
         permission = Permission("sagemaker:DeleteEndpoint", f"arn:aws:sagemaker:r:1:endpoint/{name}")
         assert permissions.is_allowed(policies, permission) == is_allowed, name
     passing = {"Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/r"}
-    told = {"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}
-    assert [grant.action for grant in permissions.grants({"p": policy(SEND | passing | told)})] == ["iam:PassRole"]
+    for service in ("rekognition", "sagemaker"):
+        told = {"Condition": {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}}
+        assert [grant.action for grant in permissions.grants({"p": policy(SEND | passing | told)})] == ["iam:PassRole"]
 
 
 @pytest.mark.parametrize(
@@ -285,4 +286,4 @@ def test_a_statement_on_all_resources_says_why() -> None:
                 comment = itertools.takewhile(lambda text: text.lstrip().startswith("#"), reversed(lines[:begin]))
                 assert any("All resources: " in text for text in comment), f"{path}:{number + 1}: say why"
                 found += 1
-    assert found == 3
+    assert found == 5
