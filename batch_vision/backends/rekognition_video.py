@@ -7,6 +7,7 @@ and put together is asked of the second, so one job serves every view; here it i
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,6 +56,8 @@ _STATUSES = {
     "SUCCEEDED": JobStatus.SUCCEEDED,
     "FAILED": JobStatus.FAILED,
 }
+# The words of a failure are not documented; seen was "Unsupported codec/format." Another try would end the same way.
+_OF_THE_FILE = re.compile(r"\b(codec|format)", re.IGNORECASE)
 
 
 class _Seen(NamedTuple):
@@ -315,6 +318,9 @@ def _told(known: Mapping[str, type[errors.BatchVisionError]]) -> Iterator[None]:
 def _look(answer: Mapping[str, Any]) -> JobLook:
     # A status that is not known is no end: the deadline of the job holds.
     status = _STATUSES.get(answer.get("JobStatus", ""), JobStatus.IN_PROGRESS)
+    message = answer.get("StatusMessage", "")
+    if status is JobStatus.FAILED and _OF_THE_FILE.search(message):
+        status = JobStatus.REJECTED
     told = answer.get("VideoMetadata")
     metadata = None
     if told:
@@ -327,7 +333,7 @@ def _look(answer: Mapping[str, Any]) -> JobLook:
             codec=told.get("Codec"),
             container=told.get("Format"),
         )
-    return JobLook(status, answer.get("StatusMessage", ""), metadata)
+    return JobLook(status, message, metadata)
 
 
 def sighting_of(analysis: str, detection: Mapping[str, Any], least_percent: float = 0.0) -> Sighting | None:

@@ -183,7 +183,7 @@ def test_videos_that_cannot_be_taken(videos: Videos) -> None:
     videos.emulator.reset()
     videos.put(draw_videos.refused_video(1))
     look = videos.service.look("labels", videos.start())
-    assert (look.status, look.message) == (JobStatus.FAILED, "Unsupported codec/format.")
+    assert (look.status, look.message) == (JobStatus.REJECTED, "Unsupported codec/format.")
 
 
 def test_settings_reach_the_service(videos: Videos) -> None:

@@ -111,8 +111,20 @@ def test_every_status_of_the_service_is_known_and_another_one_is_no_end() -> Non
     known = make_client().meta.service_model.shape_for("VideoJobStatus").enum
     assert set(rekognition_video._STATUSES) == set(known)
     assert rekognition_video._look({"JobStatus": "PAUSED"}) == JobLook(JobStatus.IN_PROGRESS)
-    failed = rekognition_video._look({"JobStatus": "FAILED", "StatusMessage": "Unsupported codec/format."})
-    assert failed == JobLook(JobStatus.FAILED, "Unsupported codec/format.")
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("Unsupported codec/format.", JobStatus.REJECTED),
+        ("The Format is not supported", JobStatus.REJECTED),
+        ("Internal error: no more information", JobStatus.FAILED),
+        ("", JobStatus.FAILED),
+    ],
+)
+def test_a_failure_that_names_the_codec_or_the_format_is_the_file_s_fault(message: str, status: JobStatus) -> None:
+    """Each other failure is tried once more, and paid for once more."""
+    assert rekognition_video._look({"JobStatus": "FAILED", "StatusMessage": message}) == JobLook(status, message)
 
 
 def test_every_error_of_the_service_is_known() -> None:
