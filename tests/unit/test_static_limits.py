@@ -22,7 +22,7 @@ queue policy before notification, role policy before mapping,   test_what_aws_ch
 state machine and target; log group before function
 visibility timeout at least 6 times the function's, receives    test_the_mapping_fits_its_queue_and_function
 at least 5, concurrency 2 to 1000, window for large batches
-a video's record is taken for longer than its function lives    test_a_record_is_taken_for_longer_than_its_function_lives
+a record of a video is taken for longer than a function lives   test_a_record_is_taken_for_longer_than_a_function_lives
 SSE-SQS or a customer key, never alias/aws/sqs                  test_queues_have_an_encryption_that_s3_can_use
 dead letters kept at least as long as messages                  test_dead_letters_outlive_messages
 timeout up to 900 s, memory, runtime, 50 tags                   test_functions_are_of_what_lambda_has, test_tags_fit
@@ -454,7 +454,7 @@ def test_the_mapping_fits_its_queue_and_function(run: Run) -> None:
     assert mappings["this"].values["enabled"] is not is_hosted
 
 
-def test_a_record_is_taken_for_longer_than_its_function_lives(run: Run) -> None:
+def test_a_record_is_taken_for_longer_than_a_function_lives(run: Run) -> None:
     """Another function goes on with a record whose time with the one before is over."""
     lives = {
         name: function.values["timeout"]
