@@ -188,6 +188,7 @@ class Body:
         return [self.content]
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_peer_failing_a_full_account_is_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Botocore's standard mode takes LimitExceededException for a rate and repeats the start, here five times."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -84,6 +84,7 @@ def test_fragments_are_as_long_as_their_header_says_or_unknown() -> None:
     assert read(mp4(movie(1, track(seconds=1), box(b"mvex", box(b"trex", bytes(24)))))).duration_seconds is None
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
