@@ -206,7 +206,10 @@ def _of_movie(source: _Source, begin: int, end: int, file: VideoFile) -> VideoFi
     # A cover picture is a track like a film; what the service can take is what counts.
     track = min(seen, key=lambda track: track.codec not in CODECS, default=_Track())
     # The other durations in the header of a fragmented file are those of its first fragment, or none.
-    duration = fragments.seconds if fragments else movie.seconds or track.seconds
+    is_unknown = fragments is not None and fragments.seconds is None
+    # Whichever the service goes by, it is paid for no more than this.
+    known = [one.seconds for one in (movie, *tracks, fragments) if one and one.seconds is not None]
+    duration = None if is_unknown else max(known, default=None)
     return VideoFile(file.container, duration, track.codec, track.width, track.height)
 
 

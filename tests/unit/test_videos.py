@@ -401,6 +401,12 @@ def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     assert len(world.account.jobs) == 2
 
 
+def test_minutes_beyond_the_header_count_against_the_day(running: World) -> None:
+    running.account.end(JobLook(JobStatus.SUCCEEDED, "", VideoMetadata(9000.0)))
+    running.dispatch()
+    assert running.store.reservations().content.minutes == 150
+
+
 @pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back(waiting: World) -> None:
     record = replace(waiting.record(), minutes=50)

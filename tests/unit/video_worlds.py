@@ -462,7 +462,10 @@ class MemoryStore:
 
     def _reserve(self, reservations: Reservations) -> bool:
         limits = self._world.limits
-        if reservations.minutes > limits.max_minutes_per_day or len(reservations.jobs) > limits.max_concurrent_jobs:
+        is_more = bool(reservations.jobs.keys() - self.kept.jobs.keys())
+        if is_more and (
+            reservations.minutes > limits.max_minutes_per_day or len(reservations.jobs) > limits.max_concurrent_jobs
+        ):
             raise BrokenError(f"more is reserved than there is: {reservations}")
         if reservations.minutes < 0:
             raise BrokenError(f"more is given back than was reserved: {reservations}")
