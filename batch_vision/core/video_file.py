@@ -274,8 +274,15 @@ def why_refused(file: VideoFile, size_bytes: int, max_minutes_per_day: int) -> e
         return errors.VideoTooLongError(f"It is {duration:,.0f} s long; the service takes {MOST_SECONDS:,} s at most.")
     minutes = MOST_MINUTES if duration is None else math.ceil(duration / 60)
     if minutes > max_minutes_per_day:
-        told = f"It is {minutes} minutes long" if duration is not None else f"Its length is unknown: {minutes} minutes"
-        return errors.VideoOverBudgetError(
-            f"{told} count against max_minutes_per_day, which is {max_minutes_per_day}: it could never be started."
-        )
+        return why_over_budget(duration, minutes, max_minutes_per_day)
     return None
+
+
+def why_over_budget(
+    duration_seconds: float | None, minutes: int, max_minutes_per_day: int
+) -> errors.VideoOverBudgetError:
+    """Return why a video that counts as more minutes than any day has is not analyzed."""
+    told = f"Its length is unknown: {minutes} minutes" if duration_seconds is None else f"Its {minutes} minutes"
+    return errors.VideoOverBudgetError(
+        f"{told} count against max_minutes_per_day, which is {max_minutes_per_day}: it could never be started."
+    )

@@ -21,6 +21,7 @@ from batch_vision.core import errors
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
+from batch_vision.core.video_file import why_over_budget
 from batch_vision.core.video_jobs import (
     MOST_COLLECTORS,
     Step,
@@ -266,9 +267,11 @@ class Dispatcher:
                 return True
             peeked = reserve(self._store.reservations().content, record, self._limits, now)
             if peeked is Refusal.NEVER:
-                return self._back_off(
-                    held, errors.VideoOverBudgetError(f"{record.minutes} minutes are more than any day has.")
+                why = why_over_budget(
+                    record.video.duration_seconds, record.minutes, self._limits.max_minutes_per_day
                 )
+                self._end(held, State.REJECTED, why)
+                return True
             if isinstance(peeked, Refusal):
                 return False
         self._store.put_marker(active_marker(record.record_id))
@@ -351,9 +354,9 @@ class Dispatcher:
         """Return whether a job has become useless: its key has another plan by now, or its upload is not current."""
         return is_superseded(self._store, self._bucket_of(record.bucket), record)
 
-    def _end(self, held: Held[Record], state: State) -> None:
+    def _end(self, held: Held[Record], state: State, error: errors.BatchVisionError | None = None) -> None:
         self._store.put_marker(active_marker(held.content.record_id))
-        self._write(held, ended(held.content, state, self._clock()))
+        self._write(held, ended(held.content, state, self._clock(), error))
 
     # What has ended.
 

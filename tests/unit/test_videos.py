@@ -401,6 +401,17 @@ def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     assert len(world.account.jobs) == 2
 
 
+def test_a_budget_that_is_lowered_under_a_waiting_video_rejects_it(world: World) -> None:
+    world.upload(content=mp4(movie(3000)))
+    world.register()
+    world.limits = Limits(20, 49)
+    world.dispatch()
+    world.finish()
+    error = world.result()["error"]
+    assert (world.result()["status"], error["type"]) == ("rejected", "VideoOverBudgetError")
+    assert "Its 50 minutes count against max_minutes_per_day, which is 49" in error["message"]
+
+
 def test_minutes_beyond_the_header_count_against_the_day(running: World) -> None:
     running.account.end(JobLook(JobStatus.SUCCEEDED, "", VideoMetadata(9000.0)))
     running.dispatch()
