@@ -320,9 +320,8 @@ class Dispatcher:
         logger.warning("start refused", extra=_about(record) | {"error": repr(error)})
         if isinstance(error, errors.PermanentVideoError):
             changed = ended(record, State.REJECTED, now, error)
-        elif isinstance(error, errors.VideoObjectError):
-            is_superseded = self._is_superseded(record)
-            changed = ended(record, State.DROPPED, now) if is_superseded else tried_again(record, now, error)
+        elif isinstance(error, errors.VideoObjectError) and self._is_gone(record):
+            changed = ended(record, State.DROPPED, now)
         elif isinstance(error, errors.RequestMismatchError):
             changed = tried_again(record, now, error)
         elif isinstance(error, errors.BadRequestError) and record.refusals + 1 >= _MOST_REFUSALS:
@@ -353,6 +352,12 @@ class Dispatcher:
     def _is_superseded(self, record: Record) -> bool:
         """Return whether a job has become useless: its key has another plan by now, or its upload is not current."""
         return is_superseded(self._store, self._bucket_of(record.bucket), record)
+
+    def _is_gone(self, record: Record) -> bool:
+        try:
+            return self._is_superseded(record)
+        except errors.BatchVisionError:
+            return False
 
     def _end(self, held: Held[Record], state: State, error: errors.BatchVisionError | None = None) -> None:
         self._store.put_marker(active_marker(held.content.record_id))

@@ -507,6 +507,18 @@ def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     assert len(world.account.jobs) == 11
 
 
+@pytest.mark.fault("Videos: starts that are refused for good")
+def test_an_object_that_the_service_may_not_read_uses_up_no_attempt(waiting: World) -> None:
+    """The service says the same of a permission that is missing as of an object that is."""
+    waiting.account.errors = [errors.VideoObjectError("access permissions")] * 3
+    counts = [waiting.dispatch(later=30 * MINUTE)["StartErrors"] for _ in range(3)]
+    record = waiting.record()
+    assert (counts, record.state, record.attempt, record.refusals) == ([1, 1, 1], State.WAITING, 1, 3)
+    assert waiting.store.reservations().content.minutes == 0
+    waiting.dispatch(later=30 * MINUTE)
+    assert waiting.record().state is State.RUNNING
+
+
 @pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 @pytest.mark.parametrize("status", ["SUCCEEDED", "ERROR", "FAILED", "whatever"])
 @pytest.mark.parametrize("is_enveloped", [False, True])
