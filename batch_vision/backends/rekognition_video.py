@@ -35,7 +35,7 @@ _PAGE_DETECTIONS = 1000  # the service's most; a greater number is silently this
 
 _ERRORS: dict[str, type[errors.BatchVisionError]] = {
     "AccessDeniedException": errors.AccessDeniedError,
-    "InternalServerError": errors.RateError,
+    "InternalServerError": errors.ServiceUnavailableError,
     "InvalidParameterException": errors.BadRequestError,
     "ProvisionedThroughputExceededException": errors.RateError,
     "ThrottlingException": errors.RateError,
@@ -305,14 +305,14 @@ class RekognitionVideos(VideoService):
 
 @contextmanager
 def _told(known: Mapping[str, type[errors.BatchVisionError]]) -> Iterator[None]:
-    """Raise the project's error; the network, or a service that fails, may have done what was asked."""
+    """Raise the project's error."""
     try:
         with translated(known, otherwise=errors.BadRequestError):
             yield
     except errors.ServiceUnavailableError as error:
-        # What botocore itself finds wrong in a request never becomes right.
-        cls = errors.BadRequestError if isinstance(error.__cause__, ParamValidationError) else errors.RateError
-        raise cls(str(error)) from error
+        if isinstance(error.__cause__, ParamValidationError):  # it never becomes right
+            raise errors.BadRequestError(str(error)) from error
+        raise
 
 
 def _look(answer: Mapping[str, Any]) -> JobLook:

@@ -131,7 +131,7 @@ def reserve(reservations: Reservations, record: Record, limits: Limits, now: dat
 def release(
     reservations: Reservations, token: str, minutes: int | None = None, number: int | None = None
 ) -> Reservations:
-    """Give a slot back, and of its minutes those that are not used, where they are of today; what is used more is added.
+    """Give a slot back, and of its minutes, where they are of today, those that are not used; what is more is added.
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def test_every_error_of_the_service_is_known() -> None:
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [(code, 400, error) for code, error in rekognition_video._START_ERRORS.items()]
-    + [("ThrottlingException", 500, errors.RateError), ("New", 503, errors.RateError)]
+    + [("ThrottlingException", 500, errors.RateError), ("New", 503, errors.ServiceUnavailableError)]
     + [("NewException", 400, errors.BadRequestError)],
 )
 def test_an_error_of_a_start(code: str, status: int, error: type[Exception]) -> None:
@@ -161,7 +161,7 @@ def test_an_error_of_a_get(code: str, error: type[Exception]) -> None:
 
 
 def test_a_request_that_botocore_refuses_is_no_matter_of_time() -> None:
-    """Taken for a rate it would stop every start after it, each minute."""
+    """Taken for a lost answer it would have its slot for days."""
     service, _ = videos()
     with pytest.raises(errors.BadRequestError, match="Video"):
         service.start("labels", {}, TOKEN)
@@ -174,7 +174,7 @@ def test_a_lost_answer_is_a_matter_of_time(monkeypatch: pytest.MonkeyPatch) -> N
         raise EndpointConnectionError(endpoint_url="https://x")
 
     monkeypatch.setattr(service._starting, "start_text_detection", fail)
-    with pytest.raises(errors.RateError):
+    with pytest.raises(errors.ServiceUnavailableError):
         service.start("text", request_of("text", {}, "films", "k", None, None), TOKEN)
 
 

@@ -302,7 +302,7 @@ def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: FakeS3) -> Non
 
 
 def test_a_rate_is_waited_for_as_long_as_there_is_time(s3: FakeS3) -> None:
-    service = Service(faults={3: [errors.RateError("slow")] * 3, 5: [errors.RateError("slow")]})
+    service = Service(faults={3: [errors.RateError("slow")] * 3, 5: [errors.ServiceUnavailableError("slow")]})
     clock = Clock()
     assert collect(record(), service, s3, "final", NEVER, clock=clock, sleep=clock.sleep)
     assert clock.waits == [0.5, 1.0, 2.0, 0.5]

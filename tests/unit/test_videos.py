@@ -367,7 +367,7 @@ def test_the_request_is_frozen_and_names_the_version(waiting: World) -> None:
 @pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World) -> None:
     """Others send a random token: a step that is repeated starts a second job."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     assert waiting.record().state is State.STARTING
     waiting.dispatch(later=STARTING_LEASE)
@@ -379,7 +379,7 @@ def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World)
 @pytest.mark.fault("Videos: a full account")
 def test_a_full_account_tells_nothing_of_a_start_that_may_have_been_made(waiting: World) -> None:
     """Whether the service looks at its limit or at the token first is not documented."""
-    waiting.account.errors = [errors.RateError("the answer is lost"), errors.JobLimitError("full")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost"), errors.JobLimitError("full")]
     waiting.dispatch()
     waiting.dispatch(later=STARTING_LEASE)
     assert waiting.record().state is State.STARTING
@@ -441,7 +441,7 @@ def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back
 
 @pytest.mark.fault("Videos: a token that the service may have forgotten")
 def test_a_token_that_the_service_may_have_forgotten_is_not_used_again(waiting: World) -> None:
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(later=6 * DAY)
     assert (waiting.record().state, waiting.record().attempt) == (State.WAITING, 2)
@@ -461,7 +461,7 @@ def test_a_job_whose_message_is_lost_is_found_by_asking(running: World) -> None:
 @pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 def test_a_message_before_the_answer_to_the_start_does_no_harm(waiting: World) -> None:
     """media2cloud starts before it writes the row: a message that comes first finds none, and is dropped."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(waiting.record().record_id)
     waiting.finish()
@@ -505,6 +505,58 @@ def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     assert world.store.reservations().content.minutes == 1
     world.dispatch()  # mended
     assert len(world.account.jobs) == 11
+
+
+def test_a_start_that_never_has_an_answer_lets_others_go_on(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+        world.now += MINUTE
+    start, tokens = world.account.start, list[str]()
+
+    def fail(analysis: str, request: Mapping[str, Any], token: str) -> str:
+        if request["Video"]["S3Object"]["Name"] == "a.mp4":
+            tokens.append(token)
+            raise errors.ServiceUnavailableError("internal error")
+        return start(analysis, request, token)
+
+    world.account.start = fail  # type: ignore[method-assign]
+    world.dispatch()
+    assert len(world.account.jobs) == 1
+    for _ in range(60):
+        world.dispatch()
+    assert (len(tokens), len(set(tokens))) == (6, 1)  # later each time, and never as another job
+
+
+def test_a_rate_stops_the_starts_of_a_look_and_keeps_no_slot(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in ("a.mp4", "b.mp4")))
+    world.account.errors = [errors.RateError("too many")]
+    world.dispatch()
+    assert (len(world.account.starts), world.store.reservations().content.jobs) == (1, {})
+    world.dispatch()
+    assert len(world.account.jobs) == 2
+
+
+def test_a_job_that_cannot_be_asked_for_does_not_keep_others_from_it(world: World) -> None:
+    for key in ("a.mp4", "b.mp4", "c.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+    world.dispatch()
+    world.account.end()
+    for faulty in list(world.account.jobs)[:2]:
+        world.account.looks[faulty] = None  # type: ignore[assignment]
+
+    def look(_: str, job_id: str) -> JobLook:
+        if told := world.account.looks[job_id]:
+            return told
+        raise errors.ServiceUnavailableError("internal error")
+
+    world.account.look = look  # type: ignore[method-assign]
+    for _ in range(3):
+        world.dispatch()
+    assert [record.state for record in world.records()].count(State.SUCCEEDED) == 1
 
 
 @pytest.mark.fault("Videos: starts that are refused for good")

@@ -642,7 +642,8 @@ class MemoryService:
         world, chance = self._world, self._world.random.random
         world.point()
         if not world.is_calm and chance() < 0.03:
-            raise world.random.choice((errors.RateError, errors.AccessDeniedError, errors.RateError))("not now")
+            kinds = (errors.RateError, errors.AccessDeniedError, errors.ServiceUnavailableError)
+            raise world.random.choice(kinds)("not now")
         running = sum(job.ends_at is None or job.ends_at > world.now for job in self.jobs.values())
         is_full = running + world.foreign >= world.account_limit
         if world.is_limit_first and is_full:
@@ -658,7 +659,7 @@ class MemoryService:
                 raise errors.JobLimitError("full")
             job_id = self._run(request, token)
         if not world.is_calm and chance() < 0.02:
-            raise errors.RateError("the answer is lost")
+            raise errors.ServiceUnavailableError("the answer is lost")
         world.point()
         return job_id
 
@@ -713,7 +714,7 @@ class MemoryService:
         world = self._world
         world.point()
         if not world.is_calm and world.random.random() < 0.02:
-            raise errors.RateError("not now")
+            raise world.random.choice((errors.RateError, errors.ServiceUnavailableError))("not now")
         job = self.jobs[job_id]
         if job.ends_at is None or job.ends_at > world.now:
             return JobLook(JobStatus.IN_PROGRESS)
