@@ -95,13 +95,23 @@ def put_back(record: Record) -> Record:
 
 def backed_off(record: Record, now: datetime, error: Exception) -> Record:
     """Return a record that was not started, for a reason of ours: it lets others go first, longer each time."""
-    pause = min(timedelta(minutes=2**record.refusals), _LONGEST_PAUSE)
-    return replace(put_back(record), refusals=min(record.refusals + 1, 10), due_at=now + pause, error=Fault.of(error))
+    refusals = min(record.refusals + 1, 10)
+    return replace(put_back(record), refusals=refusals, due_at=now + _pause(record.refusals), error=Fault.of(error))
 
 
 def unanswered(record: Record, now: datetime) -> Record:
     """Return a record of which nobody knows whether it was started: the same start is made again in a while."""
     return replace(record, leased_until=now + _RATE_PAUSE)
+
+
+def unheard(record: Record, now: datetime) -> Record:
+    """Return the same of a record whose start had no answer: it is made again later each time."""
+    return replace(record, leased_until=now + _pause(record.refusals), refusals=min(record.refusals + 1, 10))
+
+
+def _pause(failures: int) -> timedelta:
+    """Return how long to wait after so many failures in a row, and one more."""
+    return min(timedelta(minutes=2**failures), _LONGEST_PAUSE)
 
 
 def started(record: Record, job_id: str, now: datetime) -> Record:
@@ -143,6 +153,11 @@ def looked(record: Record, look: JobLook, now: datetime) -> Record:
             now,
             StalledJobError(f"Job {record.job_id} has not ended by {record.deadline_at:%Y-%m-%d %H:%M} UTC."),
         )
+    return looked_later(record, now)
+
+
+def looked_later(record: Record, now: datetime) -> Record:
+    """Return a running record that is looked at again in a while."""
     elapsed = (now - record.started_at) * _SHARE_OF_ELAPSED if record.started_at else _FIRST_CHECK
     pause = min(_LONGEST_CHECK, max(_FIRST_CHECK, elapsed))
     return replace(record, checks=record.checks + 1, next_check_at=now + pause)

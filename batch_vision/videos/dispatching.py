@@ -21,6 +21,7 @@ from batch_vision.core import errors
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
+from batch_vision.core.video_file import why_over_budget
 from batch_vision.core.video_jobs import (
     MOST_COLLECTORS,
     Step,
@@ -30,6 +31,7 @@ from batch_vision.core.video_jobs import (
     is_with_collector,
     let_go,
     looked,
+    looked_later,
     minutes_paid,
     next_step,
     put_back,
@@ -38,6 +40,7 @@ from batch_vision.core.video_jobs import (
     taken_to_start,
     tried_again,
     unanswered,
+    unheard,
 )
 from batch_vision.core.video_reservations import Refusal, is_used, release, reserve, swept
 from batch_vision.core.videos import ACTIVE, State, active_marker, marked_due, waiting_marker
@@ -149,13 +152,15 @@ class Dispatcher:
     # Jobs that run.
 
     def _look_at_running(self, active: Iterable[str], hinted: frozenset[str]) -> None:
-        for record_id in active:
-            held = self._held[record_id]
-            if next_step(held.content, self._clock(), is_hinted=record_id in hinted) is Step.LOOK:
+        longest_due_first = sorted((self._held[record_id] for record_id in active), key=_next_check_of)
+        for held in longest_due_first:
+            if next_step(held.content, self._clock(), is_hinted=held.content.record_id in hinted) is Step.LOOK:
                 try:
                     self._look(held)
-                except errors.RateError as error:
-                    logger.warning("service is too busy to be asked", extra={"error": repr(error)})
+                except (errors.RateError, errors.ServiceUnavailableError) as error:
+                    logger.warning("service does not answer", extra=_about(held.content) | {"error": repr(error)})
+                    # If it is this job that has no answer, the next look begins with the others.
+                    self._write(held, looked_later(held.content, self._clock()))
                     return
                 except errors.BatchVisionError as error:
                     self._count["LookErrors"] += 1
@@ -266,9 +271,9 @@ class Dispatcher:
                 return True
             peeked = reserve(self._store.reservations().content, record, self._limits, now)
             if peeked is Refusal.NEVER:
-                return self._back_off(
-                    held, errors.VideoOverBudgetError(f"{record.minutes} minutes are more than any day has.")
-                )
+                why = why_over_budget(record.video.duration_seconds, record.minutes, self._limits.max_minutes_per_day)
+                self._end(held, State.REJECTED, why)
+                return True
             if isinstance(peeked, Refusal):
                 return False
         self._store.put_marker(active_marker(record.record_id))
@@ -300,9 +305,13 @@ class Dispatcher:
             self._refused(held, put_back(record), reserved, is_first=is_first)
             return False
         except errors.RateError as error:
-            logger.warning("start not answered", extra=_about(record) | {"error": repr(error)})
-            self._write(held, unanswered(record, self._clock()))
+            logger.warning("service is too busy to start a job", extra=_about(record) | {"error": repr(error)})
+            self._refused(held, put_back(record), reserved, is_first=is_first)
             return False
+        except errors.ServiceUnavailableError as error:
+            logger.warning("start not answered", extra=_about(record) | {"error": repr(error)})
+            self._write(held, unheard(record, self._clock()))
+            return True
         except errors.BatchVisionError as error:
             self._fail(held, error, reserved, is_first=is_first)
             return True
@@ -317,9 +326,8 @@ class Dispatcher:
         logger.warning("start refused", extra=_about(record) | {"error": repr(error)})
         if isinstance(error, errors.PermanentVideoError):
             changed = ended(record, State.REJECTED, now, error)
-        elif isinstance(error, errors.VideoObjectError):
-            is_superseded = self._is_superseded(record)
-            changed = ended(record, State.DROPPED, now) if is_superseded else tried_again(record, now, error)
+        elif isinstance(error, errors.VideoObjectError) and self._is_gone(record):
+            changed = ended(record, State.DROPPED, now)
         elif isinstance(error, errors.RequestMismatchError):
             changed = tried_again(record, now, error)
         elif isinstance(error, errors.BadRequestError) and record.refusals + 1 >= _MOST_REFUSALS:
@@ -351,9 +359,15 @@ class Dispatcher:
         """Return whether a job has become useless: its key has another plan by now, or its upload is not current."""
         return is_superseded(self._store, self._bucket_of(record.bucket), record)
 
-    def _end(self, held: Held[Record], state: State) -> None:
+    def _is_gone(self, record: Record) -> bool:
+        try:
+            return self._is_superseded(record)
+        except errors.BatchVisionError:
+            return False
+
+    def _end(self, held: Held[Record], state: State, error: errors.BatchVisionError | None = None) -> None:
         self._store.put_marker(active_marker(held.content.record_id))
-        self._write(held, ended(held.content, state, self._clock()))
+        self._write(held, ended(held.content, state, self._clock(), error))
 
     # What has ended.
 
@@ -417,6 +431,10 @@ def is_superseded(store: VideoStore, bucket: VideosBucket, record: Record) -> bo
         return True
     found = bucket.find(record.key)
     return found is None or found.name != record.upload
+
+
+def _next_check_of(held: Held[Record]) -> datetime:
+    return held.content.next_check_at or held.content.due_at
 
 
 def _due_of(marker: Marker) -> datetime:

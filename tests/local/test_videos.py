@@ -191,6 +191,12 @@ def test_what_a_video_shows_is_told_with_its_times(drop_off: Videos) -> None:
     assert result["analyses"]["text"]["detections"] > 0
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
+@pytest.mark.fault("Videos: functions that die between any two steps")
+@pytest.mark.fault("Videos: a full account")
+@pytest.mark.fault("Videos: a limit that other applications share, and that changes")
+@pytest.mark.fault("Videos: a job that fails")
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_functions_that_die(
     drop_off: Videos,
 ) -> None:
@@ -241,6 +247,7 @@ def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_fun
     assert sum(drop_off.faults.hits(fault) for fault in deaths) > 0
 
 
+@pytest.mark.fault("Videos: a job that hangs")
 def test_a_job_that_hangs_is_given_up_at_its_deadline_and_can_be_retried(drop_off: Videos) -> None:
     drop_off.emulator.inject("StartLabelDetection", "hang", count=1)
     drop_off.put("hangs.mp4", numbered(31))

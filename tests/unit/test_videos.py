@@ -272,6 +272,7 @@ def test_a_video_of_the_drop_off_bucket_leaves_it_with_its_result(content: bytes
     assert world.open() == []
 
 
+@pytest.mark.fault("Videos: a job that fails")
 def test_a_failed_video_stays_in_the_drop_off_bucket_and_may_be_retried() -> None:
     world = World(leaves=True)
     world.upload()
@@ -291,6 +292,7 @@ def test_a_failed_video_stays_in_the_drop_off_bucket_and_may_be_retried() -> Non
     assert (world.result()["status"], world.s3.keys("videos")) == ("processed", [])
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_a_wrong_file_is_rejected_with_its_reason_before_anything_is_paid(world: World) -> None:
     world.upload(content=mp4(movie(4, track(b"mp4v"))))
     world.register()
@@ -300,6 +302,7 @@ def test_a_wrong_file_is_rejected_with_its_reason_before_anything_is_paid(world:
     assert (world.account.starts, world.open()) == ([], [])
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_a_codec_that_only_the_service_refuses_is_rejected_at_once(running: World) -> None:
     running.account.end(JobLook(JobStatus.REJECTED, "Unsupported codec/format."))
     running.dispatch()
@@ -308,6 +311,7 @@ def test_a_codec_that_only_the_service_refuses_is_rejected_at_once(running: Worl
     assert "Unsupported codec/format." in running.result()["error"]["message"]
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_deleted_video_loses_result_and_files_and_gets_a_tombstone(running: World) -> None:
     running.finish()
     running.s3.remove("videos", "a.mp4")
@@ -318,6 +322,7 @@ def test_a_deleted_video_loses_result_and_files_and_gets_a_tombstone(running: Wo
     assert left == [plan_key("videos", "a.mp4"), "videos/reservations.json"]
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_video_that_is_replaced_while_its_job_runs_has_the_result_of_the_newer_one(running: World) -> None:
     running.upload()
     running.register()
@@ -327,6 +332,7 @@ def test_a_video_that_is_replaced_while_its_job_runs_has_the_result_of_the_newer
     assert len(running.account.jobs) == 2
 
 
+@pytest.mark.fault("Videos: a job that fails")
 def test_one_analysis_that_fails_does_not_take_the_others_with_it() -> None:
     world = World(VIDEO_ANALYSES='{"labels": {}, "text": {}}')
     world.upload()
@@ -344,6 +350,7 @@ def test_one_analysis_that_fails_does_not_take_the_others_with_it() -> None:
 # What is paid for.
 
 
+@pytest.mark.fault("Videos: a request that is made anew from the settings of now")
 def test_the_request_is_frozen_and_names_the_version(waiting: World) -> None:
     version = waiting.s3.current("videos", "a.mp4").version_id
     assert waiting.record().request == {
@@ -357,9 +364,10 @@ def test_the_request_is_frozen_and_names_the_version(waiting: World) -> None:
     assert (waiting.record().analysis, waiting.plan().generation) == ("labels", 1)
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World) -> None:
     """Others send a random token: a step that is repeated starts a second job."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     assert waiting.record().state is State.STARTING
     waiting.dispatch(later=STARTING_LEASE)
@@ -368,15 +376,17 @@ def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World)
     assert waiting.record().state is State.RUNNING
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_a_full_account_tells_nothing_of_a_start_that_may_have_been_made(waiting: World) -> None:
     """Whether the service looks at its limit or at the token first is not documented."""
-    waiting.account.errors = [errors.RateError("the answer is lost"), errors.JobLimitError("full")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost"), errors.JobLimitError("full")]
     waiting.dispatch()
     waiting.dispatch(later=STARTING_LEASE)
     assert waiting.record().state is State.STARTING
     assert len(waiting.store.reservations().content.jobs) == 1
 
 
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     world.limits = Limits(20, 90)
     for key in ("a.mp4", "b.mp4"):
@@ -391,6 +401,24 @@ def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     assert len(world.account.jobs) == 2
 
 
+def test_a_budget_that_is_lowered_under_a_waiting_video_rejects_it(world: World) -> None:
+    world.upload(content=mp4(movie(3000)))
+    world.register()
+    world.limits = Limits(20, 49)
+    world.dispatch()
+    world.finish()
+    error = world.result()["error"]
+    assert (world.result()["status"], error["type"]) == ("rejected", "VideoOverBudgetError")
+    assert "Its 50 minutes count against max_minutes_per_day, which is 49" in error["message"]
+
+
+def test_minutes_beyond_the_header_count_against_the_day(running: World) -> None:
+    running.account.end(JobLook(JobStatus.SUCCEEDED, "", VideoMetadata(9000.0)))
+    running.dispatch()
+    assert running.store.reservations().content.minutes == 150
+
+
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back(waiting: World) -> None:
     record = replace(waiting.record(), minutes=50)
     limits = Limits(1, 60)
@@ -411,8 +439,9 @@ def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back
     assert reserve(release(tomorrow, other.token), record, limits, BEGIN) is Refusal.MINUTES  # a clock that is behind
 
 
+@pytest.mark.fault("Videos: a token that the service may have forgotten")
 def test_a_token_that_the_service_may_have_forgotten_is_not_used_again(waiting: World) -> None:
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(later=6 * DAY)
     assert (waiting.record().state, waiting.record().attempt) == (State.WAITING, 2)
@@ -421,6 +450,7 @@ def test_a_token_that_the_service_may_have_forgotten_is_not_used_again(waiting: 
 # What other systems lose videos by.
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 def test_a_job_whose_message_is_lost_is_found_by_asking(running: World) -> None:
     """The sample keeps no record of its jobs: without the message, the result is lost, and paid for."""
     running.account.end()
@@ -428,15 +458,17 @@ def test_a_job_whose_message_is_lost_is_found_by_asking(running: World) -> None:
     assert running.record().state is State.SUCCEEDED
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 def test_a_message_before_the_answer_to_the_start_does_no_harm(waiting: World) -> None:
     """media2cloud starts before it writes the row: a message that comes first finds none, and is dropped."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(waiting.record().record_id)
     waiting.finish()
     assert waiting.result()["status"] == "processed"
 
 
+@pytest.mark.fault("Videos: a limit that other applications share, and that changes")
 def test_what_waits_is_started_when_others_leave_the_account(waiting: World) -> None:
     """media2cloud starts the next one when one of its own ends: where none of its own runs, all wait for ever."""
     waiting.account.limit = 0
@@ -449,6 +481,7 @@ def test_what_waits_is_started_when_others_leave_the_account(waiting: World) -> 
     assert waiting.record().state is State.RUNNING
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_what_waits_for_weeks_still_waits(waiting: World) -> None:
     """media2cloud forgets what waits for longer than a day."""
     waiting.account.limit = 0
@@ -458,6 +491,7 @@ def test_what_waits_for_weeks_still_waits(waiting: World) -> None:
     assert (waiting.record().state, waiting.record().attempt) == (State.RUNNING, 1)
 
 
+@pytest.mark.fault("Videos: starts that are refused for good")
 def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     """media2cloud leaves what is refused for good at the head: ten of them block all others."""
     keys = [f"{number:02}.mp4" for number in range(11)]
@@ -473,6 +507,71 @@ def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     assert len(world.account.jobs) == 11
 
 
+def test_a_start_that_never_has_an_answer_lets_others_go_on(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+        world.now += MINUTE
+    start, tokens = world.account.start, list[str]()
+
+    def fail(analysis: str, request: Mapping[str, Any], token: str) -> str:
+        if request["Video"]["S3Object"]["Name"] == "a.mp4":
+            tokens.append(token)
+            raise errors.ServiceUnavailableError("internal error")
+        return start(analysis, request, token)
+
+    world.account.start = fail  # type: ignore[method-assign]
+    world.dispatch()
+    assert len(world.account.jobs) == 1
+    for _ in range(60):
+        world.dispatch()
+    assert (len(tokens), len(set(tokens))) == (6, 1)  # later each time, and never as another job
+
+
+def test_a_rate_stops_the_starts_of_a_look_and_keeps_no_slot(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in ("a.mp4", "b.mp4")))
+    world.account.errors = [errors.RateError("too many")]
+    world.dispatch()
+    assert (len(world.account.starts), world.store.reservations().content.jobs) == (1, {})
+    world.dispatch()
+    assert len(world.account.jobs) == 2
+
+
+def test_a_job_that_cannot_be_asked_for_does_not_keep_others_from_it(world: World) -> None:
+    for key in ("a.mp4", "b.mp4", "c.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+    world.dispatch()
+    world.account.end()
+    for faulty in list(world.account.jobs)[:2]:
+        world.account.looks[faulty] = None  # type: ignore[assignment]
+
+    def look(_: str, job_id: str) -> JobLook:
+        if told := world.account.looks[job_id]:
+            return told
+        raise errors.ServiceUnavailableError("internal error")
+
+    world.account.look = look  # type: ignore[method-assign]
+    for _ in range(3):
+        world.dispatch()
+    assert [record.state for record in world.records()].count(State.SUCCEEDED) == 1
+
+
+@pytest.mark.fault("Videos: starts that are refused for good")
+def test_an_object_that_the_service_may_not_read_uses_up_no_attempt(waiting: World) -> None:
+    """The service says the same of a permission that is missing as of an object that is."""
+    waiting.account.errors = [errors.VideoObjectError("access permissions")] * 3
+    counts = [waiting.dispatch(later=30 * MINUTE)["StartErrors"] for _ in range(3)]
+    record = waiting.record()
+    assert (counts, record.state, record.attempt, record.refusals) == ([1, 1, 1], State.WAITING, 1, 3)
+    assert waiting.store.reservations().content.minutes == 0
+    waiting.dispatch(later=30 * MINUTE)
+    assert waiting.record().state is State.RUNNING
+
+
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 @pytest.mark.parametrize("status", ["SUCCEEDED", "ERROR", "FAILED", "whatever"])
 @pytest.mark.parametrize("is_enveloped", [False, True])
 def test_a_message_of_any_status_makes_the_dispatcher_ask(running: World, status: str, *, is_enveloped: bool) -> None:
@@ -491,6 +590,7 @@ def test_the_schedule_hints_at_nothing() -> None:
     assert hinted_records({"source": "aws.scheduler"}) == frozenset()
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_a_full_account_uses_up_no_delivery_and_of_ten_uploads_all_end(world: World) -> None:
     """Of ten uploads to media-insights four failed at the limit; elsewhere each look at it is a receive of a few."""
     world.account.limit = 3
@@ -503,6 +603,7 @@ def test_a_full_account_uses_up_no_delivery_and_of_ten_uploads_all_end(world: Wo
     assert Counter(token for _, _, token in world.account.jobs.values()).most_common(1)[0][1] == 1
 
 
+@pytest.mark.fault("Videos: a message of an upload doubled, late or in any order")
 def test_a_message_is_acknowledged_when_its_records_are_written_and_not_before(world: World) -> None:
     """media-insights deletes the message first: what dies then is never looked at again."""
     world.upload()
@@ -516,6 +617,7 @@ def test_a_message_is_acknowledged_when_its_records_are_written_and_not_before(w
     assert (world.result()["status"], world.plan().generation) == ("processed", 1)
 
 
+@pytest.mark.fault("Videos: a job that hangs")
 def test_a_job_that_never_ends_is_given_up_at_its_deadline(running: World) -> None:
     """Elsewhere a job whose message never comes is waited for for ever, or for a day."""
     assert running.record().deadline_at == running.record().started_at + timedelta(hours=1)  # type: ignore[operator]
@@ -526,6 +628,7 @@ def test_a_job_that_never_ends_is_given_up_at_its_deadline(running: World) -> No
     assert (len(running.account.starts), running.store.reservations().content.jobs) == (1, {})
 
 
+@pytest.mark.fault("Videos: a message of an upload doubled, late or in any order")
 def test_a_message_with_several_records_names_them_all(world: World) -> None:
     """A lambda of another system takes the last record of each message only."""
     images = [SourceImage("videos", key, "v", "e", 1, BEGIN) for key in ("a b+c.mp4", "ö%.MOV", "no-video.txt")]
@@ -535,6 +638,7 @@ def test_a_message_with_several_records_names_them_all(world: World) -> None:
     assert {record.key for record in world.records()} == {"a b+c.mp4", "ö%.MOV"}
 
 
+@pytest.mark.fault("Videos: page tokens and results that expire")
 def test_results_that_the_service_has_forgotten_are_made_anew_once(running: World) -> None:
     running.account.end()
     running.account.look = lambda *_: (_ for _ in ()).throw(errors.JobNotFoundError("gone"))  # type: ignore
@@ -560,6 +664,7 @@ def test_a_running_job_whose_marker_is_lost_is_found_again(running: World) -> No
     assert active_marker(running.record().record_id) in running.open()
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_slot_that_a_dead_dispatcher_has_left_is_given_back(running: World) -> None:
     record = running.record()
     held = running.store.record(record.record_id)
