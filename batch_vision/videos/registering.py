@@ -237,7 +237,7 @@ class Registering:
 def reopen(store: VideoStore, held: Held[Record], now: datetime) -> bool:
     """Have a collector look at a record that has ended; False where somebody else changed it."""
     # A marker under a new name, for whoever has just finished with the record may be about to delete the old ones.
-    again = replace(held.content, due_at=now)
+    again = replace(held.content, due_at=now, leased_until=None)
     store.put_marker(waiting_marker(again))
     store.put_marker(active_marker(again.record_id))
     return store.write_record(again, held.etag) is not None

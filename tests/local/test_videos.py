@@ -118,7 +118,7 @@ class Videos:
     def end_leases(self) -> None:
         """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
         for record in videos.records(self.s3, self.final):
-            if record["leased_until"] and record["state"] != "done":
+            if record["leased_until"]:
                 lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
                 if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
                     self.write_record(record | {"leased_until": to_text(utc_now())})
