@@ -276,7 +276,7 @@ def collect_video(event: dict[str, Any], context: LambdaContext) -> None:
 
 def collect_and_move_video(event: dict[str, Any], context: LambdaContext) -> None:
     """Take a job of a video of the drop-off bucket as far as it can go; the video leaves the bucket when it is done."""
-    _take(event, context, Mover(clients.s3(), settings_of(CollectVideosSettings).final_bucket_name))
+    _take(event, context, Mover(clients.s3_for_copies(), settings_of(CollectVideosSettings).final_bucket_name))
 
 
 def _take(event: dict[str, Any], context: LambdaContext, mover: Mover | None) -> None:

@@ -722,7 +722,9 @@ def test_the_functions_do_it_by_themselves(tell: Any, monkeypatch: pytest.Monkey
     queues: Any = world
     collectors: list[dict[str, str]] = []
     invoke = SimpleNamespace(invoke=lambda **call: collectors.append(json.loads(call["Payload"])))
+    assert clients.s3_for_copies().meta.config.read_timeout == 300  # a video may have gigabytes
     monkeypatch.setattr(clients, "s3", lambda: world.s3)
+    monkeypatch.setattr(clients, "s3_for_copies", lambda: world.s3)
     monkeypatch.setattr(clients, "sqs", lambda: queues)
     monkeypatch.setattr(clients, "functions", lambda: invoke)
     for module in (dispatching, finishing):
