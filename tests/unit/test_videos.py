@@ -831,6 +831,31 @@ def test_no_function_outlives_its_lease_of_a_record() -> None:
     assert waits + told("collect_videos_timeout_seconds") <= COLLECTING_LEASE
 
 
+def test_a_retry_replaces_a_request_whose_role_is_gone(waiting: World) -> None:
+    waiting.account.errors = [errors.AccessDeniedError("iam:PassRole")]
+    waiting.dispatch()
+    held = waiting.store.plan("videos", "a.mp4")
+    assert waiting.store.write_plan(replace(held.content, retry_requested=waiting.now), held.etag)
+    role = ENVIRONMENT["NOTIFICATION_ROLE_ARN"].replace("role/", "role/other/")
+    waiting.settings = read_settings(RegisterVideosSettings, ENVIRONMENT | {"NOTIFICATION_ROLE_ARN": role})
+    waiting.register()
+    waiting.register(received=2)
+    waiting.finish()
+    assert (waiting.result()["status"], waiting.plan().generation) == ("processed", 2)
+    ((_, request, _),) = waiting.account.jobs.values()
+    assert request["NotificationChannel"]["RoleArn"] == role
+
+
+def test_a_retry_that_comes_too_late_starts_nothing(running: World) -> None:
+    held = running.store.plan("videos", "a.mp4")
+    assert running.store.write_plan(replace(held.content, retry_requested=running.now), held.etag)
+    running.register()
+    running.finish()
+    running.register(received=2)
+    running.finish()
+    assert (running.plan().generation, len(running.account.jobs)) == (1, 1)
+
+
 def test_what_is_written_down_is_read_as_it_was(running: World) -> None:
     running.finish()
     record, plan, reservations = running.record(), running.plan(), running.store.reservations().content
