@@ -272,8 +272,7 @@ def _retry_videos(
     with display().step(f"Sending {status} videos again") as step:
         chosen = (line for line in lines if reason in (None, line["error_type"]))
         answer = retry_videos(stack, videos, chosen, step.progress)
-        refused = [] if status == "rejected" else retry_refused(stack, videos, reason)
-        answer.retried += len(refused)
+        answer.retried += 0 if status == "rejected" else retry_refused(stack, videos)
         step.done(f"{answer.retried} sent")
     if not as_json:
         if answer.retried:

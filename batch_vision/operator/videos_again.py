@@ -73,28 +73,18 @@ def retry_videos(
     return answer
 
 
-def retry_refused(stack: Stack, videos: Videos, reason: str | None) -> list[str]:
-    """Have videos begun anew whose jobs wait because Rekognition refuses to start them, and return their keys.
+def retry_refused(stack: Stack, videos: Videos) -> int:
+    """Have videos begun anew whose jobs wait because Rekognition refuses to start them, and return how many.
 
     A job is started with the settings of its upload, such as the role that Rekognition takes: where that is gone, all
     starts are refused for ever. Nothing was paid for a job that waits.
-
-    Parameters
-    ----------
-    reason
-        The error type to take; None takes all.
     """
     markers = islice(list_entries(stack.s3, stack.final_bucket_name, WAITING), _MOST_WAITING)
     ids = [marked_record(entry["Key"]) for entry in markers]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         records = [record for record in pool.map(lambda one: _read_refused(stack, one), ids) if record]
-        wanted = {
-            record.key: record
-            for record in records
-            if record.bucket == videos.bucket_name and record.error and reason in (None, record.error.type)
-        }
-        outcomes = pool.map(lambda record: _begin_anew(stack, videos, record), wanted.values())
-        return [key for key, is_begun in zip(wanted, outcomes, strict=True) if is_begun]
+        wanted = {record.key: record for record in records if record.bucket == videos.bucket_name}
+        return sum(pool.map(lambda record: _begin_anew(stack, videos, record), wanted.values()))
 
 
 def _read_refused(stack: Stack, record_id: str) -> Record | None:

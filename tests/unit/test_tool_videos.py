@@ -281,7 +281,7 @@ def test_a_video_whose_starts_are_refused_begins_anew(alone: DeployedVideos) -> 
         plan = alone.plan(key, ended_at=None)
         for analysis in plan.analyses:
             alone.record(plan, analysis, State.WAITING, **more)
-    assert alone.deployed.json("retry", "--reason", "OtherError")["videos"]["retried"] == 0
+    assert alone.deployed.json("retry", "--rejected")["videos"]["retried"] == 0
     assert alone.deployed.json("retry")["videos"] == {"retried": 1, "changed": []}
     assert bodies(alone) == ["a.mp4"]
     assert alone.read_plan("a.mp4").retry_requested
