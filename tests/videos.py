@@ -86,7 +86,7 @@ def _wrong_results(
     for key, result in told.items():
         if moves and result["status"] != "failed":
             place = result["video_key"]
-            if not place.startswith(f"videos/{result['status']}/"):
+            if not place.startswith((f"videos/{result['status']}/", f"videos/{result['status']}-long/")):
                 problems.append(f"{key!r} is {result['status']}, and is at {place!r}")
             moved = found(s3.head_object, Bucket=final_bucket, Key=place)
             if moved is None or moved["ContentLength"] != result["source"]["size_bytes"]:

@@ -213,7 +213,8 @@ def reopened(record: Record, now: datetime) -> Record:
 
     Its marker has another name than any before, for whoever has just finished with it may be about to delete that.
     """
-    return replace(record, due_at=max(now, record.due_at + timedelta(seconds=1)), checks=0, next_check_at=None)
+    due_at = max(now, record.due_at + timedelta(seconds=1))
+    return replace(record, due_at=due_at, leased_until=None, checks=0, next_check_at=None)
 
 
 def ended(record: Record, state: State, now: datetime, error: Exception | None = None) -> Record:

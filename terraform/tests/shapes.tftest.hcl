@@ -715,7 +715,7 @@ run "videos_only" {
   }
 
   assert {
-    condition     = { for name, function in module.function : name => function.settings.timeout_seconds } == { collect_videos = 900, compact_catalog = 300, dispatch_videos = 120, register_videos = 300 } && module.videos_queue[0].settings.visibility_timeout_seconds == 1800
+    condition     = { for name, function in module.function : name => function.settings.timeout_seconds } == { collect_videos = 900, compact_catalog = 300, dispatch_videos = 120, register_videos = 60 } && module.videos_queue[0].settings.visibility_timeout_seconds == 360
     error_message = "The functions have ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })} seconds."
   }
 
@@ -810,7 +810,7 @@ run "videos_in_the_images_bucket" {
     condition = (
       alltrue([
         for name in ["register_videos", "dispatch_videos", "collect_videos"] :
-        local.function_statements[name].LookAtVideos.resources == ["arn:aws:s3:::catalog-images/clips/*", "arn:aws:s3:::catalog-images/old-clips/*"]
+        jsonencode(local.function_statements[name].LookAtVideos.resources) == jsonencode(["arn:aws:s3:::catalog-images/clips/*", "arn:aws:s3:::catalog-images/old-clips/*"])
       ])
       && local.function_environments.register_videos.VIDEO_PREFIX == "clips/"
     )
