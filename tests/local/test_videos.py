@@ -121,7 +121,8 @@ class Videos:
             if record["leased_until"]:
                 lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
                 if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
-                    self.write_record(record | {"leased_until": to_text(utc_now())})
+                    now = to_text(utc_now())
+                    self.write_record(record | {"leased_until": now, "next_check_at": now})
 
     def write_record(self, record: dict[str, Any]) -> None:
         name = f"videos/jobs/{record['record_id']}/record.json"

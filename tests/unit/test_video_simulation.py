@@ -41,7 +41,7 @@ def test_no_world_breaks_a_promise(part: int) -> None:
             raise AssertionError(f"world {seed}: {broken}") from broken
 
 
-def broken_by(store: type[MemoryStore] = MemoryStore, most: int = 400) -> str:
+def broken_by(store: type[MemoryStore] = MemoryStore, most: int = 1000) -> str:
     """Return the first promise that a mutant of the protocol breaks."""
     for seed in range(most):
         try:

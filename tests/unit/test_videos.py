@@ -6,6 +6,7 @@ Where a test is named after what other systems lose videos by, it is one of thos
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from batch_vision.backends.video_contract import Page
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_about, message_for
 from batch_vision.core.settings import read_settings
-from batch_vision.core.video_jobs import STARTING_LEASE, next_step
+from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE, next_step
 from batch_vision.core.video_reservations import Limits, Refusal, Reservations, release, reserve
 from batch_vision.core.videos import (
     ACTIVE,
@@ -38,6 +39,8 @@ from batch_vision.core.videos import (
     State,
     VideoMetadata,
     active_marker,
+    digest,
+    ended_marker,
     plan_key,
     record_key,
     video_result_key,
@@ -55,7 +58,7 @@ from lambdas.collect_and_move_video.handler import handler as move_handler
 from lambdas.collect_video.handler import handler as stay_handler
 from lambdas.dispatch_videos.handler import handler as dispatch_handler
 from lambdas.register_videos.handler import handler as register_handler
-from tests.unit.fake_s3 import BEGIN, FakeS3
+from tests.unit.fake_s3 import BEGIN, FakeS3, refused
 from tests.video_files import movie, mp4, track
 
 SCHEMA = json.loads((Path(batch_vision.videos.__file__).parent / "result.schema.json").read_text())
@@ -187,7 +190,13 @@ class World:
             self.clock,
         )
         invoked, self.invoked[:] = list(self.invoked), []
-        return [finisher.take(record_id) for record_id in invoked]
+        states = []
+        for record_id in invoked:
+            try:
+                states.append(finisher.take(record_id))
+            except errors.BatchVisionError as error:
+                states.append(type(error).__name__)
+        return states
 
     def finish(self) -> None:
         """End all jobs, until nothing is open."""
@@ -674,9 +683,9 @@ def test_a_slot_that_a_dead_dispatcher_has_left_is_given_back(running: World) ->
     assert running.store.reservations().content.jobs == {}
 
 
-def test_nothing_open_costs_one_listing(world: World) -> None:
+def test_nothing_open_costs_one_listing_and_no_metric(world: World) -> None:
     world.s3.requests.clear()
-    world.dispatch()
+    assert world.dispatch() == Counter()
     assert [operation for operation, _, _ in world.s3.requests] == ["ListObjectsV2"]
 
 
@@ -694,6 +703,157 @@ def test_no_more_than_five_collectors_work_at_once(world: World) -> None:
     world.collect()
     world.dispatch()
     assert len(world.invoked) == 2
+
+
+# Piles.
+
+
+def test_thousands_of_wrong_files_keep_nobody_waiting(world: World) -> None:
+    world.upload("wrong.mp4", b"no video at all")
+    world.register(message_about("videos", "wrong.mp4"))
+    wrong = world.record()
+    assert world.open() == [ended_marker(wrong)]
+    for number in range(2000):
+        record = replace(wrong, record_id=digest(str(number)), key=f"{number}.mp4")
+        world.store.put_marker(ended_marker(record))
+        world.store.write_record(record, "")
+    world.upload()
+    world.register()
+    for looks in range(1, 4):
+        world.s3.requests.clear()
+        world.dispatch()
+        assert len(world.invoked) == 4  # and one is left to answers that are paid for
+        assert len(world.s3.requests) < 60 * looks
+    world.account.end()
+    world.dispatch()
+    assert len(world.invoked) == 5
+    assert world.collect()[-1] == "done"
+    assert world.result()["status"] == "processed"
+
+
+def test_a_video_that_is_deleted_before_its_start_is_no_active_job(waiting: World) -> None:
+    waiting.s3.remove("videos", "a.mp4")
+    waiting.dispatch()
+    assert waiting.open() == [ended_marker(waiting.record())]
+    waiting.finish()
+
+
+def test_videos_whose_result_cannot_be_written_keep_no_collector(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{number}.mp4" for number in range(7)]
+    for key in keys:
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in keys))
+    world.dispatch()
+    world.account.end()
+    world.dispatch()
+    bad = {record.key for record in world.records() if record.record_id in world.invoked}
+    write = world.results.write
+
+    def refuse(key: str, *args: Any) -> Any:
+        if key in bad:
+            raise errors.ServiceUnavailableError("not now")
+        return write(key, *args)
+
+    monkeypatch.setattr(world.results, "write", refuse)
+    assert world.collect() == ["ServiceUnavailableError"] * 5
+    world.dispatch(later=timedelta(seconds=1))
+    assert world.collect() == ["done"] * 2
+    tries = 0
+    for _ in range(180):
+        world.dispatch()
+        tries += len(world.collect())
+    assert tries == 5 * 7  # later each time
+    monkeypatch.setattr(world.results, "write", write)
+    world.finish()
+    assert all(world.result(key)["status"] == "processed" for key in keys)
+
+
+def test_a_video_that_cannot_be_moved_has_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(leaves=True)
+    world.upload()
+    world.register()
+    world.dispatch()
+    world.account.end()
+    with monkeypatch.context() as patch:
+        patch.setattr(Mover, "move", lambda *_: (_ for _ in ()).throw(errors.AccessDeniedError("move")))
+        for _ in range(9):
+            world.dispatch(later=30 * MINUTE)
+            world.collect()
+    world.dispatch(later=60 * MINUTE)
+    world.collect()
+    assert (world.s3.keys("videos"), world.open()) == ([], [])
+    assert [line["status"] for line in world.lines].count("processed") == 1
+
+
+def test_a_source_that_may_not_be_looked_at_keeps_no_collector(running: World) -> None:
+    """As when the bucket or the prefix of the deployment was changed meanwhile."""
+    stored = running.s3.current("videos", "a.mp4")
+    stored.refusal = lambda operation: refused("403", 403, "Forbidden", operation)
+    running.account.end()
+    running.dispatch()
+    assert running.collect() == ["AccessDeniedError"]
+    record = running.record()
+    assert (record.state, record.leased_until) == (State.SUCCEEDED, None)
+    running.dispatch()
+    assert (running.collect(), running.record().checks) == (["AccessDeniedError"], 2)
+    stored.refusal = None
+    running.finish()
+    assert running.result()["status"] == "processed"
+
+
+def test_starts_that_are_refused_keep_nothing_from_being_collected(running: World) -> None:
+    running.account.end()
+    keys = [f"{number}.mp4" for number in range(60)]
+    for key in keys:
+        running.upload(key)
+    running.register(*(message_about("videos", key) for key in keys))
+    begun: list[int] = []
+
+    def refuse(analysis: str, request: Mapping[str, Any], token: str) -> str:
+        begun.append(len(running.invoked))
+        raise errors.AccessDeniedError("iam:PassRole")
+
+    running.account.start = refuse  # type: ignore[method-assign]
+    assert running.dispatch()["StartErrors"] == 50
+    assert set(begun) == {1}
+    assert running.dispatch(later=timedelta(seconds=1))["StartErrors"] == 10  # behind those that failed
+
+
+def test_no_function_outlives_its_lease_of_a_record() -> None:
+    terraform = (Path(__file__).parents[2] / "terraform/videos.tf").read_text()
+
+    def told(name: str) -> timedelta:
+        (seconds,) = re.findall(rf"\b{name} += (\d+)\n", terraform)
+        return timedelta(seconds=int(seconds))
+
+    assert told("dispatch_videos_timeout_seconds") < STARTING_LEASE
+    waits = told("maximum_event_age_in_seconds")
+    assert waits + told("collect_videos_timeout_seconds") <= COLLECTING_LEASE
+
+
+def test_a_retry_replaces_a_request_whose_role_is_gone(waiting: World) -> None:
+    waiting.account.errors = [errors.AccessDeniedError("iam:PassRole")]
+    waiting.dispatch()
+    held = waiting.store.plan("videos", "a.mp4")
+    assert waiting.store.write_plan(replace(held.content, retry_requested=waiting.now), held.etag)
+    role = ENVIRONMENT["NOTIFICATION_ROLE_ARN"].replace("role/", "role/other/")
+    waiting.settings = read_settings(RegisterVideosSettings, ENVIRONMENT | {"NOTIFICATION_ROLE_ARN": role})
+    waiting.register()
+    waiting.register(received=2)
+    waiting.finish()
+    assert (waiting.result()["status"], waiting.plan().generation) == ("processed", 2)
+    ((_, request, _),) = waiting.account.jobs.values()
+    assert request["NotificationChannel"]["RoleArn"] == role
+
+
+def test_a_retry_that_comes_too_late_starts_nothing(running: World) -> None:
+    held = running.store.plan("videos", "a.mp4")
+    assert running.store.write_plan(replace(held.content, retry_requested=running.now), held.etag)
+    running.register()
+    running.finish()
+    running.register(received=2)
+    running.finish()
+    assert (running.plan().generation, len(running.account.jobs)) == (1, 1)
 
 
 def test_what_is_written_down_is_read_as_it_was(running: World) -> None:
@@ -722,7 +882,8 @@ def test_the_functions_do_it_by_themselves(tell: Any, monkeypatch: pytest.Monkey
     queues: Any = world
     collectors: list[dict[str, str]] = []
     invoke = SimpleNamespace(invoke=lambda **call: collectors.append(json.loads(call["Payload"])))
-    assert clients.s3_for_copies().meta.config.read_timeout == 300  # a video may have gigabytes
+    config: Any = clients.s3_for_copies().meta.config
+    assert config.read_timeout == 300  # a video may have gigabytes
     monkeypatch.setattr(clients, "s3", lambda: world.s3)
     monkeypatch.setattr(clients, "s3_for_copies", lambda: world.s3)
     monkeypatch.setattr(clients, "sqs", lambda: queues)

@@ -22,6 +22,7 @@ from batch_vision.core.in_place import ResultHead
 from batch_vision.core.video_plans import minutes_of
 from batch_vision.core.video_reservations import Limits, Reservations, Reserved, swept
 from batch_vision.core.videos import (
+    OPEN,
     Fault,
     JobLook,
     JobStatus,
@@ -484,9 +485,10 @@ class MemoryStore:
             self.marked.pop(key, None)
             self._world.point()
 
-    def markers(self) -> Iterator[Marker]:
+    def markers(self, prefix: str = OPEN) -> Iterator[Marker]:
         self._world.point()
-        return iter([Marker(key, marked_record(key), at) for key, at in sorted(self.marked.items())])
+        listed = sorted(one for one in self.marked.items() if one[0].startswith(prefix))
+        return iter([Marker(key, marked_record(key), at) for key, at in listed])
 
     def answers(self, record: Record) -> dict[str, Any] | None:
         self._world.point()
