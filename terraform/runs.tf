@@ -297,6 +297,7 @@ module "guard" {
     aws_lambda_event_source_mapping.changes,
     aws_lambda_event_source_mapping.video_hints,
     aws_lambda_event_source_mapping.videos,
+    aws_lambda_function_event_invoke_config.collect_videos,
     aws_s3_bucket_notification.this,
     aws_s3_bucket_notification.videos,
     aws_s3_object.settings,

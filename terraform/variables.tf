@@ -1052,9 +1052,10 @@ variable "timings" {
 }
 
 variable "former_settings" {
-  description = "What an earlier configuration of this deployment used, kept until its images are done: source_prefixes, whose images are still analyzed; kms_key_arns, which may still decrypt; backends, whose models may still be stopped by a run that began before the change. Empty for a deployment that never changed them"
+  description = "What an earlier configuration of this deployment used, kept until its images are done: source_prefixes, whose images are still analyzed; video_prefixes, of an existing bucket, whose videos may still be read by the jobs that are open; kms_key_arns, which may still decrypt; backends, whose models may still be stopped by a run that began before the change. Empty for a deployment that never changed them"
   type = object({
     source_prefixes = optional(set(string), [])
+    video_prefixes  = optional(set(string), [])
     kms_key_arns    = optional(set(string), [])
     backends        = optional(set(string), [])
   })
@@ -1064,6 +1065,11 @@ variable "former_settings" {
   validation {
     condition     = alltrue([for prefix in var.former_settings.source_prefixes : can(regex(local.source_prefix_pattern, prefix)) && length(prefix) <= 512])
     error_message = "former_settings.source_prefixes is ${jsonencode(var.former_settings.source_prefixes)}. Use former values of source_prefix: up to 512 letters, digits and ! - _ . / without a slash in front, or \"\" for all objects."
+  }
+
+  validation {
+    condition     = alltrue([for prefix in var.former_settings.video_prefixes : can(regex(local.source_prefix_pattern, prefix)) && length(prefix) <= 512])
+    error_message = "former_settings.video_prefixes is ${jsonencode(var.former_settings.video_prefixes)}. Use former values of videos.prefix: up to 512 letters, digits and ! - _ . / without a slash in front, or \"\" for all objects."
   }
 
   validation {
@@ -1080,6 +1086,12 @@ variable "former_settings" {
     # An environment of a function has 4 KB.
     condition     = length(jsonencode(var.former_settings.source_prefixes)) <= 600
     error_message = "former_settings.source_prefixes has ${length(jsonencode(var.former_settings.source_prefixes))} characters as JSON. Use up to 600: take out those under which no image waits, or name a shorter prefix that they share."
+  }
+
+  validation {
+    # The policies of a role have 10,240 characters.
+    condition     = length(var.former_settings.video_prefixes) <= 10 && length(jsonencode(var.former_settings.video_prefixes)) <= 600
+    error_message = "former_settings.video_prefixes has ${length(var.former_settings.video_prefixes)} prefixes, and ${length(jsonencode(var.former_settings.video_prefixes))} characters as JSON. Use up to 10, with 600 characters: take out those under which no video is open, or name a shorter prefix that they share."
   }
 }
 

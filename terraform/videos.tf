@@ -34,8 +34,12 @@ locals {
     local.drops_videos_off ? module.videos_bucket[0].bucket_arn
     : local.follows_videos ? "arn:${local.partition}:s3:::${local.existing_videos_bucket_name}" : null
   )
-  # In a drop-off bucket whatever the prefix says: it may have been another one when a video was uploaded.
-  videos_arns = [for arn in local.videos_bucket_arn[*] : "${arn}/${local.drops_videos_off ? "" : local.videos_prefix}*"]
+  # In a drop-off bucket whatever the prefix says: it may have been another one when a video was uploaded. In an existing
+  # bucket jobs of former prefixes may be open.
+  videos_arns = local.videos_bucket_arn == null ? [] : [
+    for prefix in local.drops_videos_off ? [""] : distinct(concat([local.videos_prefix], tolist(var.former_settings.video_prefixes))) :
+    "${local.videos_bucket_arn}/${prefix}*"
+  ]
 
   # Put together here, because what they are in is made before them.
   video_changes_rule_name = "${var.name_prefix}-video-changes"
@@ -212,6 +216,17 @@ resource "aws_lambda_event_source_mapping" "video_hints" {
   tags = var.tags
 }
 
+# A collector that died is called again by the dispatcher, when its time with the record is over (COLLECTING_LEASE: as long
+# as an event may wait, and then the function may take). Lambda is not to call it beside that.
+resource "aws_lambda_function_event_invoke_config" "collect_videos" {
+  count = local.has_videos ? 1 : 0
+
+  function_name          = module.function["collect_videos"].function_arn
+  maximum_retry_attempts = 0
+  # The least that Lambda takes.
+  maximum_event_age_in_seconds = 60
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Functions; they are made in functions.tf
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,7 +234,8 @@ resource "aws_lambda_event_source_mapping" "video_hints" {
 locals {
   # A message that a dying function had comes back after six times this.
   register_videos_timeout_seconds = var.timings.analyze_timeout_seconds
-  dispatch_videos_timeout_seconds = local.long_step_timeout_seconds
+  # Shorter than a dispatcher has a record to itself (STARTING_LEASE): the next one may take over from one that is dead.
+  dispatch_videos_timeout_seconds = 120
   # The longest that Lambda allows: 432,000 labels of a video of six hours are 432 pages.
   collect_videos_timeout_seconds = 900
   hint_window_seconds            = 1
@@ -429,7 +445,9 @@ locals {
       actions = ["s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectTagging"]
       resources = [
         "${module.final_bucket.bucket_arn}/videos/processed/*",
+        "${module.final_bucket.bucket_arn}/videos/processed-long/*",
         "${module.final_bucket.bucket_arn}/videos/rejected/*",
+        "${module.final_bucket.bucket_arn}/videos/rejected-long/*",
       ]
     }
   }

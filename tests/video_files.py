@@ -36,7 +36,7 @@ def track(
 
 
 def movie(seconds: float = 4, *tracks: bytes, version: int = 0) -> bytes:
-    return box(b"moov", durations(b"mvhd", seconds, version=version), *(tracks or (track(),)))
+    return box(b"moov", durations(b"mvhd", seconds, version=version), *(tracks or (track(seconds=seconds),)))
 
 
 def mp4(header: bytes | None = None, *, brand: bytes = b"isom", media_bytes: int = 20_000, fast: bool = False) -> bytes:

@@ -30,11 +30,20 @@ NOT_RETRYING = RETRYING.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=10)
 )
 
+# One request copies up to 5 GiB, and S3 may say nothing before it has.
+COPYING = RETRYING.merge(Config(read_timeout=300))
+
 
 @cache
 def s3() -> S3Client:
     """Return the S3 client of this process."""
     return boto3.client("s3", config=RETRYING)
+
+
+@cache
+def s3_for_copies() -> S3Client:
+    """Return the client of this process for copies of large objects."""
+    return boto3.client("s3", config=COPYING)
 
 
 @cache

@@ -7,6 +7,7 @@ and put together is asked of the second, so one job serves every view; here it i
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +35,7 @@ _PAGE_DETECTIONS = 1000  # the service's most; a greater number is silently this
 
 _ERRORS: dict[str, type[errors.BatchVisionError]] = {
     "AccessDeniedException": errors.AccessDeniedError,
-    "InternalServerError": errors.RateError,
+    "InternalServerError": errors.ServiceUnavailableError,
     "InvalidParameterException": errors.BadRequestError,
     "ProvisionedThroughputExceededException": errors.RateError,
     "ThrottlingException": errors.RateError,
@@ -55,6 +56,8 @@ _STATUSES = {
     "SUCCEEDED": JobStatus.SUCCEEDED,
     "FAILED": JobStatus.FAILED,
 }
+# The words of a failure are not documented; seen was "Unsupported codec/format." Another try would end the same way.
+_OF_THE_FILE = re.compile(r"\b(codec|format)", re.IGNORECASE)
 
 
 class _Seen(NamedTuple):
@@ -302,19 +305,22 @@ class RekognitionVideos(VideoService):
 
 @contextmanager
 def _told(known: Mapping[str, type[errors.BatchVisionError]]) -> Iterator[None]:
-    """Raise the project's error; the network, or a service that fails, may have done what was asked."""
+    """Raise the project's error."""
     try:
         with translated(known, otherwise=errors.BadRequestError):
             yield
     except errors.ServiceUnavailableError as error:
-        # What botocore itself finds wrong in a request never becomes right.
-        cls = errors.BadRequestError if isinstance(error.__cause__, ParamValidationError) else errors.RateError
-        raise cls(str(error)) from error
+        if isinstance(error.__cause__, ParamValidationError):  # it never becomes right
+            raise errors.BadRequestError(str(error)) from error
+        raise
 
 
 def _look(answer: Mapping[str, Any]) -> JobLook:
     # A status that is not known is no end: the deadline of the job holds.
     status = _STATUSES.get(answer.get("JobStatus", ""), JobStatus.IN_PROGRESS)
+    message = answer.get("StatusMessage", "")
+    if status is JobStatus.FAILED and _OF_THE_FILE.search(message):
+        status = JobStatus.REJECTED
     told = answer.get("VideoMetadata")
     metadata = None
     if told:
@@ -327,7 +333,7 @@ def _look(answer: Mapping[str, Any]) -> JobLook:
             codec=told.get("Codec"),
             container=told.get("Format"),
         )
-    return JobLook(status, answer.get("StatusMessage", ""), metadata)
+    return JobLook(status, message, metadata)
 
 
 def sighting_of(analysis: str, detection: Mapping[str, Any], least_percent: float = 0.0) -> Sighting | None:

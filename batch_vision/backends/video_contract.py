@@ -37,8 +37,9 @@ class Page:
 class VideoService(Protocol):
     """Jobs that analyze videos in S3. None can be listed or stopped.
 
-    Every method raises, besides what it names, `RateError` for what may succeed later, and `AccessDeniedError` for a
-    missing permission.
+    Every method raises, besides what it names, `RateError` where the service takes no more requests now,
+    `ServiceUnavailableError` where it failed or its answer is lost, so that it may have done what was asked, and
+    `AccessDeniedError` for a missing permission.
     """
 
     def start(self, analysis: str, request: Mapping[str, Any], token: str) -> str:

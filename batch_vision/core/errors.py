@@ -311,7 +311,7 @@ class JobLimitError(BatchVisionError):
 
 
 class RateError(TransientError):
-    """The service does not answer so many requests, or none now: whether it did what was asked is not known."""
+    """The service takes no more requests now, and did not do what was asked."""
 
 
 class RequestMismatchError(VideoError):

@@ -206,7 +206,10 @@ def _of_movie(source: _Source, begin: int, end: int, file: VideoFile) -> VideoFi
     # A cover picture is a track like a film; what the service can take is what counts.
     track = min(seen, key=lambda track: track.codec not in CODECS, default=_Track())
     # The other durations in the header of a fragmented file are those of its first fragment, or none.
-    duration = fragments.seconds if fragments else movie.seconds or track.seconds
+    is_unknown = fragments is not None and fragments.seconds is None
+    # Whichever the service goes by, it is paid for no more than this.
+    known = [one.seconds for one in (movie, *tracks, fragments) if one and one.seconds is not None]
+    duration = None if is_unknown else max(known, default=None)
     return VideoFile(file.container, duration, track.codec, track.width, track.height)
 
 
@@ -271,8 +274,15 @@ def why_refused(file: VideoFile, size_bytes: int, max_minutes_per_day: int) -> e
         return errors.VideoTooLongError(f"It is {duration:,.0f} s long; the service takes {MOST_SECONDS:,} s at most.")
     minutes = MOST_MINUTES if duration is None else math.ceil(duration / 60)
     if minutes > max_minutes_per_day:
-        told = f"It is {minutes} minutes long" if duration is not None else f"Its length is unknown: {minutes} minutes"
-        return errors.VideoOverBudgetError(
-            f"{told} count against max_minutes_per_day, which is {max_minutes_per_day}: it could never be started."
-        )
+        return why_over_budget(duration, minutes, max_minutes_per_day)
     return None
+
+
+def why_over_budget(
+    duration_seconds: float | None, minutes: int, max_minutes_per_day: int
+) -> errors.VideoOverBudgetError:
+    """Return why a video that counts as more minutes than any day has is not analyzed."""
+    told = f"Its length is unknown: {minutes} minutes" if duration_seconds is None else f"Its {minutes} minutes"
+    return errors.VideoOverBudgetError(
+        f"{told} count against max_minutes_per_day, which is {max_minutes_per_day}: it could never be started."
+    )

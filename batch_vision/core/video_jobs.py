@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from batch_vision.core.videos import JobLook, Record
 
-# How long a dispatcher has a record to itself: more than a start takes, with its requests repeated.
+# How long a dispatcher has a record to itself: longer than its timeout in Terraform.
 STARTING_LEASE = timedelta(minutes=3)
-# The same of a collector, whose timeout is 15 minutes.
+# The same of a collector, which may be called a minute after it was asked for.
 COLLECTING_LEASE = timedelta(minutes=16)
 MOST_COLLECTORS = 5
 # The service knows a token for seven days (Rekognition API reference, "ClientRequestToken").
@@ -65,7 +65,8 @@ def next_step(record: Record, now: datetime, *, is_hinted: bool = False) -> Step
         case State.RUNNING:
             due = min((at for at in (record.next_check_at, record.deadline_at) if at), default=now)
             return Step.LOOK if is_hinted or due <= now else Step.NOTHING
-    return Step.NOTHING if is_taken else Step.COLLECT
+    is_due = record.next_check_at is None or record.next_check_at <= now
+    return Step.COLLECT if is_due and not is_taken else Step.NOTHING
 
 
 def is_with_collector(record: Record, now: datetime) -> bool:
@@ -95,13 +96,23 @@ def put_back(record: Record) -> Record:
 
 def backed_off(record: Record, now: datetime, error: Exception) -> Record:
     """Return a record that was not started, for a reason of ours: it lets others go first, longer each time."""
-    pause = min(timedelta(minutes=2**record.refusals), _LONGEST_PAUSE)
-    return replace(put_back(record), refusals=min(record.refusals + 1, 10), due_at=now + pause, error=Fault.of(error))
+    refusals = min(record.refusals + 1, 10)
+    return replace(put_back(record), refusals=refusals, due_at=now + _pause(record.refusals), error=Fault.of(error))
 
 
 def unanswered(record: Record, now: datetime) -> Record:
     """Return a record of which nobody knows whether it was started: the same start is made again in a while."""
     return replace(record, leased_until=now + _RATE_PAUSE)
+
+
+def unheard(record: Record, now: datetime) -> Record:
+    """Return the same of a record whose start had no answer: it is made again later each time."""
+    return replace(record, leased_until=now + _pause(record.refusals), refusals=min(record.refusals + 1, 10))
+
+
+def _pause(failures: int) -> timedelta:
+    """Return how long to wait after so many failures in a row, and one more."""
+    return min(timedelta(minutes=2**failures), _LONGEST_PAUSE)
 
 
 def started(record: Record, job_id: str, now: datetime) -> Record:
@@ -131,7 +142,7 @@ def looked(record: Record, look: JobLook, now: datetime) -> Record:
     video = look.metadata or record.video
     match look.status:
         case JobStatus.SUCCEEDED:
-            return replace(record, state=State.SUCCEEDED, succeeded_at=now, video=video)
+            return replace(record, state=State.SUCCEEDED, succeeded_at=now, video=video, checks=0, next_check_at=None)
         case JobStatus.REJECTED:
             return ended(record, State.REJECTED, now, PermanentVideoError(look.message))
         case JobStatus.FAILED:
@@ -143,6 +154,11 @@ def looked(record: Record, look: JobLook, now: datetime) -> Record:
             now,
             StalledJobError(f"Job {record.job_id} has not ended by {record.deadline_at:%Y-%m-%d %H:%M} UTC."),
         )
+    return looked_later(record, now)
+
+
+def looked_later(record: Record, now: datetime) -> Record:
+    """Return a running record that is looked at again in a while."""
     elapsed = (now - record.started_at) * _SHARE_OF_ELAPSED if record.started_at else _FIRST_CHECK
     pause = min(_LONGEST_CHECK, max(_FIRST_CHECK, elapsed))
     return replace(record, checks=record.checks + 1, next_check_at=now + pause)
@@ -171,23 +187,45 @@ def tried_again(record: Record, now: datetime, error: Exception) -> Record:
 
 
 def taken_to_collect(record: Record, now: datetime) -> Record:
-    """Return a record that is handed to a collector."""
-    return replace(record, leased_until=now + COLLECTING_LEASE)
+    """Return a record that is handed to a collector. Should that fail or die, the next one comes later each time."""
+    return replace(
+        record,
+        leased_until=now + COLLECTING_LEASE,
+        checks=min(record.checks + 1, 10),
+        next_check_at=now + _pause(record.checks),
+    )
+
+
+def given_back(record: Record, now: datetime) -> Record:
+    """Return a record whose collector failed."""
+    later = record.next_check_at or now + _AGAIN_PAUSE
+    due_at = max(later, record.due_at + timedelta(seconds=1)) if record.has_ended else record.due_at
+    return replace(record, leased_until=None, next_check_at=later, due_at=due_at)
 
 
 def let_go(record: Record) -> Record:
-    """Return a record that its collector gives back: there is more to do than one invocation can."""
-    return replace(record, leased_until=None)
+    """Return a record with which its collector has gone on, and there is more to do than one invocation can."""
+    return replace(record, leased_until=None, checks=0, next_check_at=None)
+
+
+def reopened(record: Record, now: datetime) -> Record:
+    """Return a record that has ended, and that a collector is to look at again.
+
+    Its marker has another name than any before, for whoever has just finished with it may be about to delete that.
+    """
+    due_at = max(now, record.due_at + timedelta(seconds=1))
+    return replace(record, due_at=due_at, leased_until=None, checks=0, next_check_at=None)
 
 
 def ended(record: Record, state: State, now: datetime, error: Exception | None = None) -> Record:
     """Return a record of which nothing more comes."""
+    if record.state is not State.SUCCEEDED:
+        # Else a collector goes on with it: nobody else is to end the video, and to forget the record, meanwhile.
+        record = replace(record, leased_until=None, checks=0, next_check_at=None)
     return replace(
         record,
         state=state,
         ended_at=now,
-        # A collector goes on with it: nobody else is to end the video, and to forget the record, meanwhile.
-        leased_until=record.leased_until if record.state is State.SUCCEEDED else None,
         error=Fault.of(error) if error else None,
         minutes=minutes_paid(record) if state is State.DONE else record.minutes,
     )

@@ -139,7 +139,8 @@ def what_is_missing(plan: Plan, upload: Upload, records: Sequence[Record | None]
     """Return what an upload needs that has no result, or whose jobs are all wanted anew.
 
     An upload that has a plan gets no other one, however often it is told of: unless somebody asked for it, or a job was
-    dropped because the upload was gone for a while, or the result that told of a failure was deleted.
+    dropped because the upload was gone for a while, or the result that told of a failure was deleted. What somebody may
+    ask for before the end is that jobs be started otherwise which are all refused.
     """
     if plan.is_of != upload.name:
         return Remedy.PLAN
@@ -147,6 +148,8 @@ def what_is_missing(plan: Plan, upload: Upload, records: Sequence[Record | None]
     if State.DROPPED in states:
         return Remedy.PLAN
     if plan.ended_at and (plan.retry_requested or State.FAILED in states or None in records):
+        return Remedy.PLAN
+    if plan.retry_requested and states == {State.WAITING}:
         return Remedy.PLAN
     return Remedy.COMPLETE
 
@@ -158,4 +161,5 @@ def is_over(records: Sequence[Record | None]) -> bool:
 
 def ended_plan(plan: Plan, now: datetime) -> Plan:
     """Return a plan whose result is written."""
-    return replace(plan, ended_at=now)
+    # A wish that nobody has seen to by now was for jobs that have been started since.
+    return replace(plan, ended_at=now, retry_requested=None)

@@ -131,7 +131,7 @@ def reserve(reservations: Reservations, record: Record, limits: Limits, now: dat
 def release(
     reservations: Reservations, token: str, minutes: int | None = None, number: int | None = None
 ) -> Reservations:
-    """Give a slot back, and of its minutes those that are not used, where they are of today.
+    """Give a slot back, and of its minutes, where they are of today, those that are not used; what is more is added.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def release(
     if reserved is None or number not in (None, reserved.number):
         return reservations
     jobs = {one: told for one, told in reservations.jobs.items() if one != token}
-    unused = 0 if minutes is None else max(0, reserved.minutes - minutes)
+    unused = 0 if minutes is None else reserved.minutes - minutes
     left = reservations.minutes - (unused if reserved.day == reservations.day else 0)
     return Reservations(reservations.day, left, jobs, reservations.number + 1)
 

@@ -7,8 +7,9 @@ say which job that is. Nothing about a job is taken from the settings of now.
 
 Markers, empty objects, say which records are open, so that nobody has to list a bucket. ``videos/open/waiting/…`` is
 there before the record and until its end, under a name that sorts by when it is due. ``videos/open/active/<record id>``
-is there before the job is started. Markers may be there for nothing, and whoever meets such a one deletes it; a record
-that has not ended is never without.
+is there before the job is started, and until its video has ended. What has ended without a job, or could not be
+collected, has ``videos/open/ended/…`` instead, by when it is due: however much of it there is, nobody waits behind it.
+Markers may be there for nothing, and whoever meets such a one deletes it; a record that has not ended is never without.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ SCHEMA_VERSION = 1
 PLANS = "videos/plans/"
 JOBS = "videos/jobs/"
 OPEN = "videos/open/"
-ACTIVE = f"{OPEN}active/"  # sorts before the other
+ACTIVE = f"{OPEN}active/"  # sorts before the others
+ENDED = f"{OPEN}ended/"
 WAITING = f"{OPEN}waiting/"
 RESULTS = "videos/results/"
 RESERVATIONS = "videos/reservations.json"
@@ -279,7 +281,7 @@ class Record:
     attempt
         From 1 to `MOST_ATTEMPTS`. Each has a token of its own, and is paid for.
     due_at
-        Before it, nobody starts the job.
+        Before it, nobody starts the job; or finishes with it, where it has ended without one.
     refusals
         How many starts in a row were refused for a reason that lies with us.
     starting_since
@@ -287,7 +289,8 @@ class Record:
     leased_until
         Until then, whoever took it is at work: a dispatcher that starts it, or a collector.
     checks, next_check_at
-        How often the service was asked about the running job, and when it is next.
+        How often the service was asked about the running job, and when it is next. The same of collectors that were
+        called and have not gone on with it.
     deadline_at
         After it, a job that has not ended is given up.
     video
@@ -409,7 +412,16 @@ def video_result_key(key: str) -> str:
 
 def waiting_marker(record: Record) -> str:
     """Return the marker of a record that has not ended; a listing of them has the longest due first."""
-    return f"{WAITING}{record.due_at.astimezone(UTC).strftime(_DUE_FORMAT)}-{record.record_id}"
+    return f"{WAITING}{_due_name(record)}"
+
+
+def ended_marker(record: Record) -> str:
+    """Return the marker of a record that has ended and whose job, if it had one, is not under way."""
+    return f"{ENDED}{_due_name(record)}"
+
+
+def _due_name(record: Record) -> str:
+    return f"{record.due_at.astimezone(UTC).strftime(_DUE_FORMAT)}-{record.record_id}"
 
 
 def active_marker(record_id: str) -> str:
@@ -423,14 +435,14 @@ def marked_record(marker: str) -> str:
 
 
 def marked_due(marker: str) -> datetime:
-    """Return when the record of a waiting marker is due.
+    """Return when the record of a marker is due, which is not an active one.
 
     Raises
     ------
     ValueError
         It is no such marker.
     """
-    return datetime.fromisoformat(marker.removeprefix(WAITING).partition("-")[0]).astimezone(UTC)
+    return datetime.fromisoformat(marker.rpartition("/")[2].partition("-")[0]).astimezone(UTC)
 
 
 def _plain(value: Any) -> Any:

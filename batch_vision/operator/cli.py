@@ -78,7 +78,7 @@ from batch_vision.operator.stop import stop as stop_all
 from batch_vision.operator.stuck import retry_stuck
 from batch_vision.operator.text import FEW, bad, good, print_json, print_lines, say, say_few, shown_number
 from batch_vision.operator.uploads import Upload, journal_of, targets_of
-from batch_vision.operator.videos_again import retry_videos
+from batch_vision.operator.videos_again import retry_refused, retry_videos
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ def _retry_videos(
     with display().step(f"Sending {status} videos again") as step:
         chosen = (line for line in lines if reason in (None, line["error_type"]))
         answer = retry_videos(stack, videos, chosen, step.progress)
+        answer.retried += 0 if status == "rejected" else retry_refused(stack, videos)
         step.done(f"{answer.retried} sent")
     if not as_json:
         if answer.retried:

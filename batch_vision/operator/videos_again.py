@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.objects import found, put_if
+from batch_vision.aws.objects import found, list_entries, put_if
 from batch_vision.core.events import message_about
 from batch_vision.core.times import utc_now
-from batch_vision.core.videos import Plan, plan_key
+from batch_vision.core.videos import WAITING, Plan, Record, State, marked_record, plan_key, record_key
 from batch_vision.operator.objects import read_result
 from batch_vision.operator.rejected import RETRY_MARK, copy_back
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from batch_vision.operator.stack import Stack, Videos
 
 _PARALLEL = 16
+_MOST_WAITING = 10_000  # that are looked at in one call
 
 
 @dataclass
@@ -71,6 +73,39 @@ def retry_videos(
     return answer
 
 
+def retry_refused(stack: Stack, videos: Videos) -> int:
+    """Have videos begun anew whose jobs wait because Rekognition refuses to start them, and return how many.
+
+    A job is started with the settings of its upload, such as the role that Rekognition takes: where that is gone, all
+    starts are refused for ever. Nothing was paid for a job that waits.
+    """
+    markers = islice(list_entries(stack.s3, stack.final_bucket_name, WAITING), _MOST_WAITING)
+    ids = [marked_record(entry["Key"]) for entry in markers]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        records = [record for record in pool.map(lambda one: _read_refused(stack, one), ids) if record]
+        wanted = {record.key: record for record in records if record.bucket == videos.bucket_name}
+        return sum(pool.map(lambda record: _begin_anew(stack, videos, record), wanted.values()))
+
+
+def _read_refused(stack: Stack, record_id: str) -> Record | None:
+    answer = found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=record_key(record_id))
+    try:
+        record = Record.from_json(json.loads(answer["Body"].read())) if answer else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
+    return record if record and record.state is State.WAITING and record.refusals else None
+
+
+def _begin_anew(stack: Stack, videos: Videos, record: Record) -> bool:
+    read = read_plan(stack, videos, record.key)
+    if read is None or read[0].ended_at or record.record_id not in read[0].record_ids:
+        return False
+    if not _mark(stack, videos, *read):
+        return False
+    send_look(stack, videos, record.key)
+    return True
+
+
 def _retry(stack: Stack, videos: Videos, line: dict[str, Any]) -> bool:
     read = read_result(stack.s3, stack.final_bucket_name, line["result_key"])
     if read is None or read[0].get("fingerprint") != line["fingerprint"]:
@@ -105,11 +140,14 @@ def request_again(stack: Stack, videos: Videos, key: str, fingerprint: str) -> b
     read = read_plan(stack, videos, key)
     if read is None or read[0].fingerprint != fingerprint or not read[0].ended_at:
         return False
-    plan, etag = read
+    return _mark(stack, videos, *read)
+
+
+def _mark(stack: Stack, videos: Videos, plan: Plan, etag: str) -> bool:
     if plan.retry_requested:  # by a call that was interrupted before it sent the message
         return True
     body = json.dumps(replace(plan, retry_requested=utc_now()).to_json()).encode()
-    place = {"Bucket": stack.final_bucket_name, "Key": plan_key(videos.bucket_name, key)}
+    place = {"Bucket": stack.final_bucket_name, "Key": plan_key(videos.bucket_name, plan.key)}
     return bool(put_if(stack.s3, **place, Body=body, ContentType="application/json", IfMatch=etag))
 
 

@@ -235,7 +235,7 @@ class _Collecting:
         while not pause.is_over():
             try:
                 page = self._service.page(self._record.analysis, self._job_id, self._token)
-            except errors.RateError:
+            except (errors.RateError, errors.ServiceUnavailableError):
                 if not pause.wait():
                     return None
                 continue

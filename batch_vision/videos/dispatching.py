@@ -7,10 +7,11 @@ now. Two dispatchers at once do no harm, nor does one that dies between any two 
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from datetime import timedelta
 from functools import cache
-from itertools import chain
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -21,15 +22,17 @@ from batch_vision.core import errors
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
+from batch_vision.core.video_file import why_over_budget
 from batch_vision.core.video_jobs import (
     MOST_COLLECTORS,
     Step,
     backed_off,
     ended,
+    given_back,
     is_token_old,
     is_with_collector,
-    let_go,
     looked,
+    looked_later,
     minutes_paid,
     next_step,
     put_back,
@@ -38,9 +41,19 @@ from batch_vision.core.video_jobs import (
     taken_to_start,
     tried_again,
     unanswered,
+    unheard,
 )
 from batch_vision.core.video_reservations import Refusal, is_used, release, reserve, swept
-from batch_vision.core.videos import ACTIVE, State, active_marker, marked_due, waiting_marker
+from batch_vision.core.videos import (
+    ACTIVE,
+    ENDED,
+    WAITING,
+    State,
+    active_marker,
+    ended_marker,
+    marked_due,
+    waiting_marker,
+)
 from batch_vision.videos.settings import DispatchVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import Held, VideoStore
@@ -61,7 +74,8 @@ _ORPHAN_AGE = timedelta(hours=1)
 _MOST_TRIES = 10
 _MOST_REFUSALS = 5  # of a request that the service does not take, which never becomes another one
 _MOST_WAITING_COUNTED = 1000
-
+_MOST_ACTIVE = 1000  # whose records one look reads; an account runs 20 jobs at a time unless AWS raised that
+_MOST_TRIED = 50  # of those that wait for something: what fails comes later, and the next look goes on behind it
 
 _METRICS = (
     "JobsPastDeadline",
@@ -113,23 +127,22 @@ class Dispatcher:
             Records of whose jobs a message says that they have ended.
         """
         markers = self._store.markers()
-        listed: list[Marker] = []
-        waiting: Iterable[Marker] = ()
-        for marker in markers:
-            if not marker.key.startswith(ACTIVE):
-                waiting = chain([marker], markers)
-                break
-            listed.append(marker)
-        if not (listed or waiting):
-            return self._count
+        first = next(markers, None)
+        if first is None:
+            return Counter()
+        listed = list(takewhile(lambda marker: marker.key.startswith(ACTIVE), chain([first], markers)))
+        if len(listed) > _MOST_ACTIVE:
+            random.shuffle(listed)  # each has its turn in one of the next looks
+        unread = frozenset(marker.record_id for marker in listed[_MOST_ACTIVE:])
         # The reservations before the records: one of a record that is found not to use it is left over, unless
         # somebody has reserved since, and then the condition of the write does not hold.
         reservations = self._store.reservations()
-        active = self._read(listed)
+        active = self._read(listed[:_MOST_ACTIVE])
         self._look_at_running(active, hinted)
         self._sweep(reservations, active)
-        self._start_waiting(waiting, active)
-        self._collect(active)
+        # What is paid for comes first, and is not kept from it by starts that fail.
+        self._collect(active, unread)
+        self._start_waiting(active, unread)
         self._measure(reservations.content)
         return self._count
 
@@ -149,13 +162,15 @@ class Dispatcher:
     # Jobs that run.
 
     def _look_at_running(self, active: Iterable[str], hinted: frozenset[str]) -> None:
-        for record_id in active:
-            held = self._held[record_id]
-            if next_step(held.content, self._clock(), is_hinted=record_id in hinted) is Step.LOOK:
+        longest_due_first = sorted((self._held[record_id] for record_id in active), key=_next_check_of)
+        for held in longest_due_first:
+            if next_step(held.content, self._clock(), is_hinted=held.content.record_id in hinted) is Step.LOOK:
                 try:
                     self._look(held)
-                except errors.RateError as error:
-                    logger.warning("service is too busy to be asked", extra={"error": repr(error)})
+                except (errors.RateError, errors.ServiceUnavailableError) as error:
+                    logger.warning("service does not answer", extra=_about(held.content) | {"error": repr(error)})
+                    # If it is this job that has no answer, the next look begins with the others.
+                    self._write(held, looked_later(held.content, self._clock()))
                     return
                 except errors.BatchVisionError as error:
                     self._count["LookErrors"] += 1
@@ -215,14 +230,14 @@ class Dispatcher:
 
     # What waits.
 
-    def _start_waiting(self, waiting: Iterable[Marker], active: Iterable[str]) -> None:
-        known = {record_id for record_id in active if self._held[record_id].content.state is not State.WAITING}
-        is_open = True
+    def _start_waiting(self, active: Iterable[str], unread: frozenset[str]) -> None:
+        known = unread.union(one for one in active if self._held[one].content.state is not State.WAITING)
+        is_open, tries = True, 0
         # First those that may have been started: they have their slot already, and others may wait for that.
         for held in [self._held[record_id] for record_id in active]:
             if held.content.state is State.STARTING and next_step(held.content, self._clock()) is Step.START:
                 is_open = self._start(held) and is_open
-        for marker in waiting:
+        for marker in self._store.markers(WAITING):
             if marker.record_id in known:
                 continue
             waits = (self._clock() - _due_of(marker)).total_seconds()
@@ -230,7 +245,9 @@ class Dispatcher:
                 break
             self._count["VideosWaiting"] += 1
             self._count["OldestWaitingSeconds"] = max(round(waits), self._count["OldestWaitingSeconds"])
-            is_open = is_open and self._try(marker)
+            if is_open and tries < _MOST_TRIED:
+                is_open = self._try(marker)
+                tries += 1
 
     def _try(self, marker: Marker) -> bool:
         """Start the job of a marker if that is what it waits for; False where no other one is to be tried."""
@@ -266,9 +283,9 @@ class Dispatcher:
                 return True
             peeked = reserve(self._store.reservations().content, record, self._limits, now)
             if peeked is Refusal.NEVER:
-                return self._back_off(
-                    held, errors.VideoOverBudgetError(f"{record.minutes} minutes are more than any day has.")
-                )
+                why = why_over_budget(record.video.duration_seconds, record.minutes, self._limits.max_minutes_per_day)
+                self._end(held, State.REJECTED, why)
+                return True
             if isinstance(peeked, Refusal):
                 return False
         self._store.put_marker(active_marker(record.record_id))
@@ -300,9 +317,13 @@ class Dispatcher:
             self._refused(held, put_back(record), reserved, is_first=is_first)
             return False
         except errors.RateError as error:
-            logger.warning("start not answered", extra=_about(record) | {"error": repr(error)})
-            self._write(held, unanswered(record, self._clock()))
+            logger.warning("service is too busy to start a job", extra=_about(record) | {"error": repr(error)})
+            self._refused(held, put_back(record), reserved, is_first=is_first)
             return False
+        except errors.ServiceUnavailableError as error:
+            logger.warning("start not answered", extra=_about(record) | {"error": repr(error)})
+            self._write(held, unheard(record, self._clock()))
+            return True
         except errors.BatchVisionError as error:
             self._fail(held, error, reserved, is_first=is_first)
             return True
@@ -317,9 +338,8 @@ class Dispatcher:
         logger.warning("start refused", extra=_about(record) | {"error": repr(error)})
         if isinstance(error, errors.PermanentVideoError):
             changed = ended(record, State.REJECTED, now, error)
-        elif isinstance(error, errors.VideoObjectError):
-            is_superseded = self._is_superseded(record)
-            changed = ended(record, State.DROPPED, now) if is_superseded else tried_again(record, now, error)
+        elif isinstance(error, errors.VideoObjectError) and self._is_gone(record):
+            changed = ended(record, State.DROPPED, now)
         elif isinstance(error, errors.RequestMismatchError):
             changed = tried_again(record, now, error)
         elif isinstance(error, errors.BadRequestError) and record.refusals + 1 >= _MOST_REFUSALS:
@@ -351,27 +371,51 @@ class Dispatcher:
         """Return whether a job has become useless: its key has another plan by now, or its upload is not current."""
         return is_superseded(self._store, self._bucket_of(record.bucket), record)
 
-    def _end(self, held: Held[Record], state: State) -> None:
-        self._store.put_marker(active_marker(held.content.record_id))
-        self._write(held, ended(held.content, state, self._clock()))
+    def _is_gone(self, record: Record) -> bool:
+        try:
+            return self._is_superseded(record)
+        except errors.BatchVisionError:
+            return False
+
+    def _end(self, held: Held[Record], state: State, error: errors.BatchVisionError | None = None) -> None:
+        """End what was not started."""
+        self._store.put_marker(ended_marker(held.content))
+        if self._write(held, ended(held.content, state, self._clock(), error)):
+            self._store.delete([waiting_marker(held.content)])
 
     # What has ended.
 
-    def _collect(self, active: Iterable[str]) -> None:
+    def _collect(self, active: Iterable[str], unread: frozenset[str]) -> None:
         now = self._clock()
         records = [self._held[record_id] for record_id in active]
         free = MOST_COLLECTORS - sum(is_with_collector(held.content, now) for held in records)
-        for held in records:
+        for held in sorted(records, key=_uncollected_since):
             if free > 0 and next_step(held.content, now) is Step.COLLECT:
-                taken = self._write(held, taken_to_collect(held.content, now))
-                if taken is None:
-                    continue
-                free -= 1
-                try:
-                    self._invoke(taken.content.record_id)
-                except Exception:
-                    logger.exception("collector not called", extra=_about(held.content))
-                    self._write(taken, let_go(taken.content))
+                free -= self._hand_on(held)
+        known = unread.union(active)
+        others = (marker for marker in self._store.markers(ENDED) if marker.record_id not in known)
+        for marker in islice(others, _MOST_TRIED):
+            # The last one is left to answers that are paid for.
+            if free <= 1 or _due_of(marker) > now:
+                break
+            found = self._store.record(marker.record_id)
+            if found is None or marker.key != ended_marker(found.content):
+                self._drop_orphan(marker)
+            elif found.content.has_ended and next_step(found.content, now) is Step.COLLECT:
+                self._store.put_marker(active_marker(marker.record_id))
+                free -= self._hand_on(found)
+
+    def _hand_on(self, held: Held[Record]) -> bool:
+        """Have a collector called for a record; False where somebody else was faster."""
+        taken = self._write(held, taken_to_collect(held.content, self._clock()))
+        if taken is None:
+            return False
+        try:
+            self._invoke(taken.content.record_id)
+        except Exception:
+            logger.exception("collector not called", extra=_about(held.content))
+            give_back(self._store, taken, self._clock())
+        return True
 
     def _write(self, held: Held[Record], changed: Record) -> Held[Record] | None:
         """Write a record in place of the one that was read; None where somebody else was faster.
@@ -403,6 +447,15 @@ class Dispatcher:
             self._count["MinutesToday"] = reservations.minutes
 
 
+def give_back(store: VideoStore, held: Held[Record], now: datetime) -> None:
+    """Leave a record whose collector failed to a later one; what has ended goes behind the others of its kind."""
+    record, later = held.content, given_back(held.content, now)
+    if record.has_ended:
+        store.put_marker(ended_marker(later))
+    if store.write_record(later, held.etag) and record.has_ended:
+        store.delete([ended_marker(record), waiting_marker(record), active_marker(record.record_id)])
+
+
 def is_superseded(store: VideoStore, bucket: VideosBucket, record: Record) -> bool:
     """Return whether a job has become useless: its key has another plan by now, or its upload is not current.
 
@@ -417,6 +470,15 @@ def is_superseded(store: VideoStore, bucket: VideosBucket, record: Record) -> bo
         return True
     found = bucket.find(record.key)
     return found is None or found.name != record.upload
+
+
+def _next_check_of(held: Held[Record]) -> datetime:
+    return held.content.next_check_at or held.content.due_at
+
+
+def _uncollected_since(held: Held[Record]) -> datetime:
+    record = held.content
+    return record.next_check_at or record.ended_at or record.succeeded_at or record.due_at
 
 
 def _due_of(marker: Marker) -> datetime:

@@ -24,9 +24,9 @@ from batch_vision.core.times import utc_now
 from batch_vision.core.video_jobs import ended, let_go, tried_again
 from batch_vision.core.video_plans import ended_plan, gone_plan, is_over
 from batch_vision.core.video_results import make_result, place_of
-from batch_vision.core.videos import Moved, State, active_marker, video_result_key, waiting_marker
+from batch_vision.core.videos import Moved, State, active_marker, ended_marker, video_result_key, waiting_marker
 from batch_vision.videos.collecting import collect
-from batch_vision.videos.dispatching import is_superseded
+from batch_vision.videos.dispatching import give_back, is_superseded
 from batch_vision.videos.moving import Mover
 from batch_vision.videos.registering import LookingAt, look_again, reopen_former, wake
 from batch_vision.videos.settings import CollectVideosSettings
@@ -145,15 +145,20 @@ class Finisher:
         Raises
         ------
         BatchVisionError
-            Not now: the dispatcher hands it to another collector when the lease of this one is over.
+            Not now: the dispatcher hands it to another collector later.
         """
         held = self._store.record(record_id)
         if held is None:
             return "unknown"
-        if held.content.state is State.SUCCEEDED:
-            held = self._collected(held)
-        if held and held.content.has_ended:
-            self._finish(held.content)
+        try:
+            if held.content.state is State.SUCCEEDED:
+                held = self._collected(held)
+            if held and held.content.has_ended:
+                self._finish(held.content)
+        except Exception:
+            if held:
+                give_back(self._store, held, self._clock())
+            raise
         return str(held.content.state) if held else "changed"
 
     def _collected(self, held: Held[Record]) -> Held[Record] | None:
@@ -170,9 +175,6 @@ class Finisher:
             if written and waiting_marker(changed) != waiting_marker(record):
                 self._store.delete([waiting_marker(record)])
             return written
-        except errors.BatchVisionError:
-            self._store.write_record(let_go(record), held.etag)
-            raise
         if answers is None:
             return self._store.write_record(let_go(record), held.etag)
         known = replace(record, video=answers.metadata or record.video)
@@ -208,14 +210,16 @@ class Finisher:
 
     def _close(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._store.delete([active_marker(record.record_id), waiting_marker(record)])
+            self._store.delete([active_marker(record.record_id), ended_marker(record), waiting_marker(record)])
 
     def _end(self, held: Held[Plan], records: Sequence[Record]) -> bool:
         """Write or delete the result, then move the video; False where something changed meanwhile."""
         plan, now = held.content, self._clock()
         bucket = self._bucket_of(plan.bucket)
         work = _Finishing(bucket, self._store, plan, records, now, leaves=self._mover is not None)
-        look = begin(may_owe_line=True, wanted=plan.fingerprint)
+        # What is about to move has had its line.
+        is_moving = plan.moved is not None and plan.moved.upload == plan.is_of
+        look = begin(may_owe_line=not is_moving, wanted=plan.fingerprint)
         try:
             update = bring_in_step(plan.key, look, self._results, work)
         except _OtherPlanNeededError:
@@ -276,7 +280,7 @@ def collect_video(event: dict[str, Any], context: LambdaContext) -> None:
 
 def collect_and_move_video(event: dict[str, Any], context: LambdaContext) -> None:
     """Take a job of a video of the drop-off bucket as far as it can go; the video leaves the bucket when it is done."""
-    _take(event, context, Mover(clients.s3(), settings_of(CollectVideosSettings).final_bucket_name))
+    _take(event, context, Mover(clients.s3_for_copies(), settings_of(CollectVideosSettings).final_bucket_name))
 
 
 def _take(event: dict[str, Any], context: LambdaContext, mover: Mover | None) -> None:

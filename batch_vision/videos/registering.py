@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +23,7 @@ from batch_vision.core.observability import logger, metrics
 from batch_vision.core.scope import why_out_of_scope
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
+from batch_vision.core.video_jobs import reopened
 from batch_vision.core.video_plans import (
     Remedy,
     gone_plan,
@@ -33,7 +33,7 @@ from batch_vision.core.video_plans import (
     what_is_missing,
 )
 from batch_vision.core.video_results import video_line, video_tombstone
-from batch_vision.core.videos import active_marker, video_result_key, waiting_marker
+from batch_vision.core.videos import ended_marker, video_result_key, waiting_marker
 from batch_vision.videos.settings import RegisterVideosSettings
 from batch_vision.videos.source import VideosBucket
 from batch_vision.videos.store import VideoStore
@@ -217,9 +217,7 @@ class Registering:
         for record, there in zip(begun, self._store.records(plan.record_ids), strict=True):
             if there is None:
                 # One that is there had its marker before: so this order is all that keeps it from being forgotten.
-                self._store.put_marker(waiting_marker(record))
-                if record.has_ended:
-                    self._store.put_marker(active_marker(record.record_id))
+                self._store.put_marker(ended_marker(record) if record.has_ended else waiting_marker(record))
                 self._store.write_record(record, "")
             elif there.content.has_ended and not reopen(self._store, there, now):
                 return False
@@ -236,10 +234,8 @@ class Registering:
 
 def reopen(store: VideoStore, held: Held[Record], now: datetime) -> bool:
     """Have a collector look at a record that has ended; False where somebody else changed it."""
-    # A marker under a new name, for whoever has just finished with the record may be about to delete the old ones.
-    again = replace(held.content, due_at=now)
-    store.put_marker(waiting_marker(again))
-    store.put_marker(active_marker(again.record_id))
+    again = reopened(held.content, now)
+    store.put_marker(ended_marker(again))
     return store.write_record(again, held.etag) is not None
 
 

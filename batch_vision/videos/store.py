@@ -98,9 +98,9 @@ class VideoStore:
         for key in keys:
             self._s3.delete_object(Bucket=self._bucket, Key=key)
 
-    def markers(self) -> Iterator[Marker]:
-        """List the markers, as far as somebody reads: the active ones, then the others, the longest due first."""
-        for entry in list_entries(self._s3, self._bucket, OPEN):
+    def markers(self, prefix: str = OPEN) -> Iterator[Marker]:
+        """List markers, as far as somebody reads: the active ones, then each kind of the others, longest due first."""
+        for entry in list_entries(self._s3, self._bucket, prefix):
             yield Marker(entry["Key"], marked_record(entry["Key"]), entry["LastModified"])
 
     def answers(self, record: Record) -> dict[str, Any] | None:

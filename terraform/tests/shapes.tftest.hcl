@@ -665,6 +665,20 @@ run "videos_only" {
     error_message = "A function has gained or lost a permission: ${jsonencode(local.function_statements)}."
   }
 
+  # Wherever a video may go, also one whose key is too long for its place.
+  assert {
+    condition = local.function_statements.collect_videos.MoveVideos.resources == [
+      for place in ["processed", "processed-long", "rejected", "rejected-long"] : "${module.final_bucket.bucket_arn}/videos/${place}/*"
+    ]
+    error_message = "Videos may be moved to ${jsonencode(local.function_statements.collect_videos.MoveVideos.resources)}."
+  }
+
+  # The dispatcher alone has a collector called again.
+  assert {
+    condition     = [for config in aws_lambda_function_event_invoke_config.collect_videos : [config.function_name, config.maximum_retry_attempts, config.maximum_event_age_in_seconds]] == [[module.function["collect_videos"].function_arn, 0, 60]]
+    error_message = "Lambda calls a collector again: ${jsonencode(aws_lambda_function_event_invoke_config.collect_videos)}."
+  }
+
   # The role goes to Rekognition only, and only the dispatcher passes it.
   assert {
     condition = (
@@ -685,7 +699,7 @@ run "videos_only" {
       kms_key_arns               = [var.kms_key_arn, var.kms_key_arn]
       role                       = { path = var.role_path, permissions_boundary_arn = var.permissions_boundary_arn }
       tags                       = [var.tags, var.tags, var.tags]
-      visibility_timeout_seconds = 1805
+      visibility_timeout_seconds = 721
     })
     error_message = "The topic is ${jsonencode(module.videos[0].settings)}."
   }
@@ -701,7 +715,7 @@ run "videos_only" {
   }
 
   assert {
-    condition     = { for name, function in module.function : name => function.settings.timeout_seconds } == { collect_videos = 900, compact_catalog = 300, dispatch_videos = 300, register_videos = 300 } && module.videos_queue[0].settings.visibility_timeout_seconds == 1800
+    condition     = { for name, function in module.function : name => function.settings.timeout_seconds } == { collect_videos = 900, compact_catalog = 300, dispatch_videos = 120, register_videos = 60 } && module.videos_queue[0].settings.visibility_timeout_seconds == 360
     error_message = "The functions have ${jsonencode({ for name, function in module.function : name => function.settings.timeout_seconds })} seconds."
   }
 
@@ -737,6 +751,7 @@ run "videos_in_the_images_bucket" {
     rekognition        = { analyses = ["labels"] }
     images_bucket_name = "catalog-images"
     source_prefix      = "products/"
+    former_settings    = { video_prefixes = ["old-clips/", "clips/"] }
     images_bucket      = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-east-1:444455556666:key/images" }
 
     videos = {
@@ -768,7 +783,7 @@ run "videos_in_the_images_bucket" {
     error_message = "The rules are ${jsonencode([module.changes[0].settings, module.video_changes[0].settings])}."
   }
 
-  # Nothing is written to the bucket, and outside the prefix nothing is read.
+  # Nothing is written to the bucket, and outside of the prefixes, the former one among them, nothing is read.
   assert {
     condition = alltrue([
       for name in ["register_videos", "dispatch_videos", "collect_videos"] : length(setsubtract(
@@ -779,13 +794,27 @@ run "videos_in_the_images_bucket" {
         ]),
         [
           "s3:GetObject arn:aws:s3:::catalog-images/clips/*",
+          "s3:GetObject arn:aws:s3:::catalog-images/old-clips/*",
           "s3:GetObjectVersion arn:aws:s3:::catalog-images/clips/*",
+          "s3:GetObjectVersion arn:aws:s3:::catalog-images/old-clips/*",
           "s3:ListBucket arn:aws:s3:::catalog-images",
           "s3:ListBucketVersions arn:aws:s3:::catalog-images",
         ],
       )) == 0 && contains(keys(local.function_statements[name]), "ReadWithVideosKey")
     ])
     error_message = "A role may do something else to the bucket: ${jsonencode(local.function_statements)}."
+  }
+
+  # A job of the former prefix can still be looked after; what is uploaded there is no video any more.
+  assert {
+    condition = (
+      alltrue([
+        for name in ["register_videos", "dispatch_videos", "collect_videos"] :
+        jsonencode(local.function_statements[name].LookAtVideos.resources) == jsonencode(["arn:aws:s3:::catalog-images/clips/*", "arn:aws:s3:::catalog-images/old-clips/*"])
+      ])
+      && local.function_environments.register_videos.VIDEO_PREFIX == "clips/"
+    )
+    error_message = "The videos are ${jsonencode(local.videos_arns)}."
   }
 
   assert {

@@ -191,7 +191,7 @@ run "largest_managed_existing" {
     name_prefix            = "abcdefghijklmnopqrstuvwxyz0"
     kms_key_arn            = "arn:aws:kms:us-isof-south-1:111122223333:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9"
     source_prefix          = format("%0512d", 3)
-    former_settings        = { source_prefixes = ["f${format("%0511d", 6)}"] }
+    former_settings        = { source_prefixes = ["f${format("%0511d", 6)}"], video_prefixes = [for number in range(10) : format("v%055d", number)] }
     min_confidence_percent = 33.333333333333336
     max_receive_count      = 1000
     max_concurrency        = 1000

@@ -40,7 +40,7 @@ HOUR_SECONDS = 3600
 MEANINGS = {
     "AccessDeniedException": errors.AccessDeniedError,
     "IdempotentParameterMismatchException": errors.RequestMismatchError,
-    "InternalServerError": errors.RateError,
+    "InternalServerError": errors.ServiceUnavailableError,
     "InvalidPaginationTokenException": errors.PageTokenError,
     "InvalidParameterException": errors.BadRequestError,
     "InvalidS3ObjectException": errors.VideoObjectError,
@@ -150,7 +150,7 @@ def test_the_life_of_a_job(videos: Videos, published: Published) -> None:
 
 def test_a_start_that_is_repeated_is_the_same_job(videos: Videos) -> None:
     videos.emulator.inject("StartLabelDetection", "drop_answer")
-    with pytest.raises(errors.RateError):
+    with pytest.raises(errors.ServiceUnavailableError):
         videos.start()
     job = videos.start()
     assert videos.start() == job
@@ -183,7 +183,7 @@ def test_videos_that_cannot_be_taken(videos: Videos) -> None:
     videos.emulator.reset()
     videos.put(draw_videos.refused_video(1))
     look = videos.service.look("labels", videos.start())
-    assert (look.status, look.message) == (JobStatus.FAILED, "Unsupported codec/format.")
+    assert (look.status, look.message) == (JobStatus.REJECTED, "Unsupported codec/format.")
 
 
 def test_settings_reach_the_service(videos: Videos) -> None:

@@ -29,7 +29,7 @@ from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.faults import LambdaFaults
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1500)]
 
 SEED = 20261127
 SCOPE = Scope(("",), (".mp4", ".mov", ".m4v", ".avi"))
@@ -118,10 +118,11 @@ class Videos:
     def end_leases(self) -> None:
         """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
         for record in videos.records(self.s3, self.final):
-            if record["leased_until"] and record["state"] != "done":
+            if record["leased_until"]:
                 lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
                 if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
-                    self.write_record(record | {"leased_until": to_text(utc_now())})
+                    now = to_text(utc_now())
+                    self.write_record(record | {"leased_until": now, "next_check_at": now})
 
     def write_record(self, record: dict[str, Any]) -> None:
         name = f"videos/jobs/{record['record_id']}/record.json"
@@ -191,6 +192,12 @@ def test_what_a_video_shows_is_told_with_its_times(drop_off: Videos) -> None:
     assert result["analyses"]["text"]["detections"] > 0
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
+@pytest.mark.fault("Videos: functions that die between any two steps")
+@pytest.mark.fault("Videos: a full account")
+@pytest.mark.fault("Videos: a limit that other applications share, and that changes")
+@pytest.mark.fault("Videos: a job that fails")
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_functions_that_die(
     drop_off: Videos,
 ) -> None:
@@ -241,6 +248,7 @@ def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_fun
     assert sum(drop_off.faults.hits(fault) for fault in deaths) > 0
 
 
+@pytest.mark.fault("Videos: a job that hangs")
 def test_a_job_that_hangs_is_given_up_at_its_deadline_and_can_be_retried(drop_off: Videos) -> None:
     drop_off.emulator.inject("StartLabelDetection", "hang", count=1)
     drop_off.put("hangs.mp4", numbered(31))

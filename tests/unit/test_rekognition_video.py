@@ -111,8 +111,20 @@ def test_every_status_of_the_service_is_known_and_another_one_is_no_end() -> Non
     known = make_client().meta.service_model.shape_for("VideoJobStatus").enum
     assert set(rekognition_video._STATUSES) == set(known)
     assert rekognition_video._look({"JobStatus": "PAUSED"}) == JobLook(JobStatus.IN_PROGRESS)
-    failed = rekognition_video._look({"JobStatus": "FAILED", "StatusMessage": "Unsupported codec/format."})
-    assert failed == JobLook(JobStatus.FAILED, "Unsupported codec/format.")
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("Unsupported codec/format.", JobStatus.REJECTED),
+        ("The Format is not supported", JobStatus.REJECTED),
+        ("Internal error: no more information", JobStatus.FAILED),
+        ("", JobStatus.FAILED),
+    ],
+)
+def test_a_failure_that_names_the_codec_or_the_format_is_the_file_s_fault(message: str, status: JobStatus) -> None:
+    """Each other failure is tried once more, and paid for once more."""
+    assert rekognition_video._look({"JobStatus": "FAILED", "StatusMessage": message}) == JobLook(status, message)
 
 
 def test_every_error_of_the_service_is_known() -> None:
@@ -126,7 +138,7 @@ def test_every_error_of_the_service_is_known() -> None:
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [(code, 400, error) for code, error in rekognition_video._START_ERRORS.items()]
-    + [("ThrottlingException", 500, errors.RateError), ("New", 503, errors.RateError)]
+    + [("ThrottlingException", 500, errors.RateError), ("New", 503, errors.ServiceUnavailableError)]
     + [("NewException", 400, errors.BadRequestError)],
 )
 def test_an_error_of_a_start(code: str, status: int, error: type[Exception]) -> None:
@@ -149,7 +161,7 @@ def test_an_error_of_a_get(code: str, error: type[Exception]) -> None:
 
 
 def test_a_request_that_botocore_refuses_is_no_matter_of_time() -> None:
-    """Taken for a rate it would stop every start after it, each minute."""
+    """Taken for a lost answer it would have its slot for days."""
     service, _ = videos()
     with pytest.raises(errors.BadRequestError, match="Video"):
         service.start("labels", {}, TOKEN)
@@ -162,7 +174,7 @@ def test_a_lost_answer_is_a_matter_of_time(monkeypatch: pytest.MonkeyPatch) -> N
         raise EndpointConnectionError(endpoint_url="https://x")
 
     monkeypatch.setattr(service._starting, "start_text_detection", fail)
-    with pytest.raises(errors.RateError):
+    with pytest.raises(errors.ServiceUnavailableError):
         service.start("text", request_of("text", {}, "films", "k", None, None), TOKEN)
 
 
@@ -176,6 +188,7 @@ class Body:
         return [self.content]
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_peer_failing_a_full_account_is_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Botocore's standard mode takes LimitExceededException for a rate and repeats the start, here five times."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -22,6 +22,7 @@ queue policy before notification, role policy before mapping,   test_what_aws_ch
 state machine and target; log group before function
 visibility timeout at least 6 times the function's, receives    test_the_mapping_fits_its_queue_and_function
 at least 5, concurrency 2 to 1000, window for large batches
+a record of a video is taken for longer than a function lives   test_a_record_is_taken_for_longer_than_a_function_lives
 SSE-SQS or a customer key, never alias/aws/sqs                  test_queues_have_an_encryption_that_s3_can_use
 dead letters kept at least as long as messages                  test_dead_letters_outlive_messages
 timeout up to 900 s, memory, runtime, 50 tags                   test_functions_are_of_what_lambda_has, test_tags_fit
@@ -48,6 +49,8 @@ from typing import Any
 
 import pytest
 from botocore.session import get_session
+
+from batch_vision.core import video_jobs
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -450,6 +453,24 @@ def test_the_mapping_fits_its_queue_and_function(run: Run) -> None:
         if name != "video_hints":  # nothing is lost with a hint
             assert 5 <= _given(queue.values["redrive_policy"])["maxReceiveCount"] <= 1000
     assert mappings["this"].values["enabled"] is not is_hosted
+
+
+def test_a_record_is_taken_for_longer_than_a_function_lives(run: Run) -> None:
+    """Another function goes on with a record whose time with the one before is over."""
+    lives = {
+        name: function.values["timeout"]
+        for function in run.of("aws_lambda_function")
+        for name in ("dispatch-videos", "collect-videos")
+        if function.values["function_name"].endswith(f"-{name}")
+    }
+    waits = {config.name: config.values for config in run.of("aws_lambda_function_event_invoke_config")}
+    if not lives:
+        assert "collect_videos" not in waits
+        return
+    assert lives["dispatch-videos"] < video_jobs.STARTING_LEASE.total_seconds()
+    longest = waits["collect_videos"]["maximum_event_age_in_seconds"] + lives["collect-videos"]
+    assert longest <= video_jobs.COLLECTING_LEASE.total_seconds()
+    assert waits["collect_videos"]["maximum_retry_attempts"] == 0
 
 
 def test_queues_have_an_encryption_that_s3_can_use(run: Run) -> None:

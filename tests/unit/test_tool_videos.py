@@ -274,6 +274,20 @@ def test_a_failed_video_gets_another_plan(alone: DeployedVideos) -> None:
     assert alone.read_plan("a.mp4") == plan
 
 
+def test_a_video_whose_starts_are_refused_begins_anew(alone: DeployedVideos) -> None:
+    refused = Fault("AccessDeniedError", "iam:PassRole")
+    for key, more in {"a.mp4": {"refusals": 3, "error": refused}, "waits.mp4": {}}.items():
+        alone.put(key)
+        plan = alone.plan(key, ended_at=None)
+        for analysis in plan.analyses:
+            alone.record(plan, analysis, State.WAITING, **more)
+    assert alone.deployed.json("retry", "--rejected")["videos"]["retried"] == 0
+    assert alone.deployed.json("retry")["videos"] == {"retried": 1, "changed": []}
+    assert bodies(alone) == ["a.mp4"]
+    assert alone.read_plan("a.mp4").retry_requested
+    assert not alone.read_plan("waits.mp4").retry_requested
+
+
 def test_a_rejected_video_of_a_drop_off_bucket_goes_back(beside: DeployedVideos) -> None:
     result = beside.finish("a.mp4", b"with a codec", status="rejected", error=REJECTED)
     assert beside.deployed.json("retry", "--rejected", "--reason", "OtherError")["videos"]["retried"] == 0

@@ -261,6 +261,7 @@ def test_no_time_at_all_notes_nothing(s3: FakeS3) -> None:
     assert names(s3) == []
 
 
+@pytest.mark.fault("Videos: page tokens and results that expire")
 @pytest.mark.usefixtures("small_parts")
 def test_a_page_token_that_is_too_old_begins_at_the_first_page(s3: FakeS3) -> None:
     service = Service()
@@ -288,6 +289,7 @@ def test_a_page_that_names_itself_ends_it(s3: FakeS3) -> None:
         run(s3, service)
 
 
+@pytest.mark.fault("Videos: page tokens and results that expire")
 @pytest.mark.usefixtures("small_parts")
 def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: FakeS3) -> None:
     service = Service()
@@ -300,7 +302,7 @@ def test_answers_that_are_gone_after_seven_days_leave_nothing(s3: FakeS3) -> Non
 
 
 def test_a_rate_is_waited_for_as_long_as_there_is_time(s3: FakeS3) -> None:
-    service = Service(faults={3: [errors.RateError("slow")] * 3, 5: [errors.RateError("slow")]})
+    service = Service(faults={3: [errors.RateError("slow")] * 3, 5: [errors.ServiceUnavailableError("slow")]})
     clock = Clock()
     assert collect(record(), service, s3, "final", NEVER, clock=clock, sleep=clock.sleep)
     assert clock.waits == [0.5, 1.0, 2.0, 0.5]
@@ -353,6 +355,7 @@ class Dying:
         return call
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("is_done", [False, True])
 def test_it_may_die_between_any_two_steps(s3: FakeS3, is_done: bool) -> None:
@@ -409,6 +412,7 @@ def test_what_s3_refuses_is_told_as_everywhere(s3: FakeS3) -> None:
         run(s3, Service())
 
 
+@pytest.mark.fault("Videos: two collectors of one job at once")
 @pytest.mark.usefixtures("small_parts")
 def test_two_collectors_at_once_leave_the_files_of_one(s3: FakeS3) -> None:
     first, second = Service(), Service()

@@ -77,6 +77,12 @@ def test_a_duration_that_is_not_told_is_unknown() -> None:
     assert read(mp4(box(b"moov", durations(b"mvhd", 4, per_second=0), track(seconds=7)))).duration_seconds == 7.0
 
 
+def test_a_video_is_as_long_as_the_longest_of_what_its_header_tells() -> None:
+    """It is paid for by what is in it: a header that tells less would make the day's budget a word only."""
+    assert read(mp4(movie(1, track(seconds=3)))).duration_seconds == 3.0
+    assert read(mp4(movie(1, track(seconds=2), track(b"mp4a", b"soun", seconds=7)))).duration_seconds == 7.0
+
+
 def test_fragments_are_as_long_as_their_header_says_or_unknown() -> None:
     """The other durations are those of the first fragment: a day would be reserved as a second."""
     told = box(b"mvex", box(b"mehd", struct.pack(">II", 0, 90_000)))
@@ -84,6 +90,7 @@ def test_fragments_are_as_long_as_their_header_says_or_unknown() -> None:
     assert read(mp4(movie(1, track(seconds=1), box(b"mvex", box(b"trex", bytes(24)))))).duration_seconds is None
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

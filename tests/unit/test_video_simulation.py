@@ -26,6 +26,12 @@ def silent() -> Iterator[None]:
     logger.setLevel(level)
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
+@pytest.mark.fault("Videos: functions that die between any two steps")
+@pytest.mark.fault("Videos: a full account")
+@pytest.mark.fault("Videos: a limit that other applications share, and that changes")
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 @pytest.mark.parametrize("part", range(TESTS))
 def test_no_world_breaks_a_promise(part: int) -> None:
     for seed in range(part * WORLDS, (part + 1) * WORLDS):
@@ -35,7 +41,7 @@ def test_no_world_breaks_a_promise(part: int) -> None:
             raise AssertionError(f"world {seed}: {broken}") from broken
 
 
-def broken_by(store: type[MemoryStore] = MemoryStore, most: int = 400) -> str:
+def broken_by(store: type[MemoryStore] = MemoryStore, most: int = 1000) -> str:
     """Return the first promise that a mutant of the protocol breaks."""
     for seed in range(most):
         try:
@@ -45,6 +51,7 @@ def broken_by(store: type[MemoryStore] = MemoryStore, most: int = 400) -> str:
     return "nothing"
 
 
+@pytest.mark.fault("Videos: a request that is made anew from the settings of now")
 def test_a_request_that_is_made_anew_of_the_settings_of_now_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     start = MemoryService.start
 
@@ -74,10 +81,12 @@ class MarkerAfterRecord(MemoryStore):
         return written
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_marker_that_comes_after_its_record_is_found() -> None:
     assert "has no result" in broken_by(MarkerAfterRecord)
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_result_that_is_written_without_a_second_look_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(look: Look, answer: Any) -> Look:
         after = advance(look, answer)
@@ -88,6 +97,7 @@ def test_a_result_that_is_written_without_a_second_look_is_found(monkeypatch: py
     assert "has a result and no object" in broken_by()
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_late_collector_that_has_nobody_look_after_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "look_again", lambda *_: None)
     assert "result" in broken_by()
@@ -101,5 +111,6 @@ class Unconditional(MemoryStore):
         return self._reserve(reservations)
 
 
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_a_reservation_without_a_condition_is_found() -> None:
     assert broken_by(Unconditional) != "nothing"

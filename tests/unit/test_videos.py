@@ -6,6 +6,7 @@ Where a test is named after what other systems lose videos by, it is one of thos
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from batch_vision.backends.video_contract import Page
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage, message_about, message_for
 from batch_vision.core.settings import read_settings
-from batch_vision.core.video_jobs import STARTING_LEASE, next_step
+from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE, next_step
 from batch_vision.core.video_reservations import Limits, Refusal, Reservations, release, reserve
 from batch_vision.core.videos import (
     ACTIVE,
@@ -38,6 +39,8 @@ from batch_vision.core.videos import (
     State,
     VideoMetadata,
     active_marker,
+    digest,
+    ended_marker,
     plan_key,
     record_key,
     video_result_key,
@@ -55,7 +58,7 @@ from lambdas.collect_and_move_video.handler import handler as move_handler
 from lambdas.collect_video.handler import handler as stay_handler
 from lambdas.dispatch_videos.handler import handler as dispatch_handler
 from lambdas.register_videos.handler import handler as register_handler
-from tests.unit.fake_s3 import BEGIN, FakeS3
+from tests.unit.fake_s3 import BEGIN, FakeS3, refused
 from tests.video_files import movie, mp4, track
 
 SCHEMA = json.loads((Path(batch_vision.videos.__file__).parent / "result.schema.json").read_text())
@@ -187,7 +190,13 @@ class World:
             self.clock,
         )
         invoked, self.invoked[:] = list(self.invoked), []
-        return [finisher.take(record_id) for record_id in invoked]
+        states = []
+        for record_id in invoked:
+            try:
+                states.append(finisher.take(record_id))
+            except errors.BatchVisionError as error:
+                states.append(type(error).__name__)
+        return states
 
     def finish(self) -> None:
         """End all jobs, until nothing is open."""
@@ -272,6 +281,7 @@ def test_a_video_of_the_drop_off_bucket_leaves_it_with_its_result(content: bytes
     assert world.open() == []
 
 
+@pytest.mark.fault("Videos: a job that fails")
 def test_a_failed_video_stays_in_the_drop_off_bucket_and_may_be_retried() -> None:
     world = World(leaves=True)
     world.upload()
@@ -291,6 +301,7 @@ def test_a_failed_video_stays_in_the_drop_off_bucket_and_may_be_retried() -> Non
     assert (world.result()["status"], world.s3.keys("videos")) == ("processed", [])
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_a_wrong_file_is_rejected_with_its_reason_before_anything_is_paid(world: World) -> None:
     world.upload(content=mp4(movie(4, track(b"mp4v"))))
     world.register()
@@ -300,6 +311,7 @@ def test_a_wrong_file_is_rejected_with_its_reason_before_anything_is_paid(world:
     assert (world.account.starts, world.open()) == ([], [])
 
 
+@pytest.mark.fault("Videos: no video, a codec that is refused")
 def test_a_codec_that_only_the_service_refuses_is_rejected_at_once(running: World) -> None:
     running.account.end(JobLook(JobStatus.REJECTED, "Unsupported codec/format."))
     running.dispatch()
@@ -308,6 +320,7 @@ def test_a_codec_that_only_the_service_refuses_is_rejected_at_once(running: Worl
     assert "Unsupported codec/format." in running.result()["error"]["message"]
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_deleted_video_loses_result_and_files_and_gets_a_tombstone(running: World) -> None:
     running.finish()
     running.s3.remove("videos", "a.mp4")
@@ -318,6 +331,7 @@ def test_a_deleted_video_loses_result_and_files_and_gets_a_tombstone(running: Wo
     assert left == [plan_key("videos", "a.mp4"), "videos/reservations.json"]
 
 
+@pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 def test_a_video_that_is_replaced_while_its_job_runs_has_the_result_of_the_newer_one(running: World) -> None:
     running.upload()
     running.register()
@@ -327,6 +341,7 @@ def test_a_video_that_is_replaced_while_its_job_runs_has_the_result_of_the_newer
     assert len(running.account.jobs) == 2
 
 
+@pytest.mark.fault("Videos: a job that fails")
 def test_one_analysis_that_fails_does_not_take_the_others_with_it() -> None:
     world = World(VIDEO_ANALYSES='{"labels": {}, "text": {}}')
     world.upload()
@@ -344,6 +359,7 @@ def test_one_analysis_that_fails_does_not_take_the_others_with_it() -> None:
 # What is paid for.
 
 
+@pytest.mark.fault("Videos: a request that is made anew from the settings of now")
 def test_the_request_is_frozen_and_names_the_version(waiting: World) -> None:
     version = waiting.s3.current("videos", "a.mp4").version_id
     assert waiting.record().request == {
@@ -357,9 +373,10 @@ def test_the_request_is_frozen_and_names_the_version(waiting: World) -> None:
     assert (waiting.record().analysis, waiting.plan().generation) == ("labels", 1)
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World) -> None:
     """Others send a random token: a step that is repeated starts a second job."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     assert waiting.record().state is State.STARTING
     waiting.dispatch(later=STARTING_LEASE)
@@ -368,15 +385,17 @@ def test_a_repeated_start_has_the_same_token_and_is_the_same_job(waiting: World)
     assert waiting.record().state is State.RUNNING
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_a_full_account_tells_nothing_of_a_start_that_may_have_been_made(waiting: World) -> None:
     """Whether the service looks at its limit or at the token first is not documented."""
-    waiting.account.errors = [errors.RateError("the answer is lost"), errors.JobLimitError("full")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost"), errors.JobLimitError("full")]
     waiting.dispatch()
     waiting.dispatch(later=STARTING_LEASE)
     assert waiting.record().state is State.STARTING
     assert len(waiting.store.reservations().content.jobs) == 1
 
 
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     world.limits = Limits(20, 90)
     for key in ("a.mp4", "b.mp4"):
@@ -391,6 +410,24 @@ def test_the_minutes_of_a_day_are_never_exceeded(world: World) -> None:
     assert len(world.account.jobs) == 2
 
 
+def test_a_budget_that_is_lowered_under_a_waiting_video_rejects_it(world: World) -> None:
+    world.upload(content=mp4(movie(3000)))
+    world.register()
+    world.limits = Limits(20, 49)
+    world.dispatch()
+    world.finish()
+    error = world.result()["error"]
+    assert (world.result()["status"], error["type"]) == ("rejected", "VideoOverBudgetError")
+    assert "Its 50 minutes count against max_minutes_per_day, which is 49" in error["message"]
+
+
+def test_minutes_beyond_the_header_count_against_the_day(running: World) -> None:
+    running.account.end(JobLook(JobStatus.SUCCEEDED, "", VideoMetadata(9000.0)))
+    running.dispatch()
+    assert running.store.reservations().content.minutes == 150
+
+
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back(waiting: World) -> None:
     record = replace(waiting.record(), minutes=50)
     limits = Limits(1, 60)
@@ -411,8 +448,9 @@ def test_reservations_are_idempotent_and_a_day_that_has_begun_does_not_come_back
     assert reserve(release(tomorrow, other.token), record, limits, BEGIN) is Refusal.MINUTES  # a clock that is behind
 
 
+@pytest.mark.fault("Videos: a token that the service may have forgotten")
 def test_a_token_that_the_service_may_have_forgotten_is_not_used_again(waiting: World) -> None:
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(later=6 * DAY)
     assert (waiting.record().state, waiting.record().attempt) == (State.WAITING, 2)
@@ -421,6 +459,7 @@ def test_a_token_that_the_service_may_have_forgotten_is_not_used_again(waiting: 
 # What other systems lose videos by.
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 def test_a_job_whose_message_is_lost_is_found_by_asking(running: World) -> None:
     """The sample keeps no record of its jobs: without the message, the result is lost, and paid for."""
     running.account.end()
@@ -428,15 +467,17 @@ def test_a_job_whose_message_is_lost_is_found_by_asking(running: World) -> None:
     assert running.record().state is State.SUCCEEDED
 
 
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 def test_a_message_before_the_answer_to_the_start_does_no_harm(waiting: World) -> None:
     """media2cloud starts before it writes the row: a message that comes first finds none, and is dropped."""
-    waiting.account.errors = [errors.RateError("the answer is lost")]
+    waiting.account.errors = [errors.ServiceUnavailableError("the answer is lost")]
     waiting.dispatch()
     waiting.dispatch(waiting.record().record_id)
     waiting.finish()
     assert waiting.result()["status"] == "processed"
 
 
+@pytest.mark.fault("Videos: a limit that other applications share, and that changes")
 def test_what_waits_is_started_when_others_leave_the_account(waiting: World) -> None:
     """media2cloud starts the next one when one of its own ends: where none of its own runs, all wait for ever."""
     waiting.account.limit = 0
@@ -449,6 +490,7 @@ def test_what_waits_is_started_when_others_leave_the_account(waiting: World) -> 
     assert waiting.record().state is State.RUNNING
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_what_waits_for_weeks_still_waits(waiting: World) -> None:
     """media2cloud forgets what waits for longer than a day."""
     waiting.account.limit = 0
@@ -458,6 +500,7 @@ def test_what_waits_for_weeks_still_waits(waiting: World) -> None:
     assert (waiting.record().state, waiting.record().attempt) == (State.RUNNING, 1)
 
 
+@pytest.mark.fault("Videos: starts that are refused for good")
 def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     """media2cloud leaves what is refused for good at the head: ten of them block all others."""
     keys = [f"{number:02}.mp4" for number in range(11)]
@@ -473,6 +516,71 @@ def test_ten_refusals_at_the_head_block_nothing(world: World) -> None:
     assert len(world.account.jobs) == 11
 
 
+def test_a_start_that_never_has_an_answer_lets_others_go_on(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+        world.now += MINUTE
+    start, tokens = world.account.start, list[str]()
+
+    def fail(analysis: str, request: Mapping[str, Any], token: str) -> str:
+        if request["Video"]["S3Object"]["Name"] == "a.mp4":
+            tokens.append(token)
+            raise errors.ServiceUnavailableError("internal error")
+        return start(analysis, request, token)
+
+    world.account.start = fail  # type: ignore[method-assign]
+    world.dispatch()
+    assert len(world.account.jobs) == 1
+    for _ in range(60):
+        world.dispatch()
+    assert (len(tokens), len(set(tokens))) == (6, 1)  # later each time, and never as another job
+
+
+def test_a_rate_stops_the_starts_of_a_look_and_keeps_no_slot(world: World) -> None:
+    for key in ("a.mp4", "b.mp4"):
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in ("a.mp4", "b.mp4")))
+    world.account.errors = [errors.RateError("too many")]
+    world.dispatch()
+    assert (len(world.account.starts), world.store.reservations().content.jobs) == (1, {})
+    world.dispatch()
+    assert len(world.account.jobs) == 2
+
+
+def test_a_job_that_cannot_be_asked_for_does_not_keep_others_from_it(world: World) -> None:
+    for key in ("a.mp4", "b.mp4", "c.mp4"):
+        world.upload(key)
+        world.register(message_about("videos", key))
+    world.dispatch()
+    world.account.end()
+    for faulty in list(world.account.jobs)[:2]:
+        world.account.looks[faulty] = None  # type: ignore[assignment]
+
+    def look(_: str, job_id: str) -> JobLook:
+        if told := world.account.looks[job_id]:
+            return told
+        raise errors.ServiceUnavailableError("internal error")
+
+    world.account.look = look  # type: ignore[method-assign]
+    for _ in range(3):
+        world.dispatch()
+    assert [record.state for record in world.records()].count(State.SUCCEEDED) == 1
+
+
+@pytest.mark.fault("Videos: starts that are refused for good")
+def test_an_object_that_the_service_may_not_read_uses_up_no_attempt(waiting: World) -> None:
+    """The service says the same of a permission that is missing as of an object that is."""
+    waiting.account.errors = [errors.VideoObjectError("access permissions")] * 3
+    counts = [waiting.dispatch(later=30 * MINUTE)["StartErrors"] for _ in range(3)]
+    record = waiting.record()
+    assert (counts, record.state, record.attempt, record.refusals) == ([1, 1, 1], State.WAITING, 1, 3)
+    assert waiting.store.reservations().content.minutes == 0
+    waiting.dispatch(later=30 * MINUTE)
+    assert waiting.record().state is State.RUNNING
+
+
+@pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 @pytest.mark.parametrize("status", ["SUCCEEDED", "ERROR", "FAILED", "whatever"])
 @pytest.mark.parametrize("is_enveloped", [False, True])
 def test_a_message_of_any_status_makes_the_dispatcher_ask(running: World, status: str, *, is_enveloped: bool) -> None:
@@ -491,6 +599,7 @@ def test_the_schedule_hints_at_nothing() -> None:
     assert hinted_records({"source": "aws.scheduler"}) == frozenset()
 
 
+@pytest.mark.fault("Videos: a full account")
 def test_a_full_account_uses_up_no_delivery_and_of_ten_uploads_all_end(world: World) -> None:
     """Of ten uploads to media-insights four failed at the limit; elsewhere each look at it is a receive of a few."""
     world.account.limit = 3
@@ -503,6 +612,7 @@ def test_a_full_account_uses_up_no_delivery_and_of_ten_uploads_all_end(world: Wo
     assert Counter(token for _, _, token in world.account.jobs.values()).most_common(1)[0][1] == 1
 
 
+@pytest.mark.fault("Videos: a message of an upload doubled, late or in any order")
 def test_a_message_is_acknowledged_when_its_records_are_written_and_not_before(world: World) -> None:
     """media-insights deletes the message first: what dies then is never looked at again."""
     world.upload()
@@ -516,6 +626,7 @@ def test_a_message_is_acknowledged_when_its_records_are_written_and_not_before(w
     assert (world.result()["status"], world.plan().generation) == ("processed", 1)
 
 
+@pytest.mark.fault("Videos: a job that hangs")
 def test_a_job_that_never_ends_is_given_up_at_its_deadline(running: World) -> None:
     """Elsewhere a job whose message never comes is waited for for ever, or for a day."""
     assert running.record().deadline_at == running.record().started_at + timedelta(hours=1)  # type: ignore[operator]
@@ -526,6 +637,7 @@ def test_a_job_that_never_ends_is_given_up_at_its_deadline(running: World) -> No
     assert (len(running.account.starts), running.store.reservations().content.jobs) == (1, {})
 
 
+@pytest.mark.fault("Videos: a message of an upload doubled, late or in any order")
 def test_a_message_with_several_records_names_them_all(world: World) -> None:
     """A lambda of another system takes the last record of each message only."""
     images = [SourceImage("videos", key, "v", "e", 1, BEGIN) for key in ("a b+c.mp4", "ö%.MOV", "no-video.txt")]
@@ -535,6 +647,7 @@ def test_a_message_with_several_records_names_them_all(world: World) -> None:
     assert {record.key for record in world.records()} == {"a b+c.mp4", "ö%.MOV"}
 
 
+@pytest.mark.fault("Videos: page tokens and results that expire")
 def test_results_that_the_service_has_forgotten_are_made_anew_once(running: World) -> None:
     running.account.end()
     running.account.look = lambda *_: (_ for _ in ()).throw(errors.JobNotFoundError("gone"))  # type: ignore
@@ -560,6 +673,7 @@ def test_a_running_job_whose_marker_is_lost_is_found_again(running: World) -> No
     assert active_marker(running.record().record_id) in running.open()
 
 
+@pytest.mark.fault("Videos: functions that die between any two steps")
 def test_a_slot_that_a_dead_dispatcher_has_left_is_given_back(running: World) -> None:
     record = running.record()
     held = running.store.record(record.record_id)
@@ -569,9 +683,9 @@ def test_a_slot_that_a_dead_dispatcher_has_left_is_given_back(running: World) ->
     assert running.store.reservations().content.jobs == {}
 
 
-def test_nothing_open_costs_one_listing(world: World) -> None:
+def test_nothing_open_costs_one_listing_and_no_metric(world: World) -> None:
     world.s3.requests.clear()
-    world.dispatch()
+    assert world.dispatch() == Counter()
     assert [operation for operation, _, _ in world.s3.requests] == ["ListObjectsV2"]
 
 
@@ -589,6 +703,157 @@ def test_no_more_than_five_collectors_work_at_once(world: World) -> None:
     world.collect()
     world.dispatch()
     assert len(world.invoked) == 2
+
+
+# Piles.
+
+
+def test_thousands_of_wrong_files_keep_nobody_waiting(world: World) -> None:
+    world.upload("wrong.mp4", b"no video at all")
+    world.register(message_about("videos", "wrong.mp4"))
+    wrong = world.record()
+    assert world.open() == [ended_marker(wrong)]
+    for number in range(2000):
+        record = replace(wrong, record_id=digest(str(number)), key=f"{number}.mp4")
+        world.store.put_marker(ended_marker(record))
+        world.store.write_record(record, "")
+    world.upload()
+    world.register()
+    for looks in range(1, 4):
+        world.s3.requests.clear()
+        world.dispatch()
+        assert len(world.invoked) == 4  # and one is left to answers that are paid for
+        assert len(world.s3.requests) < 60 * looks
+    world.account.end()
+    world.dispatch()
+    assert len(world.invoked) == 5
+    assert world.collect()[-1] == "done"
+    assert world.result()["status"] == "processed"
+
+
+def test_a_video_that_is_deleted_before_its_start_is_no_active_job(waiting: World) -> None:
+    waiting.s3.remove("videos", "a.mp4")
+    waiting.dispatch()
+    assert waiting.open() == [ended_marker(waiting.record())]
+    waiting.finish()
+
+
+def test_videos_whose_result_cannot_be_written_keep_no_collector(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{number}.mp4" for number in range(7)]
+    for key in keys:
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in keys))
+    world.dispatch()
+    world.account.end()
+    world.dispatch()
+    bad = {record.key for record in world.records() if record.record_id in world.invoked}
+    write = world.results.write
+
+    def refuse(key: str, *args: Any) -> Any:
+        if key in bad:
+            raise errors.ServiceUnavailableError("not now")
+        return write(key, *args)
+
+    monkeypatch.setattr(world.results, "write", refuse)
+    assert world.collect() == ["ServiceUnavailableError"] * 5
+    world.dispatch(later=timedelta(seconds=1))
+    assert world.collect() == ["done"] * 2
+    tries = 0
+    for _ in range(180):
+        world.dispatch()
+        tries += len(world.collect())
+    assert tries == 5 * 7  # later each time
+    monkeypatch.setattr(world.results, "write", write)
+    world.finish()
+    assert all(world.result(key)["status"] == "processed" for key in keys)
+
+
+def test_a_video_that_cannot_be_moved_has_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(leaves=True)
+    world.upload()
+    world.register()
+    world.dispatch()
+    world.account.end()
+    with monkeypatch.context() as patch:
+        patch.setattr(Mover, "move", lambda *_: (_ for _ in ()).throw(errors.AccessDeniedError("move")))
+        for _ in range(9):
+            world.dispatch(later=30 * MINUTE)
+            world.collect()
+    world.dispatch(later=60 * MINUTE)
+    world.collect()
+    assert (world.s3.keys("videos"), world.open()) == ([], [])
+    assert [line["status"] for line in world.lines].count("processed") == 1
+
+
+def test_a_source_that_may_not_be_looked_at_keeps_no_collector(running: World) -> None:
+    """As when the bucket or the prefix of the deployment was changed meanwhile."""
+    stored = running.s3.current("videos", "a.mp4")
+    stored.refusal = lambda operation: refused("403", 403, "Forbidden", operation)
+    running.account.end()
+    running.dispatch()
+    assert running.collect() == ["AccessDeniedError"]
+    record = running.record()
+    assert (record.state, record.leased_until) == (State.SUCCEEDED, None)
+    running.dispatch()
+    assert (running.collect(), running.record().checks) == (["AccessDeniedError"], 2)
+    stored.refusal = None
+    running.finish()
+    assert running.result()["status"] == "processed"
+
+
+def test_starts_that_are_refused_keep_nothing_from_being_collected(running: World) -> None:
+    running.account.end()
+    keys = [f"{number}.mp4" for number in range(60)]
+    for key in keys:
+        running.upload(key)
+    running.register(*(message_about("videos", key) for key in keys))
+    begun: list[int] = []
+
+    def refuse(analysis: str, request: Mapping[str, Any], token: str) -> str:
+        begun.append(len(running.invoked))
+        raise errors.AccessDeniedError("iam:PassRole")
+
+    running.account.start = refuse  # type: ignore[method-assign]
+    assert running.dispatch()["StartErrors"] == 50
+    assert set(begun) == {1}
+    assert running.dispatch(later=timedelta(seconds=1))["StartErrors"] == 10  # behind those that failed
+
+
+def test_no_function_outlives_its_lease_of_a_record() -> None:
+    terraform = (Path(__file__).parents[2] / "terraform/videos.tf").read_text()
+
+    def told(name: str) -> timedelta:
+        (seconds,) = re.findall(rf"\b{name} += (\d+)\n", terraform)
+        return timedelta(seconds=int(seconds))
+
+    assert told("dispatch_videos_timeout_seconds") < STARTING_LEASE
+    waits = told("maximum_event_age_in_seconds")
+    assert waits + told("collect_videos_timeout_seconds") <= COLLECTING_LEASE
+
+
+def test_a_retry_replaces_a_request_whose_role_is_gone(waiting: World) -> None:
+    waiting.account.errors = [errors.AccessDeniedError("iam:PassRole")]
+    waiting.dispatch()
+    held = waiting.store.plan("videos", "a.mp4")
+    assert waiting.store.write_plan(replace(held.content, retry_requested=waiting.now), held.etag)
+    role = ENVIRONMENT["NOTIFICATION_ROLE_ARN"].replace("role/", "role/other/")
+    waiting.settings = read_settings(RegisterVideosSettings, ENVIRONMENT | {"NOTIFICATION_ROLE_ARN": role})
+    waiting.register()
+    waiting.register(received=2)
+    waiting.finish()
+    assert (waiting.result()["status"], waiting.plan().generation) == ("processed", 2)
+    ((_, request, _),) = waiting.account.jobs.values()
+    assert request["NotificationChannel"]["RoleArn"] == role
+
+
+def test_a_retry_that_comes_too_late_starts_nothing(running: World) -> None:
+    held = running.store.plan("videos", "a.mp4")
+    assert running.store.write_plan(replace(held.content, retry_requested=running.now), held.etag)
+    running.register()
+    running.finish()
+    running.register(received=2)
+    running.finish()
+    assert (running.plan().generation, len(running.account.jobs)) == (1, 1)
 
 
 def test_what_is_written_down_is_read_as_it_was(running: World) -> None:
@@ -617,7 +882,10 @@ def test_the_functions_do_it_by_themselves(tell: Any, monkeypatch: pytest.Monkey
     queues: Any = world
     collectors: list[dict[str, str]] = []
     invoke = SimpleNamespace(invoke=lambda **call: collectors.append(json.loads(call["Payload"])))
+    config: Any = clients.s3_for_copies().meta.config
+    assert config.read_timeout == 300  # a video may have gigabytes
     monkeypatch.setattr(clients, "s3", lambda: world.s3)
+    monkeypatch.setattr(clients, "s3_for_copies", lambda: world.s3)
     monkeypatch.setattr(clients, "sqs", lambda: queues)
     monkeypatch.setattr(clients, "functions", lambda: invoke)
     for module in (dispatching, finishing):

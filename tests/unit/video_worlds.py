@@ -22,6 +22,7 @@ from batch_vision.core.in_place import ResultHead
 from batch_vision.core.video_plans import minutes_of
 from batch_vision.core.video_reservations import Limits, Reservations, Reserved, swept
 from batch_vision.core.videos import (
+    OPEN,
     Fault,
     JobLook,
     JobStatus,
@@ -462,7 +463,10 @@ class MemoryStore:
 
     def _reserve(self, reservations: Reservations) -> bool:
         limits = self._world.limits
-        if reservations.minutes > limits.max_minutes_per_day or len(reservations.jobs) > limits.max_concurrent_jobs:
+        is_more = bool(reservations.jobs.keys() - self.kept.jobs.keys())
+        if is_more and (
+            reservations.minutes > limits.max_minutes_per_day or len(reservations.jobs) > limits.max_concurrent_jobs
+        ):
             raise BrokenError(f"more is reserved than there is: {reservations}")
         if reservations.minutes < 0:
             raise BrokenError(f"more is given back than was reserved: {reservations}")
@@ -481,9 +485,10 @@ class MemoryStore:
             self.marked.pop(key, None)
             self._world.point()
 
-    def markers(self) -> Iterator[Marker]:
+    def markers(self, prefix: str = OPEN) -> Iterator[Marker]:
         self._world.point()
-        return iter([Marker(key, marked_record(key), at) for key, at in sorted(self.marked.items())])
+        listed = sorted(one for one in self.marked.items() if one[0].startswith(prefix))
+        return iter([Marker(key, marked_record(key), at) for key, at in listed])
 
     def answers(self, record: Record) -> dict[str, Any] | None:
         self._world.point()
@@ -639,7 +644,8 @@ class MemoryService:
         world, chance = self._world, self._world.random.random
         world.point()
         if not world.is_calm and chance() < 0.03:
-            raise world.random.choice((errors.RateError, errors.AccessDeniedError, errors.RateError))("not now")
+            kinds = (errors.RateError, errors.AccessDeniedError, errors.ServiceUnavailableError)
+            raise world.random.choice(kinds)("not now")
         running = sum(job.ends_at is None or job.ends_at > world.now for job in self.jobs.values())
         is_full = running + world.foreign >= world.account_limit
         if world.is_limit_first and is_full:
@@ -655,7 +661,7 @@ class MemoryService:
                 raise errors.JobLimitError("full")
             job_id = self._run(request, token)
         if not world.is_calm and chance() < 0.02:
-            raise errors.RateError("the answer is lost")
+            raise errors.ServiceUnavailableError("the answer is lost")
         world.point()
         return job_id
 
@@ -710,7 +716,7 @@ class MemoryService:
         world = self._world
         world.point()
         if not world.is_calm and world.random.random() < 0.02:
-            raise errors.RateError("not now")
+            raise world.random.choice((errors.RateError, errors.ServiceUnavailableError))("not now")
         job = self.jobs[job_id]
         if job.ends_at is None or job.ends_at > world.now:
             return JobLook(JobStatus.IN_PROGRESS)

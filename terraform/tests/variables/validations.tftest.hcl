@@ -722,10 +722,19 @@ run "refuses_another_form_of_a_sweep" {
   variables {
     images_bucket_name        = "catalog-images"
     sweep_schedule_expression = "weekly"
-    timings                   = { backfill_timeout_seconds = 9 }
   }
 
-  expect_failures = [var.sweep_schedule_expression, var.timings]
+  expect_failures = [var.sweep_schedule_expression]
+}
+
+run "refuses_a_backfill_without_time" {
+  command = plan
+
+  variables {
+    timings = { backfill_timeout_seconds = 9 }
+  }
+
+  expect_failures = [var.timings]
 }
 
 run "takes_a_sweep" {

@@ -217,3 +217,25 @@ run "refuses_a_day_without_minutes" {
 
   expect_failures = [var.videos]
 }
+
+run "refuses_former_prefixes_that_never_were" {
+  command = plan
+
+  variables {
+    videos          = { analyses = ["text"], bucket_name = "clips" }
+    former_settings = { video_prefixes = ["/incoming/"] }
+  }
+
+  expect_failures = [var.former_settings]
+}
+
+run "refuses_more_former_prefixes_than_a_policy_holds" {
+  command = plan
+
+  variables {
+    videos          = { analyses = ["text"], bucket_name = "clips" }
+    former_settings = { video_prefixes = [for number in range(11) : "${number}/"] }
+  }
+
+  expect_failures = [var.former_settings]
+}
