@@ -19,7 +19,7 @@ ENDS = {"done", "rejected", "failed", "dropped"}
 def records(s3: Any, final_bucket: str) -> list[dict[str, Any]]:
     """Return every record of a job."""
     keys = (entry["Key"] for entry in listed(s3, final_bucket, "videos/jobs/"))
-    return [read(s3, final_bucket, key) for key in keys if key.endswith("/record.json")]
+    return [record for key in keys if key.endswith("/record.json") and (record := read(s3, final_bucket, key))]
 
 
 def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:
@@ -27,8 +27,7 @@ def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:
     told = {}
     for prefix in ("videos/results/", "videos/results-long/"):
         for entry in listed(s3, final_bucket, prefix):
-            if answer := found(s3.get_object, Bucket=final_bucket, Key=entry["Key"]):  # it may be gone since
-                result = json.loads(answer["Body"].read())
+            if result := read(s3, final_bucket, entry["Key"]):
                 told[result["source"]["key"]] = result
     return told
 
@@ -138,8 +137,9 @@ def _is_of(result: dict[str, Any], head: Any) -> bool:
 
 
 def read(s3: Any, bucket: str, key: str) -> Any:
-    """Return the content of a JSON object."""
-    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    """Return the content of a JSON object; None where it is gone since it was listed."""
+    answer = found(s3.get_object, Bucket=bucket, Key=key)
+    return json.loads(answer["Body"].read()) if answer else None
 
 
 def listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.faults import LambdaFaults
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1500)]
 
 SEED = 20261127
 SCOPE = Scope(("",), (".mp4", ".mov", ".m4v", ".avi"))

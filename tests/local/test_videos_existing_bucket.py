@@ -18,7 +18,7 @@ from tests.local.test_stack import picture
 from tests.local.test_videos import SEED, Videos, deployed, numbered
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1200)]
 
 BUCKET = ImagesBucket("pile-of-somebody")
 
