@@ -211,10 +211,10 @@ def let_go(record: Record) -> Record:
 def reopened(record: Record, now: datetime) -> Record:
     """Return a record that has ended, and that a collector is to look at again.
 
-    Its marker has another name than any before, for whoever has just finished with it may be about to delete that.
+    Its marker has another name than any before, for whoever has just finished with it may be about to delete that. A
+    lease stays: whoever has it may yet write a result, and die, and only who comes after that sees to it.
     """
-    due_at = max(now, record.due_at + timedelta(seconds=1))
-    return replace(record, due_at=due_at, leased_until=None, checks=0, next_check_at=None)
+    return replace(record, due_at=max(now, record.due_at + timedelta(seconds=1)), checks=0, next_check_at=None)
 
 
 def ended(record: Record, state: State, now: datetime, error: Exception | None = None) -> Record:
