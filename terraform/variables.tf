@@ -310,6 +310,11 @@ variable "backend" {
   }
 
   validation {
+    condition     = var.backend != null || var.images_bucket_name == null
+    error_message = "backend is null, and images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", in which no image would be analyzed. Leave images_bucket_name out (for the videos in it, set videos.bucket_name), or choose a model service for images: ${join(", ", keys(local.backends))}."
+  }
+
+  validation {
     condition     = try(local.backends[var.backend].settings, "unknown") != null
     error_message = "backend is \"${coalesce(var.backend, "null")}\", but the variable ${coalesce(var.backend, "null")} is not set. Set it: it says which model, or which analyses, to use. For videos only, set backend to null."
   }
@@ -418,11 +423,6 @@ variable "images_bucket_name" {
   validation {
     condition     = var.images_bucket_name == null ? true : can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.images_bucket_name))
     error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\". Use the name of a bucket, not its ARN or URL: 3 to 63 lower-case letters, digits, dots and hyphens."
-  }
-
-  validation {
-    condition     = var.images_bucket_name == null || var.backend != null
-    error_message = "images_bucket_name is \"${coalesce(var.images_bucket_name, "null")}\", and backend is null, so that no image is analyzed. Leave images_bucket_name out (for the videos in it, set videos.bucket_name), or choose a backend."
   }
 
   validation {

@@ -35,7 +35,7 @@ run "refuses_the_bucket_of_images_that_are_not_analyzed" {
     images_bucket_name = "catalog-images"
   }
 
-  expect_failures = [var.images_bucket_name]
+  expect_failures = [var.backend]
 }
 
 run "refuses_an_analysis_of_images" {
