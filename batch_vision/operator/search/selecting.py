@@ -66,10 +66,13 @@ class _Test(NamedTuple):
     def source(self) -> str:
         """What follows FROM to find all lines that it lets through."""
         if self.said:
-            return (
-                f"lines l NOT INDEXED WHERE l.id IN (SELECT s.line FROM said s INDEXED BY said_name WHERE {self.said})"
-            )
+            return f"lines l NOT INDEXED WHERE {self.among_few}"
         return f"lines l INDEXED BY {self.served_by} WHERE {self.sql}"
+
+    @property
+    def among_few(self) -> str:
+        """The condition where it lets few lines through: these are found once, and no line's predictions looked at."""
+        return f"l.id IN (SELECT s.line FROM said s INDEXED BY said_name WHERE {self.said})"
 
 
 _NONE = _Test("")
@@ -151,7 +154,7 @@ class Selection:
             source = first.source
         else:
             source, first = f"lines l INDEXED BY {index} WHERE TRUE", _NONE
-        rest = [test for test in tests if test is not first]
+        rest = self._rest(tests, first)
         sql = f"SELECT l.id FROM {source}{_and(rest)}{wanted.marks('l')} ORDER BY {by} LIMIT ? OFFSET ?"
         return map(itemgetter(0), self._database.execute(sql, (*first.values, *_values(rest), *by_values, *page)))
 
@@ -272,7 +275,7 @@ class Selection:
             return f"SELECT {columns.format('s', 'line')} FROM {source}", (*wanted.one.values, *_values(wanted.tests))
         tests = wanted.names + wanted.tests
         first = self._narrowest([*tests, *wanted.of_cells]) or _Test("TRUE", served_by="lines_cell")
-        rest = [test for test in tests if test is not first]
+        rest = self._rest(tests, first)
         sql = f"SELECT {columns.format('l', 'id')} FROM {first.source}{_and(rest)}{wanted.marks('l')}"
         return sql, (*first.values, *_values(rest))
 
@@ -280,6 +283,14 @@ class Selection:
         """Choose the test that lets the fewest lines through, of those that an index serves."""
         served = [test for test in tests if test.said or test.served_by]
         return min(served, key=self._number, default=None)
+
+    def _rest(self, tests: Sequence[_Test], first: _Test) -> list[_Test]:
+        """Return all tests but one, each in the way that is fast for it."""
+        return [
+            test._replace(sql=test.among_few) if test.said and self._number(test) <= _FEW else test
+            for test in tests
+            if test is not first
+        ]
 
     def _number(self, test: _Test, most: int = _FEW) -> int:
         """Count the lines that a test lets through, but no more than it takes to know that they are not few."""
