@@ -26,8 +26,9 @@ from tests.local.waits import wait_until
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
 SEED = 20261126
-# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes ten minutes more.
-LISTED, IN_INVENTORY, IN_CSV = (3000, 1000, 200) if os.environ.get("FULL_SIZES") == "1" else (800, 300, 60)
+# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes ten minutes more. (1010, since LocalStack cannot
+# begin a page with a key that is not ASCII.)
+LISTED, IN_INVENTORY, IN_CSV = (3000, 1010, 200) if os.environ.get("FULL_SIZES") == "1" else (800, 300, 60)
 # botocore asks for the bucket's Region where S3 answers a HEAD with 400.
 READS = {"s3:HeadBucket", "s3:HeadObject", "s3:GetObject", "s3:ListObjectsV2", "s3:ListObjectVersions"}
 
