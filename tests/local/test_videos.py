@@ -147,7 +147,8 @@ def deployed(backend: str | None, bucket: ImagesBucket | None = None, **argument
 
 @pytest.fixture(scope="module")
 def applied(alone: None) -> Iterator[Videos]:
-    with deployed(None, videos={"analyses": ["labels", "text"], "max_minutes_per_day": 600}) as found:
+    # An AVI counts as six hours for each analysis.
+    with deployed(None, videos={"analyses": ["labels", "text"], "max_minutes_per_day": 3000}) as found:
         yield found
 
 
