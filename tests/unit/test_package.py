@@ -112,7 +112,7 @@ def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.Monk
 
 def test_it_is_small(made: Path) -> None:
     """What is not there need not be fetched at a cold start; Lambda itself takes 50 MB, and 250 MB unpacked."""
-    assert made.stat().st_size < 3 * 1000 * 1000
+    assert made.stat().st_size < 3.2 * 1000 * 1000
 
 
 def test_the_compiled_modules_are_those_of_the_sources(made: Path) -> None:
