@@ -159,4 +159,4 @@ def test_a_cold_start_is_little_more_than_that_of_boto3(made: Path, tmp_path: Pa
 
     pairs = [(seconds(CLIENTS_ALONE), seconds(FUNCTION)) for _ in range(5)]
     alone, function = (min(times) for times in zip(*pairs, strict=True))
-    assert function <= 1.3 * alone, pairs
+    assert function <= 1.35 * alone, pairs
