@@ -198,7 +198,7 @@ def run(quick: bool = False) -> Result:
     goal = f"cold start of analyze_images at most {_COLD_LIMIT} x importing boto3 and creating its clients alone"
     result.target(goal, ratio, is_met=ratio <= _COLD_LIMIT)
     size = package.stat().st_size
-    result.target("zip of at most 3 MB", f"{size:,} bytes", is_met=size <= _ZIP_LIMIT_BYTES)
+    result.target("zip of at most 3.2 MB", f"{size:,} bytes", is_met=size <= _ZIP_LIMIT_BYTES)
     result.notes.append(
         f"Median of {_REPEATS}, alternated; CPU time is that of the whole process, which a busy machine changes less."
         " The first call of analyze_images is S3's test event: it makes every client"
