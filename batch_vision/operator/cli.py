@@ -82,6 +82,7 @@ from batch_vision.operator.videos_again import retry_refused, retry_videos
 from batch_vision.operator.watch import Progress, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from batch_vision.operator.backfill import Backfill
@@ -867,16 +868,14 @@ _OF_RUNS = (
     *("schedule", "runs_per_day", "images_per_second", "inference_units", "start_minutes", "overhead_minutes"),
     *("instance_type", "unit_hour_dollars"),
 )
+_OF_MANAGED = ("analyses", "existing_bucket")
 
 
-def _check_unmixed() -> None:
+def _check_unmixed(chosen: str, why: str, names: Collection[str]) -> None:
     ctx = click.get_current_context()
-    for name in _OF_RUNS:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise WrongInputError(
-                f"Both --analysis and {option} are given, and a managed model is never started. Leave one of them out."
-            )
+    for option in ctx.command.params:
+        if option.name in names and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise WrongInputError(f"Both {chosen} and {option.opts[0]} are given, and {why}. Leave one of them out.")
 
 
 def _print_managed(found: ManagedEstimate, *, as_json: bool) -> None:
@@ -1000,10 +999,11 @@ def cost(
     if video_analyses and video_minutes_per_day is None:
         raise WrongInputError("--video-analysis is for videos. Add --video-minutes-per-day, or leave it out.")
     if images_per_day is None:
+        _check_unmixed("--video-minutes-per-day", "that one is about images", (*_OF_RUNS, *_OF_MANAGED))
         _print_videos(video_minutes_per_day or 0.0, video_analyses, as_json=as_json)
         return
     if analyses:
-        _check_unmixed()
+        _check_unmixed("--analysis", "a managed model is never started", _OF_RUNS)
         _print_managed(estimate_managed(images_per_day, analyses, is_in_place=existing_bucket), as_json=as_json)
         return
     if existing_bucket:

@@ -177,6 +177,8 @@ def test_terraform_has_the_same_prices_of_instances() -> None:
             "Both --instance-type and --unit-hour-dollars are given",
         ),
         (["--images-per-day", "5", "--analysis", "text", "--instance-type", "ml.m5.large"], 2, "never started"),
+        (["--video-minutes-per-day", "5", "--video-analysis", "text", "--schedule", "rate(1 hour)"], 2, "about images"),
+        (["--video-minutes-per-day", "5", "--video-analysis", "text", "--analysis", "text"], 2, "about images"),
         (["--images-per-day", "5", "--instance-type", "m5.large"], 2, "--instance-type"),
         (["--images-per-day", "1000000", "--inference-units", "1"], 1, "Give at least --inference-units 3"),
     ],
