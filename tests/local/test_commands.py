@@ -20,6 +20,7 @@ import pytest
 from local import config, environment
 from local.processes import find_background
 from local.provider import PID_FILE, VARIABLE
+from tests.local.interruptible import interruptible
 from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
@@ -85,15 +86,13 @@ def copy_half(folder: Path, half: int) -> None:
 
 def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["make", *words],
+        interruptible("make", *words),
         cwd=config.REPOSITORY,
         env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # A shell in the background ignores Ctrl-C, and so would all that it calls.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -422,7 +422,10 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     counts = found["counts"]
     assert (found["outcome"], counts["left_out"]) == ("succeeded", {"archived": 1, "suffix": 1})
     assert (counts["listed"], counts["planned"]) == (IN_INVENTORY + 3, IN_INVENTORY + 1), "one of them is gone"
-    assert (shapes.paid(stack)["DetectLabels"], len(broken(stack))) == (IN_INVENTORY, len(odd))
+    # The odd ones are left, but for one of which LocalStack may tell once more, later than the others.
+    paid, left = shapes.paid(stack)["DetectLabels"], len(broken(stack))
+    assert paid + left == IN_INVENTORY + len(odd)
+    assert len(odd) - 1 <= left <= len(odd)
     keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
     backfills.backfill("--list", str(keys), "--concurrency", "2")
     assert shapes.paid(stack)["DetectLabels"] == IN_INVENTORY + len(odd)

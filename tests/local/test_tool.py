@@ -19,6 +19,7 @@ import pytest
 
 from batch_vision.core.manifests import is_test
 from local import config, environment
+from tests.local.interruptible import interruptible
 from tests.local.learning import labelled_folder, trained
 from tests.local.stack import Stack, Upload
 from tests.local.test_guard import REACTION_SECONDS, abort_in, alerts, is_off
@@ -49,14 +50,12 @@ def variables(**changes: str) -> dict[str, str]:
 
 def start(*words: str, **changes: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "batch_vision", *words],
+        interruptible(sys.executable, "-m", "batch_vision", *words),
         cwd=config.REPOSITORY,
         env=variables(**changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell in the background ignores Ctrl-C, and so would all that it calls.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
