@@ -283,7 +283,7 @@ class InvalidVideoFormatError(PermanentVideoError):
 
 
 class VideoCodecError(PermanentVideoError):
-    """The pictures are not coded as H.264."""
+    """The pictures are not coded as H.264, or the service does not know the codec or the format."""
 
 
 class VideoTooLargeError(PermanentVideoError):

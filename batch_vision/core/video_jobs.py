@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from batch_vision.core.errors import JobFailedError, PermanentVideoError, StalledJobError
+from batch_vision.core.errors import JobFailedError, StalledJobError, VideoCodecError
 from batch_vision.core.video_plans import minutes_of
 from batch_vision.core.videos import MOST_ATTEMPTS, Fault, JobStatus, State
 
@@ -144,7 +144,7 @@ def looked(record: Record, look: JobLook, now: datetime) -> Record:
         case JobStatus.SUCCEEDED:
             return replace(record, state=State.SUCCEEDED, succeeded_at=now, video=video, checks=0, next_check_at=None)
         case JobStatus.REJECTED:
-            return ended(record, State.REJECTED, now, PermanentVideoError(look.message))
+            return ended(record, State.REJECTED, now, VideoCodecError(look.message))
         case JobStatus.FAILED:
             return tried_again(record, now, JobFailedError(look.message or "The service does not say why."))
     if record.deadline_at and record.deadline_at <= now:
