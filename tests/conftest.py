@@ -27,6 +27,8 @@ WITHOUT_STACK = [
     f"local/test_{name}"
     for name in (
         "soak",
+        "videos",
+        "videos_existing_bucket",
         "existing_bucket",
         "existing_bucket_runs",
         "managed",
