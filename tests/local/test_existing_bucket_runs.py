@@ -172,6 +172,7 @@ def test_dead_letters_are_taken_apart_and_what_is_no_chunk_is_put_aside(world: W
     assert "processed" in statuses
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Chunks: the function dies before any request of its work on a chunk")
 @pytest.mark.fault("Chunks: the function that looks dies before any request")
 def test_functions_that_die_lose_nothing(world: World) -> None:
