@@ -399,9 +399,8 @@ class Dispatcher:
             if free <= 1 or _due_of(marker) > now:
                 break
             found = self._store.record(marker.record_id)
-            if found and marker.key < ended_marker(found.content):
-                self._store.delete([marker.key])  # one that is later may be of somebody who is about to write
-            elif found is None or marker.key != ended_marker(found.content):
+            if found is None or marker.key != ended_marker(found.content):
+                # Not at once, even an earlier one: a record is reopened by its marker first, which may be earlier.
                 self._drop_orphan(marker)
             elif found.content.has_ended and next_step(found.content, now) is Step.COLLECT:
                 self._store.put_marker(active_marker(marker.record_id))

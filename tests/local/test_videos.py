@@ -19,6 +19,7 @@ import batch_vision.videos
 from batch_vision.core.scope import Scope
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
+from batch_vision.core.videos import Record, ended_marker
 from local.environment import Environment
 from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
@@ -123,6 +124,17 @@ class Videos:
                 if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
                     now = to_text(utc_now())
                     self.write_record(record | {"leased_until": now, "next_check_at": now})
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """Let the hour pass after which a marker goes that a registration left which died before its record."""
+        for marker in videos.listed(self.s3, self.final, "videos/open/ended/"):
+            key = marker["Key"]
+            name = f"videos/jobs/{key.rpartition('-')[2]}/record.json"
+            record = videos.read(self.s3, self.final, name)
+            is_of_record = record and key == ended_marker(Record.from_json(record))
+            if not is_of_record and utc_now() - marker["LastModified"] > 3 * _LONGEST_WORK:
+                self.s3.delete_object(Bucket=self.final, Key=key)
 
     def write_record(self, record: dict[str, Any]) -> None:
         name = f"videos/jobs/{record['record_id']}/record.json"
