@@ -132,6 +132,7 @@ def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, b
     check_downloaded(images, out)
 
 
+@pytest.mark.matrix
 def test_local_run_tries_the_users_own_variables(images: Path, tmp_path: Path) -> None:
     """Learned on one half of the samples, run on the other."""
     out, labelled, tfvars = tmp_path / "out", tmp_path / "labelled", tmp_path / "weld seams.tfvars"

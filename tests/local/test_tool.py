@@ -369,6 +369,7 @@ def test_images_that_were_given_up_come_back_with_make_redrive(stack: Stack, tmp
     stack.check()
 
 
+@pytest.mark.matrix
 def test_stopped_in_mid_run_all_is_off_and_the_next_run_finishes(stack: Stack, tmp_path: Path) -> None:
     stack.emulator.set(latency_ms=2000, transactions_per_second_per_unit=1)
     upload(stack, tmp_path / "pile", 60)
