@@ -7,12 +7,12 @@ retry, which finds its line in the catalog, sends the message then.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.chunks import delete_chunk, read_chunk, set_aside_chunk
 from batch_vision.aws.objects import found
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.queues import send_messages
 from batch_vision.core.events import message_about
 from batch_vision.operator.backlog import left_chunks
@@ -52,15 +52,11 @@ def retry_lines(stack: Stack, lines: Iterable[dict[str, Any]], progress: Callabl
         Told how many are done, of how many.
     """
     answer, wanted = Sent(), list(lines)
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        try:
-            for done, is_sent in enumerate(pool.map(lambda line: _retry(stack, line), wanted), start=1):
-                answer.retried += is_sent
-                answer.changed += not is_sent
-                progress(done, len(wanted))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what has begun is finished
-            raise
+    outcomes = in_parallel(lambda line: _retry(stack, line), wanted, _PARALLEL)
+    for done, (_, is_sent) in enumerate(outcomes, start=1):
+        answer.retried += is_sent
+        answer.changed += not is_sent
+        progress(done, len(wanted))
     return answer
 
 

@@ -9,13 +9,13 @@ it and does the rest.
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 
 from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.names import usual_name
 from batch_vision.core.times import from_text
 from batch_vision.operator.objects import read_result
@@ -78,16 +78,12 @@ def retry_rejected(stack: Stack, reason: str | None, progress: Callable[[int, in
     """
     names = list(_result_keys(stack))
     answer, done = Retried(), Counter[str]()
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        try:
-            for number, (outcome, key) in enumerate(pool.map(lambda name: _retry(stack, name, reason), names), start=1):
-                done[outcome] += 1
-                if outcome in SKIPPED:
-                    answer.skipped.setdefault(outcome, []).append(key)
-                progress(number, len(names))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what has begun is finished
-            raise
+    outcomes = in_parallel(lambda name: _retry(stack, name, reason), names, _PARALLEL)
+    for number, (_, (outcome, key)) in enumerate(outcomes, start=1):
+        done[outcome] += 1
+        if outcome in SKIPPED:
+            answer.skipped.setdefault(outcome, []).append(key)
+        progress(number, len(names))
     answer.retried = done["retried"]
     return answer
 

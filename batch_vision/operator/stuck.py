@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -48,9 +47,8 @@ class _Entry:
 
 def causes(stack: Stack) -> list[Cause]:
     """Read why images were given up, of the first 500, the commonest cause first."""
-    keys = list(islice(_keys(stack), _MOST_READ))
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        entries = [entry for entry in pool.map(lambda key: _read(stack, key), keys) if entry]
+    keys = islice(_keys(stack), _MOST_READ)
+    entries = [entry for _, entry in in_parallel(lambda key: _read(stack, key), keys, _PARALLEL) if entry]
     counts = Counter((entry.error_type, entry.remedy) for entry in entries)
     return [Cause(error_type, number, remedy) for (error_type, remedy), number in counts.most_common()]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.queues import count_messages
 from batch_vision.core.times import from_text, to_text
 from batch_vision.core.videos import ACTIVE, ENDS, RESERVATIONS, WAITING, marked_due, marked_record, record_key
@@ -253,9 +253,8 @@ def look_at_videos(stack: Stack, videos: Videos, recent: Recent, now: datetime) 
     # A job keeps its first marker until it has ended.
     unstarted = (marker for marker in _markers(stack, WAITING) if marked_record(marker) not in active)
     waiting = list(islice(unstarted, _MOST_WAITING + 1))
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        records = pool.map(lambda record_id: _read(stack, record_key(record_id)), sorted(active))
-        jobs = [Job.read(record) for record in records if record]
+    records = in_parallel(lambda record_id: _read(stack, record_key(record_id)), sorted(active), _PARALLEL)
+    jobs = [Job.read(record) for _, record in records if record]
     reserved = _read(stack, RESERVATIONS) or {}
     slots_used = len(reserved.get("jobs") or {})
     minutes_today = int(reserved.get("minutes") or 0) if reserved.get("day") == f"{now:%Y-%m-%d}" else 0

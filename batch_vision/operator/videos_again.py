@@ -9,12 +9,12 @@ drop-off bucket has left it: it goes back, as a new upload.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found, list_entries, put_if
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.events import message_about
 from batch_vision.core.times import utc_now
 from batch_vision.core.videos import WAITING, Plan, Record, State, marked_record, plan_key, record_key
@@ -59,17 +59,12 @@ def retry_videos(
         Told how many are done, of how many.
     """
     wanted, answer = list(lines), Again(0, [])
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        try:
-            outcomes = pool.map(lambda line: _retry(stack, videos, line), wanted)
-            for done, (line, is_retried) in enumerate(zip(wanted, outcomes, strict=True), start=1):
-                answer.retried += is_retried
-                if not is_retried:
-                    answer.changed.append(line["key"])
-                progress(done, len(wanted))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what has begun is finished
-            raise
+    outcomes = in_parallel(lambda line: _retry(stack, videos, line), wanted, _PARALLEL)
+    for done, (line, is_retried) in enumerate(outcomes, start=1):
+        answer.retried += is_retried
+        if not is_retried:
+            answer.changed.append(line["key"])
+        progress(done, len(wanted))
     return answer
 
 
@@ -81,10 +76,10 @@ def retry_refused(stack: Stack, videos: Videos) -> int:
     """
     markers = islice(list_entries(stack.s3, stack.final_bucket_name, WAITING), _MOST_WAITING)
     ids = [marked_record(entry["Key"]) for entry in markers]
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        records = [record for record in pool.map(lambda one: _read_refused(stack, one), ids) if record]
-        wanted = {record.key: record for record in records if record.bucket == videos.bucket_name}
-        return sum(pool.map(lambda record: _begin_anew(stack, videos, record), wanted.values()))
+    records = (record for _, record in in_parallel(lambda one: _read_refused(stack, one), ids, _PARALLEL) if record)
+    wanted = {record.key: record for record in records if record.bucket == videos.bucket_name}
+    begun = in_parallel(lambda record: _begin_anew(stack, videos, record), wanted.values(), _PARALLEL)
+    return sum(is_begun for _, is_begun in begun)
 
 
 def _read_refused(stack: Stack, record_id: str) -> Record | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from batch_vision.aws.objects import list_entries
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.queues import send_messages
 from batch_vision.core.events import message_about
 from batch_vision.core.scope import Storage, prefix_to_list, reason_of, why_out_of_scope, why_unreadable
@@ -177,27 +177,20 @@ def survey_videos(
     planned = {entry["Key"] for entry in list_entries(stack.s3, stack.final_bucket_name, PLANS)}
     answer, headers_left = VideosSurvey(), _MOST_HEADERS
     entries = list_entries(stack.s3, videos.bucket_name, prefix_to_list(prefix, videos.scope))
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        for group in batched(entries, _AT_ONCE, strict=False):
-            answer.listed += len(group)
-            inside = [entry for entry in group if entry["Key"].startswith(prefix) and _is_inside(entry, videos, answer)]
-            plans = pool.map(lambda entry: _plan_of(stack, videos, entry, planned), inside)
-            wanted = [
-                (entry, plan)
-                for entry, plan in zip(inside, plans, strict=True)
-                if _is_wanted(plan, videos, answer.counts, is_again=is_again)
-            ]
-            jobs = []
-            for entry, plan in wanted:
+    for group in batched(entries, _AT_ONCE, strict=False):
+        answer.listed += len(group)
+        inside = [entry for entry in group if entry["Key"].startswith(prefix) and _is_inside(entry, videos, answer)]
+        unmeasured = []
+        for entry, plan in in_parallel(lambda entry: _plan_of(stack, videos, entry, planned), inside, _PARALLEL):
+            if _is_wanted(plan, videos, answer.counts, is_again=is_again):
                 has_length = plan is not None and plan.video.duration_seconds is not None
                 reads_header = not has_length and headers_left > 0
                 headers_left -= reads_header
-                jobs.append(pool.submit(_measure, stack, videos, entry, plan, reads_header=reads_header))
-            for job in jobs:
-                measured, is_refused = job.result()
-                answer.wanted.append(measured)
-                answer.counts["rejected"] += is_refused
-            progress(answer.listed)
+                unmeasured.append((entry, plan, reads_header))
+        for _, (measured, is_refused) in in_parallel(lambda one: _measure(stack, videos, *one), unmeasured, _PARALLEL):
+            answer.wanted.append(measured)
+            answer.counts["rejected"] += is_refused
+        progress(answer.listed)
     return answer
 
 
@@ -238,7 +231,7 @@ def _is_wanted(plan: Plan | None, videos: Videos, counts: Counter[str], *, is_ag
     return state == "new" or (is_again and state == "outdated")
 
 
-def _measure(stack: Stack, videos: Videos, entry: Any, plan: Plan | None, *, reads_header: bool) -> tuple[Wanted, bool]:
+def _measure(stack: Stack, videos: Videos, entry: Any, plan: Plan | None, reads_header: bool) -> tuple[Wanted, bool]:
     """Return a wanted video with its minutes, and whether it will be rejected for what its header tells."""
     key, size_bytes = entry["Key"], entry["Size"]
     fingerprint = plan.fingerprint if plan else ""
@@ -264,19 +257,14 @@ def start_videos(
 ) -> tuple[int, int]:
     """Send a message about each wanted video, and return how many were sent, and left because they changed since."""
     sent = left = 0
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        try:
-            for group in batched(wanted, _AT_ONCE, strict=False):
-                is_marked = pool.map(
-                    lambda one: not one.fingerprint or request_again(stack, videos, one.key, one.fingerprint), group
-                )
-                keys = [one.key for one, is_good in zip(group, is_marked, strict=True) if is_good]
-                bodies = [message_about(videos.bucket_name, key) for key in keys]
-                parts = batched(bodies, _AT_ONCE // _PARALLEL, strict=False)
-                sent += sum(pool.map(lambda part: send_messages(stack.sqs, videos.queue_url, part), parts))
-                left += len(group) - len(keys)
-                progress(sent + left)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what has begun is finished
-            raise
+    for group in batched(wanted, _AT_ONCE, strict=False):
+        marked = in_parallel(
+            lambda one: not one.fingerprint or request_again(stack, videos, one.key, one.fingerprint), group, _PARALLEL
+        )
+        bodies = [message_about(videos.bucket_name, one.key) for one, is_good in marked if is_good]
+        parts = batched(bodies, _AT_ONCE // _PARALLEL, strict=False)
+        sending = in_parallel(lambda part: send_messages(stack.sqs, videos.queue_url, part), parts, _PARALLEL)
+        sent += sum(number for _, number in sending)
+        left += len(group) - len(bodies)
+        progress(sent + left)
     return sent, left

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batch_vision.aws.clients import MAX_CONNECTIONS
 from batch_vision.aws.objects import found, list_entries, put_if
+from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.video_reservations import Reservations
 from batch_vision.core.videos import (
     JOBS,
@@ -66,8 +65,7 @@ class VideoStore:
 
     def records(self, record_ids: Iterable[str]) -> list[Held[Record] | None]:
         """Return records side by side, in the order of their ids; None where there is none."""
-        with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-            return list(pool.map(self.record, record_ids))
+        return [held for _, held in in_parallel(self.record, record_ids)]
 
     def write_record(self, record: Record, etag: str) -> Held[Record] | None:
         """Write a record in place of the one that was read with an ETag; None where that is another one now.
