@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.core.catalog import line_of, tombstone
+from batch_vision.core.catalog import VIDEO, line_of, tombstone
 from batch_vision.core.segments import predictions_of
 from batch_vision.core.times import to_text
-from batch_vision.core.videos import SCHEMA_VERSION, State, job_file, moved_key, video_result_key
+from batch_vision.core.videos import SCHEMA_VERSION, State, answer_files, moved_key, video_result_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
     from batch_vision.core.videos import Fault, Plan, Record, VideoMetadata
 
-MEDIA = "video"
 BACKEND = "rekognition_video"
 PROCESSED, REJECTED, FAILED = "processed", "rejected", "failed"
-_SUFFIXES = {"detections": "jsonl.gz", "segments": "json", "vtt": "vtt", "csv": "csv"}
 
 
 def status_of(records: Iterable[Record]) -> str:
@@ -63,7 +61,7 @@ def make_result(
     faults = [(record.analysis, record.error) for record in records if record.error]
     return {
         "schema_version": SCHEMA_VERSION,
-        "media": MEDIA,
+        "media": VIDEO,
         "status": status,
         "source": {
             "bucket": plan.bucket,
@@ -99,9 +97,7 @@ def _analysis(record: Record, answer: Mapping[str, Any] | None) -> dict[str, Any
         "detections": answer["detections"] if answer else 0,
         "segments": len(answer["segments"]) if answer else 0,
         "segments_truncated": answer["truncated"] if answer else False,
-        "files": {kind: job_file(record.record_id, f"{record.analysis}.{end}") for kind, end in _SUFFIXES.items()}
-        if answer
-        else None,
+        "files": answer_files(record.record_id, record.analysis) if answer else None,
         "error": {"type": record.error.type, "message": record.error.message} if record.error else None,
     }
 
@@ -126,7 +122,7 @@ def video_line(result: dict[str, Any], recorded_at: datetime) -> dict[str, Any]:
     sides = {"width": video["width"], "height": video["height"]}
     line = line_of(result | sides | {"anomaly": None}, attempts=attempts, throttles=0, duration_ms=0)
     return line | {
-        "media": MEDIA,
+        "media": VIDEO,
         "duration_seconds": video["duration_seconds"],
         "recorded_at": to_text(recorded_at),
         "result_key": video_result_key(result["source"]["key"]),
@@ -136,4 +132,4 @@ def video_line(result: dict[str, Any], recorded_at: datetime) -> dict[str, Any]:
 
 def video_tombstone(key: str, recorded_at: datetime) -> dict[str, Any]:
     """Return the line of the deletion of a video's result."""
-    return tombstone(key, to_text(recorded_at)) | {"media": MEDIA}
+    return tombstone(key, to_text(recorded_at)) | {"media": VIDEO}

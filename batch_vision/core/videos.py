@@ -37,6 +37,8 @@ WAITING = f"{OPEN}waiting/"
 RESULTS = "videos/results/"
 RESERVATIONS = "videos/reservations.json"
 
+# The files of a job's answers: what each is, and the end of its name.
+ANSWER_FILES = {"detections": "jsonl.gz", "segments": "json", "vtt": "vtt", "csv": "csv"}
 MOST_ATTEMPTS = 2
 _ID_DIGITS = 40
 _DUE_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -397,6 +399,11 @@ def moved_key(status: str, key: str) -> str:
     if len(name.encode()) <= KEY_LIMIT_BYTES:
         return name
     return f"videos/{status}-long/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def answer_files(record_id: str, analysis: str) -> dict[str, str]:
+    """Return where the files of a job's answers are, by what they are: see `ANSWER_FILES`."""
+    return {kind: job_file(record_id, f"{analysis}.{end}") for kind, end in ANSWER_FILES.items()}
 
 
 def video_result_key(key: str) -> str:

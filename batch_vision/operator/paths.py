@@ -11,6 +11,7 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from batch_vision.core.videos import ANSWER_FILES
 from batch_vision.operator.cost import VIDEO_ANALYSES
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _SEGMENT_BYTES = 255  # most file systems; those that count UTF-16 units take at least as much
 # What is put beside an image, or a video, under its name.
 SUFFIXES = (".json", ".mask.png")
-VIDEO_FILES = {"segments": ".json", "vtt": ".vtt", "csv": ".csv", "detections": ".jsonl.gz"}  # of each analysis
+VIDEO_FILES = {kind: f".{end}" for kind, end in ANSWER_FILES.items()}  # of each analysis
 VIDEO_SUFFIXES = (
     ".json",
     *(f".{analysis}{suffix}" for analysis in VIDEO_ANALYSES for suffix in VIDEO_FILES.values()),

@@ -28,7 +28,7 @@ from batch_vision.aws.s3_errors import translated
 from batch_vision.backends.rekognition_video import least_percent_of, sighting_of
 from batch_vision.core import errors
 from batch_vision.core.segments import Segments, to_csv, to_vtt
-from batch_vision.core.videos import JobStatus, VideoMetadata, job_file
+from batch_vision.core.videos import JobStatus, VideoMetadata, answer_files, job_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 1024**2
 SMALLEST_PART_BYTES = 5 * 1024**2  # of S3, but for the last part
 _PROGRESS = "progress.json"
-_SEGMENT_FILES = {"segments": "json", "vtt": "vtt", "csv": "csv"}
 _GZIP_TYPE = "application/gzip"
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's code for gzip; it writes no time into the header
 # Somebody else has finished or given up the upload: another collector, or the bucket's rule for old ones.
@@ -179,6 +178,8 @@ class _Collecting:
         self._record, self._job_id = record, record.job_id
         self._service = service
         self._s3, self._bucket = s3, bucket
+        self._files = answer_files(record.record_id, record.analysis)
+        self._progress_key = job_file(record.record_id, _PROGRESS)
         self._least_percent = least_percent_of(record.request)
         self._begin()
 
@@ -194,7 +195,7 @@ class _Collecting:
 
     def resume(self) -> None:
         """Go on where an earlier invocation stopped, if it was the same job and what it noted can be read."""
-        answer = found(self._s3.get_object, Bucket=self._bucket, Key=self._key(_PROGRESS))
+        answer = found(self._s3.get_object, Bucket=self._bucket, Key=self._progress_key)
         if answer is None:
             return
         with suppress(KeyError, TypeError, ValueError):
@@ -213,7 +214,7 @@ class _Collecting:
         if self._upload_id:
             with suppress(errors.StaleUploadError), _stale_is_told():
                 self._s3.abort_multipart_upload(**self._upload())
-        self._s3.delete_object(Bucket=self._bucket, Key=self._key(_PROGRESS))
+        self._s3.delete_object(Bucket=self._bucket, Key=self._progress_key)
         self._begin()
 
     def run(self, pause: _Pause) -> Collected | None:
@@ -265,7 +266,7 @@ class _Collecting:
     def _store_part(self) -> None:
         if self._upload_id is None:
             created = self._s3.create_multipart_upload(
-                Bucket=self._bucket, Key=self._detections_key, ContentType=_GZIP_TYPE
+                Bucket=self._bucket, Key=self._files["detections"], ContentType=_GZIP_TYPE
             )
             self._upload_id = created["UploadId"]
         with _stale_is_told():
@@ -292,24 +293,25 @@ class _Collecting:
             "segments": self._segments.to_state(),
             "part": base64.b64encode(self._part.close()).decode(),
         }
-        self._put(self._key(_PROGRESS), json.dumps(content).encode(), "application/json")
+        self._put(self._progress_key, json.dumps(content).encode(), "application/json")
 
     def _finish(self) -> Collected:
-        files = {
-            "detections": self._detections_key,
-            **{kind: self._key(f"{self._record.analysis}.{suffix}") for kind, suffix in _SEGMENT_FILES.items()},
-        }
         if self._upload_id is None:
-            self._put(files["detections"], self._part.close() or gzip.compress(b"", mtime=0), _GZIP_TYPE)
+            self._put(self._files["detections"], self._part.close() or gzip.compress(b"", mtime=0), _GZIP_TYPE)
         else:
             self._complete()
         segments = self._segments.finish()
-        self._put(files["segments"], json.dumps(self._document(segments)).encode(), "application/json")
-        self._put(files["vtt"], _encoded(to_vtt(segments)), "text/vtt; charset=utf-8")
-        self._put(files["csv"], _encoded(to_csv(segments)), "text/csv; charset=utf-8")
-        self._s3.delete_object(Bucket=self._bucket, Key=self._key(_PROGRESS))
+        self._put(self._files["segments"], json.dumps(self._document(segments)).encode(), "application/json")
+        self._put(self._files["vtt"], _encoded(to_vtt(segments)), "text/vtt; charset=utf-8")
+        self._put(self._files["csv"], _encoded(to_csv(segments)), "text/csv; charset=utf-8")
+        self._s3.delete_object(Bucket=self._bucket, Key=self._progress_key)
         return Collected(
-            files, self._detections, len(segments), self._segments.is_truncated, self._metadata, self._model_version
+            self._files,
+            self._detections,
+            len(segments),
+            self._segments.is_truncated,
+            self._metadata,
+            self._model_version,
         )
 
     def _complete(self) -> None:
@@ -338,14 +340,7 @@ class _Collecting:
 
     def _upload(self) -> Any:
         """Return what names the upload of parts in a request."""
-        return {"Bucket": self._bucket, "Key": self._detections_key, "UploadId": self._upload_id}
-
-    @property
-    def _detections_key(self) -> str:
-        return self._key(f"{self._record.analysis}.jsonl.gz")
-
-    def _key(self, name: str) -> str:
-        return job_file(self._record.record_id, name)
+        return {"Bucket": self._bucket, "Key": self._files["detections"], "UploadId": self._upload_id}
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)

@@ -14,7 +14,7 @@ from batch_vision.core.videos import (
     RESERVATIONS,
     Plan,
     Record,
-    job_file,
+    answer_files,
     marked_record,
     plan_key,
     record_key,
@@ -103,7 +103,7 @@ class VideoStore:
 
     def answers(self, record: Record) -> dict[str, Any] | None:
         """Return the file of a job that has the segments; None where it is gone."""
-        content: dict[str, Any] | None = self._read(job_file(record.record_id, f"{record.analysis}.json"))[0]
+        content: dict[str, Any] | None = self._read(answer_files(record.record_id, record.analysis)["segments"])[0]
         return content
 
     def delete_job(self, record_id: str) -> None:
