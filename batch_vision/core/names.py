@@ -38,10 +38,15 @@ def result_key(key: str) -> str:
 
     A key that leaves no room for the name has its hash instead, and stands in the result itself.
     """
-    name = f"results/{key}.json"
+    return name_in("results", key, ".json")
+
+
+def name_in(folder: str, key: str, suffix: str = "") -> str:
+    """Return the name of what is of a key, or one with its hash in a folder beside where S3 takes no name so long."""
+    name = f"{folder}/{key}{suffix}"
     if len(name.encode()) <= KEY_LIMIT_BYTES:
         return name
-    return f"results-long/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    return f"{folder}-long/{hashlib.sha256(key.encode()).hexdigest()}{suffix}"
 
 
 def partial_key(bucket: str, key: str, upload: str, fingerprint: str) -> str:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from batch_vision.core.names import KEY_LIMIT_BYTES
+from batch_vision.core.names import name_in
 from batch_vision.core.times import from_text, to_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ OPEN = "videos/open/"
 ACTIVE = f"{OPEN}active/"  # sorts before the others
 ENDED = f"{OPEN}ended/"
 WAITING = f"{OPEN}waiting/"
-RESULTS = "videos/results/"
 RESERVATIONS = "videos/reservations.json"
 
 # The files of a job's answers: what each is, and the end of its name.
@@ -152,9 +151,7 @@ class Upload:
     @classmethod
     def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
         """Read one that stands in a plan."""
-        if not content:
-            return None
-        return cls(**_known(cls, content) | {"last_modified": from_text(content["last_modified"])})
+        return _with_time(cls, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +171,7 @@ class Moved:
     @classmethod
     def from_json(cls, content: Mapping[str, Any] | None) -> Self | None:
         """Read one that stands in a plan."""
-        if not content:
-            return None
-        return cls(**_known(cls, content) | {"last_modified": from_text(content["last_modified"])})
+        return _with_time(cls, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,10 +390,7 @@ def moved_key(status: str, key: str) -> str:
 
     A key that leaves no room has its hash instead.
     """
-    name = f"videos/{status}/{key}"
-    if len(name.encode()) <= KEY_LIMIT_BYTES:
-        return name
-    return f"videos/{status}-long/{hashlib.sha256(key.encode()).hexdigest()}"
+    return name_in(f"videos/{status}", key)
 
 
 def answer_files(record_id: str, analysis: str) -> dict[str, str]:
@@ -411,10 +403,7 @@ def video_result_key(key: str) -> str:
 
     A key that leaves no room for the name has its hash instead, and stands in the result itself.
     """
-    name = f"{RESULTS}{key}.json"
-    if len(name.encode()) <= KEY_LIMIT_BYTES:
-        return name
-    return f"videos/results-long/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    return name_in("videos/results", key, ".json")
 
 
 def waiting_marker(record: Record) -> str:
@@ -467,6 +456,11 @@ def _known(cls: Any, content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a content is of a class: a later version may have written more."""
     names = {one.name for one in fields(cls)}
     return {name: value for name, value in content.items() if name in names}
+
+
+def _with_time[T](cls: type[T], content: Mapping[str, Any] | None) -> T | None:
+    """Read what tells when an object was last modified."""
+    return cls(**_known(cls, content) | {"last_modified": from_text(content["last_modified"])}) if content else None
 
 
 def _time(text: str | None) -> datetime | None:
