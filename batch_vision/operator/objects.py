@@ -10,9 +10,24 @@ from batch_vision.core.names import MARK, RESULT
 from batch_vision.core.run_summaries import summary_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mypy_boto3_s3 import S3Client
+
+
+def read_known[T](s3: S3Client, bucket: str, key: str, read: Callable[[dict[str, Any]], T]) -> tuple[T, str] | None:
+    """Read an object of JSON and its ETag; None where it is not there, or has a form that this tool does not know.
+
+    Parameters
+    ----------
+    read
+        Reads the content.
+    """
+    answer = found(s3.get_object, Bucket=bucket, Key=key)
+    try:
+        return (read(json.loads(answer["Body"].read())), answer["ETag"]) if answer else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
 
 
 def read_summary(s3: S3Client, bucket: str, run_id: str) -> dict[str, Any] | None:

@@ -6,24 +6,26 @@ the bucket of the videos, nor the records of what has ended.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from batch_vision.aws.objects import found, list_entries
+from batch_vision.aws.objects import list_entries
 from batch_vision.aws.parallel import in_parallel
 from batch_vision.aws.queues import count_messages
-from batch_vision.core.times import from_text, to_text
-from batch_vision.core.videos import ACTIVE, ENDS, RESERVATIONS, WAITING, marked_due, marked_record, record_key
+from batch_vision.core.errors import StalledJobError
+from batch_vision.core.times import to_text
+from batch_vision.core.video_reservations import Reservations
+from batch_vision.core.videos import ACTIVE, RESERVATIONS, WAITING, Record, State, marked_due, marked_record, record_key
 from batch_vision.operator.images_bucket import (
     WORKING_MAPPING,
     failed_lately,
     look_at_events,
     wrong_bucket,
 )
+from batch_vision.operator.objects import read_known
 from batch_vision.operator.problems import Problem
 from batch_vision.operator.text import shown_number
 
@@ -39,32 +41,6 @@ _PARALLEL = 16
 # A collector takes some minutes for what there is; Rekognition deletes answers after seven days.
 _LONGEST_COLLECTING = timedelta(hours=6)
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job that is under way, as its record tells it."""
-
-    key: str
-    analysis: str
-    state: str
-    minutes: int
-    deadline_at: datetime | None
-    succeeded_at: datetime | None
-    error_type: str = ""
-
-    @classmethod
-    def read(cls, record: dict[str, Any]) -> Job:
-        """Read a record."""
-        return cls(
-            key=str(record["key"]),
-            analysis=str(record["analysis"]),
-            state=str(record["state"]),
-            minutes=int(record.get("minutes") or 0),
-            deadline_at=_time(record.get("deadline_at")),
-            succeeded_at=_time(record.get("succeeded_at")),
-            error_type=str((record.get("error") or {}).get("type") or ""),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +71,7 @@ class VideosStatus:
     waiting: int
     is_at_least: bool
     oldest_at: datetime | None
-    jobs: list[Job]
+    jobs: list[Record]
     slots_used: int
     minutes_today: int
     next_start_at: datetime | None
@@ -106,7 +82,7 @@ class VideosStatus:
     @property
     def states(self) -> Counter[str]:
         """Jobs under way by their state; what has ended and waits for the rest of its video counts as ended."""
-        return Counter("ended" if job.state in ENDS else job.state for job in self.jobs)
+        return Counter("ended" if job.has_ended else job.state for job in self.jobs)
 
     @property
     def is_full(self) -> bool:
@@ -115,13 +91,13 @@ class VideosStatus:
         return most is not None and self.slots_used >= most
 
     @property
-    def past_deadline(self) -> list[Job]:
+    def past_deadline(self) -> list[Record]:
         """Jobs that run longer than any such video should take, or that were given up for it."""
         return [
             job
             for job in self.jobs
-            if job.error_type == "StalledJobError"
-            or (job.state == "running" and job.deadline_at and job.deadline_at < self.now)
+            if (job.error and job.error.type == StalledJobError.__name__)
+            or (job.state is State.RUNNING and job.deadline_at and job.deadline_at < self.now)
         ]
 
     def problems(self, stack: Stack) -> Iterator[Problem]:
@@ -157,7 +133,7 @@ class VideosStatus:
 
     @property
     def _uncollected_since(self) -> datetime | None:
-        times = [job.succeeded_at for job in self.jobs if job.state == "succeeded" and job.succeeded_at]
+        times = [job.succeeded_at for job in self.jobs if job.state is State.SUCCEEDED and job.succeeded_at]
         return min(times, default=None)
 
     def _why_waiting(self, name: str) -> str:
@@ -253,21 +229,21 @@ def look_at_videos(stack: Stack, videos: Videos, recent: Recent, now: datetime) 
     # A job keeps its first marker until it has ended.
     unstarted = (marker for marker in _markers(stack, WAITING) if marked_record(marker) not in active)
     waiting = list(islice(unstarted, _MOST_WAITING + 1))
-    records = in_parallel(lambda record_id: _read(stack, record_key(record_id)), sorted(active), _PARALLEL)
-    jobs = [Job.read(record) for _, record in records if record]
-    reserved = _read(stack, RESERVATIONS) or {}
-    slots_used = len(reserved.get("jobs") or {})
-    minutes_today = int(reserved.get("minutes") or 0) if reserved.get("day") == f"{now:%Y-%m-%d}" else 0
+    records = in_parallel(lambda record_id: _record(stack, record_id), sorted(active), _PARALLEL)
+    read = read_known(stack.s3, stack.final_bucket_name, RESERVATIONS, Reservations.from_json)
+    reserved = read[0] if read else Reservations()
+    slots_used = len(reserved.jobs)
+    minutes_today = reserved.minutes if reserved.day == f"{now:%Y-%m-%d}" else 0
     oldest_at = _due(waiting[0]) if waiting else None
-    first = _read(stack, record_key(marked_record(waiting[0]))) if waiting else None
-    minutes = int((first or {}).get("minutes") or 0)
+    first = _record(stack, marked_record(waiting[0])) if waiting else None
+    minutes = first.minutes if first else 0
     return VideosStatus(
         videos=videos,
         now=now,
         waiting=min(len(waiting), _MOST_WAITING),
         is_at_least=len(waiting) > _MOST_WAITING,
         oldest_at=oldest_at,
-        jobs=jobs,
+        jobs=[record for _, record in records if record],
         slots_used=slots_used,
         minutes_today=minutes_today,
         next_start_at=_next_start_at(videos, oldest_at, slots_used, minutes_today + minutes, now),
@@ -315,14 +291,6 @@ def _due(marker: str) -> datetime | None:
         return None  # of a version of the dispatcher that this tool does not know
 
 
-def _time(text: str | None) -> datetime | None:
-    return from_text(text) if text else None
-
-
-def _read(stack: Stack, key: str) -> dict[str, Any] | None:
-    answer = found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=key)
-    try:
-        content = json.loads(answer["Body"].read()) if answer else None
-    except (RecursionError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def _record(stack: Stack, record_id: str) -> Record | None:
+    read = read_known(stack.s3, stack.final_bucket_name, record_key(record_id), Record.from_json)
+    return read[0] if read else None

@@ -18,7 +18,7 @@ from batch_vision.aws.parallel import in_parallel
 from batch_vision.core.events import message_about
 from batch_vision.core.times import utc_now
 from batch_vision.core.videos import WAITING, Plan, Record, State, marked_record, plan_key, record_key
-from batch_vision.operator.objects import read_result
+from batch_vision.operator.objects import read_known, read_result
 from batch_vision.operator.rejected import RETRY_MARK, copy_back
 
 if TYPE_CHECKING:
@@ -83,12 +83,8 @@ def retry_refused(stack: Stack, videos: Videos) -> int:
 
 
 def _read_refused(stack: Stack, record_id: str) -> Record | None:
-    answer = found(stack.s3.get_object, Bucket=stack.final_bucket_name, Key=record_key(record_id))
-    try:
-        record = Record.from_json(json.loads(answer["Body"].read())) if answer else None
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        return None
-    return record if record and record.state is State.WAITING and record.refusals else None
+    read = read_known(stack.s3, stack.final_bucket_name, record_key(record_id), Record.from_json)
+    return read[0] if read and read[0].state is State.WAITING and read[0].refusals else None
 
 
 def _begin_anew(stack: Stack, videos: Videos, record: Record) -> bool:
@@ -116,12 +112,7 @@ def _retry(stack: Stack, videos: Videos, line: dict[str, Any]) -> bool:
 
 def read_plan(stack: Stack, videos: Videos, key: str) -> tuple[Plan, str] | None:
     """Read the plan of a key and its ETag; None where there is none that this tool can read."""
-    place = {"Bucket": stack.final_bucket_name, "Key": plan_key(videos.bucket_name, key)}
-    answer = found(stack.s3.get_object, **place)
-    try:
-        return (Plan.from_json(json.loads(answer["Body"].read())), answer["ETag"]) if answer else None
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        return None
+    return read_known(stack.s3, stack.final_bucket_name, plan_key(videos.bucket_name, key), Plan.from_json)
 
 
 def request_again(stack: Stack, videos: Videos, key: str, fingerprint: str) -> bool:

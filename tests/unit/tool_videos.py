@@ -12,6 +12,7 @@ import boto3
 from batch_vision.core.in_place import upload_of
 from batch_vision.core.times import utc_now
 from batch_vision.core.video_plans import minutes_of, records_of
+from batch_vision.core.video_reservations import Reservations, Reserved
 from batch_vision.core.video_results import make_result, place_of, video_line
 from batch_vision.core.videos import (
     ACTIVE,
@@ -148,7 +149,8 @@ class DeployedVideos:
         return record
 
     def reserve(self, day: str, minutes: int, jobs: int) -> None:
-        told = {"day": day, "minutes": minutes, "jobs": {f"r{n}-1": {"record_id": f"r{n}"} for n in range(jobs)}}
+        reserved = {f"r{n}-1": Reserved(f"r{n}", 1, day, n) for n in range(jobs)}
+        told = Reservations(day, minutes, reserved, jobs).to_json()
         self.deployed.put(RESERVATIONS, json.dumps(told).encode(), FINAL)
 
     def finish(
