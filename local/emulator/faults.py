@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any
 from local.emulator.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SEED = 20
 DROP = "drop"
@@ -129,6 +129,14 @@ class FaultPlan:
                         self._faults.remove((fault, chances))
                 self.injected[f"{operation}:{fault.error}"] += 1
                 return fault.error
+        return None
+
+    def strike(self, operation: str, sleep: Callable[[float], None]) -> str | None:
+        """Return the error to inject into this call, or None; a delay is waited for here, and is no error."""
+        error = self.draw(operation)
+        if error is None or (delay := delay_ms(error)) is None:
+            return error
+        sleep(delay / 1000.0)
         return None
 
     def clear(self) -> None:

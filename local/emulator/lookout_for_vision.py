@@ -32,7 +32,7 @@ from local.emulator.errors import (
     StatusConflictError,
     ThroughputExceededError,
 )
-from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER
 from local.emulator.images import ImageLimits, read_header
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
@@ -191,12 +191,9 @@ class LookoutForVision:
         if found is None:
             return _error_answer(ServiceError("UnknownOperationException"), {})
         operation, names = found
-        fault = self._faults.draw(operation.name)
+        fault = self._faults.strike(operation.name, self._timing.sleep)
         if fault == DROP:
             return Answer(dropped=True)
-        if fault is not None and (delay := delay_ms(fault)) is not None:
-            self._timing.sleep(delay / 1000.0)
-            fault = None
         try:
             if fault not in (None, START_FAILURE, DROP_ANSWER):
                 raise ServiceError(fault)

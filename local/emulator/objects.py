@@ -6,11 +6,9 @@ import contextlib
 import shutil
 from typing import IO, TYPE_CHECKING, Protocol
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.config import REGION
+from local.emulator.aws import client_at
 from local.emulator.errors import ImageTooLargeError, ObjectStoreError, ObjectUnreadableError, VideoTooLargeError
 
 if TYPE_CHECKING:
@@ -53,22 +51,7 @@ class S3ObjectReader:
     @classmethod
     def at(cls, endpoint_url: str) -> S3ObjectReader:
         """Return a reader of the S3 at a local address."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint_url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the local S3 takes any
-            config=Config(
-                s3={"addressing_style": "path"},
-                connect_timeout=5,
-                read_timeout=30,
-                max_pool_connections=50,
-                proxies={},  # a local address, whatever proxy the environment names
-                retries={"mode": "standard", "total_max_attempts": 3},
-            ),
-        )
-        return cls(client)
+        return cls(client_at(endpoint_url, "s3", s3={"addressing_style": "path"}, max_pool_connections=50))
 
     def read(self, bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
         """See `ObjectReader.read`."""

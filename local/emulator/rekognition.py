@@ -22,7 +22,7 @@ from local.emulator.errors import (
     NotRunningError,
     StatusConflictError,
 )
-from local.emulator.faults import DROP, DROP_ANSWER, VIDEO_FAULTS, delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER, VIDEO_FAULTS
 from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.emulator.images import ImageLimits
 from local.emulator.lifecycle import StatusNames
@@ -170,12 +170,9 @@ class Rekognition:
         operation = target.removeprefix(self.TARGET_PREFIX)
         if not target.startswith(self.TARGET_PREFIX) or operation not in self._operations:
             return Answer(400, b'{"__type":"UnknownOperationException"}', headers)
-        fault = self._faults.draw(operation)
+        fault = self._faults.strike(operation, self._timing.sleep)
         if fault == DROP:
             return Answer(dropped=True)
-        if fault is not None and (delay := delay_ms(fault)) is not None:
-            self._timing.sleep(delay / 1000.0)
-            fault = None
         try:
             if fault in self._errors:
                 raise ServiceError(fault)

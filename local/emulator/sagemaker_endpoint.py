@@ -20,7 +20,7 @@ import botocore.session
 
 from local.emulator.answers import Answer, Call
 from local.emulator.errors import ConfigurationError, ImageError, NotRunningError, ThroughputExceededError
-from local.emulator.faults import DROP, DROP_ANSWER, delay_ms
+from local.emulator.faults import DROP, DROP_ANSWER
 from local.emulator.images import ImageLimits, read_header
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
@@ -216,12 +216,9 @@ class SageMakerEndpoint:
         operation = INVOKE if invoked else target.removeprefix(TARGET_PREFIX)
         if not invoked and operation not in self._operations:
             return Answer(404, b'{"__type":"UnknownOperationException"}', _headers(CONTENT_TYPE))
-        fault = self._faults.draw(operation)
+        fault = self._faults.strike(operation, self._timing.sleep)
         if fault == DROP:
             return Answer(dropped=True)
-        if fault is not None and (delay := delay_ms(fault)) is not None:
-            self._timing.sleep(delay / 1000.0)
-            fault = None
         try:
             if fault in CONTROL_ERRORS or fault in RUNTIME_ERRORS:
                 raise ServiceError(str(fault))

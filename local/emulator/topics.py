@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.config import REGION
+from local.emulator.aws import client_at
 from local.emulator.errors import TopicError
 
 if TYPE_CHECKING:
@@ -32,20 +30,7 @@ class SnsTopics:
     @classmethod
     def at(cls, endpoint_url: str) -> SnsTopics:
         """Return the topics of the SNS at a local address."""
-        client = boto3.client(
-            "sns",
-            endpoint_url=endpoint_url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the local SNS takes any
-            config=Config(
-                connect_timeout=5,
-                read_timeout=30,
-                proxies={},  # a local address, whatever proxy the environment names
-                retries={"mode": "standard", "total_max_attempts": 3},
-            ),
-        )
-        return cls(client)
+        return cls(client_at(endpoint_url, "sns"))
 
     def publish(self, topic_arn: str, message: str) -> None:
         """See `Topics.publish`."""
