@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 import threading
 import zipfile
@@ -14,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from batch_vision.core.index import CURSOR
+from benchmarks.processes import run_for_json
 from benchmarks.report import Result
 from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import PROJECT_ARN, PROJECT_VERSION_ARN
@@ -136,17 +136,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 def _measure(code: str, environment: dict[str, str], folder: Path) -> dict[str, float]:
     # As on Lambda: what the package brings no compiled modules for is compiled in each new process.
-    finished = subprocess.run(
-        [LAMBDA_PYTHON, "-B", "-c", _PEAK + code],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode != 0:
-        raise RuntimeError(finished.stderr)
-    found: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])  # after what the function logged
+    found: dict[str, float] = run_for_json([LAMBDA_PYTHON, "-B", "-c", _PEAK + code], environment, folder)
     return found
 
 

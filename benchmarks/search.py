@@ -15,7 +15,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.core.index import LIMITS, Header
 from batch_vision.core.times import to_text
+from benchmarks.processes import run_for_json
 from benchmarks.report import Result
-from local.config import BUILD, REPOSITORY
+from local.config import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,18 +216,7 @@ def measure(images: int) -> dict[str, Any]:
 
 
 def _call(python: str | Path, module: str, *arguments: Path, cache: str) -> Any:
-    finished = subprocess.run(
-        [python, "-m", module, *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=os.environ | {"XDG_CACHE_HOME": cache},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
-    if finished.returncode != 0:
-        raise RuntimeError(finished.stderr)
-    return json.loads(finished.stdout)
+    return run_for_json([python, "-m", module, *map(str, arguments)], os.environ | {"XDG_CACHE_HOME": cache})
 
 
 def run(quick: bool = False) -> Result:

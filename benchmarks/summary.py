@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from batch_vision.aws.catalog import catalog_key
 from batch_vision.core.times import to_text
+from benchmarks.processes import run_for_json
 from benchmarks.report import Result
 from benchmarks.simulation import function_environment, terraform_defaults
 from local.config import REPOSITORY
@@ -156,15 +157,10 @@ def measure(images: int) -> dict[str, Any]:
     try:
         assert server.stdout
         environment["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        finished = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=1800
-        )
+        found = run_for_json(command, environment)
     finally:
         server.kill()
         server.wait()
-    if finished.returncode != 0:
-        raise RuntimeError(finished.stderr)
-    found = json.loads(finished.stdout.splitlines()[-1])
     summary = found["summary"]
     exact = {
         "images_processed": images - images // 100,

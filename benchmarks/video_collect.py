@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.processes import run_for_json
 from benchmarks.report import Result
-from local.config import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,18 +194,8 @@ def measure_here(way: str, number: int, folder: Path) -> None:
 
 
 def _measured(way: str, number: int, folder: Path) -> dict[str, Any]:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.video_collect", way, str(number), str(folder)],
-        cwd=REPOSITORY,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
-    if finished.returncode != 0:
-        raise RuntimeError(finished.stderr)
-    return json.loads(finished.stdout)
+    found: dict[str, Any] = run_for_json([sys.executable, "-m", "benchmarks.video_collect", way, str(number), folder])
+    return found
 
 
 def measure(number: int) -> dict[str, Any]:
