@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from batch_vision.aws.objects import found
+from batch_vision.core.catalog import IMAGE, media_of
 from batch_vision.core.scope import Scope, why_out_of_scope
 
 
@@ -22,13 +23,13 @@ def broken_promises(s3: Any, images_bucket: str, final_bucket: str, scope: Scope
     """
     objects = {
         entry["Key"]: s3.head_object(Bucket=images_bucket, Key=entry["Key"])
-        for entry in _listed(s3, images_bucket, "")
+        for entry in listed(s3, images_bucket, "")
         if not why_out_of_scope(entry["Key"], entry["Size"], scope)
     }
     results: dict[str, dict[str, Any]] = {}
     problems = []
     for prefix in ("results/", "results-long/"):
-        for entry in _listed(s3, final_bucket, prefix):
+        for entry in listed(s3, final_bucket, prefix):
             answer = found(s3.get_object, Bucket=final_bucket, Key=entry["Key"])
             if answer is None:
                 continue  # deleted since it was listed: whoever waits asks again
@@ -44,15 +45,16 @@ def broken_promises(s3: Any, images_bucket: str, final_bucket: str, scope: Scope
         told = told | {"last_modified": told["last_modified"][:19]}
         if told != is_there:
             problems.append(f"the result of {key!r} is of {told}, and {is_there} is there")
-    return problems + _wrong_lines(s3, final_bucket, results)
+    return problems + wrong_lines(s3, final_bucket, results)
 
 
-def _wrong_lines(s3: Any, final_bucket: str, results: dict[str, dict[str, Any]]) -> list[str]:
+def wrong_lines(s3: Any, final_bucket: str, results: dict[str, dict[str, Any]], media: str = IMAGE) -> list[str]:
+    """Return a sentence for each key of images, or of videos, of whose result the catalog tells something else."""
     lines = defaultdict(list)
-    for entry in _listed(s3, final_bucket, "catalog/"):
+    for entry in listed(s3, final_bucket, "catalog/"):
         body = s3.get_object(Bucket=final_bucket, Key=entry["Key"])["Body"].read().decode()
         for line in body.split("\n"):
-            if line:
+            if line and media_of(json.loads(line)) == media:
                 lines[json.loads(line)["key"]].append(json.loads(line))
     problems = []
     for key in lines.keys() | results.keys():
@@ -83,6 +85,7 @@ def _source_of(bucket: str, key: str, head: Any) -> dict[str, Any]:
     }
 
 
-def _listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+def listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+    """Return all current objects under a prefix."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [entry for page in pages for entry in page.get("Contents", [])]

@@ -7,11 +7,13 @@ for an attempt of a record, and the minutes that the service bills are those of 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
 from batch_vision.aws.objects import found
+from batch_vision.core.catalog import VIDEO
 from batch_vision.core.scope import Scope, why_out_of_scope
+from tests.existing_bucket import listed, wrong_lines
 
 ENDS = {"done", "rejected", "failed", "dropped"}
 
@@ -60,7 +62,7 @@ def broken_promises(
         *problems,
         *_wrong_results(s3, bucket, final_bucket, told, scope, moves=moves),
         *_wrong_jobs(jobs, all_records),
-        *_wrong_lines(s3, final_bucket, told),
+        *wrong_lines(s3, final_bucket, told, VIDEO),
     ]
 
 
@@ -109,23 +111,6 @@ def _wrong_jobs(jobs: list[dict[str, Any]], all_records: list[dict[str, Any]]) -
     return problems
 
 
-def _wrong_lines(s3: Any, final_bucket: str, told: dict[str, dict[str, Any]]) -> list[str]:
-    lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entry in listed(s3, final_bucket, "catalog/"):
-        body = s3.get_object(Bucket=final_bucket, Key=entry["Key"])["Body"].read().decode()
-        for line in filter(None, body.split("\n")):
-            if json.loads(line).get("media") == "video":
-                lines[json.loads(line)["key"]].append(json.loads(line))
-    problems = []
-    for key in lines.keys() | told.keys():
-        newest_at = max((line["recorded_at"] for line in lines[key]), default=None)
-        newest = [(line["status"], line.get("finished_at")) for line in lines[key] if line["recorded_at"] == newest_at]
-        there = (told[key]["status"], told[key]["analyzed_at"]) if key in told else ("deleted", None)
-        if there not in newest:
-            problems.append(f"the catalog says {newest} of {key!r}, and {there} is there")
-    return problems
-
-
 def _is_of(result: dict[str, Any], head: Any) -> bool:
     source = result["source"]
     version_id = head.get("VersionId", "null")
@@ -140,9 +125,3 @@ def read(s3: Any, bucket: str, key: str) -> Any:
     """Return the content of a JSON object; None where it is gone since it was listed."""
     answer = found(s3.get_object, Bucket=bucket, Key=key)
     return json.loads(answer["Body"].read()) if answer else None
-
-
-def listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
-    """Return all current objects under a prefix."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return [entry for page in pages for entry in page.get("Contents", [])]

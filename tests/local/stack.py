@@ -87,6 +87,13 @@ def words_of(backend: str) -> Words:
     )
 
 
+def messages_of(sqs: Any, url: str) -> dict[str, int]:
+    """How many messages a queue has: under an empty name those to take, and ``NotVisible`` and ``Delayed`` ones."""
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    prefix = "ApproximateNumberOfMessages"
+    return {name.removeprefix(prefix): int(text) for name, text in attributes.items() if name.startswith(prefix)}
+
+
 def sqs_record(message_id: str, body: str, receive_count: int | str) -> dict[str, Any]:
     """A message as Lambda hands it to a function."""
     attributes = {"ApproximateReceiveCount": str(receive_count)}
@@ -320,9 +327,7 @@ class Stack:
         return [key for key in listed if not key.startswith(_PACKAGES)]
 
     def messages(self, url: str | None = None) -> dict[str, int]:
-        attributes = self.sqs.get_queue_attributes(QueueUrl=url or self.queue_url, AttributeNames=["All"])["Attributes"]
-        prefix = "ApproximateNumberOfMessages"
-        return {name.removeprefix(prefix): int(text) for name, text in attributes.items() if name.startswith(prefix)}
+        return messages_of(self.sqs, url or self.queue_url)
 
     def stuck(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The entry of every upload that was given up, by its key and version."""

@@ -25,9 +25,11 @@ from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
 from local.samples.draw_videos import CRACK, NORMAL, SHOTS, STAIN, Shot, draw_video
 from tests import videos
+from tests.existing_bucket import listed
 from tests.local import permissions
 from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.faults import LambdaFaults
+from tests.local.stack import messages_of
 from tests.local.waits import wait_until
 
 pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1500)]
@@ -103,9 +105,7 @@ class Videos:
         return not any(self.messages().values())
 
     def messages(self, url: str | None = None) -> dict[str, int]:
-        attributes = self.sqs.get_queue_attributes(QueueUrl=url or self.queue_url, AttributeNames=["All"])["Attributes"]
-        prefix = "ApproximateNumberOfMessages"
-        return {name: int(text) for name, text in attributes.items() if name.startswith(prefix)}
+        return messages_of(self.sqs, url or self.queue_url)
 
     def record(self, key: str, analysis: str = "labels") -> dict[str, Any]:
         """The record of a video that was uploaded once."""
@@ -128,7 +128,7 @@ class Videos:
 
     def _end_orphans(self) -> None:
         """Let the hour pass after which a marker goes that a registration left which died before its record."""
-        for marker in videos.listed(self.s3, self.final, "videos/open/ended/"):
+        for marker in listed(self.s3, self.final, "videos/open/ended/"):
             key = marker["Key"]
             name = f"videos/jobs/{key.rpartition('-')[2]}/record.json"
             record = videos.read(self.s3, self.final, name)

@@ -12,6 +12,7 @@ from batch_vision.core.events import message_about
 from local.images_bucket import ImagesBucket
 from local.samples.draw_videos import CRACK, NORMAL, STAIN, Shot, draw_video
 from tests import videos
+from tests.existing_bucket import listed
 from tests.local import backfills, shapes
 from tests.local.test_existing_bucket import content as content_of
 from tests.local.test_stack import picture
@@ -64,7 +65,7 @@ def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) 
     results = {key: result for key, result in check(stack).items() if key.startswith(folder)}
     assert set(results) == {folder + name for name in names}
     assert {result["status"] for result in results.values()} == {"processed"}
-    images = {entry["Key"] for entry in videos.listed(stack.s3, stack.final, "results/")}
+    images = {entry["Key"] for entry in listed(stack.s3, stack.final, "results/")}
     assert f"results/{folder}image.jpg.json" in images
     before = len(stack.jobs())
 
@@ -88,8 +89,8 @@ def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) 
     assert {key for key, _ in kept if key.startswith(folder)} == {key for key in results if key.startswith(folder)}
 
     if versioning:  # brought back, and an older version restored
-        listed = stack.s3.list_object_versions(Bucket=BUCKET.name, Prefix=folder + "deleted.mp4")
-        (marker,) = listed["DeleteMarkers"]
+        versioned = stack.s3.list_object_versions(Bucket=BUCKET.name, Prefix=folder + "deleted.mp4")
+        (marker,) = versioned["DeleteMarkers"]
         delete("deleted.mp4", VersionId=marker["VersionId"])
         delete("replaced.mp4", VersionId=newest)
         results = check(stack)
