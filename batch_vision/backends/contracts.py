@@ -17,6 +17,8 @@ from batch_vision.core.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batch_vision.core.image_limits import ImageLimits
+
 
 class ModelState(StrEnum):
     """The states of a model, whatever the service calls them."""
@@ -138,6 +140,10 @@ class ReadableImage(Protocol):
     """An image version in S3: a service reads it by reference, or takes its bytes."""
 
     @property
+    def is_stored(self) -> bool:
+        """Whether its content is that of the object: a service is sent the bytes of an image that was converted."""
+
+    @property
     def bucket(self) -> str:
         """Name of the bucket."""
 
@@ -151,7 +157,7 @@ class ReadableImage(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Size of the content: to be looked at before it is read, for a function has little memory."""
+        """Size of the content."""
 
     def read_bytes(self) -> bytes:
         """Fetch the content.
@@ -182,6 +188,11 @@ class Detector(ABC):
     @abstractmethod
     def model_id(self) -> str:
         """What identifies the model in results."""
+
+    @property
+    @abstractmethod
+    def limits(self) -> ImageLimits:
+        """What the service documents about the images that it takes."""
 
     @abstractmethod
     def detect(self, image: ReadableImage) -> Detection:

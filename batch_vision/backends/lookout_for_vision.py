@@ -29,6 +29,7 @@ from batch_vision.backends.contracts import (
     required,
 )
 from batch_vision.core import errors
+from batch_vision.core.image_limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 NAME = "lookout_for_vision"
 SERVICE_MODELS = Path(__file__).parent / "service_models"
-MAX_IMAGE_BYTES = 8 * 1024 * 1024
+# Developer guide, "Quotas in Amazon Lookout for Vision".
+LIMITS = ImageLimits(max_sent_bytes=8 * 1024**2, min_side_px=64, max_side_px=4096)
 
 # What the service calls the two classes that every model tells apart.
 NORMAL = "normal"
@@ -122,6 +124,11 @@ class LookoutDetector(Detector):
         """Project and version, as the service's ARNs write them: ``<project>/<version>``."""
         return _model_id(self._model)
 
+    @property
+    def limits(self) -> ImageLimits:
+        """Those of the service's guide."""
+        return LIMITS
+
     def detect(self, image: ReadableImage) -> Detection:
         """Send the image's bytes to the service.
 
@@ -129,9 +136,9 @@ class LookoutDetector(Detector):
         service is sure of its verdict as a whole, so each of them has that confidence, and none has a box: where an
         anomaly is, the mask shows.
         """
-        if image.size_bytes > MAX_IMAGE_BYTES:
+        if image.size_bytes > LIMITS.max_bytes:
             raise errors.ImageTooLargeError(
-                f"The image has {image.size_bytes:,} bytes; Lookout for Vision takes {MAX_IMAGE_BYTES:,} at most."
+                f"The image has {image.size_bytes:,} bytes; Lookout for Vision takes {LIMITS.max_bytes:,} at most."
             )
         content = image.read_bytes()
         content_type = _content_type(content)

@@ -17,7 +17,7 @@ from batch_vision.aws.clients import MAX_CONNECTIONS, NOT_RETRYING
 from batch_vision.backends.contracts import Detection, Detector, Instance, Kind, Prediction
 from batch_vision.backends.rekognition_requests import DETECT_ERRORS, MOST_STORED_BYTES, ask, bounding_box
 from batch_vision.core import errors
-from batch_vision.core.image_header import ImageLimits
+from batch_vision.core.image_limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ _ERRORS = DETECT_ERRORS | {"ResourceNotReadyException": errors.ModelUnavailableE
 
 # The longest side is documented for labels, moderation and equipment only. It explains a refusal and causes none, so an
 # operation that is silent about it is taken to have the same.
-_LIMITS = ImageLimits(MOST_STORED_BYTES, min_side_px=80, max_side_px=10_000)
+_LIMITS = ImageLimits(5 * 1024**2, MOST_STORED_BYTES, min_side_px=80, max_side_px=10_000)
 # Of the summary of protective equipment, which has no default; the value of the developer guide's examples.
 _SUMMARY_CONFIDENCE_PERCENT = 80.0
 
@@ -98,7 +98,7 @@ class ImageOperation(Detector):
         return self.operation
 
     def detect(self, image: ReadableImage) -> Detection:
-        """Have the service read the image version from S3; see `rekognition_requests.ask`.
+        """Have the service analyze the image; see `rekognition_requests.ask`.
 
         Not every operation takes a least confidence, so what is below it is left out here too.
         """
@@ -286,7 +286,7 @@ class DetectProtectiveEquipment(ImageOperation):
 
     operation = "DetectProtectiveEquipment"
     analysis = "protective_equipment"
-    limits = ImageLimits(MOST_STORED_BYTES, min_side_px=64, max_side_px=4096)
+    limits = ImageLimits(4 * 1024**2, MOST_STORED_BYTES, min_side_px=64, max_side_px=4096)
 
     def request(self) -> dict[str, Any]:
         """Where equipment is required, the service says who wears it; it wants a confidence for that."""

@@ -24,7 +24,7 @@ from batch_vision.backends.contracts import (
 )
 from batch_vision.backends.rekognition_requests import DETECT_ERRORS, ERRORS, MOST_STORED_BYTES, ask, bounding_box
 from batch_vision.core import errors
-from batch_vision.core.image_header import ImageLimits
+from batch_vision.core.image_limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,8 +61,14 @@ _ERRORS = ERRORS | {
 _START_ERRORS = _ERRORS | {"LimitExceededException": errors.ModelQuotaError}
 _DETECT_ERRORS = _ERRORS | DETECT_ERRORS | {"LimitExceededException": errors.ThrottledError}
 
-# Developer guide, "Guidelines and quotas in Amazon Rekognition Custom Labels": PNG and JPEG, of 15 MB in S3.
-_LIMITS = ImageLimits(max_bytes=MOST_STORED_BYTES, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
+# Developer guide, "Guidelines and quotas in Amazon Rekognition Custom Labels": PNG and JPEG, of 4 MB as bytes.
+LIMITS = ImageLimits(
+    max_sent_bytes=4 * 1024**2,
+    max_stored_bytes=MOST_STORED_BYTES,
+    min_side_px=64,
+    max_side_px=4096,
+    max_aspect_ratio=20,
+)
 
 
 def make_detectors(settings: Mapping[str, Any], min_confidence_percent: float | None) -> dict[str, Detector]:
@@ -97,9 +103,14 @@ class CustomLabelsDetector(Detector):
         """The ARN of the model version."""
         return self._project_version_arn
 
+    @property
+    def limits(self) -> ImageLimits:
+        """Those of the service's guide."""
+        return LIMITS
+
     def detect(self, image: ReadableImage) -> Detection:
-        """Have the service read the image version from S3 and label it; see `rekognition_requests.ask`."""
-        answer = ask(self._client.detect_custom_labels, image, _LIMITS, _DETECT_ERRORS, self._request)
+        """Have the service label the image; see `rekognition_requests.ask`."""
+        answer = ask(self._client.detect_custom_labels, image, LIMITS, _DETECT_ERRORS, self._request)
         labels = answer.get("CustomLabels", [])
         return Detection(
             predictions=[

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.translation import translated
 from batch_vision.backends.contracts import BoundingBox
 from batch_vision.core import errors
-from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit
+from batch_vision.core.image_header import HEADER_BYTES
+from batch_vision.core.image_limits import broken_limit
 from batch_vision.core.versions import NULL_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batch_vision.backends.contracts import ReadableImage
+    from batch_vision.core.image_limits import ImageLimits
 
 ERRORS: dict[str, type[errors.BatchVisionError]] = {
     "ThrottlingException": errors.ThrottledError,
@@ -48,7 +50,7 @@ def ask(
     known: Mapping[str, type[errors.BatchVisionError]],
     request: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Have the service read an image version from S3 and analyze it, and return the answer.
+    """Have the service analyze an image, which it reads from S3 unless it was converted, and return the answer.
 
     What the service calls an invalid parameter is the image's fault only where its header breaks a documented
     limit. Else the request may be at fault, and a fault in every request must not reject every image.
@@ -64,18 +66,23 @@ def ask(
     request
         What the operation takes besides the image.
     """
-    stored = {"Bucket": image.bucket, "Name": image.key}
-    if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
-        stored["Version"] = image.version_id
+    named = _stored(image) if image.is_stored else {"Bytes": image.read_bytes()}
     try:
         with translated(known):
-            answer = dict(call(Image={"S3Object": stored}, **request))
+            answer = dict(call(Image=named, **request))
     except errors.UnexplainedRefusalError as refusal:
-        if reason := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, limits):
-            raise errors.InvalidImageError(f"{reason} ({refusal})") from refusal
+        if broken := broken_limit(image.read_start(HEADER_BYTES), image.size_bytes, limits):
+            raise errors.InvalidImageError(f"{broken.reason} ({refusal})") from refusal
         raise
     answer.pop("ResponseMetadata", None)
     return answer
+
+
+def _stored(image: ReadableImage) -> dict[str, dict[str, str]]:
+    stored = {"Bucket": image.bucket, "Name": image.key}
+    if image.version_id != NULL_VERSION:  # it is not documented that the service knows this one
+        stored["Version"] = image.version_id
+    return {"S3Object": stored}
 
 
 def bounding_box(box: Mapping[str, Any] | None) -> BoundingBox | None:

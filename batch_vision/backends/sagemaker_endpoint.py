@@ -42,6 +42,7 @@ from batch_vision.backends.contracts import (
 )
 from batch_vision.core import errors
 from batch_vision.core.image_header import sides_px
+from batch_vision.core.image_limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -393,7 +394,10 @@ class EndpointDetector(Detector):
         self._client: Any = boto3.client("sagemaker-runtime", config=NOT_RETRYING.merge(timeout))
         self._settings = settings
         self._mapping = settings.answer_mapping
-        self._max_bytes = _whole("max_payload_mb", settings.max_payload_mb) * _MIB_BYTES
+        # What sides and colours its container takes, nobody documents: an image that it can decode it scales itself.
+        self._limits = ImageLimits(
+            _whole("max_payload_mb", settings.max_payload_mb) * _MIB_BYTES, max_channel_bits=16, takes_cmyk=True
+        )
         self._min_confidence_percent = min_confidence_percent or 0.0
 
     @property
@@ -401,11 +405,17 @@ class EndpointDetector(Detector):
         """The name of the SageMaker model."""
         return self._settings.model_name
 
+    @property
+    def limits(self) -> ImageLimits:
+        """The payload that the deployment lets be sent."""
+        return self._limits
+
     def detect(self, image: ReadableImage) -> Detection:
         """Send the image's bytes to the endpoint, and read what its container answers."""
-        if image.size_bytes > self._max_bytes:
+        if image.size_bytes > self._limits.max_bytes:
             raise errors.ImageTooLargeError(
-                f"The image has {image.size_bytes:,} bytes; {NAME}.max_payload_mb lets {self._max_bytes:,} be sent."
+                f"The image has {image.size_bytes:,} bytes;"
+                f" {NAME}.max_payload_mb lets {self._limits.max_bytes:,} be sent."
             )
         content = image.read_bytes()
         content_type, end = _format(content)

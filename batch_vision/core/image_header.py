@@ -1,8 +1,7 @@
-"""What an image's own header tells: its sides, and whether they break a documented limit. Nothing is decoded."""
+"""What the header of a PNG or JPEG tells of the image. Nothing is decoded."""
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,55 +19,55 @@ _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN, _END = 0xDA, 0xD9
 _APP1, _EXIF, _ORIENTATION = 0xE1, b"Exif\0\0", 274
 _TURNED = frozenset({5, 6, 7, 8})
+_CMYK_CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What a service documents about the PNG and JPEG images that it takes.
+class ImageHeader:
+    """What a header says.
 
     Attributes
     ----------
-    max_bytes
-        Largest size of the encoded image.
-    min_side_px, max_side_px
-        Shortest and longest side.
-    max_aspect_ratio
-        Most that the longer side may be of the shorter; infinite where none is documented.
+    image_format
+        `PNG` or `JPEG`.
+    width_px, height_px
+        As they are stored, which is before the Exif orientation of a JPEG.
+    channel_bits
+        Bits of a channel of a pixel.
+    is_cmyk
+        Whether its channels are the four colours of print.
     """
 
-    max_bytes: int
-    min_side_px: int
-    max_side_px: int
-    max_aspect_ratio: float = math.inf
+    image_format: str
+    width_px: int
+    height_px: int
+    channel_bits: int
+    is_cmyk: bool
 
 
-def broken_limit(start: bytes, size_bytes: int, limits: ImageLimits) -> str | None:
-    """Return a sentence about the limit that an image breaks; None where it breaks none, or none that can be seen.
+def read_header(start: bytes) -> ImageHeader | None:
+    """Return what an image says of itself; None where the bytes are of no PNG or JPEG.
 
     Parameters
     ----------
     start
         The first bytes of the image.
-    size_bytes
-        Size of the whole image.
+
+    Raises
+    ------
+    struct.error
+        They end before it is said.
     """
-    if size_bytes > limits.max_bytes:
-        return f"It has {size_bytes:,} bytes, more than {limits.max_bytes:,}."
-    try:
-        sides = _sides_px(start)
-    except struct.error:  # the bytes end before the sides
-        return "Its header is cut off." if len(start) >= size_bytes else None
-    if sides is None:
-        return "It is neither a PNG nor a JPEG."
-    width_px, height_px = sides
-    shorter_px, longer_px = sorted(sides)
-    measured = f"It is {width_px} by {height_px} pixels"
-    if shorter_px < limits.min_side_px:
-        return f"{measured}; each side must have {limits.min_side_px} at least."
-    if longer_px > limits.max_side_px:
-        return f"{measured}; each side may have {limits.max_side_px} at most."
-    if longer_px > limits.max_aspect_ratio * shorter_px:
-        return f"{measured}; the longer side may be {limits.max_aspect_ratio:g} times the shorter at most."
+    if start.startswith(_PNG):
+        (kind,) = struct.unpack_from(">4s", start, 12)
+        if kind != b"IHDR":
+            return None
+        width_px, height_px, channel_bits = struct.unpack_from(">IIB", start, 16)
+        return ImageHeader("PNG", width_px, height_px, channel_bits, is_cmyk=False)
+    for marker, at in _segments(start):
+        if marker in _FRAMES:
+            channel_bits, height_px, width_px, channels = struct.unpack_from(">BHHB", start, at + 4)
+            return ImageHeader("JPEG", width_px, height_px, channel_bits, is_cmyk=channels == _CMYK_CHANNELS)
     return None
 
 
@@ -86,28 +85,18 @@ def sides_px(start: bytes) -> tuple[int, int] | None:
         None where they do not tell it.
     """
     try:
-        sides = _sides_px(start)
+        header = read_header(start)
     except struct.error:
         return None
-    if sides is None or not all(sides):  # the height of a JPEG may be told after its first scan
+    # The height of a JPEG may be told after its first scan.
+    if header is None or not header.width_px or not header.height_px:
         return None
     try:
         is_turned = _is_turned(start)
     except struct.error:  # an Exif that leads nowhere is no Exif
         is_turned = False
+    sides = header.width_px, header.height_px
     return sides[::-1] if is_turned else sides
-
-
-def _sides_px(start: bytes) -> tuple[int, int] | None:
-    """Return width and height; None where the bytes are of no PNG or JPEG. Raises `struct.error` at their end."""
-    if start.startswith(_PNG):
-        (kind,) = struct.unpack_from(">4s", start, 12)
-        return struct.unpack_from(">II", start, 16) if kind == b"IHDR" else None
-    for marker, at in _segments(start):
-        if marker in _FRAMES:
-            height_px, width_px = struct.unpack_from(">HH", start, at + 5)
-            return width_px, height_px
-    return None
 
 
 def _segments(start: bytes) -> Iterator[tuple[int, int]]:

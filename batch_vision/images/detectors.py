@@ -21,6 +21,7 @@ from batch_vision.backends.registry import make_detectors
 from batch_vision.core import errors
 from batch_vision.core.models import fingerprint_of
 from batch_vision.core.observability import logger
+from batch_vision.images.converting import as_it_is
 from batch_vision.images.pace import Pace
 from batch_vision.images.results import SCHEMA_VERSION, answer_of, refusal_of
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from batch_vision.backends.contracts import Detection, Detector, ReadableImage
     from batch_vision.core.models import Model
     from batch_vision.core.settings import CallRate
+    from batch_vision.images.converting import Prepare
     from batch_vision.images.results import Answer
+    from batch_vision.images.source import StoredImage
 
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10
@@ -125,18 +128,32 @@ class Detectors:
         Of the same names.
     fingerprint
         What tells their answers from those of other models and settings.
+    prepare
+        Makes of an image what they can be asked about.
     """
 
     def __init__(
-        self, backend: str, by_name: Mapping[str, Detector], paces: Mapping[str, Pace], fingerprint: str = ""
+        self,
+        backend: str,
+        by_name: Mapping[str, Detector],
+        paces: Mapping[str, Pace],
+        fingerprint: str = "",
+        prepare: Prepare = as_it_is,
     ) -> None:
         self.backend = backend
         self.fingerprint = fingerprint
         self._by_name = by_name
         self._paces = paces
+        self._prepare = prepare
 
     @classmethod
-    def of(cls, model: Model, min_confidence_percent: float | None, rates: Mapping[str, CallRate]) -> Self:
+    def of(
+        cls,
+        model: Model,
+        min_confidence_percent: float | None,
+        rates: Mapping[str, CallRate],
+        prepare: Prepare = as_it_is,
+    ) -> Self:
         """Make the detectors of a model.
 
         Raises
@@ -151,7 +168,7 @@ class Detectors:
                 " asks. Terraform sets it: apply the module again."
             )
         paces = {name: Pace(rates[name].calls_per_second, rates[name].most_calls_per_second) for name in by_name}
-        return cls(model.backend, by_name, paces, fingerprint_of(model, min_confidence_percent))
+        return cls(model.backend, by_name, paces, fingerprint_of(model, min_confidence_percent), prepare)
 
     @property
     def model_id(self) -> str:
@@ -180,7 +197,7 @@ class Detectors:
 
     def ask(
         self,
-        image: ReadableImage,
+        image: StoredImage,
         calls: Calls,
         *,
         deadline: float,
@@ -221,18 +238,22 @@ class Detectors:
             return dict.fromkeys(self._by_name, empty), None
         answers = kept.load() if kept else {}
         missing = [name for name in self._by_name if name not in answers]
+        prepared = self._prepare(image, {name: self._by_name[name].limits for name in missing}, deadline)
         asked: dict[str, Answer | Exception] = {}
         masks: list[bytes] = []
 
         def ask_one(name: str) -> None:
+            taken, converted = prepared.images[name], prepared.converted.get(name, {})
             try:
-                detection = self._ask_one(name, image, calls, deadline, check_readable)
+                if isinstance(taken, errors.PermanentImageError):
+                    raise taken
+                detection = self._ask_one(name, taken, calls, deadline, check_readable)
             except errors.PermanentImageError as error:
-                asked[name] = refusal_of(error)
+                asked[name] = refusal_of(error) | converted
             except Exception as error:
                 asked[name] = error
             else:
-                asked[name] = answer_of(detection)
+                asked[name] = answer_of(detection) | converted
                 masks.extend([detection.mask_png] if detection.mask_png else [])
 
         if len(missing) == 1:

@@ -13,6 +13,8 @@ from batch_vision.core.times import utc_now
 from batch_vision.core.versions import CURRENT, NULL_VERSION, Entry, Standing, standing_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mypy_boto3_s3 import S3Client
 
     from batch_vision.core.events import SourceImage
@@ -31,6 +33,7 @@ class StoredImage:
     key: str
     version_id: str
     size_bytes: int
+    is_stored: bool = field(default=True, init=False)
     _start: bytes = field(default=b"", repr=False)  # what was read last, or the beginning of it
 
     def read_bytes(self) -> bytes:
@@ -40,6 +43,13 @@ class StoredImage:
             content = answer["Body"].read()
         self._start = content[:_SIDES_BYTES]
         return content
+
+    def save_to(self, path: Path) -> None:
+        """Write the content to a file; raises as `read_bytes` does."""
+        with translated(), path.open("wb") as file:
+            answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
+            for part in answer["Body"].iter_chunks(_SIDES_BYTES):
+                file.write(part)
 
     def read_start(self, most_bytes: int) -> bytes:
         """Fetch the first bytes of the content; raises as `read_bytes` does."""
