@@ -27,6 +27,7 @@ WITHOUT_STACK = [
     f"local/test_{name}"
     for name in (
         "soak",
+        "converting",
         "videos",
         "videos_existing_bucket",
         "existing_bucket",

@@ -236,6 +236,7 @@ def test_thousands_of_events_shuffled_and_doubled_pay_for_nothing(stack: Stack) 
     assert shapes.paid(stack) == paid
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Existing bucket: events late, doubled and in any order")
 def test_some_changes_under_several_pollers(stack: Stack) -> None:
     soak_and_check(stack, changes=120, keys=25)
@@ -265,6 +266,7 @@ def soak_and_check(stack: Stack, changes: int, keys: int) -> soak_existing.Repor
     return report
 
 
+@pytest.mark.matrix
 def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
     """The accounts of what is right, and then with each of the promises broken by hand."""
     key = "pile/wrong.jpg"

@@ -190,6 +190,7 @@ def test_functions_that_die_lose_nothing(world: World) -> None:
     assert [world.lambda_faults.hits(fault) for fault in injected] == [1, 1, 1]
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Backfill: no event told of images, of replaced and of deleted ones")
 def test_a_backfill_waits_for_runs_and_may_take_two(world: World) -> None:
     world.put("told/replaced.jpg")
