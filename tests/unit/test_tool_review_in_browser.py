@@ -42,16 +42,17 @@ LINES += [line(99, (HOSTILE, 99.0), key=HOSTILE)]
 
 
 @pytest.fixture
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def journal(bucket: FinalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where judgements are kept, with none of an earlier test in the bucket."""
+    for key in bucket.listed():
+        if key.startswith("corrections/"):
+            bucket.s3.delete_object(Bucket=FINAL, Key=key)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "review.jsonl"
 
 
 @pytest.fixture
 def server(bucket: FinalBucket, journal: Path) -> Iterator[Server]:
-    for key in bucket.listed():
-        if key.startswith("corrections/"):
-            bucket.s3.delete_object(Bucket=FINAL, Key=key)
     with reviewing(bucket.stack(), rows_of(LINES), journal) as running:
         yield running
 
