@@ -17,7 +17,7 @@ import json
 import math
 import re
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import boto3
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 NAME = "sagemaker_endpoint"
 # What the service has no status for: there is no endpoint.
 NOT_DEPLOYED = "NotDeployed"
+_MIB_BYTES = 1024 * 1024
+# "The payload limits are 25 MB for real-time endpoints" (SageMaker Model Hosting FAQs). What sides and colours its
+# container takes, nobody documents: an image that it can decode it scales itself.
+LIMITS = ImageLimits(max_sent_bytes=25 * _MIB_BYTES, max_channel_bits=16, takes_cmyk=True)
 
 # The answers of the pipelines of these tasks, as the Hugging Face containers of AWS give them.
 PRESETS = {
@@ -62,7 +66,6 @@ PRESETS = {
     ),
 }
 
-_MIB_BYTES = 1024 * 1024
 _VARIANT = "AllTraffic"
 _CONFIGURATION = re.compile(r"(?P<endpoint>.+-[0-9a-f]{16})-(?P<instances>[0-9]{4})")
 
@@ -394,10 +397,7 @@ class EndpointDetector(Detector):
         self._client: Any = boto3.client("sagemaker-runtime", config=NOT_RETRYING.merge(timeout))
         self._settings = settings
         self._mapping = settings.answer_mapping
-        # What sides and colours its container takes, nobody documents: an image that it can decode it scales itself.
-        self._limits = ImageLimits(
-            _whole("max_payload_mb", settings.max_payload_mb) * _MIB_BYTES, max_channel_bits=16, takes_cmyk=True
-        )
+        self._limits = replace(LIMITS, max_sent_bytes=_whole("max_payload_mb", settings.max_payload_mb) * _MIB_BYTES)
         self._min_confidence_percent = min_confidence_percent or 0.0
 
     @property

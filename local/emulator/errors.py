@@ -16,7 +16,7 @@ class ImageError(EmulatorError):
 
 
 class ImageFormatError(ImageError):
-    """The bytes are not a JPEG or PNG that can be decoded to its end."""
+    """The bytes are not a JPEG or PNG that can be decoded to its end, or its colours are not accepted."""
 
 
 class ImageTooLargeError(ImageError):

@@ -16,7 +16,7 @@ from local.emulator.throttle import TokenBucket
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from local.emulator.images import ImageLimits
+    from batch_vision.core.image_limits import ImageLimits
     from local.emulator.pixel_model import Analysis, PixelModel
     from local.emulator.settings import Settings
 

@@ -10,7 +10,8 @@ colours, brightness, sharpness    from the pixels, see `colours`
 text, faces, celebrities, PPE     from the annotation of a drawn picture, see `annotations`; nothing in any other
 ================================  =====================================================================================
 
-Guesses, where the service's documentation is silent: too few or too many pixels are an InvalidParameterException, but
+Guesses, where the service's documentation is silent: CMYK and 16 bits in a channel are an
+InvalidImageFormatException, of DetectCustomLabels too; too few or too many pixels are an InvalidParameterException, but
 for DetectProtectiveEquipment, whose ImageTooLargeException is said to cover the resolution; operations without a
 documented upper limit of pixels have that of DetectLabels; settings of a feature that is not asked for are refused.
 """
@@ -20,14 +21,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batch_vision.backends.rekognition import OPERATIONS
 from local.emulator.annotations import read_annotation
 from local.emulator.colours import properties, quality
 from local.emulator.errors import ImageDimensionsError, ImageSidesTooLongError, ThroughputExceededError
 from local.emulator.hosting import CONCURRENT_ANALYSES, DECODED_SIDE_PX, wait_out
-from local.emulator.images import ImageLimits, decode
+from local.emulator.images import decode
 from local.emulator.rekognition_requests import ServiceError, check_image, read_image, service_errors
 from local.emulator.settings import CALLS_PER_SECOND
 from local.emulator.throttle import TokenBucket
@@ -42,13 +44,8 @@ if TYPE_CHECKING:
     from local.emulator.pixel_model import Analysis, BoundingBox, PixelModel
 
 IMAGE_OPERATIONS = tuple(CALLS_PER_SECOND)
-_MIB_BYTES = 1024 * 1024
-# Guidelines and quotas in Amazon Rekognition, and botocore's model for the bytes in a request.
-_LIMITS = ImageLimits(5 * _MIB_BYTES, min_side_px=80, max_side_px=10_000, max_aspect_ratio=None)
+LIMITS = {one.operation: one.limits for one in OPERATIONS.values()}
 _PPE = "DetectProtectiveEquipment"
-LIMITS = dict.fromkeys(IMAGE_OPERATIONS, _LIMITS) | {
-    _PPE: ImageLimits(4 * _MIB_BYTES, min_side_px=64, max_side_px=4096, max_aspect_ratio=None)
-}
 DEFECT = "Defect"
 # Categories of the service's own list of labels.
 _DEFECT_CATEGORY, _NORMAL_CATEGORY = "Damage Detection", "Everyday Objects"
@@ -152,9 +149,9 @@ class ImageOperations:
         with service_errors():
             admitted_at_seconds = self._admit(operation)
             try:
-                content, max_bytes = read_image(request["Image"], self._objects, LIMITS[operation].max_bytes)
+                content = read_image(request["Image"], self._objects, LIMITS[operation])
                 with self._slots:
-                    result = answer(request, self._seen(operation, content, max_bytes))
+                    result = answer(request, self._seen(operation, content))
                 self._count(operation, "images")
                 for feature in request.get("Features") or ([_LABELS] if operation == "DetectLabels" else []):
                     self._count(operation, feature)
@@ -208,10 +205,9 @@ class ImageOperations:
         with self._lock:
             self._counters[operation][what] += 1
 
-    def _seen(self, operation: str, content: bytes, max_bytes: int) -> Seen:
-        limits = replace(LIMITS[operation], max_bytes=max_bytes)
+    def _seen(self, operation: str, content: bytes) -> Seen:
         try:
-            picture = decode(content, limits, scaled_to_px=DECODED_SIDE_PX)
+            picture = decode(content, LIMITS[operation], scaled_to_px=DECODED_SIDE_PX)
         except ImageSidesTooLongError as error:
             if operation == _PPE:
                 raise

@@ -21,6 +21,8 @@ from local.emulator.metadata import orientation, split_jpeg, split_png
 if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
 
+    from batch_vision.core.image_limits import ImageLimits
+
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 _SPLIT = {"JPEG": split_jpeg, "PNG": split_png}
 # What makes a picture upright, by its EXIF orientation.
@@ -38,27 +40,9 @@ _LYING_ORIENTATIONS = (5, 6, 7, 8)
 _END_OF_JPEG = b"\xff\xd9"
 # More pixels, for a decoder that still waits for some.
 _MORE_JPEG_DATA = b"\xa5\x5a\x3c\xc3" * 64
-HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L")
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageLimits:
-    """What a service accepts.
-
-    Attributes
-    ----------
-    max_bytes
-        Largest accepted size of the encoded image, in bytes.
-    min_side_px, max_side_px
-        Shortest and longest accepted side, in pixels.
-    max_aspect_ratio
-        Most that the longer side may be of the shorter, or None for no limit.
-    """
-
-    max_bytes: int
-    min_side_px: int = 64
-    max_side_px: int = 4096
-    max_aspect_ratio: float | None = 20.0
+# Of a PNG, the byte that says how many bits a channel has: the ninth of its first chunk's content.
+_PNG_CHANNEL_BITS_AT = 24
+_HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +80,14 @@ def decode(content: bytes, limits: ImageLimits, scaled_to_px: int | None = None)
     content
         The encoded image.
     limits
-        What the service accepts.
+        What the service accepts; for the size, that of an object in S3 where the service reads S3.
     scaled_to_px
         If given, a JPEG may be decoded smaller, with sides of at least this many pixels: it is quicker.
 
     Raises
     ------
     ImageFormatError
-        If the bytes are not a whole JPEG or PNG.
+        If the bytes are not a whole JPEG or PNG, or its colours are not accepted.
     ImageTooLargeError
         If there are too many bytes, or a side is too long.
     ImageDimensionsError
@@ -155,6 +139,8 @@ class _Opened:
         except Exception as error:  # Pillow raises many kinds for broken headers
             raise ImageFormatError(f"the {image_format} header cannot be read: {error}") from error
         _check_sides(image.size, limits)
+        channel_bits = pixels[_PNG_CHANNEL_BITS_AT] if image_format == "PNG" else 8  # Pillow opens no other JPEG
+        _check_colours(image.mode, channel_bits, limits)
         return cls(image, image_format, pixels, orientation(exif))
 
 
@@ -177,14 +163,21 @@ def _check_sides(size: tuple[int, int], limits: ImageLimits) -> None:
         raise ImageSidesTooLongError(f"a side has {longer} pixels, at most {limits.max_side_px} are accepted")
     if shorter < limits.min_side_px:
         raise ImageDimensionsError(f"a side has {shorter} pixels, at least {limits.min_side_px} are needed")
-    if limits.max_aspect_ratio is not None and longer > limits.max_aspect_ratio * shorter:
+    if longer > limits.max_aspect_ratio * shorter:
         raise ImageDimensionsError(
             f"the sides are {longer} and {shorter} pixels, at most {limits.max_aspect_ratio:g} to 1 is accepted"
         )
 
 
+def _check_colours(mode: str, channel_bits: int, limits: ImageLimits) -> None:
+    if mode == "CMYK" and not limits.takes_cmyk:
+        raise ImageFormatError("its colours are CMYK, which is not accepted")
+    if channel_bits > limits.max_channel_bits:
+        raise ImageFormatError(f"a channel has {channel_bits} bits, at most {limits.max_channel_bits} are accepted")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in HIGH_DEPTH_MODES:
+    if image.mode in _HIGH_DEPTH_MODES:
         # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batch_vision.backends.rekognition_custom_labels import LIMITS
 from local.emulator.errors import ConfigurationError, ImageError
-from local.emulator.images import ImageHeader, ImageLimits, decode, read_header
+from local.emulator.images import ImageHeader, decode, read_header
 from local.emulator.pixel_model import MIN_EXAMPLES, PixelModel
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Pictures are kept small enough to learn from hundreds of them; the model looks at far less.
 KEPT_SIDE_PX = 512
-LIMITS = ImageLimits(max_bytes=15 * 1024 * 1024)
 
 
 def learn_folder(folder: Path) -> PixelModel:

@@ -21,6 +21,7 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 from PIL import Image
 
+from batch_vision.backends.lookout_for_vision import LIMITS
 from local.config import REPOSITORY
 from local.emulator.answers import Answer, Call
 from local.emulator.errors import (
@@ -33,7 +34,7 @@ from local.emulator.errors import (
     ThroughputExceededError,
 )
 from local.emulator.faults import DROP, DROP_ANSWER
-from local.emulator.images import ImageLimits, read_header
+from local.emulator.images import read_header
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
 
@@ -53,7 +54,6 @@ OPERATIONS = ("StartModel", "StopModel", "DescribeModel", "DetectAnomalies")
 START_FAILURE = "HOSTING_FAILED"
 # The default quota of an account.
 MAX_INFERENCE_UNITS = 5
-LIMITS = ImageLimits(max_bytes=8 * 1024 * 1024, min_side_px=64, max_side_px=4096, max_aspect_ratio=None)
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png"}
 TOKEN_SECONDS = 8 * 3600
 # The service does not publish how long it asks callers to wait.

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.config import ACCOUNT_ID, REGION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from werkzeug.wrappers import Request
@@ -42,7 +43,14 @@ class CallRecorder:
             "operation": call.operation,
             "region": REGION,
             "account_id": ACCOUNT_ID,
-            "parameters": dict(call.parameters),
+            "parameters": _without_bytes(call.parameters),
             "status": status,
         }
         os.write(self._file, (json.dumps(line) + "\n").encode())
+
+
+def _without_bytes(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a call without the bytes of an image: no permission goes by them."""
+    image = parameters.get("Image")
+    is_sent = isinstance(image, dict) and "Bytes" in image
+    return {**parameters, "Image": {"Bytes": ""}} if is_sent else dict(parameters)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 
+from batch_vision.backends.rekognition_custom_labels import LIMITS
 from local.emulator.answers import Answer, Call
 from local.emulator.errors import (
     ConfigurationError,
@@ -24,7 +25,6 @@ from local.emulator.errors import (
 )
 from local.emulator.faults import DROP, DROP_ANSWER, VIDEO_FAULTS
 from local.emulator.image_operations import IMAGE_OPERATIONS
-from local.emulator.images import ImageLimits
 from local.emulator.lifecycle import StatusNames
 from local.emulator.rekognition_requests import ServiceError, check_image, read_image, service_errors
 from local.emulator.service_model import SerializationError, parse, render, violations
@@ -52,8 +52,6 @@ OPERATIONS = (
     *VIDEO_OPERATIONS,
 )
 MAX_INFERENCE_UNITS = 5
-# From the quotas in the developer guide; the API's own bound for bytes is higher.
-MAX_IMAGE_BYTES = 4 * 1024 * 1024
 PAGE_SIZE = 100
 TRAINED_AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 TRAINING_SECONDS = 3600
@@ -283,8 +281,7 @@ class Rekognition:
         return self._image_operations.answer(operation, request)
 
     def _labels(self, model: HostedModel, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        content, max_bytes = read_image(request["Image"], self._objects, MAX_IMAGE_BYTES)
-        analysis = model.analyse(content, ImageLimits(max_bytes))
+        analysis = model.analyse(read_image(request["Image"], self._objects, LIMITS), LIMITS)
         labels = []
         for score in analysis.scores:
             least = request.get("MinConfidence", model.pixel_model.thresholds_percent[score.name])

@@ -17,9 +17,8 @@ from local.emulator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from batch_vision.core.image_limits import ImageLimits
     from local.emulator.objects import ObjectReader
-
-MAX_S3_OBJECT_BYTES = 15 * 1024 * 1024
 
 MESSAGES = {
     "AccessDeniedException": "You are not authorized to perform this action.",
@@ -52,30 +51,34 @@ class ServiceError(Exception):
         self.code = code
 
 
-def read_image(image: Mapping[str, Any], objects: ObjectReader, max_inline_bytes: int) -> tuple[bytes, int]:
-    """Return the image of a request, still encoded, and the most bytes that it may have.
+def read_image(image: Mapping[str, Any], objects: ObjectReader, limits: ImageLimits) -> bytes:
+    """Return the image of a request, still encoded.
 
     Parameters
     ----------
     image
         The member `Image`: bytes, or an object of S3.
-    max_inline_bytes
-        The most bytes of an image that is in the request itself.
 
     Raises
     ------
     ServiceError
         The object has no bucket or name.
-    ObjectUnreadableError, ObjectStoreError, ImageTooLargeError
+    ImageTooLargeError
+        The request has too many bytes, or the object.
+    ObjectUnreadableError, ObjectStoreError
         See `ObjectReader.read`.
     """
     if "Bytes" in image:
-        return image["Bytes"], max_inline_bytes
+        content: bytes = image["Bytes"]
+        if len(content) > limits.max_sent_bytes:
+            raise ImageTooLargeError(
+                f"the request has {len(content)} bytes of an image, at most {limits.max_sent_bytes} are accepted"
+            )
+        return content
     named = image["S3Object"]
     if "Bucket" not in named or "Name" not in named:
         raise ServiceError("InvalidS3ObjectException", "The S3 object lacks its bucket or name.")
-    content = objects.read(named["Bucket"], named["Name"], named.get("Version"), MAX_S3_OBJECT_BYTES)
-    return content, MAX_S3_OBJECT_BYTES
+    return objects.read(named["Bucket"], named["Name"], named.get("Version"), limits.max_bytes)
 
 
 def check_image(image: Mapping[str, Any]) -> None:

@@ -18,10 +18,11 @@ from urllib.parse import unquote
 
 import botocore.session
 
+from batch_vision.backends.sagemaker_endpoint import LIMITS
 from local.emulator.answers import Answer, Call
 from local.emulator.errors import ConfigurationError, ImageError, NotRunningError, ThroughputExceededError
 from local.emulator.faults import DROP, DROP_ANSWER
-from local.emulator.images import ImageLimits, read_header
+from local.emulator.images import read_header
 from local.emulator.lifecycle import StatusNames
 from local.emulator.service_model import SerializationError, parse, render, violations
 
@@ -57,8 +58,6 @@ START_FAILURE = "Failed"
 FAILURE_REASON = "The primary container for production variant AllTraffic did not pass the ping health check."
 MAX_INSTANCES = 5
 PAGE_SIZE = 10
-# "The payload limits are 25 MB for real-time endpoints" (SageMaker Model Hosting FAQs).
-LIMITS = ImageLimits(max_bytes=25 * 1024 * 1024)
 # What the container does, beside the errors that the service declares.
 CONTAINER_REFUSES, CONTAINER_FAILS, MALFORMED = "ContainerError4xx", "ContainerError5xx", "MalformedAnswer"
 

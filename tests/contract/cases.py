@@ -16,7 +16,6 @@ from batch_vision.core import errors
 from local.config import ADAPTER_ARN, LOOKOUT_PROJECT_NAME, PROJECT_ARN, PROJECT_VERSION_ARN, SAGEMAKER_MODEL_NAME
 from local.emulator import lookout_for_vision, rekognition, sagemaker_endpoint
 
-MIB_BYTES = 1024 * 1024
 Errors = dict[str, type[errors.BatchVisionError]]
 
 
@@ -34,10 +33,6 @@ class DetectorCase:
         The service's operation.
     errors
         What errors mean for an image that mean something else, or nothing, elsewhere.
-    max_image_bytes
-        The largest image that is taken.
-    min_side_px, max_side_px
-        The shortest and the longest side that is taken; 0 where the service documents none.
     retry_after_seconds
         How long the service wants to be left alone when it throttles; None for one that does not say.
     pictures
@@ -48,9 +43,6 @@ class DetectorCase:
 
     detect: str
     errors: Errors
-    max_image_bytes: int
-    min_side_px: int = 64
-    max_side_px: int = 4096
     retry_after_seconds: float | None = None
     pictures: Mapping[str, str | None] = field(default_factory=lambda: PILE)
     kind: Kind = Kind.CUSTOM_LABEL
@@ -163,10 +155,8 @@ _OPERATION_ERRORS: Errors = {
 }
 
 
-def _operation(
-    name: str, kind: Kind, pictures: dict[str, str | None], min_side_px: int = 80, max_side_px: int = 10_000
-) -> DetectorCase:
-    return DetectorCase(name, _OPERATION_ERRORS, 15 * MIB_BYTES, min_side_px, max_side_px, pictures=pictures, kind=kind)
+def _operation(name: str, kind: Kind, pictures: dict[str, str | None]) -> DetectorCase:
+    return DetectorCase(name, _OPERATION_ERRORS, pictures=pictures, kind=kind)
 
 
 _PLAIN: dict[str, str | None] = {"pile/part-01.jpg": None}
@@ -211,11 +201,7 @@ CASES = {
             _operation("DetectFaces", Kind.FACE, {"scenes/portrait.jpg": "face"} | _PLAIN),
             _operation("RecognizeCelebrities", Kind.CELEBRITY, {"scenes/portrait.jpg": "Ada Example"} | _PLAIN),
             _operation(
-                "DetectProtectiveEquipment",
-                Kind.EQUIPMENT,
-                {"scenes/worker-equipped.jpg": "HEAD_COVER"} | _PLAIN,
-                min_side_px=64,
-                max_side_px=4096,
+                "DetectProtectiveEquipment", Kind.EQUIPMENT, {"scenes/worker-equipped.jpg": "HEAD_COVER"} | _PLAIN
             ),
         ),
     ),
@@ -244,7 +230,6 @@ CASES = {
                     "LimitExceededException": errors.ThrottledError,
                     "ResourceNotReadyException": errors.ModelNotReadyError,
                 },
-                max_image_bytes=15 * MIB_BYTES,
             ),
         ),
         lifecycle=LifecycleCase(
@@ -290,7 +275,6 @@ CASES = {
                     "ConflictException": errors.ModelNotReadyError,
                     "ValidationException": errors.InvalidImageError,
                 },
-                max_image_bytes=8 * MIB_BYTES,
                 retry_after_seconds=lookout_for_vision.RETRY_AFTER_SECONDS,
                 kind=Kind.ANOMALY,
             ),
@@ -337,9 +321,6 @@ CASES = {
                     "ModelNotReadyException": errors.ModelNotReadyError,
                     "ValidationError": errors.UnexplainedRefusalError,
                 },
-                max_image_bytes=6 * MIB_BYTES,
-                min_side_px=0,
-                max_side_px=0,
             ),
         ),
         lifecycle=LifecycleCase(

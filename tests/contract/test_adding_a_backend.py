@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -32,7 +33,7 @@ from local.config import REPOSITORY
 from local.terraform import Terraform
 from tests.contract.cases import CASES
 from tests.contract.test_detectors import FINAL_BUCKET, VALIDATOR
-from tests.contract.world import BUCKET, CAPACITY, NOW
+from tests.contract.world import BUCKET, CAPACITY, NOW, Converted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -167,6 +168,13 @@ def test_it_goes_through_the_workflow_unchanged(
     closing.stop(lifecycle)
     assert closing.stop(lifecycle).is_off
     assert lifecycle.describe().state is ModelState.STOPPED
+
+
+def test_an_image_that_was_converted_is_sent(detector: Detector, service: FakeLambda) -> None:
+    detector.detect(Converted(b"picture"))
+    assert service.asked == [{"content": base64.b64encode(b"picture").decode()}]
+    detector.detect(Converted(bytes(detector.limits.max_sent_bytes)))
+    assert len(json.dumps(service.asked[-1])) < 6_000_000  # the most that Lambda takes
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -16,6 +18,7 @@ import batch_vision.images
 from batch_vision.backends.contracts import Detection, ModelState
 from batch_vision.core import errors
 from batch_vision.core.events import SourceImage
+from batch_vision.core.image_limits import broken_limit
 from batch_vision.images.analysis import analyze
 from batch_vision.images.final import FinalBucket
 from local.emulator.models import MODELS
@@ -131,23 +134,66 @@ def test_what_can_never_be_taken_is_permanent(world: World, content: bytes, erro
         world.detect(content)
 
 
-def test_an_image_of_other_dimensions_is_permanent(world: World) -> None:
+def test_an_image_that_breaks_a_limit_of_sides_is_permanent(world: World) -> None:
     world.bring(ModelState.RUNNING)
-    least, most = world.asked.min_side_px, world.asked.max_side_px
-    if not most:
-        return  # a container of whoever has made it
-    for sides in ((least - 1, least), (least, least - 1), (most + 1, 600)):
+    limits = world.detector.limits
+    least, most, ratio = limits.min_side_px, limits.max_side_px, limits.max_aspect_ratio
+    broken = [(least - 1, least), (least, least - 1)] if least > 1 else []
+    if math.isfinite(most):
+        broken += [(int(most) + 1, 600), (600, int(most) + 1)]
+    if math.isfinite(ratio):
+        broken += [(least, int(ratio * least) + 1), (int(ratio * least) + 1, least)]
+    for sides in broken:
+        for image_format in ("PNG", "JPEG"):
+            content = encoded(*sides, image_format)
+            assert broken_limit(content, len(content), limits), sides
+            with pytest.raises(errors.PermanentImageError):
+                world.detect(content)
+
+
+@pytest.mark.parametrize(("image_format", "mode"), [("JPEG", "CMYK"), ("PNG", "I;16")])
+def test_colours_are_taken_where_the_limits_say_so_and_else_permanent(
+    world: World, image_format: str, mode: str
+) -> None:
+    world.bring(ModelState.RUNNING)
+    like_a_sample = Image.open(io.BytesIO(encoded_like_a_sample())).size
+    content = encoded(*like_a_sample, image_format, mode)
+    if broken_limit(content, len(content), world.detector.limits) is None:
+        assert world.detect(content).raw
+    else:
         with pytest.raises(errors.PermanentImageError):
-            world.detect(encoded(*sides))
+            world.detect(content)
 
 
-def test_the_largest_image_is_taken_and_one_byte_more_is_not(world: World) -> None:
+def test_the_largest_image_in_s3_is_taken_and_one_byte_more_is_not(world: World) -> None:
     world.bring(ModelState.RUNNING)
-    jpeg = encoded_like_a_sample()  # what follows the end marker of a JPEG is ignored
-    limit = world.asked.max_image_bytes
-    assert world.detect(jpeg.ljust(limit, b"\0")).raw
+    most_bytes = world.detector.limits.max_bytes
+    assert world.detect(padded(most_bytes)).raw
     with pytest.raises(errors.ImageTooLargeError):
-        world.detect(jpeg.ljust(limit + 1, b"\0"))
+        world.detect(padded(most_bytes + 1))
+
+
+def test_the_largest_image_that_was_converted_is_taken_and_one_byte_more_is_not(world: World) -> None:
+    """Rekognition has another error for what is longer than any image in a request may be."""
+    world.bring(ModelState.RUNNING)
+    most_bytes = world.detector.limits.max_sent_bytes
+    assert world.detect_converted(padded(most_bytes)).raw
+    with pytest.raises((errors.ImageTooLargeError, errors.ModelError)):
+        world.detect_converted(padded(most_bytes + 1))
+
+
+def test_an_image_that_was_converted_is_sent_and_nothing_reads_s3(world: World, borrowed_reader: Any) -> None:
+    world.bring(ModelState.RUNNING)
+    stored = [world.detect(picture(path)) for path in world.asked.pictures]
+    borrowed_reader.reader = None
+    assert [world.detect_converted(picture(path)) for path in world.asked.pictures] == stored
+
+
+@pytest.mark.parametrize("content", [b"no picture", encoded(image_format="GIF"), encoded()[:40]])
+def test_a_converted_image_that_can_never_be_taken_is_permanent(world: World, content: bytes) -> None:
+    world.bring(ModelState.RUNNING)
+    with pytest.raises(errors.PermanentImageError):
+        world.detect_converted(content)
 
 
 def test_the_content_decides_and_not_what_the_uploader_called_it(world: World) -> None:
@@ -238,6 +284,11 @@ def test_predictions_below_the_least_confidence_are_left_out(world: World) -> No
     strict, lax = world.make_detector(min_confidence_percent=100.0), world.make_detector(min_confidence_percent=0.0)
     assert all(label.confidence_percent >= 100 for label in world.detect(content, strict).predictions)
     assert world.detect(content, lax).predictions
+
+
+def padded(size_bytes: int) -> bytes:
+    """A JPEG; what follows its end marker is ignored."""
+    return encoded_like_a_sample().ljust(size_bytes, b"\0")
 
 
 def named(world: World) -> list[str]:

@@ -471,8 +471,10 @@ def test_limits_of_bytes(rekognition: RekognitionClient, s3: S3Client, operation
 
 
 @pytest.mark.parametrize("operation", IMAGE_OPERATIONS)
-def test_images_that_are_none(rekognition: RekognitionClient, s3: S3Client, operation: str) -> None:
-    for content in (b"no image", encoded(100, 100, "GIF"), encoded(500, 500, "JPEG")[:-400]):
+def test_images_that_are_none_or_of_other_colours(rekognition: RekognitionClient, s3: S3Client, operation: str) -> None:
+    none = (b"no image", encoded(100, 100, "GIF"), encoded(500, 500, "JPEG")[:-400])
+    of_other_colours = (encoded(100, 100, "JPEG", "CMYK"), encoded(100, 100, "PNG", "I;16"))
+    for content in (*none, *of_other_colours):
         assert refused(rekognition, operation, content) == "InvalidImageFormatException"
     s3.put_object(Bucket=BUCKET, Key="empty.jpg", Body=b"")
     named = {"Bucket": BUCKET, "Name": "empty.jpg"}

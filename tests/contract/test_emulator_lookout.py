@@ -68,9 +68,9 @@ DECLARED = [
 ]
 
 
-def encoded(width: int, height: int, image_format: str = "PNG") -> bytes:
+def encoded(width: int, height: int, image_format: str = "PNG", mode: str = "RGB") -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (width, height), (90, 90, 90)).save(content, image_format)
+    Image.new("L", (width, height), 90).convert(mode).save(content, image_format)
     return content.getvalue()
 
 
@@ -505,6 +505,8 @@ REFUSED = {
     "too-low": (encoded(64, 63, "JPEG"), "image/jpeg", "at least 64"),
     "too-wide": (encoded(4097, 64), "image/png", "at most 4096"),
     "too-high": (encoded(64, 4097, "JPEG"), "image/jpeg", "at most 4096"),
+    "16-bit": (encoded(WIDTH_PX, HEIGHT_PX, "PNG", "I;16"), "image/png", "16 bits"),
+    "cmyk": (encoded(WIDTH_PX, HEIGHT_PX, "JPEG", "CMYK"), "image/jpeg", "CMYK"),
     "over-8-mib": (padded(JPEG_PICTURE, MAX_BYTES + 1), "image/jpeg", "at most 8388608"),
 }
 

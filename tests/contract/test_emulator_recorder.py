@@ -44,6 +44,8 @@ def test_each_call_is_recorded_with_its_caller(
             labels.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image=image)
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        with contextlib.suppress(ClientError):
+            labels.detect_text(Image={"Bytes": b"of a picture"})
         adapted = {"Image": image, "ProjectVersion": ADAPTER_ARN.replace("moderation.1", "moderation.9")}
         with contextlib.suppress(ClientError):
             labels.detect_moderation_labels(**adapted)
@@ -69,6 +71,7 @@ def test_each_call_is_recorded_with_its_caller(
     assert [(f"{call['service']}:{call['operation']}", call["parameters"], call["status"]) for call in calls] == [
         ("rekognition:DescribeProjectVersions", {"ProjectArn": PROJECT_ARN}, 200),
         ("rekognition:DetectCustomLabels", {"ProjectVersionArn": PROJECT_VERSION_ARN, "Image": image}, status),
+        ("rekognition:DetectText", {"Image": {"Bytes": ""}}, status),
         ("rekognition:DetectModerationLabels", adapted, status),
         ("rekognition:StartLabelDetection", started, 400),
         ("rekognition:GetLabelDetection", {"JobId": "1"}, 400),

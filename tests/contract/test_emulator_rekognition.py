@@ -453,6 +453,8 @@ REFUSED = {
     "too-high": (encoded(300, 4097, "JPEG"), "ImageTooLargeException"),
     "too-long-for-its-breadth": (encoded(1281, 64), "InvalidParameterException"),
     "bomb": (bomb(), "ImageTooLargeException"),
+    "16-bit": (encoded(100, 100, "PNG", "I;16"), "InvalidImageFormatException"),
+    "cmyk": (encoded(100, 100, "JPEG", "CMYK"), "InvalidImageFormatException"),
     "over-4-mib": (padded(encoded(100, 100, "JPEG"), 4 * 1024**2 + 1), "ImageTooLargeException"),
 }
 
@@ -482,8 +484,6 @@ ACCEPTED = {
     "palette": encoded(100, 100, "PNG", "P"),
     "alpha": encoded(100, 100, "PNG", "RGBA"),
     "grey-alpha": encoded(100, 100, "PNG", "LA"),
-    "16-bit": encoded(100, 100, "PNG", "I;16"),
-    "cmyk": encoded(100, 100, "JPEG", "CMYK"),
     "animated": animated(),
 }
 

@@ -336,6 +336,22 @@ def test_a_larger_payload_where_the_service_takes_it(world: World) -> None:
         world.detect(encoded_like_a_sample().ljust(9 * 1024 * 1024, b"\0"), detector)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(image_format="JPEG", mode="CMYK"),
+        encoded(mode="I;16"),
+        encoded(1, 1),
+        encoded(1, 5000),
+        encoded(5000, 1, "JPEG"),
+    ],
+    ids=["cmyk", "16-bit", "1x1", "1x5000", "5000x1"],
+)
+def test_the_emulated_container_takes_what_it_can_decode(world: World, content: bytes) -> None:
+    world.bring(ModelState.RUNNING)
+    assert "Body" in world.detect(content).raw
+
+
 def test_boxes_and_verdict_are_in_the_common_form(world: World) -> None:
     world.bring(ModelState.RUNNING)
     detection = world.detect(picture("pile/part-02.png"))

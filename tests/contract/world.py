@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,27 @@ CAPACITY = CapacitySettings(
 )
 
 
+@dataclass(frozen=True)
+class Converted:
+    """What an image was converted to, which is not in S3."""
+
+    content: bytes
+    is_stored: bool = False
+    bucket: str = BUCKET
+    key: str = "converted.heic"
+    version_id: str = "v1"
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def read_start(self, most_bytes: int) -> bytes:
+        return self.content[:most_bytes]
+
+
 class World:
     """A backend with its case, the emulator behind it and an S3 with a picture or more."""
 
@@ -75,6 +97,9 @@ class World:
     def detect(self, content: bytes | None = None, detector: Detector | None = None) -> Detection:
         content = encoded() if content is None else content
         return (detector or self.detector).detect(self.source.stored(self.upload(content)))
+
+    def detect_converted(self, content: bytes) -> Detection:
+        return self.detector.detect(Converted(content))
 
     def bring(self, state: ModelState) -> None:
         """Bring the model to a state; one that is always there has no other than that it runs."""
@@ -129,9 +154,9 @@ def picture(name: str) -> bytes:
     return (REPOSITORY / "local" / "samples" / name).read_bytes()
 
 
-def encoded(width: int = 100, height: int = 100, image_format: str = "PNG") -> bytes:
+def encoded(width: int = 100, height: int = 100, image_format: str = "PNG", mode: str = "RGB") -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (width, height), (128, 128, 128)).save(content, image_format)
+    Image.new("L", (width, height), 128).convert(mode).save(content, image_format)
     return content.getvalue()
 
 

@@ -95,7 +95,7 @@ def images() -> dict[str, tuple[bytes, str | None]]:
     """What is uploaded, and why it is rejected.
 
     What Rekognition does with an animated, CMYK or 16-bit image, and with bytes after the end of one, is not
-    documented: that these are accepted is the emulator's choice. What is held here is that each has an end.
+    documented: which of these are accepted is the emulator's choice. What is held here is that each has an end.
     """
     return {
         "empty.png": (b"", FORMAT),
@@ -130,8 +130,8 @@ def images() -> dict[str, tuple[bytes, str | None]]:
         "x.webp": (encoded(kind="WEBP"), FORMAT),
         "x.bmp": (encoded(kind="BMP"), FORMAT),
         "animated.png": (animated(), PROCESSED),
-        "cmyk.jpg": (encoded(kind="JPEG", mode="CMYK"), PROCESSED),
-        "16-bit.png": (encoded(mode="I;16"), PROCESSED),
+        "cmyk.jpg": (encoded(kind="JPEG", mode="CMYK"), FORMAT),
+        "16-bit.png": (encoded(mode="I;16"), FORMAT),
         "bomb.png": (bomb(30_000), TOO_LARGE),
         "largest bomb.png": (bomb(2**31 - 1), TOO_LARGE),
         "inflating.png": (inflating(), PROCESSED),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -237,8 +238,42 @@ def instructions(name: str) -> list[str]:
     return [line.split(maxsplit=1)[1] for line in DOCKERFILE.read_text().splitlines() if line.startswith(f"{name} ")]
 
 
+# What Python runs before its program: packages that the image has not cannot be imported.
+MISSING = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in {missing!r}:
+            raise ModuleNotFoundError(f"The image of the emulator has no {{name}}.")
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def pinned(name: str) -> set[str]:
+    return set(re.findall(r"^(\S+==\S+)", (REPOSITORY / "requirements" / name).read_text(), re.M))
+
+
+def not_in_the_image() -> set[str]:
+    """The modules of packages that are installed here, and are not among the image's."""
+    there = {requirement.partition("==")[0] for requirement in pinned("emulator.txt")}
+    return {
+        module
+        for module, packages in packages_distributions().items()
+        if not there & {re.sub(r"[-_.]+", "-", package).lower() for package in packages}
+    }
+
+
 def test_the_emulators_image_has_what_its_command_needs(tmp_path: Path) -> None:
-    """The files that the recipe copies, in a folder of their own, its command and the health check of the file."""
+    """The files that the recipe copies, in a folder of their own, its command and the health check of the file.
+
+    What is not among the packages of the image cannot be imported.
+    """
+    missing = not_in_the_image()
+    assert {"aws_lambda_powertools", "tenacity", "moto", "pytest"} <= missing
+    assert not {"av", "boto3", "botocore", "click", "jmespath", "numpy", "PIL", "werkzeug"} & missing
+    (tmp_path / "sitecustomize.py").write_text(MISSING.format(missing=missing))
     ignored = (DOCKERFILE.parent / f"{DOCKERFILE.name}.dockerignore").read_text().split()
     for source, target in (line.split() for line in instructions("COPY")):
         assert any(fnmatch(source, entry.removeprefix("!")) for entry in ignored if entry.startswith("!"))
@@ -263,7 +298,7 @@ def test_the_emulators_image_has_what_its_command_needs(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, *(here.get(word, word) for word in command[1:])],
         cwd=tmp_path,
-        env={"EMULATOR_SETTINGS": '{"start_seconds": 7}'},
+        env={"EMULATOR_SETTINGS": '{"start_seconds": 7}', "PYTHONPATH": str(tmp_path)},
     )
     check = EMULATOR["healthcheck"]["test"]
     assert check[:3] == ["CMD", "python", "-c"]
@@ -284,8 +319,5 @@ def test_the_emulators_image_has_what_its_command_needs(tmp_path: Path) -> None:
 
 
 def test_the_emulators_image_has_the_versions_that_it_is_tested_with() -> None:
-    def pinned(name: str) -> set[str]:
-        return set(re.findall(r"^(\S+==\S+)", (REPOSITORY / "requirements" / name).read_text(), re.M))
-
     assert pinned("emulator.txt")
     assert pinned("emulator.txt") <= pinned("dev.txt")

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from batch_vision.backends.rekognition_custom_labels import LIMITS
+from batch_vision.core.image_limits import ImageLimits
 from local.emulator.errors import ImageFormatError
-from local.emulator.images import ImageHeader, ImageLimits, decode, read_header
+from local.emulator.images import ImageHeader, decode, read_header
 
-LIMITS = ImageLimits(max_bytes=15 * 1024**2)
+ANYTHING = ImageLimits(max_sent_bytes=15 * 1024**2, max_channel_bits=16, takes_cmyk=True)
 ORIENTATION = 0x0112
 JPEG_MARKERS = [*range(0xE0, 0xF0), 0xFE]
 PNG_CHUNKS = [
@@ -178,3 +180,50 @@ def test_a_png_that_is_cut_off_is_refused() -> None:
         with pytest.raises(ImageFormatError):
             decode(whole[: int(kept * len(whole))], LIMITS)
     assert decode(whole[:-12], LIMITS).tobytes() == decode(whole, LIMITS).tobytes()  # all but the chunk of the end
+
+
+def in_mode(mode: str, image_format: str) -> bytes:
+    content = io.BytesIO()
+    picture().convert(mode).save(content, image_format)
+    return content.getvalue()
+
+
+def deep(colour_type: int) -> bytes:
+    """A PNG with 16 bits in each channel: grey (0), RGB (2), grey with alpha (4) or RGBA (6); Pillow writes grey only.
+
+    From its top to its bottom a picture goes from black to white, and is opaque.
+    """
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    levels = np.repeat(np.linspace(0, 65535, 100).astype(">u2")[:, None], 100 * channels, axis=1)
+    levels = levels.reshape(100, 100, channels)
+    if colour_type in (4, 6):
+        levels[..., -1] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    header = (100).to_bytes(4) * 2 + bytes([16, colour_type, 0, 0, 0])
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_cmyk_is_taken_where_the_limits_say_so() -> None:
+    cmyk = in_mode("CMYK", "JPEG")
+    for look in (read_header, decode):
+        with pytest.raises(ImageFormatError, match="CMYK"):
+            look(cmyk, LIMITS)
+    assert decode(cmyk, ANYTHING).mode == "RGB"
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+def test_16_bits_are_taken_where_the_limits_say_so_and_then_are_scaled(colour_type: int) -> None:
+    content = deep(colour_type)
+    for look in (read_header, decode):
+        with pytest.raises(ImageFormatError, match="a channel has 16 bits, at most 8"):
+            look(content, LIMITS)
+    shades = np.asarray(decode(content, ANYTHING))[:, 50, 0].astype(int)
+    assert np.abs(shades - np.linspace(0, 255, 100)).max() <= 1
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 5000), (5000, 1)])
+def test_sides_are_taken_where_nothing_is_said_of_them(sides: tuple[int, int]) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", sides).save(content, "PNG")
+    assert decode(content.getvalue(), ANYTHING).size == sides

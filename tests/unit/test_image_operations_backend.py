@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from batch_vision.backends import rekognition
 from batch_vision.backends.contracts import BoundingBox, Detection, Instance, Kind, Prediction
 from batch_vision.core import errors
-from tests.unit.test_rekognition_backend import Image, png_header
+from tests.unit.test_rekognition_backend import Converted, Image, png_header
 
 BOX = {"Left": 0.1, "Top": 0.2, "Width": 0.3, "Height": 0.4}
 BOUNDS = BoundingBox(0.1, 0.2, 0.3, 0.4)
@@ -122,6 +122,11 @@ def test_an_analysis_that_there_is_not_is_named_with_those_there_are(analyses: A
 def test_an_object_from_before_versioning_is_named_without_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
     image = {"S3Object": {"Bucket": "source", "Name": "a b/é.jpg"}}
     detect(monkeypatch, {"analyses": ["text"]}, {}, request={"Image": image}, image=Image(version_id="null"))
+
+
+def test_an_image_that_was_converted_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = {"Image": {"Bytes": b"converted"}}
+    detect(monkeypatch, {"analyses": ["text"]}, {}, request=sent, image=Converted())
 
 
 def test_labels_have_parents_and_instances_and_colors_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

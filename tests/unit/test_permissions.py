@@ -121,18 +121,22 @@ def test_a_demand_is_a_need(file: Path) -> None:
 
 
 def test_an_image_api_is_asked_for_on_everything_but_an_adapter(file: Path) -> None:
+    """And S3 only for an image that it reads there."""
     put(file, 1, policy(SEND))
     assume(file, 2)
     image = {"S3Object": {"Bucket": "b", "Name": "a.jpg", "Version": "1"}}
     call(file, 3, "rekognition:DetectText", Image=image)
     call(file, 4, "rekognition:DetectModerationLabels", Image=image, ProjectVersion=config.ADAPTER_ARN)
+    call(file, 5, "rekognition:DetectFaces", Image={"Bytes": ""})
     needed = {permission for one in Recording.read(file).calls for permission in permissions.required(one)}
     assert needed == {
         Permission("rekognition:DetectText", "*"),
+        Permission("rekognition:DetectFaces", "*"),
         Permission("rekognition:DetectModerationLabels", config.ADAPTER_ARN),
         Permission("s3:GetObject", "arn:aws:s3:::b/a.jpg"),
         Permission("s3:GetObjectVersion", "arn:aws:s3:::b/a.jpg"),
     }
+    assert permissions.required(Recording.read(file).calls[-1]) == {Permission("rekognition:DetectFaces", "*")}
 
 
 def test_a_job_of_a_video_reads_it_and_passes_the_role_that_tells_of_its_end(file: Path) -> None:

@@ -25,7 +25,7 @@ def png_header(width_px: int, height_px: int) -> bytes:
 
 
 class Image:
-    bucket, key, size_bytes = "source", "a b/é.jpg", 5
+    is_stored, bucket, key, size_bytes = True, "source", "a b/é.jpg", 5
 
     def __init__(self, version_id: str = "v1", start: bytes = b"") -> None:
         self.version_id, self.start = version_id, start
@@ -35,6 +35,13 @@ class Image:
 
     def read_bytes(self) -> bytes:
         raise AssertionError("Rekognition reads the image itself")
+
+
+class Converted(Image):
+    is_stored = False
+
+    def read_bytes(self) -> bytes:
+        return b"converted"
 
 
 def make_client() -> Any:
@@ -96,6 +103,15 @@ def test_start_and_stop_name_the_version() -> None:
     with stub:
         the_lifecycle.start(3)
         the_lifecycle.stop()
+    stub.assert_no_pending_responses()
+
+
+def test_detect_sends_an_image_that_was_converted() -> None:
+    the_detector, stub = detector()
+    expected = {"ProjectVersionArn": VERSION, "Image": {"Bytes": b"converted"}}
+    stub.add_response("detect_custom_labels", {}, expected)
+    with stub:
+        the_detector.detect(Converted())
     stub.assert_no_pending_responses()
 
 
