@@ -96,7 +96,9 @@ def _rendered(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def function_environment(variables: Mapping[str, Any], **given: str) -> dict[str, str]:
     """Return the environment of functions: each variable under its name in capitals, and what is given besides."""
-    environment = {name.upper(): "" if value is None else str(value) for name, value in variables.items()}
+    # A truth value as Terraform writes it.
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in variables.items()}
+    environment = {name.upper(): "" if variables[name] is None else text for name, text in texts.items()}
     names = {
         "SOURCE_BUCKET_NAME": "source",
         "SOURCE_PREFIXES": '[""]',

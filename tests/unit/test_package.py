@@ -128,7 +128,15 @@ def test_it_is_small(made: Path) -> None:
     assert made.stat().st_size < 3.2 * 1000 * 1000
 
 
-IMAGE_LIBRARIES = ("PIL/", "pi_heif/", "_pi_heif", "pillow.libs/", "pi_heif.libs/", "pillow-", "pi_heif-")
+IMAGE_LIBRARIES = (
+    "PIL/",
+    "pi_heif/",
+    "_pi_heif",
+    "pillow.libs/",
+    "pi_heif_decoder.libs/",
+    "pillow-",
+    "pi_heif_decoder-",
+)
 ELF, ARM64 = b"\x7fELF", 183  # the machine of an ELF file, at byte 18
 
 
@@ -151,7 +159,9 @@ def test_the_converting_package_is_of_a_size_that_lambda_takes(converting: Path)
 
 def test_the_licences_of_what_is_bundled_go_with_it(converting: Path) -> None:
     names = zipfile.ZipFile(converting).namelist()
-    licences = {Path(name).name for name in names if "/licenses/" in name and name.startswith(("pillow-", "pi_heif-"))}
+    licences = {
+        Path(name).name for name in names if "/licenses/" in name and name.startswith(("pillow-", "pi_heif_decoder-"))
+    }
     assert licences >= {"LICENSE", "LICENSE.txt"}
 
 
