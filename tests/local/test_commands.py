@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import pillow_heif
 import psutil
 import pytest
+from PIL import Image
 
 from local import config, environment
 from local.processes import find_background
@@ -24,6 +26,8 @@ from tests.local.interruptible import interruptible
 from tests.local.test_stack import SAMPLES
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
+
+pillow_heif.register_heif_opener()  # it has an encoder
 
 # A proxy that nobody answers at: nothing of the local environment, which speaks http throughout, may ask it. Packages
 # come by https.
@@ -116,17 +120,27 @@ rekognition_custom_labels = {
 
 @pytest.mark.matrix
 @pytest.mark.parametrize(
-    ("backend", "said"),
+    ("backend", "converting", "said"),
     [
-        ("lookout_for_vision", ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"]),
-        ("sagemaker_endpoint", ["at $0.23 an hour for each inference unit"]),
+        (
+            "lookout_for_vision",
+            [],
+            ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"],
+        ),
+        ("sagemaker_endpoint", ["CONVERT=1"], ["at $0.23 an hour for each inference unit"]),
     ],
 )
-def test_local_run_says_what_came_of_every_image(images: Path, tmp_path: Path, backend: str, said: list[str]) -> None:
-    """Learned on one half of the samples, run on the other."""
+def test_local_run_says_what_came_of_every_image(
+    images: Path, tmp_path: Path, backend: str, converting: list[str], said: list[str]
+) -> None:
+    """Learned on one half of the samples, run on the other; of these, some in formats that must be converted."""
     out, labelled = tmp_path / "out", tmp_path / "labelled"
     copy_half(labelled, 1)
-    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}"]
+    if converting:
+        for path, kind in zip(sorted(images.glob("*/*")), (".webp", ".heic", ".tiff", ".avif"), strict=False):
+            Image.open(path).convert("RGB").save(path.with_suffix(kind))
+            path.unlink()
+    words = [f"IMAGES={images}", f"LABELLED={labelled}", f"OUT={out}", f"BACKEND={backend}", *converting]
     status, printed = finish(command("local-run", *words, **DEAD_PROXY))
     check_report(status, printed, out, *said)
     check_downloaded(images, out)

@@ -32,7 +32,7 @@ def stack(alone: None) -> Iterator[Stack]:
     arguments = soak_existing.ARGUMENTS | {
         "convert_images": True,
         "rekognition": shapes.rekognition("labels", "protective_equipment"),
-        "analyze_timeout_seconds": 60,
+        "analyze_timeout_seconds": 45,
     }
     with shapes.deployed("rekognition", BUCKET, **arguments) as running:
         yield running
