@@ -24,6 +24,7 @@ from local.emulator.sagemaker_endpoint import check_arns
 from tests.contract.cases import SAGEMAKER_SETTINGS
 from tests.contract.conftest import CLASSIFIER_ARN
 from tests.contract.world import World, encoded, encoded_like_a_sample, picture
+from tests.local.waits import wait_until
 
 NAME = "sagemaker_endpoint"
 
@@ -126,8 +127,12 @@ def killed_after_the_configuration(world: World) -> None:
 def killed_while_it_is_created(world: World) -> None:
     world.emulator.set(start_seconds=3600)
     world.lifecycle.start(1)
-    part = closing.stop(world.lifecycle)
-    assert (part.is_off, type(part.error)) == (False, errors.ModelBusyError)
+    for _ in range(2):
+        guard = tick(world)
+        guard.run(0, lambda: 900, lambda _: None)
+        (refused,) = guard.report.refused
+        assert "It cannot be stopped before it runs" in refused
+        assert guard.report.is_model_unowned  # what the alarm model-without-run looks at
     world.emulator.set(start_seconds=0)
 
 
@@ -235,6 +240,28 @@ def test_an_endpoint_that_somebody_deletes_in_mid_run_is_a_stopped_model(world: 
         world.detect(encoded_like_a_sample())
 
 
+def test_an_endpoint_whose_configuration_is_not_told_is_stopped_like_any_other(world: World, service: Any) -> None:
+    """Its name is no member that DescribeEndpoint must give."""
+    world.start()
+
+    class Silent:
+        def describe_endpoint(self, **named: Any) -> dict[str, Any]:
+            described = service.describe_endpoint(**named)
+            return {name: told for name, told in described.items() if name != "EndpointConfigName"}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(service, name)
+
+    lifecycle: Any = world.make_lifecycle()
+    lifecycle._client = Silent()
+    described = lifecycle.describe()
+    assert (described.state, described.inference_units) == (ModelState.RUNNING, None)
+    assert closing.stop(lifecycle).is_asked
+    assert closing.stop(lifecycle).is_asked
+    assert closing.stop(lifecycle).is_off
+    assert configurations(world) == []
+
+
 @pytest.mark.fault("A SageMaker endpoint: the configuration is not seen yet when the endpoint is created")
 def test_a_configuration_that_is_not_seen_yet_is_no_end(world: World, service: Any) -> None:
     """AWS warns of it: the next step of the workflow asks again."""
@@ -309,6 +336,17 @@ def test_an_answer_is_waited_for_as_long_as_is_said_and_once(world: World) -> No
     assert (config.read_timeout, config.retries["total_max_attempts"]) == (37, 1)
 
 
+@pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
+def test_a_container_that_is_slow_at_first_costs_an_answer_and_no_image(world: World) -> None:
+    world.bring(ModelState.RUNNING)
+    world.emulator.inject("InvokeEndpoint", "slow:1500")
+    detector = world.make_detector(SAGEMAKER_SETTINGS | {"answer_timeout_seconds": "1"})
+    with pytest.raises(errors.ServiceUnavailableError, match="Read timeout"):
+        world.detect(encoded_like_a_sample(), detector)
+    assert world.detect(encoded_like_a_sample(), detector).raw
+    wait_until(lambda: world.counted()["detect_calls"] == 2, 10, "the late answer is ready too")
+
+
 def test_what_is_sent_has_the_type_of_the_image_or_the_one_that_is_set(world: World) -> None:
     sent: list[dict[str, Any]] = []
 
@@ -334,6 +372,14 @@ def test_a_larger_payload_where_the_service_takes_it(world: World) -> None:
     assert world.detect(encoded_like_a_sample().ljust(7 * 1024 * 1024, b"\0"), detector).raw
     with pytest.raises(errors.ImageTooLargeError, match=r"max_payload_mb lets 8,388,608 be sent"):
         world.detect(encoded_like_a_sample().ljust(9 * 1024 * 1024, b"\0"), detector)
+
+
+def test_a_payload_that_is_too_large_for_the_service_is_the_images_fault(world: World) -> None:
+    """It may take less than was said of it; it answers with a status, and no error code."""
+    world.bring(ModelState.RUNNING)
+    detector = world.make_detector(SAGEMAKER_SETTINGS | {"max_payload_mb": "26"})
+    with pytest.raises(errors.ImageTooLargeError, match=r"\(413\).*HTTP content length exceeded 26214400 bytes"):
+        world.detect(encoded_like_a_sample().ljust(26 * 1024 * 1024, b"\0"), detector)
 
 
 def test_boxes_and_verdict_are_in_the_common_form(world: World) -> None:
