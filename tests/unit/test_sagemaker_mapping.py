@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from batch_vision.core import errors
 from batch_vision.core.models import Model
 from batch_vision.operator import command_line
 from batch_vision.operator.cli import main
+from local.config import REPOSITORY
 from tests.contract.cases import SAGEMAKER_SETTINGS
 
 OBJECTS = [{"score": 0.75, "label": "crack", "box": {"xmin": 20, "ymin": 10, "xmax": 60, "ymax": 50}}]
@@ -98,6 +100,29 @@ def test_a_model_that_answers_with_a_list_for_each_part_of_its_predictions() -> 
     assert [(one.name, one.confidence_percent) for one in found] == [("1.0", 50), ("18.0", 25)]
     assert [one.bounding_box for one in found] == [BoundingBox(0.25, 0.25, 0.25, 0.5), BoundingBox(0, 0, 1, 1)]
     assert read(mapping, {"normalized_boxes": [], "classes": [], "scores": []}) == []
+
+
+def test_the_examples_of_the_document_are_for_the_answers_of_these_containers() -> None:
+    boxes = {"normalized_boxes": [[0.1, 0.1, 0.3, 0.5]], "classes": [2.0], "scores": [0.75]}
+    answers: dict[str, Any] = {
+        "Hugging Face, image-classification": [{"label": "crack", "score": 0.75}],
+        "Hugging Face, object-detection": OBJECTS,
+        "JumpStart, image classification": {"probabilities": [0.75, 0.25]},
+        "JumpStart, object detection": boxes,
+        "SageMaker's own Object Detection": {"prediction": [[2.0, 0.75, 0.1, 0.1, 0.3, 0.5]]},
+        '`{"is_anomalous": true, "score": 0.93}`': {"is_anomalous": True, "score": 0.93},
+    }
+    document = (REPOSITORY / "docs" / "from-lookout-for-vision.md").read_text()
+    table = document.split("| container | mapping | anomaly_mapping |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    for line in table.split("\n"):
+        _, container, *cells, _ = re.split(r" ?(?<!\\)\| ?", line)
+        mapping, verdict = ("".join(re.findall("`(.*)`", cell)).replace(r"\|", "|") for cell in cells)
+        found, anomaly = AnswerMapping.compiled(mapping, verdict).read(answers.pop(container), (200, 100), 0)
+        best = max(found, key=lambda one: one.confidence_percent)
+        assert (best.name in ("crack", "anomaly", "2.0"), best.confidence_percent >= 75) == (True, True), container
+        assert best.bounding_box == (BoundingBox(0.1, 0.1, 0.2, 0.4) if "etection" in container else None), container
+        assert anomaly == (Anomaly(is_anomalous=True, confidence_percent=best.confidence_percent) if verdict else None)
+    assert answers == {}
 
 
 def test_a_verdict_has_an_expression_of_its_own() -> None:
