@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from batch_vision.backends.contracts import Lifecycle, ModelState
-from batch_vision.backends.registry import make_lifecycle
 from batch_vision.core import errors
 from batch_vision.core.models import Model
 from batch_vision.runs import closing
@@ -128,7 +128,7 @@ def killed_while_it_is_created(world: World) -> None:
     world.emulator.set(start_seconds=3600)
     world.lifecycle.start(1)
     for _ in range(2):
-        guard = tick(world)
+        guard = tick(world.make_lifecycle())
         guard.run(0, lambda: 900, lambda _: None)
         (refused,) = guard.report.refused
         assert "It cannot be stopped before it runs" in refused
@@ -171,14 +171,55 @@ def test_what_a_run_leaves_behind_is_seen_and_removed(world: World, kill: Callab
     kill(world)
     assert configurations(world) != []
     for _ in range(3):
-        guard = tick(world)
+        guard = tick(world.make_lifecycle())
         guard.run(0, lambda: 900, lambda _: None)
     assert (guard.report.left_on, guard.report.is_model_on) == ([], False)
     assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed")
 
 
-def tick(world: World) -> Guard:
-    """A tick of the watchdog that finds no execution, in an invocation of its own."""
+class KilledError(Exception):
+    """The end of a run's process."""
+
+
+@pytest.mark.fault("A SageMaker endpoint: a run that is killed at any step of the creation")
+def test_a_run_that_is_killed_before_any_of_its_calls_leaves_nothing_behind(world: World) -> None:
+    """It finds an endpoint that failed, and is refused what it wants by a quota."""
+    settings = SAGEMAKER_SETTINGS | {"instances_per_unit": "2"}
+    watched, world.lifecycle = (world.make_lifecycle(settings) for _ in range(2))
+    for number in count(1):
+        world.emulator.reset()
+        world.emulator.inject("CreateEndpoint", "Failed")
+        watched.start(1)
+        if not is_killed(world, number):
+            break
+        for _ in range(3):
+            tick(watched).run(0, lambda: 900, lambda _: None)
+        assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed"), number
+    assert number > 15
+
+
+def is_killed(world: World, number: int) -> bool:
+    """Start and stop, and be killed before one of the calls; tells whether there are so many."""
+    calls = count(1)
+
+    def die(**_: Any) -> None:
+        if next(calls) == number:
+            raise KilledError
+
+    events = world.lifecycle._client.meta.events  # type: ignore[attr-defined]
+    events.register("before-call.sagemaker", die)
+    try:
+        world.start()
+        world.stop()
+    except KilledError:
+        return True
+    finally:
+        events.unregister("before-call.sagemaker", die)
+    return False
+
+
+def tick(lifecycle: Lifecycle) -> Guard:
+    """A tick of the watchdog that finds no execution."""
     workflow: Any = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"executions": []}]))
     mapping: Any = SimpleNamespace(uuid="u", state=lambda: "Disabled")
     duty = Duty(
@@ -188,7 +229,7 @@ def tick(world: World) -> Guard:
         model=Model.named(NAME, SAGEMAKER_SETTINGS),
         batch_seconds=60,
     )
-    return Guard(duty, workflow, mapping, make_lifecycle, lambda: None, lambda _: None)
+    return Guard(duty, workflow, mapping, lambda _: lifecycle, lambda: None, lambda _: None)
 
 
 @pytest.mark.fault("A SageMaker endpoint: the creation fails")
