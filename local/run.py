@@ -12,6 +12,7 @@ from batch_vision.core.names import result_key
 from batch_vision.core.scope import Scope, why_out_of_scope
 from batch_vision.operator import cost, runs
 from batch_vision.operator.prices import in_words, model_dollars
+from local.emulator.models import MODELS
 from local.environment import OFF_STATUSES
 from local.errors import LocalError
 
@@ -200,7 +201,8 @@ def _hosted_lines(
         lines["model on"] = f"{summary['model_on_seconds']:.0f} s, from the request to start to the confirmed stop"
     unit_hour_dollars = environment.unit_hour_dollars()
     price = f"${unit_hour_dollars:.2f} an hour for each inference unit"
-    times = f"a start takes {settings['start_seconds']:g} s here, 10 to 30 minutes there"
+    takes = MODELS[environment.backend or ""].start_takes
+    times = f"a start takes {settings['start_seconds']:g} s here, {takes} there"
     return lines | {
         "billed": f"{billed:.0f} inference-unit seconds ({model['starts']} start, {model['stops']} stop)",
         "would cost on AWS": f"{in_words(billed, environment.backend or '', unit_hour_dollars)}, at {price} ({times})",

@@ -121,6 +121,8 @@ _DETECT_ERRORS = _ERRORS | {
     "ModelNotReadyException": errors.ModelNotReadyError,
     # Of the request, which is the same for every image.
     "ValidationError": errors.UnexplainedRefusalError,
+    # "HTTP content length exceeded … bytes": an answer with a status and no error code.
+    "413": errors.ImageTooLargeError,
 }
 # By HTTP status of the container. One that means "this content" is believed; 400 is what the containers of Hugging Face
 # answer to whatever goes wrong, out of memory too.
@@ -213,7 +215,8 @@ class AnswerMapping:
             The name of one of `PRESETS`, or a JMESPath expression that makes a list of the answer. Each of its
             elements has ``name``; ``confidence`` (0 to 1) or ``confidence_percent``; and at most one of ``box`` (ratios
             of the sides) and ``box_px``, with ``left`` and ``top``, and ``right`` and ``bottom`` or ``width`` and
-            ``height``, or with ``center_x``, ``center_y``, ``width`` and ``height``.
+            ``height``, or with ``center_x``, ``center_y``, ``width`` and ``height``. In the place of that list there
+            may be one object that has a list for each of these, as many containers answer.
         anomaly_mapping
             One that makes an object with ``is_anomalous``, and ``confidence`` or ``confidence_percent``, or null for
             no verdict; empty for a model that has none.
@@ -243,9 +246,10 @@ class AnswerMapping:
         UnreadableAnswerError
             The answer is another one than the expressions are for.
         """
-        found = self._predictions(answer)
+        made = self._predictions(answer)
+        found = _rows(made) if isinstance(made, dict) else made
         if not isinstance(found, list):
-            _refuse(f"mapping makes {_shown(found)} of the answer, and not a list")
+            _refuse(f"mapping makes {_shown(made)} of the answer, and neither a list nor lists of one length")
         predictions = [_prediction(one, sides) for one in found]
         verdict = self._anomaly(answer) if self._anomaly else None
         kept = [one for one in predictions if one.confidence_percent >= min_confidence_percent]
@@ -281,10 +285,22 @@ def _searching(name: str, parsed: Any) -> Callable[[Any], Any]:
     def search(answer: Any) -> Any:
         try:
             return parsed.search(answer)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise errors.UnreadableAnswerError(f"{name} cannot be applied to the answer: {error}") from error
 
     return search
+
+
+def _rows(made: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return a prediction for each place of the lists of an object; None where it has others than lists of one length.
+
+    What the expression made nothing of is left out.
+    """
+    lists = {name: values for name, values in made.items() if values is not None}
+    lengths = {len(values) if isinstance(values, list) else None for values in lists.values()}
+    if len(lengths) != 1 or None in lengths:
+        return None
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
 def _prediction(found: Any, sides: tuple[int, int] | None) -> Prediction:
@@ -350,9 +366,13 @@ def _object(found: Any, what: str, names: set[str]) -> dict[str, Any]:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number may have any number of digits
+            number = float(value)
+    if not math.isfinite(number):
         _refuse(f"{name} is {_shown(value)}, and not a number (to_number() makes one of a text)")
-    return float(value)
+    return number
 
 
 def _shown(value: Any) -> str:
@@ -371,11 +391,14 @@ def parse_answer(body: bytes) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
     try:
-        return json.loads(body, parse_constant=refuse)
+        answer = json.loads(body, parse_constant=refuse)
+        # JSON can say half of a surrogate pair and 1e999, which no result can hold.
+        json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise errors.UnreadableAnswerError(
             f"The container's answer is no JSON ({error}): {_shown(body[:80].decode(errors='replace'))}"
         ) from error
+    return answer
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -498,7 +521,7 @@ class EndpointLifecycle(Lifecycle):
             left = self._configurations_left()
             return ModelStatus(ModelState.STOPPED, NOT_DEPLOYED, ", ".join(left), has_remains=bool(left))
         status = found["EndpointStatus"]
-        named = _CONFIGURATION.fullmatch(found["EndpointConfigName"])
+        named = _CONFIGURATION.fullmatch(found.get("EndpointConfigName", ""))
         return ModelStatus(
             _STATES.get(status, ModelState.UNKNOWN),
             status,

@@ -933,7 +933,11 @@ dollars    = unit-hours x price of a unit, $4.00 with Custom Labels
 )
 @click.option("--inference-units", type=click.IntRange(1, MOST_UNITS), show_default="what a run chooses for its images")
 @click.option(
-    "--start-minutes", type=Number(0, 1440), default=START_MINUTES, show_default=True, help="AWS says 10 to 30."
+    "--start-minutes",
+    type=Number(0, 1440),
+    default=START_MINUTES,
+    show_default=True,
+    help="AWS says 10 to 30 of Custom Labels.",
 )
 @click.option(
     "--overhead-minutes",

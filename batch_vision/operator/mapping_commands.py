@@ -58,7 +58,9 @@ def check_mapping(
         raise WrongInputError(
             "--anomaly-mapping is given without --mapping. Give both, or none for those of the stack."
         )
-    compiled = _of_stack(find()) if mapping is None else AnswerMapping.compiled(mapping, anomaly_mapping or "")
+    if mapping is None:
+        mapping, anomaly_mapping = _of_stack(find())
+    compiled = AnswerMapping.compiled(mapping, anomaly_mapping or "")
     sides = None
     if image:
         with image.open("rb") as file:
@@ -87,17 +89,18 @@ def check_mapping(
         say(f"  {_shown(one)}")
     if anomaly:
         say(f"  verdict: {'anomalous' if anomaly.is_anomalous else 'normal'}, {anomaly.confidence_percent:.2f}%")
-    if not sides and any("box_px" in text for text in (mapping or "", PRESETS.get(mapping or "", ""))):
+    if not sides and "box_px" in PRESETS.get(mapping, mapping):
         say("  Boxes in pixels are left out: give the image with --image to see them.")
 
 
-def _of_stack(stack: Stack) -> AnswerMapping:
+def _of_stack(stack: Stack) -> tuple[str, str]:
     backend = stack.model.backend
     if backend != sagemaker_endpoint.NAME:
         raise WrongInputError(
             f"The backend of stack {stack.name} is {backend or 'null'}, which has no mapping. Give --mapping."
         )
-    return sagemaker_endpoint.Settings.read(json.loads(stack.model.settings)).answer_mapping
+    settings = sagemaker_endpoint.Settings.read(json.loads(stack.model.settings))
+    return settings.mapping, settings.anomaly_mapping
 
 
 def _shown(prediction: Prediction) -> str:

@@ -17,6 +17,7 @@ module "batch_vision" {
     instance_type      = var.instance_type
     mapping            = var.mapping
     anomaly_mapping    = var.anomaly_mapping
+    content_type       = var.content_type
   }
 
   images_per_second_per_unit = var.images_per_second

@@ -43,6 +43,12 @@ variable "anomaly_mapping" {
   default     = null
 }
 
+variable "content_type" {
+  description = "What the container takes an image by, such as application/x-image; null for image/png or image/jpeg"
+  type        = string
+  default     = null
+}
+
 variable "images_per_second" {
   description = "What one instance can do: measure it"
   type        = number

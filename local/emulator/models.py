@@ -24,6 +24,8 @@ class EmulatedModel:
         The statuses of the service in which it costs nothing; none for a managed model.
     samples
         The folder of the samples that show what it does.
+    start_takes
+        How long a start takes on AWS.
     """
 
     arn: str
@@ -31,6 +33,7 @@ class EmulatedModel:
     endpoints: tuple[str, ...]
     off_statuses: tuple[str, ...]
     samples: str = "pile"
+    start_takes: str = "10 to 30 minutes"
 
     @property
     def is_hosted(self) -> bool:
@@ -61,6 +64,7 @@ MODELS = {
         },
         ("AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"),
         ("NotDeployed", "Failed"),
+        start_takes="some minutes",
     ),
     "rekognition": EmulatedModel(
         "",

@@ -81,6 +81,8 @@ RUNTIME_ERRORS = COMMON_ERRORS | {
     "ModelNotReadyException": (429, "The model is not ready for inference requests."),
     "ValidationError": (400, "The request is not valid."),
 }
+# The one error that the service answers with a status only.
+TOO_LONG = "413"
 
 
 def service_model() -> ServiceModel:
@@ -363,7 +365,7 @@ class SageMakerEndpoint:
             raise ServiceError("ThrottlingException") from error
         try:
             if len(body) > LIMITS.max_bytes:
-                raise ServiceError("ValidationError", f"The body is longer than {LIMITS.max_bytes} bytes.")
+                raise ServiceError(TOO_LONG, f"HTTP content length exceeded {LIMITS.max_bytes} bytes.")
             if fault in (CONTAINER_REFUSES, CONTAINER_FAILS):
                 raise _model_error(400 if fault == CONTAINER_REFUSES else 500, "The container was told to fail.")
             answered = json.dumps(_answered(model, cast("re.Match[str]", MODEL_ARN.fullmatch(arn))["task"], body))
@@ -437,6 +439,8 @@ def _control_error(error: ServiceError) -> Answer:
 
 
 def _runtime_error(error: ServiceError) -> Answer:
+    if error.code == TOO_LONG:
+        return Answer(413, json.dumps({"message": error.message}).encode(), _headers("application/json"))
     status, message = RUNTIME_ERRORS[error.code]
     members = error.members or ({"OriginalStatusCode": 500} if error.code == "ModelError" else {})
     # The service says nothing of a throttled invocation.

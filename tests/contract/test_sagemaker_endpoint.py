@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from batch_vision.backends.contracts import Lifecycle, ModelState
-from batch_vision.backends.registry import make_lifecycle
 from batch_vision.core import errors
 from batch_vision.core.models import Model
 from batch_vision.runs import closing
@@ -24,6 +24,7 @@ from local.emulator.sagemaker_endpoint import check_arns
 from tests.contract.cases import SAGEMAKER_SETTINGS
 from tests.contract.conftest import CLASSIFIER_ARN
 from tests.contract.world import World, encoded, encoded_like_a_sample, picture
+from tests.local.waits import wait_until
 
 NAME = "sagemaker_endpoint"
 
@@ -126,8 +127,12 @@ def killed_after_the_configuration(world: World) -> None:
 def killed_while_it_is_created(world: World) -> None:
     world.emulator.set(start_seconds=3600)
     world.lifecycle.start(1)
-    part = closing.stop(world.lifecycle)
-    assert (part.is_off, type(part.error)) == (False, errors.ModelBusyError)
+    for _ in range(2):
+        guard = tick(world.make_lifecycle())
+        guard.run(0, lambda: 900, lambda _: None)
+        (refused,) = guard.report.refused
+        assert "It cannot be stopped before it runs" in refused
+        assert guard.report.is_model_unowned  # what the alarm model-without-run looks at
     world.emulator.set(start_seconds=0)
 
 
@@ -166,14 +171,55 @@ def test_what_a_run_leaves_behind_is_seen_and_removed(world: World, kill: Callab
     kill(world)
     assert configurations(world) != []
     for _ in range(3):
-        guard = tick(world)
+        guard = tick(world.make_lifecycle())
         guard.run(0, lambda: 900, lambda _: None)
     assert (guard.report.left_on, guard.report.is_model_on) == ([], False)
     assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed")
 
 
-def tick(world: World) -> Guard:
-    """A tick of the watchdog that finds no execution, in an invocation of its own."""
+class KilledError(Exception):
+    """The end of a run's process."""
+
+
+@pytest.mark.fault("A SageMaker endpoint: a run that is killed at any step of the creation")
+def test_a_run_that_is_killed_before_any_of_its_calls_leaves_nothing_behind(world: World) -> None:
+    """It finds an endpoint that failed, and is refused what it wants by a quota."""
+    settings = SAGEMAKER_SETTINGS | {"instances_per_unit": "2"}
+    watched, world.lifecycle = (world.make_lifecycle(settings) for _ in range(2))
+    for number in count(1):
+        world.emulator.reset()
+        world.emulator.inject("CreateEndpoint", "Failed")
+        watched.start(1)
+        if not is_killed(world, number):
+            break
+        for _ in range(3):
+            tick(watched).run(0, lambda: 900, lambda _: None)
+        assert (configurations(world), world.counted()["status"]) == ([], "NotDeployed"), number
+    assert number > 15
+
+
+def is_killed(world: World, number: int) -> bool:
+    """Start and stop, and be killed before one of the calls; tells whether there are so many."""
+    calls = count(1)
+
+    def die(**_: Any) -> None:
+        if next(calls) == number:
+            raise KilledError
+
+    events = world.lifecycle._client.meta.events  # type: ignore[attr-defined]
+    events.register("before-call.sagemaker", die)
+    try:
+        world.start()
+        world.stop()
+    except KilledError:
+        return True
+    finally:
+        events.unregister("before-call.sagemaker", die)
+    return False
+
+
+def tick(lifecycle: Lifecycle) -> Guard:
+    """A tick of the watchdog that finds no execution."""
     workflow: Any = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: [{"executions": []}]))
     mapping: Any = SimpleNamespace(uuid="u", state=lambda: "Disabled")
     duty = Duty(
@@ -183,7 +229,7 @@ def tick(world: World) -> Guard:
         model=Model.named(NAME, SAGEMAKER_SETTINGS),
         batch_seconds=60,
     )
-    return Guard(duty, workflow, mapping, make_lifecycle, lambda: None, lambda _: None)
+    return Guard(duty, workflow, mapping, lambda _: lifecycle, lambda: None, lambda _: None)
 
 
 @pytest.mark.fault("A SageMaker endpoint: the creation fails")
@@ -233,6 +279,28 @@ def test_an_endpoint_that_somebody_deletes_in_mid_run_is_a_stopped_model(world: 
     assert world.lifecycle.describe().state is ModelState.STOPPED
     with pytest.raises(errors.ModelNotReadyError):
         world.detect(encoded_like_a_sample())
+
+
+def test_an_endpoint_whose_configuration_is_not_told_is_stopped_like_any_other(world: World, service: Any) -> None:
+    """Its name is no member that DescribeEndpoint must give."""
+    world.start()
+
+    class Silent:
+        def describe_endpoint(self, **named: Any) -> dict[str, Any]:
+            described = service.describe_endpoint(**named)
+            return {name: told for name, told in described.items() if name != "EndpointConfigName"}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(service, name)
+
+    lifecycle: Any = world.make_lifecycle()
+    lifecycle._client = Silent()
+    described = lifecycle.describe()
+    assert (described.state, described.inference_units) == (ModelState.RUNNING, None)
+    assert closing.stop(lifecycle).is_asked
+    assert closing.stop(lifecycle).is_asked
+    assert closing.stop(lifecycle).is_off
+    assert configurations(world) == []
 
 
 @pytest.mark.fault("A SageMaker endpoint: the configuration is not seen yet when the endpoint is created")
@@ -309,6 +377,17 @@ def test_an_answer_is_waited_for_as_long_as_is_said_and_once(world: World) -> No
     assert (config.read_timeout, config.retries["total_max_attempts"]) == (37, 1)
 
 
+@pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
+def test_a_container_that_is_slow_at_first_costs_an_answer_and_no_image(world: World) -> None:
+    world.bring(ModelState.RUNNING)
+    world.emulator.inject("InvokeEndpoint", "slow:1500")
+    detector = world.make_detector(SAGEMAKER_SETTINGS | {"answer_timeout_seconds": "1"})
+    with pytest.raises(errors.ServiceUnavailableError, match="Read timeout"):
+        world.detect(encoded_like_a_sample(), detector)
+    assert world.detect(encoded_like_a_sample(), detector).raw
+    wait_until(lambda: world.counted()["detect_calls"] == 2, 10, "the late answer is ready too")
+
+
 def test_what_is_sent_has_the_type_of_the_image_or_the_one_that_is_set(world: World) -> None:
     sent: list[dict[str, Any]] = []
 
@@ -350,6 +429,14 @@ def test_a_larger_payload_where_the_service_takes_it(world: World) -> None:
 def test_the_emulated_container_takes_what_it_can_decode(world: World, content: bytes) -> None:
     world.bring(ModelState.RUNNING)
     assert "Body" in world.detect(content).raw
+
+
+def test_a_payload_that_is_too_large_for_the_service_is_the_images_fault(world: World) -> None:
+    """It may take less than was said of it; it answers with a status, and no error code."""
+    world.bring(ModelState.RUNNING)
+    detector = world.make_detector(SAGEMAKER_SETTINGS | {"max_payload_mb": "26"})
+    with pytest.raises(errors.ImageTooLargeError, match=r"\(413\).*HTTP content length exceeded 26214400 bytes"):
+        world.detect(encoded_like_a_sample().ljust(26 * 1024 * 1024, b"\0"), detector)
 
 
 def test_boxes_and_verdict_are_in_the_common_form(world: World) -> None:

@@ -127,7 +127,11 @@ rekognition_custom_labels = {
             [],
             ["images with an anomaly      8 of 12", "AWS ended Lookout for Vision on 2025-10-31"],
         ),
-        ("sagemaker_endpoint", ["CONVERT=1"], ["at $0.23 an hour for each inference unit"]),
+        (
+            "sagemaker_endpoint",
+            ["CONVERT=1"],
+            ["at $0.23 an hour for each inference unit (a start takes 5 s here, some minutes there)"],
+        ),
     ],
 )
 def test_local_run_says_what_came_of_every_image(

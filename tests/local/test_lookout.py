@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
 
 from local.emulator.models import HOSTED_MODELS, MODELS
+from tests.local import permissions
 from tests.local.failed_runs import check_failed
+from tests.local.permissions import Recording
 from tests.local.stack import Stack
 from tests.local.test_guard import is_off
+from tests.local.test_permissions import check_without_progress
 from tests.local.test_stack import LABELLED, NAMES, picture
 from tests.local.waits import wait_until
 
@@ -97,6 +101,7 @@ def test_two_uploads_of_one_name_and_files_that_are_not_images(stack: Stack) -> 
 
 
 @pytest.mark.fault("A SageMaker endpoint: a run that is killed at any step of the creation")
+@pytest.mark.fault("A SageMaker endpoint: the creation fails")
 @pytest.mark.fault("A SageMaker endpoint: the container answers 5xx, too late, or no JSON")
 def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: Stack) -> None:
     """There and back; each pile is for the backend that is chosen when it is analyzed."""
@@ -104,10 +109,13 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
         for number in range(6):
             stack.upload(f"for {backend}/{number}.png", picture(number))
         stack.switch(backend)
-        starts = 1
+        switched, starts = time.time(), 1
         if backend == "sagemaker_endpoint":
             kill_while_it_is_created(stack)
             starts += 1
+            # An endpoint that is not there in mid-run is a model that somebody stopped.
+            assert check_without_progress(stack)["errorType"] == "ModelStoppedError"
+            stack.force_status("failed")
             # None of these is the image's fault.
             for fault in ("ContainerError5xx", "MalformedAnswer"):
                 stack.emulator.inject("InvokeEndpoint", fault)
@@ -118,6 +126,29 @@ def test_a_live_stack_goes_over_to_the_other_backend_with_images_waiting(stack: 
                 assert result["model"]["backend"] == backend
                 assert (result["anomaly"] is None) == (backend != "lookout_for_vision")
         assert stack.environment.model()["starts"] == starts
+        if backend == "sagemaker_endpoint":
+            check_roles(stack, switched)
+
+
+def check_roles(stack: Stack, since: float) -> None:
+    """Check that the roles may do with the endpoint what they have done since a moment, and nothing else."""
+    recording = Recording.read(permissions.RECORDED_CALLS).since(since)
+    verdicts = permissions.judge(recording, permissions.role_names(stack))
+    for verdict in verdicts:
+        ours = ("sagemaker:", "iam:PassRole")
+        verdict.needed = {grant: by for grant, by in verdict.needed.items() if grant.action.startswith(ours)}
+        verdict.redundant.clear()  # those that stop former models may do it for the model of now too
+    assert [problem for verdict in verdicts for problem in verdict.problems()] == []
+    assert {grant.action for verdict in verdicts for grant in verdict.needed} == {
+        "iam:PassRole",
+        "sagemaker:CreateEndpoint",
+        "sagemaker:CreateEndpointConfig",
+        "sagemaker:DeleteEndpoint",
+        "sagemaker:DeleteEndpointConfig",
+        "sagemaker:DescribeEndpoint",
+        "sagemaker:InvokeEndpoint",
+        "sagemaker:ListEndpointConfigs",
+    }
 
 
 def kill_while_it_is_created(stack: Stack) -> None:

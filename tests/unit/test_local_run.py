@@ -206,3 +206,17 @@ def test_a_users_analyses_count_and_the_adapter_is_the_emulators() -> None:
     assert choose("rekognition") == {"backend": "rekognition", "rekognition": MODELS["rekognition"].argument}
     hosted = next(iter(HOSTED_MODELS))
     assert choose(hosted, {hosted: {"project_arn": "arn:mine"}})[hosted] == MODELS[hosted].argument
+
+
+@pytest.mark.parametrize(
+    ("backend", "takes"), [("rekognition_custom_labels", "10 to 30 minutes"), ("sagemaker_endpoint", "some minutes")]
+)
+def test_what_a_run_would_cost_and_how_long_a_start_takes_there(backend: str, takes: str) -> None:
+    environment: Any = SimpleNamespace(
+        backend=backend,
+        model=lambda: {"labels": [], "billed_unit_seconds": 24, "starts": 1, "stops": 1},
+        emulator=SimpleNamespace(state=lambda: {"settings": {"start_seconds": 5}}),
+        unit_hour_dollars=lambda: 1.0,
+    )
+    said = run._hosted_lines(environment, {}, Results(), 0)["would cost on AWS"]
+    assert said == f"$0.0067, at $1.00 an hour for each inference unit (a start takes 5 s here, {takes} there)"

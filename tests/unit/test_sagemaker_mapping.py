@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,10 @@ from PIL import Image
 from batch_vision.backends.contracts import Anomaly, BoundingBox, Kind, Prediction
 from batch_vision.backends.sagemaker_endpoint import PRESETS, AnswerMapping, Settings, parse_answer
 from batch_vision.core import errors
+from batch_vision.core.models import Model
+from batch_vision.operator import command_line
 from batch_vision.operator.cli import main
+from local.config import REPOSITORY
 from tests.contract.cases import SAGEMAKER_SETTINGS
 
 OBJECTS = [{"score": 0.75, "label": "crack", "box": {"xmin": 20, "ymin": 10, "xmax": 60, "ymax": 50}}]
@@ -78,6 +83,48 @@ def test_a_model_that_answers_with_rows_of_numbers() -> None:
     assert one.bounding_box == BoundingBox(0.25, 0.25, 0.25, 0.5)
 
 
+def test_a_model_that_answers_with_a_list_for_each_part_of_its_predictions() -> None:
+    """Classifiers and detectors of JumpStart, TensorFlow and torchvision do."""
+    found = read("{name: ['normal', 'crack'], confidence: probabilities}", {"probabilities": [0.25, 0.75]})
+    assert [(one.name, one.confidence_percent) for one in found] == [("normal", 25), ("crack", 75)]
+    mapping = (
+        "{name: classes[*].to_string(@), confidence: scores,"
+        " box: normalized_boxes[*].{left: [0], top: [1], right: [2], bottom: [3]}, box_px: pixels}"
+    )
+    answer = {
+        "normalized_boxes": [[0.25, 0.25, 0.5, 0.75], [0, 0, 1, 1]],
+        "classes": [1.0, 18.0],
+        "scores": [0.5, 0.25],
+    }
+    found = read(mapping, answer)
+    assert [(one.name, one.confidence_percent) for one in found] == [("1.0", 50), ("18.0", 25)]
+    assert [one.bounding_box for one in found] == [BoundingBox(0.25, 0.25, 0.25, 0.5), BoundingBox(0, 0, 1, 1)]
+    assert read(mapping, {"normalized_boxes": [], "classes": [], "scores": []}) == []
+
+
+def test_the_examples_of_the_document_are_for_the_answers_of_these_containers() -> None:
+    boxes = {"normalized_boxes": [[0.1, 0.1, 0.3, 0.5]], "classes": [2.0], "scores": [0.75]}
+    answers: dict[str, Any] = {
+        "Hugging Face, image-classification": [{"label": "crack", "score": 0.75}],
+        "Hugging Face, object-detection": OBJECTS,
+        "JumpStart, image classification": {"probabilities": [0.75, 0.25]},
+        "JumpStart, object detection": boxes,
+        "SageMaker's own Object Detection": {"prediction": [[2.0, 0.75, 0.1, 0.1, 0.3, 0.5]]},
+        '`{"is_anomalous": true, "score": 0.93}`': {"is_anomalous": True, "score": 0.93},
+    }
+    document = (REPOSITORY / "docs" / "from-lookout-for-vision.md").read_text()
+    table = document.split("| container | mapping | anomaly_mapping |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    for line in table.split("\n"):
+        _, container, *cells, _ = re.split(r" ?(?<!\\)\| ?", line)
+        mapping, verdict = ("".join(re.findall("`(.*)`", cell)).replace(r"\|", "|") for cell in cells)
+        found, anomaly = AnswerMapping.compiled(mapping, verdict).read(answers.pop(container), (200, 100), 0)
+        best = max(found, key=lambda one: one.confidence_percent)
+        assert (best.name in ("crack", "anomaly", "2.0"), best.confidence_percent >= 75) == (True, True), container
+        assert best.bounding_box == (BoundingBox(0.1, 0.1, 0.2, 0.4) if "etection" in container else None), container
+        assert anomaly == (Anomaly(is_anomalous=True, confidence_percent=best.confidence_percent) if verdict else None)
+    assert answers == {}
+
+
 def test_a_verdict_has_an_expression_of_its_own() -> None:
     mapping = AnswerMapping.compiled(PLAIN, "[0].{is_anomalous: name != 'normal', confidence: score}")
     assert mapping.read([{"name": "crack", "score": 0.8}], None, 90) == (
@@ -90,7 +137,11 @@ def test_a_verdict_has_an_expression_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("mapping", "answer", "said"),
     [
-        (PLAIN, {"error": "x"}, "mapping makes null of the answer, and not a list"),
+        (PLAIN, {"error": "x"}, "mapping makes null of the answer, and neither a list nor lists of one length"),
+        ("@", {"name": "a", "confidence": 1}, "and neither a list nor lists of one length"),
+        ("@", {"name": ["a", "b"], "confidence": [1]}, "and neither a list nor lists of one length"),
+        ("@", {"name": ["a"], "confidence": 1}, "and neither a list nor lists of one length"),
+        ("{name: name, confidence: score}", {}, "mapping makes {.*} of the answer, and neither a list"),
         ("@", "text", 'mapping makes "text" of the answer'),
         ("@", [3], "A prediction is 3, and not an object"),
         (PLAIN, [{"score": 0.5}], "the name of a prediction is null"),
@@ -100,6 +151,7 @@ def test_a_verdict_has_an_expression_of_its_own() -> None:
         (PLAIN, [{"name": "a", "score": True}], "confidence is true, and not a number"),
         (PLAIN, [{"name": "a", "score": 97.5}], "confidence is 97.5, and not from 0 to 1"),
         (PLAIN, [{"name": "a", "score": -0.1}], "confidence is -0.1"),
+        (PLAIN, [{"name": "a", "score": 10**400}], "confidence is 1000.*, and not a number"),
         ("@", [{"name": "a", "confidence": 1, "confidence_percent": 1}], "it has confidence and confidence_percent"),
         ("@", [{"name": "a", "confidence": 1, "label": 1}], "A prediction has 'label'; it may have box, box_px"),
         ("@", [{"name": "a", "confidence": 1, "box": [1, 2]}], r"A box is \[1, 2\], and not an object"),
@@ -110,6 +162,7 @@ def test_a_verdict_has_an_expression_of_its_own() -> None:
             "a box ends before it begins",
         ),
         ("length(@)", 3, "mapping cannot be applied to the answer"),
+        ("[ceil(to_number(@))]", "1e999", "mapping cannot be applied to the answer"),
     ],
 )
 def test_an_answer_of_another_form_is_refused_and_the_reason_named(mapping: str, answer: Any, said: str) -> None:
@@ -117,7 +170,9 @@ def test_an_answer_of_another_form_is_refused_and_the_reason_named(mapping: str,
         read(mapping, answer)
 
 
-@pytest.mark.parametrize("body", [b"", b"[{", b"NaN", b'[{"score": Infinity}]', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[{", b"NaN", b'[{"score": Infinity}]', b"\xff", b"[" * 100_000, rb'["\ud800"]', b"[1e999]"]
+)
 def test_what_is_no_json_is_no_answer(body: bytes) -> None:
     with pytest.raises(errors.UnreadableAnswerError, match="is no JSON"):
         parse_answer(body)
@@ -176,6 +231,18 @@ def test_the_command_shows_what_a_mapping_makes_of_a_sample(tmp_path: Path) -> N
         ],
         "anomaly": None,
     }
+
+
+def test_the_command_takes_the_mapping_of_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = tmp_path / "sample.json"
+    sample.write_text(json.dumps(OBJECTS))
+    models = [Model.named("sagemaker_endpoint", SAGEMAKER_SETTINGS), Model.named("rekognition", {})]
+    monkeypatch.setattr(command_line, "_find", lambda *_: SimpleNamespace(name="welds", model=models.pop(0)))
+    status, printed = run(sample)
+    assert (status, "verdict: anomalous, 75.00%" in printed) == (0, True)
+    assert "give the image with --image" in printed
+    status, printed = run(sample)
+    assert (status, "The backend of stack welds is rekognition" in printed) == (2, True)
 
 
 @pytest.mark.parametrize(
