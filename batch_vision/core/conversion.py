@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch_vision.core.image_limits import broken_limit
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from batch_vision.core.image_limits import ImageLimits
+
+MIB_BYTES = 1024**2
+
+# Longest side of a JPEG that the encoder takes.
+_MOST_JPEG_PX = 65_500
+# The formats that are decoded at a half, a quarter or an eighth of their sides, for a part of the memory.
+_SCALABLE = frozenset({"JPEG", "MPO"})
+_SCALES = (8, 4, 2)
+# A JPEG is decoded to a few pixels less than a model takes where that saves three quarters of the time and memory.
+_ENOUGH = 0.9
+
+# Measured with Pillow 13.0.0 and pi-heif 1.4.0, as the limit with which the process still does it, less the pictures.
+PROCESS_BYTES = 36 * MIB_BYTES
+# Bytes of a pixel of a decoded picture; in all other modes 4.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_MOST_PIXEL_BYTES = 4
+# What a decoder holds beside that for each pixel while it works.
+_DECODER_BYTES = {"WEBP": 12, "AVIF": 6, "HEIF": 1, "JPEG2000": 15}
+# Decoders that have the whole file in memory.
+_READING_WHOLE = frozenset({"WEBP", "AVIF", "HEIF", "ICNS"})
+# For each pixel of the JPEG: the picture, the same turned upright, and the encoded bytes.
+_ENCODING_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +44,50 @@ class Target:
     Attributes
     ----------
     max_bytes, max_side_px
-        Of the encoded JPEG; 65,500 pixels are the most that the format's encoder takes.
+        Of the encoded JPEG.
     """
 
     max_bytes: int
     max_side_px: int
 
 
-_MOST_JPEG_PX = 65_500
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a decoder says of an image before it decodes it.
+
+    Attributes
+    ----------
+    image_format, mode
+        As Pillow calls them.
+    size_bytes
+        Of the file.
+    extra_pixel_bytes
+        What this file makes its decoder hold for each pixel, beside what every file of its format does.
+    """
+
+    image_format: str
+    mode: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    extra_pixel_bytes: float = 0
+
+    def __str__(self) -> str:
+        return f"{self.width_px:,} by {self.height_px:,} pixels ({self.image_format}, {self.mode})"
+
+
+def conversion_reasons(start: bytes, size_bytes: int, limits: Mapping[str, ImageLimits]) -> dict[str, str]:
+    """Return why an image is converted, by the names of the detectors for which it is.
+
+    Parameters
+    ----------
+    start
+        The first bytes of the image.
+    size_bytes
+        Size of the whole image.
+    """
+    broken = {name: broken_limit(start, size_bytes, one) for name, one in limits.items()}
+    return {name: one.reason for name, one in broken.items() if one and one.is_mended_by_converting}
 
 
 def target_of(limits: Iterable[ImageLimits]) -> Target:
@@ -40,3 +102,79 @@ def sides_within(width_px: int, height_px: int, max_side_px: int) -> tuple[int, 
     """Return the largest sides of the same ratio that are within a limit; never larger ones than there are."""
     scale = min(1.0, max_side_px / max(width_px, height_px))
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
+def sides_of_less(width_px: int, height_px: int, size_bytes: int, max_bytes: int) -> tuple[int, int]:
+    """Return smaller sides of the same ratio, at which an encoded image is likely to be within its bytes."""
+    return sides_within(
+        width_px, height_px, max(1, int(max(width_px, height_px) * min(0.9, math.sqrt(max_bytes / size_bytes))))
+    )
+
+
+def decoded_scale(picture: Picture, target: Target, memory_bytes: int) -> int:
+    """Return by how much the sides of a picture are divided as it is decoded: 1, 2, 4 or 8.
+
+    As much as leaves what the target admits; more, where there is not the memory for it.
+    """
+    if picture.image_format not in _SCALABLE:
+        return 1
+    longer_px = max(picture.width_px, picture.height_px)
+    scale = next((scale for scale in _SCALES if longer_px >= _ENOUGH * scale * target.max_side_px), 1)
+    while scale < max(_SCALES) and needed_bytes(picture, target, scale) > memory_bytes:
+        scale *= 2
+    return scale
+
+
+def needed_bytes(picture: Picture, target: Target, scale: int = 1) -> int:
+    """Return the memory of a process that converts a picture.
+
+    Parameters
+    ----------
+    scale
+        By how much the sides are divided as it is decoded.
+    """
+    width_px, height_px = math.ceil(picture.width_px / scale), math.ceil(picture.height_px / scale)
+    made_width_px, made_height_px = sides_within(width_px, height_px, target.max_side_px)
+    made_px = made_width_px * made_height_px
+    decoded_bytes = width_px * height_px * _PIXEL_BYTES.get(picture.mode, _MOST_PIXEL_BYTES)
+    for_pixel = _DECODER_BYTES.get(picture.image_format, 0) + picture.extra_pixel_bytes
+    decoding_bytes = math.ceil(picture.width_px * picture.height_px * for_pixel)
+    if picture.image_format in _READING_WHOLE:
+        decoding_bytes += picture.size_bytes
+    return PROCESS_BYTES + max(
+        decoded_bytes + decoding_bytes, decoded_bytes + made_px * _MOST_PIXEL_BYTES, made_px * _ENCODING_BYTES
+    )
+
+
+def shade_range(lowest: float, highest: float) -> tuple[float, float]:
+    """Return what is black and what is white in a picture whose shades are whole or floating numbers of any range.
+
+    The range that such numbers usually have, where all are within it: 0 to 1, to 255 or to 65,535. Else their own.
+    """
+    if lowest >= 0:
+        for white in (1, 255, 65_535):
+            if highest <= white:
+                return 0, white
+    return lowest, max(highest, math.nextafter(lowest, math.inf))
+
+
+def webp_sides_px(start: bytes) -> tuple[int, int] | None:
+    """Return width and height of a WebP, whose decoder has all its memory before it tells them; None of another file.
+
+    Parameters
+    ----------
+    start
+        The first 30 bytes at least.
+    """
+    if not (start.startswith(b"RIFF") and start[8:12] == b"WEBP" and len(start) >= 30):
+        return None
+    match start[12:16]:
+        case b"VP8X":
+            return 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
+        case b"VP8L":
+            (bits,) = struct.unpack_from("<I", start, 21)
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", start, 26)
+            return width & 0x3FFF, height & 0x3FFF
+    return None

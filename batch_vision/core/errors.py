@@ -117,8 +117,30 @@ class NoTimeLeftError(TransientError):
     remedy = "Raise analyze_timeout_seconds, or lower batch_size."
 
 
+class ConversionWaitsError(NoTimeLeftError):
+    """Other images were converted until the invocation was nearly over: the image was not begun."""
+
+
+class ConversionTimeoutError(TransientError):
+    """The invocation was over before the image was converted."""
+
+    remedy = "Raise timings.analyze_timeout_seconds; or analyze_memory_mb, with which Lambda gives more of a processor."
+
+
+class NoMemoryLeftError(TransientError):
+    """The images beside it leave too little memory to convert an image."""
+
+    remedy = "Raise analyze_memory_mb, or lower batch_size."
+
+
 class OlderUploadInProgressError(TransientError):
     """An older upload of the same key has its result but is not moved yet: this one waits for it."""
+
+
+class ConversionFailedError(BatchVisionError):
+    """The process that converts images does not work, whatever the image is."""
+
+    remedy = "Make the package anew with convert_images (make package), and apply the module again."
 
 
 class StorageRefusedError(BatchVisionError):

@@ -71,6 +71,15 @@ def read_header(start: bytes) -> ImageHeader | None:
     return None
 
 
+def is_cut_off(start: bytes) -> bool:
+    """Return whether the bytes are of a PNG or JPEG, and end before it says what it is."""
+    try:
+        read_header(start)
+    except struct.error:
+        return True
+    return False
+
+
 def sides_px(start: bytes) -> tuple[int, int] | None:
     """Return width and height of a PNG or JPEG as it is shown, which is after the Exif orientation of a JPEG.
 

@@ -14,7 +14,7 @@ from batch_vision.core.catalog import line_of
 from batch_vision.core.names import is_folder_marker
 from batch_vision.core.times import to_text, utc_now
 from batch_vision.core.versions import NULL_VERSION
-from batch_vision.images.detectors import Calls
+from batch_vision.images.detectors import COSTS_NO_DELIVERY, Calls
 from batch_vision.images.results import make_result, source_of
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def analyze(
 
     Raises
     ------
-    ModelNotReadyError
-        The model is not running: the message is to be sent anew. The image is still in the source bucket.
+    ModelNotReadyError, ConversionWaitsError
+        The model is not running, or others were converted: the message is to be sent anew. The image is still in the
+        source bucket.
     TransientError, AccessDeniedError, ModelError
         Not now: the message is to be delivered again. The image is still in the source bucket.
     """
@@ -176,7 +177,7 @@ def analyze(
             if source.has(image):
                 raise errors.ImageUnreadableError(f"S3 lists it and does not find it: {error}") from error
             return outcome("gone")
-    except errors.ModelNotReadyError:
+    except COSTS_NO_DELIVERY:
         raise
     except Exception as error:
         is_refused_for_good = isinstance(error, errors.StorageRefusedError)

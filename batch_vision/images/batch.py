@@ -23,7 +23,8 @@ from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.call_metrics import tell_calls
-from batch_vision.images.detectors import Calls, Detectors
+from batch_vision.images.converting import preparing
+from batch_vision.images.detectors import COSTS_NO_DELIVERY, Calls, Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.images.source import SourceBucket
@@ -47,7 +48,8 @@ _SENT_ANEW_DELAY_SECONDS = 60
 def detectors() -> Detectors:
     """Return the detectors of this deployment, made on first use, with the paces that they keep."""
     settings = settings_of(AnalyzeImagesSettings)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
+    prepare = preparing(convert_images=settings.convert_images)
+    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
 
 
 def analyze_batch(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
@@ -106,10 +108,10 @@ class Batch:
         work = self._work[record.message_id]
         wait([future for _, future in work])
         failed = [(image, error) for image, future in work if (error := future.exception())]
-        # A model that is not running is no attempt: it costs the message no delivery. Where another image of the
-        # message failed as well, the message comes back as a whole.
+        # A model that is not running is no attempt, nor is the conversion of others: it costs the message no delivery.
+        # Where another image of the message failed as well, the message comes back as a whole.
         for _, error in failed:
-            if not isinstance(error, ModelNotReadyError):
+            if not isinstance(error, COSTS_NO_DELIVERY):
                 raise error
         if failed:
             self._send_anew([image for image, _ in failed])

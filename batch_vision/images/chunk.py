@@ -29,6 +29,7 @@ from batch_vision.core.in_place import Step
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
+from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys
 from batch_vision.images.settings import AnalyzeChunkSettings
@@ -111,7 +112,8 @@ class Work:
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from batch to batch."""
     settings = settings_of(AnalyzeChunkSettings)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
+    prepare = preparing(convert_images=settings.convert_images)
+    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
 
 
 def analyze_chunks(event: Mapping[str, Any], context: LambdaContext) -> PartialItemFailureResponse:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from batch_vision.images.results import Answer
     from batch_vision.images.source import StoredImage
 
+# After these the message of an image is sent anew, and no delivery of it is used up.
+COSTS_NO_DELIVERY = (errors.ModelNotReadyError, errors.ConversionWaitsError)
+
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10
 _BACK_OFF = wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
@@ -228,6 +231,8 @@ class Detectors:
         ------
         ModelNotReadyError
             The hosted model is not running.
+        ConversionWaitsError
+            There was no time left to convert the image.
         ImageGoneError
             The image is gone.
         TransientError, AccessDeniedError, ModelError, StorageRefusedError

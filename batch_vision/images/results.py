@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 
 # What a detector said about an image, ready for JSON: ``predictions``, ``anomaly`` and ``raw``; or ``error``, where it
-# can never take the image.
+# can never take the image. And ``converted``, where it was asked about what was made of the image.
 type Answer = dict[str, Any]
 
 
@@ -56,18 +56,24 @@ def make_result(
     answers
         By the name of the detector.
     find_sides_px
-        Returns width and height of the image; asked for an image that was processed.
+        Returns width and height of the image; asked for an image that was processed, and not converted.
     """
     errors = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
     said = {name: answer for name, answer in answers.items() if name not in errors}
     raw = {name: answer["raw"] for name, answer in said.items()}
-    width_px, height_px = (find_sides_px() if said else None) or (None, None)
+    converted = _converted(answers)
+    if converted and said:
+        sides_px: tuple[int, int] | None = converted["from_width"], converted["from_height"]
+    else:
+        sides_px = find_sides_px() if said else None
+    width_px, height_px = sides_px or (None, None)
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "processed" if said else "rejected",
         "source": source,
         "width": width_px,
         "height": height_px,
+        "converted": converted,
         "model": {"backend": backend, "id": model_id},
         "analyzed_at": to_text(now),
         "predictions": [prediction for answer in said.values() for prediction in answer["predictions"]],
@@ -89,6 +95,12 @@ def source_of(image: SourceImage) -> dict[str, Any]:
         "size_bytes": image.size_bytes,
         "uploaded_at": to_text(image.uploaded_at),
     }
+
+
+def _converted(answers: Mapping[str, Answer]) -> dict[str, Any] | None:
+    """Return what was made of the image for detectors, and for which; None where all were asked about itself."""
+    told = {name: answer["converted"] for name, answer in answers.items() if "converted" in answer}
+    return next(iter(told.values())) | {"detectors": [*told]} if told else None
 
 
 def _joined(errors: Mapping[str, dict[str, str]]) -> dict[str, str]:

@@ -29,6 +29,8 @@ class AnalyzeImagesSettings(ModelSettings):
         Predictions below it are left out; None uses the thresholds that the model was trained with.
     paces
         How fast one invocation asks each detector of the backend.
+    convert_images
+        Whether an image that the model does not take as it is is converted for it.
     queue_url, max_receive_count
         The queue of the images' messages, and after how many deliveries a message is a dead letter.
     """
@@ -37,6 +39,7 @@ class AnalyzeImagesSettings(ModelSettings):
     final_bucket_name: Text
     min_confidence_percent: Percent | None
     paces: Rates
+    convert_images: YesOrNo
     queue_url: Text
     max_receive_count: Positive
 
@@ -75,12 +78,13 @@ class AskingSettings(LookingSettings):
 
     Attributes
     ----------
-    min_confidence_percent, paces
+    min_confidence_percent, paces, convert_images
         As those of `AnalyzeImagesSettings`.
     """
 
     min_confidence_percent: Percent | None
     paces: Rates
+    convert_images: YesOrNo
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,10 @@ class WorkOffChunkSettings(ExistingBucketSettings, ModelSettings):
 
     Attributes
     ----------
-    min_confidence_percent, paces
+    min_confidence_percent, paces, convert_images
         As those of `AnalyzeImagesSettings`.
     """
 
     min_confidence_percent: Percent | None
     paces: Rates
+    convert_images: YesOrNo

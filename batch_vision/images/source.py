@@ -13,7 +13,7 @@ from batch_vision.core.times import utc_now
 from batch_vision.core.versions import CURRENT, NULL_VERSION, Entry, Standing, standing_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import IO
 
     from mypy_boto3_s3 import S3Client
 
@@ -44,9 +44,9 @@ class StoredImage:
         self._start = content[:_SIDES_BYTES]
         return content
 
-    def save_to(self, path: Path) -> None:
+    def save_to(self, file: IO[bytes]) -> None:
         """Write the content to a file; raises as `read_bytes` does."""
-        with translated(), path.open("wb") as file:
+        with translated():
             answer = self.s3.get_object(Bucket=self.bucket, Key=self.key, VersionId=self.version_id)
             for part in answer["Body"].iter_chunks(_SIDES_BYTES):
                 file.write(part)

@@ -24,6 +24,7 @@ from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.call_metrics import tell_calls
+from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.in_place import ImagesBucket, is_no_attempt, update_result
 from batch_vision.images.settings import UpdateResultsSettings
@@ -58,7 +59,8 @@ _COUNTED = {
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from batch to batch."""
     settings = settings_of(UpdateResultsSettings)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
+    prepare = preparing(convert_images=settings.convert_images)
+    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
 
 
 @cache

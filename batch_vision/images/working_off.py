@@ -13,6 +13,7 @@ from batch_vision.core.chunks import ChunkMessage
 from batch_vision.core.observability import logger
 from batch_vision.core.settings import settings_of
 from batch_vision.images.chunk import ASKING_SHARE, ChunkWorker, Progress
+from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys, unasked_detectors
 from batch_vision.images.settings import WorkOffChunkSettings
@@ -34,7 +35,8 @@ _OVER = {"left": 0, "is_stuck": False, "barren": 0, "has_settled_any": False, "v
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from call to call."""
     settings = settings_of(WorkOffChunkSettings)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces)
+    prepare = preparing(convert_images=settings.convert_images)
+    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
 
 
 def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from batch_vision.backends.contracts import (
 from batch_vision.backends.registry import BACKENDS
 from batch_vision.core import settings
 from batch_vision.core.events import SourceImage
+from batch_vision.core.image_limits import ImageLimits
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
@@ -73,6 +74,7 @@ class FakeBackend(Detector, Lifecycle):
     inference_units: int | None = None
 
     name = "fake"
+    limits = ImageLimits(max_sent_bytes=5 * 1024**2, max_stored_bytes=15 * 1024**2)
 
     @classmethod
     def from_settings(cls, *_: Any) -> FakeBackend:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from batch_vision.core.image_header import HEADER_BYTES, ImageLimits, broken_limit, sides_px
+from batch_vision.core.image_header import HEADER_BYTES, sides_px
+from batch_vision.core.image_limits import ImageLimits, broken_limit
 
-LIMITS = ImageLimits(max_bytes=1000_000, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
+LIMITS = ImageLimits(max_sent_bytes=1000_000, min_side_px=64, max_side_px=4096, max_aspect_ratio=20)
 
 
 def encoded(kind: str, width_px: int = 100, height_px: int = 80, **options: Any) -> bytes:
@@ -21,7 +22,8 @@ def encoded(kind: str, width_px: int = 100, height_px: int = 80, **options: Any)
 
 
 def broken(content: bytes, size_bytes: int | None = None) -> str | None:
-    return broken_limit(content[:HEADER_BYTES], size_bytes or len(content), LIMITS)
+    limit = broken_limit(content[:HEADER_BYTES], size_bytes or len(content), LIMITS)
+    return limit and limit.reason
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "BATCH_SIZE": "10",
     "LIVE_SHARE_PERCENT": "20",
     "PACES": '{"rekognition_custom_labels": {"calls_per_second": 2.5, "most_calls_per_second": 20}}',
+    "CONVERT_IMAGES": "false",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images-dead-letter",
     "REQUEUE_AFTER_SECONDS": "720",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/images",
