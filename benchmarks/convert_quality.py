@@ -73,13 +73,14 @@ def cases_of(paths: Sequence[Path], forms: Sequence[str], rounds: int = 1) -> li
     """Return picture, format and Exif orientation of what is compared.
 
     In a round, each picture is in each format, and each way to lie is in each format; eight rounds are all there are.
+    The pictures change fastest, so that a part of a round has all of them.
     """
     ways = pictures.ORIENTATIONS
     return [
-        (path, form, ways[(number + place + shift) % len(ways)])
+        (path, forms[(number + place) % len(forms)], ways[(number + number // len(ways) + shift) % len(ways)])
         for shift in range(rounds)
+        for place in range(len(forms))
         for number, path in enumerate(paths)
-        for place, form in enumerate(forms)
     ]
 
 

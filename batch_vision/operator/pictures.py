@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pi_heif import register_heif_opener
 from PIL import ExifTags, Image, ImageChops, ImageOps
 
-from batch_vision.core.conversion import shade_range
+from batch_vision.core.conversion import FORMATS, shade_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ MOST_BYTES = 256 * 1024**2  # nothing larger is converted for a model
 _THUMBNAIL_QUALITY = 70
 _MOST_PIXELS = 150_000_000
 _SHOWN_PX = 4096  # of a picture that is encoded for a browser; more is slow, and a WebP has 16,383 at the most
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF")  # no decoder that starts another program
 _SHOWN_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")  # by every browser
 _MASK_BACKGROUND = (255, 255, 255)
 _SIDEWAYS = (5, 6, 7, 8)  # Exif orientations that exchange the sides (CIPA DC-008, "Orientation")
@@ -102,7 +101,7 @@ def data_uri(webp: bytes) -> str:
 
 
 def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    image = Image.open(io.BytesIO(content), formats=(*FORMATS, "HEIF"))
     if image.width * image.height > _MOST_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels")
     return image
