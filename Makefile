@@ -31,14 +31,15 @@ help: ## list the commands
 # The commands have the defaults, and refuse what is empty.
 given = $(if $(filter-out undefined,$(origin $1)),--$2 "$$$1")
 ENVIRONMENT = $(call given,LABELLED,labelled) $(call given,BACKEND,backend) $(call given,LOCALSTACK,localstack) \
-	$(call given,TFVARS,tfvars) $(call given,IMAGES_BUCKET,images-bucket) $(call given,VERSIONED,versioned)
+	$(call given,TFVARS,tfvars) $(call given,IMAGES_BUCKET,images-bucket) $(call given,VERSIONED,versioned) \
+	$(call given,CONVERT,convert)
 
 .PHONY: local-run
-local-run: $(LOCAL) ## analyze IMAGES=dir, VIDEOS=dir or both on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
+local-run: $(LOCAL) ## analyze IMAGES=dir, VIDEOS=dir or both on this machine, results to OUT=dir [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [CONVERT=0|1] [TFVARS=file] [LOCALSTACK=docker]
 	@$(PYTHON) -m local run $(call given,IMAGES,images) $(call given,VIDEOS,videos) $(call given,OUT,out) $(ENVIRONMENT)
 
 .PHONY: local-up
-local-up: $(LOCAL) ## start the same environment and leave it running [VIDEOS=1|only] [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [TFVARS=file] [LOCALSTACK=docker]
+local-up: $(LOCAL) ## start the same environment and leave it running [VIDEOS=1|only] [LABELLED=dir] [BACKEND=name] [IMAGES_BUCKET=name VERSIONED=0|1] [CONVERT=0|1] [TFVARS=file] [LOCALSTACK=docker]
 	@$(PYTHON) -m local up $(call given,VIDEOS,videos) $(ENVIRONMENT)
 
 .PHONY: local-down
@@ -80,7 +81,7 @@ redrive: $(DEV) ## put the dead letters of a stack back on its queue [STACK=name
 	@$(OPERATE) retry $(CHOSEN)
 
 .PHONY: package
-package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions
+package: $(DEV) ## make build/lambdas.zip, the deployment package of all functions, and build/lambdas-converting.zip, that of those which convert images
 	@$(PYTHON) -m local.package
 
 .PHONY: bench

@@ -88,6 +88,12 @@ _images_bucket_option = click.option(
 
 _versioned_option = click.option("--versioned", type=Text(), help="Whether that bucket is versioned: 1, or 0 as ever.")
 
+_convert_option = click.option(
+    "--convert",
+    type=Text(),
+    help="Whether images that the model does not take are converted for it: 1, or 0; what --tfvars says if not given.",
+)
+
 
 @main.command("run")
 @click.option("--images", type=FilePath(), help="Folder of images; the samples of the backend if not given.")
@@ -99,6 +105,7 @@ _versioned_option = click.option("--versioned", type=Text(), help="Whether that 
 @_tfvars_option
 @_images_bucket_option
 @_versioned_option
+@_convert_option
 def run_command(
     images: Path | None,
     videos: Path | None,
@@ -109,12 +116,14 @@ def run_command(
     tfvars: Path | None,
     images_bucket: str | None,
     versioned: str | None,
+    convert: str | None,
 ) -> None:
     """Set everything up, analyze folders of images and videos, and take everything down."""
     chosen, values = _backend_and_values(
         backend, tfvars, is_videos_only=bool(videos) and not (images or backend or images_bucket or tfvars)
     )
     bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
+    converts = _convert_argument(convert, chosen)
     given_videos = values.values.get("videos") if values else None
     piles: dict[str, Path] = {}
     if chosen:
@@ -144,7 +153,7 @@ def run_command(
         dies_with_parent=True,
         in_docker=in_docker,
         # At a full hour a tick would start the one run that this command is to show.
-        arguments={"schedule_enabled": False} | _videos_argument(given_videos, is_wanted=videos is not None),
+        arguments={"schedule_enabled": False} | _videos_argument(given_videos, is_wanted=videos is not None) | converts,
         tfvars=values,
         images_bucket=bucket,
     )
@@ -224,6 +233,7 @@ def _run(display: Display, stack: environment.Environment, found: Found, out: Pa
 @_tfvars_option
 @_images_bucket_option
 @_versioned_option
+@_convert_option
 def up_command(
     videos: str | None,
     backend: str | None,
@@ -232,6 +242,7 @@ def up_command(
     tfvars: Path | None,
     images_bucket: str | None,
     versioned: str | None,
+    convert: str | None,
 ) -> None:
     """Start the local environment and leave it running."""
     if videos not in (None, "0", "1", "only"):
@@ -240,6 +251,7 @@ def up_command(
         raise LocalError(f"VIDEOS=only is for a stack without images, and BACKEND={backend} was given. Use VIDEOS=1.")
     chosen, values = _backend_and_values(backend, tfvars, is_videos_only=videos == "only")
     bucket = choose_bucket(images_bucket, versioned, values.values if values else {})
+    converts = _convert_argument(convert, chosen)
     in_docker = _is_docker(localstack)
     _check_labelled(labelled)
     display = Display()
@@ -249,7 +261,8 @@ def up_command(
         backend=chosen,
         dies_with_parent=False,
         in_docker=in_docker,
-        arguments=_videos_argument(values.values.get("videos") if values else None, is_wanted=videos in ("1", "only")),
+        arguments=_videos_argument(values.values.get("videos") if values else None, is_wanted=videos in ("1", "only"))
+        | converts,
         tfvars=values,
         images_bucket=bucket,
     )
@@ -304,6 +317,15 @@ def _backend_and_values(
         return chosen or default, None
     values = read_tfvars(tfvars)
     return values.backend(chosen, MODELS, DEFAULT_BACKEND), values
+
+
+def _convert_argument(given: str | None, backend: str | None) -> dict[str, Any]:
+    """Return the module's argument for converting images, where CONVERT is given."""
+    if given not in (None, "0", "1"):
+        raise LocalError(f"CONVERT={given} is not known. Use 1 to convert images that the model does not take, or 0.")
+    if given == "1" and backend is None:
+        raise LocalError("CONVERT=1 is about images, and this stack has videos only. Leave CONVERT out.")
+    return {} if given is None else {"convert_images": given == "1"}
 
 
 def _is_docker(localstack: str) -> bool:

@@ -22,7 +22,13 @@ from local.emulator.models import HOSTED_MODELS, MODELS
 from local.errors import LocalError
 from local.images_bucket import ImagesBucket, make_bucket
 from local.localstack import check_port, find_localstack, start_localstack
-from local.package import PACKAGE, PackageError, make_package
+from local.package import (
+    LOCAL_CONVERTING_PACKAGE,
+    PackageError,
+    container_platform,
+    make_converting_package,
+    make_package,
+)
 from local.processes import find_background, start_background, tail
 from local.terraform import Terraform, check_version
 from local.tfvars import merged
@@ -76,11 +82,14 @@ MODULE_ARGUMENTS: dict[str, Any] = {
     "force_destroy": True,
     # LocalStack cannot save queries of logs.
     "monitoring": {"log_queries": False},
+    # The one package that is not the deployed one: its libraries are those of this machine.
+    "converting_package_path": str(LOCAL_CONVERTING_PACKAGE),
 }
 
 # What counts whatever a user's own file of variables says.
 LOCAL_ARGUMENTS: dict[str, Any] = {
     "lambda_package_path": None,
+    "converting_package_path": MODULE_ARGUMENTS["converting_package_path"],
     "monitoring": MODULE_ARGUMENTS["monitoring"],
 }
 
@@ -281,12 +290,17 @@ def _up(
     images_bucket: ImagesBucket | None,
 ) -> Environment:
     settings = EMULATOR_SETTINGS | dict(emulator_settings)
+    converts = (dict(tfvars.values if tfvars else {}) | dict(arguments)).get("convert_images")
     with display.step("Packaging the Lambdas") as step:
         try:
-            make_package()
+            packages = [make_package()]
+            if converts:
+                of_platform = container_platform() if in_docker else None
+                packages.append(make_converting_package(LOCAL_CONVERTING_PACKAGE, of_platform))
         except PackageError as error:
             raise LocalError(str(error)) from error
-        step.done(f"{PACKAGE.relative_to(config.REPOSITORY)}, {PACKAGE.stat().st_size / 1e6:.1f} MB")
+        shown = (f"{path.relative_to(config.REPOSITORY)}, {path.stat().st_size / 1e6:.1f} MB" for path in packages)
+        step.done("; ".join(shown))
     terraform = Terraform()
     shutil.rmtree(terraform.directory, ignore_errors=True)  # the state of a LocalStack that is no more
     in_bucket: dict[str, Any] = {}
@@ -356,7 +370,8 @@ def existing_buckets(images_bucket: ImagesBucket | None, videos: Any) -> list[Im
 
 def _check(terraform: Terraform, tfvars: Tfvars, backend: str | None) -> None:
     """Check a user's values as a plan on AWS would: without local ones, in the Region and account of their model."""
-    given = choose(backend) | dict(tfvars.values) | {"lambda_package_path": None}
+    paths = {name: LOCAL_ARGUMENTS[name] for name in ("lambda_package_path", "converting_package_path")}
+    given = choose(backend) | dict(tfvars.values) | paths
     model = given[backend] if backend else None
     arn = _model_arn(model) if isinstance(model, dict) else ""
     # arn:<partition>:<service>:<region>:<account>:…; what is no ARN is for the module to refuse.
@@ -380,6 +395,8 @@ def differences(tfvars: Tfvars, wanted: Mapping[str, Any]) -> list[str]:
     """Return a line for each variable of a user's file that does not count here, or that the module does not have."""
     own = {
         "lambda_package_path": "the package that was made here",
+        "convert_images": "what CONVERT says",
+        "converting_package_path": "the package that was made here, with the libraries of this machine",
         "monitoring": "without log_queries, because LocalStack cannot save them",
         "schedule_enabled": "false, so that there is one run",
         "kms_key_arn": "a key on LocalStack",

@@ -40,7 +40,8 @@ _SEPARATORS = {"UV_FIND_LINKS": ","}
 # Without it each LocalStack reads the models of all of them anew, and keeps a core busy for ten seconds.
 _MADE_ONCE = {"localstack": ("-m", "localstack.aws.spec")}
 _LOCK_OPTIONS: dict[str, list[str]] = {
-    # The same versions in the container as without one.
+    # The same versions on Lambda, and in the container, as here.
+    "converting": ["--universal", "--constraint", "dev.txt"],
     "emulator": ["--universal", "--constraint", "dev.txt"],
     "localstack": ["--exclude-newer", "2026-03-05"],
 }
@@ -135,7 +136,9 @@ def lock() -> None:
     InstallError
         With what uv printed.
     """
-    for name in ("uv", "lambda", "lambda-runtime", "dev", "policy-scan", "emulator", "localstack", "bench"):
+    # Those that keep to the versions of dev come after it.
+    names = ("uv", "lambda", "lambda-runtime", "dev", "converting", "policy-scan", "emulator", "localstack", "bench")
+    for name in names:
         options = _LOCK_OPTIONS.get(name, ["--universal"])
         written_without = ["--no-header", "--no-emit-index-url", "--no-emit-find-links"]
         files = [f"{name}.in", "--output-file", f"{name}.txt"]

@@ -1,24 +1,38 @@
-"""Make the deployment package of all functions: one zip, the same bytes from the same inputs.
+"""Make the deployment packages: a zip of all functions, and one of those that convert images.
 
-Run as ``python -m local.package`` (``make package`` does). Needs nothing but the locked dependencies.
+The same inputs give the same bytes. Run as ``python -m local.package`` (``make package`` does). Needs nothing but the
+locked dependencies.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.install import InstallError, run_uv
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "build" / "lambdas.zip"
+CONVERTING_PACKAGE = REPOSITORY / "build" / "lambdas-converting.zip"
+# For local running only: with the libraries of this machine, which are not those of Lambda.
+LOCAL_CONVERTING_PACKAGE = REPOSITORY / "build" / "lambdas-converting-local.zip"
 
+# As uv names it. Terraform gives every function arm64, and python3.13 runs on Amazon Linux 2023, whose glibc is newer.
+LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
+
+_PYTHON_VERSION = "3.13"
 _LOCK_FILE = REPOSITORY / "requirements" / "lambda.txt"
+_CONVERTING_LOCK_FILE = REPOSITORY / "requirements" / "converting.txt"
 _ENTRY_POINTS = REPOSITORY / "lambdas"
 _CODE = REPOSITORY / "batch_vision"
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
@@ -39,17 +53,43 @@ def make_package(target: Path = PACKAGE) -> Path:
     PackageError
         A dependency cannot be installed, or holds compiled code, which would tie the zip to one platform.
     """
+    return _make(target, [_LOCK_FILE], is_pure=True)
+
+
+def make_converting_package(target: Path = CONVERTING_PACKAGE, of_platform: str | None = LAMBDA_PLATFORM) -> Path:
+    """Make the same zip with the libraries that decode and encode images besides, which are compiled code.
+
+    Parameters
+    ----------
+    of_platform
+        Where the zip is to run, as uv names it; None for this machine. Any machine makes it for any other.
+
+    Raises
+    ------
+    PackageError
+        A dependency cannot be installed, for it has no wheel for the platform, say.
+    """
+    return _make(target, [_LOCK_FILE, _CONVERTING_LOCK_FILE], of_platform, is_pure=False)
+
+
+def container_platform() -> str:
+    """Return the platform of a container on this machine, as uv names it: Linux, whatever the machine has itself."""
+    processor = "aarch64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    return f"{processor}-manylinux_2_28"
+
+
+def _make(target: Path, lock_files: Sequence[Path], of_platform: str | None = None, *, is_pure: bool) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _install_dependencies(root)
+        _install_dependencies(root, lock_files, of_platform)
         shutil.copytree(_ENTRY_POINTS, root / "lambdas", ignore=shutil.ignore_patterns("__pycache__"))
         not_shipped = shutil.ignore_patterns("__pycache__", "operator", "__main__.py")
         shutil.copytree(_CODE, root / "batch_vision", ignore=not_shipped)
         _compile(root)
         files = sorted(path for path in root.rglob("*") if path.is_file() and _belongs(path.relative_to(root)))
         compiled = [path.name for path in files if path.suffix in {".so", ".pyd", ".dylib"}]
-        if compiled:
+        if compiled and is_pure:
             raise PackageError(f"The dependencies hold compiled code ({compiled[0]}); choose pure Python ones.")
         partial = target.with_suffix(f".{os.getpid()}.partial")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
@@ -61,14 +101,17 @@ def make_package(target: Path = PACKAGE) -> Path:
     return target
 
 
-def _install_dependencies(root: Path) -> None:
+def _install_dependencies(root: Path, lock_files: Sequence[Path], of_platform: str | None) -> None:
+    chosen = ("--python-platform", of_platform, "--python-version", _PYTHON_VERSION) if of_platform else ()
+    requirements = [word for path in lock_files for word in ("--requirements", path)]
     try:
         run_uv(
-            *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode"),
-            *("--python", sys.executable, "--target", root, "--requirements", _LOCK_FILE),
+            *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--no-compile-bytecode", *chosen),
+            *("--python", sys.executable, "--target", root, *requirements),
         )
     except InstallError as error:
-        raise PackageError(f"uv could not install {_LOCK_FILE.name}:\n{error}") from error
+        names = " and ".join(path.name for path in lock_files)
+        raise PackageError(f"uv could not install {names}:\n{error}") from error
 
 
 def _compile(root: Path) -> None:
@@ -88,7 +131,7 @@ def _belongs(path: Path) -> bool:
 
 if __name__ == "__main__":
     try:
-        made = make_package()
+        for made in (make_package(), make_converting_package()):
+            print(f"{made.relative_to(REPOSITORY)}: {made.stat().st_size:,} bytes")
     except PackageError as error:
         sys.exit(str(error))
-    print(f"{made.relative_to(REPOSITORY)}: {made.stat().st_size:,} bytes")

@@ -1,5 +1,5 @@
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions: one zip, and for each an environment with what it is told and a role with what it calls
+# Functions: their zip, and for each an environment with what it is told and a role with what it calls
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
@@ -414,7 +414,7 @@ locals {
   settings = {
     SOURCE_BUCKET_NAME          = one(module.source_bucket[*].bucket_name)
     IMAGES_BUCKET_NAME          = var.images_bucket_name
-    IMAGE_SUFFIXES              = jsonencode([for suffix in var.image_suffixes : lower(suffix)])
+    IMAGE_SUFFIXES              = jsonencode([for suffix in local.image_suffixes : lower(suffix)])
     SETTINGS_FINGERPRINT        = local.settings_fingerprint
     SOURCE_PREFIXES             = jsonencode(local.source_prefixes)
     FINAL_BUCKET_NAME           = module.final_bucket.bucket_name
@@ -424,6 +424,7 @@ locals {
     BACKEND                     = var.backend
     BACKEND_SETTINGS            = jsonencode(local.backend.settings)
     MIN_CONFIDENCE_PERCENT      = var.min_confidence_percent == null ? "" : tostring(var.min_confidence_percent)
+    CONVERT_IMAGES              = tostring(var.convert_images)
     START_BACKLOG_IMAGES        = tostring(var.start_backlog_images)
     START_MAX_AGE_SECONDS       = var.start_max_age_seconds == null ? "" : tostring(var.start_max_age_seconds)
     MIN_INFERENCE_UNITS         = tostring(var.min_inference_units)
@@ -475,7 +476,8 @@ locals {
   ]
   video_settings   = ["FINAL_BUCKET_NAME", "HINT_QUEUE_URL", "QUEUE_URL"]
   message_settings = ["QUEUE_URL", "MAX_RECEIVE_COUNT"]
-  asking_settings  = concat(local.model_settings, local.message_settings, ["MIN_CONFIDENCE_PERCENT", "PACES"])
+  ask_settings     = ["MIN_CONFIDENCE_PERCENT", "PACES", "CONVERT_IMAGES"]
+  asking_settings  = concat(local.model_settings, local.message_settings, local.ask_settings)
 
   # Who is told what, by handler: the fields of its settings class, to which a test holds it.
   handler_settings = {
@@ -512,10 +514,7 @@ locals {
     compact_catalog  = ["FINAL_BUCKET_NAME"]
     plan_backfill    = concat(local.existing_bucket_settings, ["CHUNK_IMAGES", "QUEUE_URL", "STARTS_MODEL"])
     count_backfill   = ["FINAL_BUCKET_NAME"]
-    work_off_chunk = concat(local.model_settings, local.existing_bucket_settings, [
-      "MIN_CONFIDENCE_PERCENT",
-      "PACES",
-    ])
+    work_off_chunk   = concat(local.model_settings, local.existing_bucket_settings, local.ask_settings)
     register_videos = concat(local.video_settings, [
       "VIDEOS_BUCKET_NAME",
       "VIDEO_PREFIX",
@@ -562,6 +561,17 @@ locals {
     key           = aws_s3_object.package.key
     sha256_base64 = filebase64sha256(local.lambda_package_path)
   }
+
+  # With the same code, and the libraries that decode images. The others keep their size and their cold start.
+  converting_package = !local.converts_images ? null : {
+    bucket        = aws_s3_object.converting_package[0].bucket
+    key           = aws_s3_object.converting_package[0].key
+    sha256_base64 = filebase64sha256(local.converting_package_path)
+  }
+  packages = {
+    for handler, names in local.handler_settings :
+    handler => local.converts_images && contains(names, "CONVERT_IMAGES") ? local.converting_package : local.package
+  }
 }
 
 # Uploaded once for all functions, which Lambda then makes side by side: the provider sends a local file for one function
@@ -582,6 +592,19 @@ resource "aws_s3_object" "package" {
   }
 }
 
+# Its name is that of no zip of all functions, whichever file is given for both.
+resource "aws_s3_object" "converting_package" {
+  count = local.converts_images ? 1 : 0
+
+  bucket = module.final_bucket.bucket_name
+  key    = "functions/${filesha256(local.converting_package_path)}-converting.zip"
+  source = local.converting_package_path
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
 module "function" {
   source   = "./modules/function"
   for_each = local.functions
@@ -589,7 +612,7 @@ module "function" {
   name               = "${var.name_prefix}-${replace(each.key, "_", "-")}"
   description        = each.value.description
   region             = local.region
-  package            = local.package
+  package            = local.packages[local.handlers[each.key]]
   handler            = "lambdas.${local.handlers[each.key]}.handler.handler"
   architecture       = "arm64"
   memory_mb          = each.value.memory_mb

@@ -33,7 +33,16 @@ locals {
   videos_bucket_name = "${var.name_prefix}-videos-${local.account_id}-${local.region}"
   final_bucket_name  = "${var.name_prefix}-final-${local.account_id}-${local.region}"
 
-  lambda_package_path = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")
+  lambda_package_path     = coalesce(var.lambda_package_path, "${path.module}/../build/lambdas.zip")
+  converting_package_path = coalesce(var.converting_package_path, "${path.module}/../build/lambdas-converting.zip")
+
+  # Where there are images, for the functions that ask the model about them.
+  converts_images = local.has_images && var.convert_images
+  # Pictures of phones, cameras, scanners and browsers. The bytes of an image say what it is, not its name.
+  image_suffixes = var.image_suffixes != null ? var.image_suffixes : concat(
+    [".jpg", ".jpeg", ".png"],
+    var.convert_images ? [".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jp2", ".tif", ".tiff", ".webp"] : [],
+  )
 
   # Lambda wants a window of at least a second for batches of more than 10.
   batch_window_seconds = local.batch_size > 10 ? 1 : 0

@@ -336,6 +336,13 @@ variable "min_confidence_percent" {
   }
 }
 
+variable "convert_images" {
+  description = "Whether images that the model does not take as they are (of another format, too large, or of another form, such as a JPEG in CMYK) are converted for it: to an upright JPEG within the limits of its service. The original is kept or moved as it is, boxes are in ratios of the upright original, and the result says what was converted. A picture that needs more memory than analyze_memory_mb leaves is rejected, with the memory that it needs"
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The deployment
 # ---------------------------------------------------------------------------------------------------------------------
@@ -411,6 +418,17 @@ variable "lambda_package_path" {
   }
 }
 
+variable "converting_package_path" {
+  description = "With convert_images, path of the zip of the functions that convert images. Null uses build/lambdas-converting.zip beside the module, where `make package` writes it"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = !var.convert_images || fileexists(coalesce(var.converting_package_path, "${path.module}/../build/lambdas-converting.zip"))
+    error_message = "converting_package_path: there is no file ${coalesce(var.converting_package_path, "${path.module}/../build/lambdas-converting.zip")}, which convert_images needs. Run `make package`, or name the zip that you built."
+  }
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Where the images are
 # ---------------------------------------------------------------------------------------------------------------------
@@ -437,13 +455,12 @@ variable "images_bucket_name" {
 }
 
 variable "image_suffixes" {
-  description = "Suffixes of the keys in images_bucket_name that are images, in upper or lower case. An empty list takes every object for an image. A drop-off bucket takes every object for one"
+  description = "Suffixes of the keys in images_bucket_name that are images, in upper or lower case. Null takes .jpg, .jpeg and .png, and with convert_images also .avif, .bmp, .gif, .heic, .heif, .hif, .jp2, .tif, .tiff and .webp. An empty list takes every object for an image. A drop-off bucket takes every object for one"
   type        = list(string)
-  default     = [".jpg", ".jpeg", ".png"]
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = length(jsonencode(var.image_suffixes)) <= 200 && alltrue([for suffix in var.image_suffixes : length(suffix) >= 1])
+    condition     = var.image_suffixes == null ? true : length(jsonencode(var.image_suffixes)) <= 200 && alltrue([for suffix in var.image_suffixes : length(suffix) >= 1])
     error_message = "image_suffixes is ${jsonencode(var.image_suffixes)}. Use suffixes of at least 1 character, as in \".jpg\", of up to 200 characters as JSON together, or [] for every object."
   }
 }

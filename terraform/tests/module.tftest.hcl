@@ -205,6 +205,7 @@ run "environment_carries_the_settings" {
       BACKEND                      = "rekognition_custom_labels"
       BACKEND_SETTINGS             = jsonencode(var.rekognition_custom_labels)
       MIN_CONFIDENCE_PERCENT       = "72.5"
+      CONVERT_IMAGES               = "false"
       START_BACKLOG_IMAGES         = "50"
       START_MAX_AGE_SECONDS        = "7200"
       MIN_INFERENCE_UNITS          = "2"

@@ -211,6 +211,7 @@ run "managed_existing" {
       BACKEND                = "rekognition"
       BACKEND_SETTINGS       = jsonencode({ analyses = ["moderation"] })
       MIN_CONFIDENCE_PERCENT = "70"
+      CONVERT_IMAGES         = "false"
       PACES                  = local.settings.PACES
       IMAGES_BUCKET_NAME     = "catalog-images"
       IMAGE_SUFFIXES         = "[\".jpg\",\".tif\"]"

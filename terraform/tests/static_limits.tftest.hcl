@@ -8,7 +8,8 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_package_path = "tests/fixtures/package.zip"
+  lambda_package_path     = "tests/fixtures/package.zip"
+  converting_package_path = "tests/fixtures/converting-package.zip"
 }
 
 run "largest" {
@@ -197,6 +198,7 @@ run "largest_managed_existing" {
     max_concurrency        = 1000
     images_bucket_name     = format("%063d", 7)
     image_suffixes         = [for number in range(9) : format(".%017d", number)]
+    convert_images         = true
     videos                 = { analyses = ["labels"], bucket_name = format("%063d", 8), prefix = format("%0512d", 9), bucket_account_id = "444455556666" }
     images_bucket          = { account_id = "444455556666", kms_key_arn = "arn:aws:kms:us-isof-south-1:444455556666:key/mrk-0a1b2c3d4e5f60718293a4b5c6d7e8f9" }
 

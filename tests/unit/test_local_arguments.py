@@ -38,7 +38,7 @@ def run(*words: str) -> None:
     main([*words], standalone_mode=False)
 
 
-OF_BOTH = ["labelled", "backend", "localstack", "tfvars"]
+OF_BOTH = ["labelled", "backend", "localstack", "tfvars", "convert"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ def test_a_message_of_several_lines_is_shown_as_such(monkeypatch: pytest.MonkeyP
         (["--labelled", "/nowhere"], r"LABELLED=/nowhere does not exist"),
         (["--backend", "abacus"], r"BACKEND=abacus is not known\. Use one of: rekognition_custom_labels, lookout"),
         (["--localstack", "podman"], r"LOCALSTACK=podman is not known\. Use host"),
+        (["--convert", "yes"], r"CONVERT=yes is not known\. Use 1 to convert"),
         (["--tfvars", "/nowhere"], r"TFVARS=/nowhere does not exist"),
         (["--tfvars", "Makefile"], r"(?s)TFVARS=Makefile cannot be read.*Invalid"),
         (["--tfvars", "terraform"], r"TFVARS=terraform is not a file"),
@@ -99,6 +100,14 @@ def test_the_model_service_of_the_file_is_used(started: list[dict[str, Any]], tm
     assert (started[-1]["backend"], started[-1]["tfvars"]) == ("rekognition_custom_labels", None)
 
 
+def test_whether_images_are_converted(started: list[dict[str, Any]], tmp_path: Path) -> None:
+    for words in (["run", "--out", str(tmp_path / "out")], ["up"]):
+        for chosen in ([], ["--convert", "0"], ["--convert", "1"]):
+            with pytest.raises(StartedError):
+                run(*words, *chosen)
+    assert [one["arguments"].get("convert_images") for one in started] == [None, False, True] * 2
+
+
 def make(target: str, *arguments: str) -> str:
     """Return the command line that a target of make runs, each word in angle brackets; nothing is installed."""
     finished = subprocess.run(
@@ -117,6 +126,7 @@ def test_make_hands_a_value_on_as_it_is(value: str) -> None:
     for_make = value.replace("$", "$$")
     assert make("local-run", f"OUT={for_make}").endswith(f"<-m><local><run><--out><{value}>")
     assert make("local-up", f"TFVARS={for_make}").endswith(f"<-m><local><up><--tfvars><{value}>")
+    assert make("local-up", f"CONVERT={for_make}").endswith(f"<-m><local><up><--convert><{value}>")
 
 
 def test_make_leaves_the_defaults_to_the_commands() -> None:
@@ -158,6 +168,7 @@ def test_videos_alone_or_beside_images(started: list[dict[str, Any]], piles: tup
         (("run", "--videos", "{images}"), "holds no file of a video"),
         (("up", "--videos", "maybe"), "VIDEOS=maybe is not known. Use 1"),
         (("up", "--videos", "only", "--backend", "rekognition"), "VIDEOS=only is for a stack without images"),
+        (("up", "--videos", "only", "--convert", "1"), "CONVERT=1 is about images, and this stack has videos only"),
     ],
 )
 def test_wrong_arguments_of_videos(

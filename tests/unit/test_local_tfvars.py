@@ -135,22 +135,27 @@ def test_what_has_another_value_here_is_said_and_nothing_else() -> None:
             DEFAULT: {"project_arn": "arn:p", "project_version_arn": "arn:v"},
             "schedule_enabled": True,
             "lambda_package_path": "ci/lambdas.zip",
+            "converting_package_path": "ci/lambdas-converting.zip",
+            "convert_images": True,
             "kms_key_arn": "arn:k",
             "monitoring": {"alarms": False, "log_queries": True},
         },
         ("owner",),
     )
     wanted = merged(merged(MODULE_ARGUMENTS, given.values) | choose(DEFAULT), environment.LOCAL_ARGUMENTS)
-    said = differences(given, wanted | {"schedule_enabled": False})
+    said = differences(given, wanted | {"schedule_enabled": False, "convert_images": False})
     assert [line.partition(":")[0] for line in said] == [
         DEFAULT,
         "schedule_enabled",
         "lambda_package_path",
+        "converting_package_path",
+        "convert_images",
         "kms_key_arn",
         "monitoring",
         "owner",
     ]
     assert wanted["monitoring"] == {"alarms": False, "log_queries": False}
-    # `make local-up` leaves the schedule to the user.
+    # `make local-up` leaves the schedule to the user, and what is converted where CONVERT is not given.
     assert "schedule_enabled" not in " ".join(differences(given, wanted))
+    assert "convert_images" not in " ".join(differences(given, wanted))
     assert differences(tfvars(kms_key_arn=None, schedule_enabled=False), {"schedule_enabled": False}) == []

@@ -20,8 +20,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package.make_package(tmp_path_factory.mktemp("package") / "lambdas.zip")
 
 
-def test_the_same_inputs_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def converting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package.make_converting_package(tmp_path_factory.mktemp("package") / "lambdas-converting.zip")
+
+
+def test_the_same_inputs_give_the_same_bytes(made: Path, converting: Path, tmp_path: Path) -> None:
     assert package.make_package(tmp_path / "again.zip").read_bytes() == made.read_bytes()
+    again = package.make_converting_package(tmp_path / "converting again.zip")
+    assert again.read_bytes() == converting.read_bytes()
 
 
 def test_it_holds_the_code_and_the_locked_dependencies_only(made: Path) -> None:
@@ -101,6 +108,12 @@ def test_the_functions_need_no_newer_boto3_than_that_of_2025_01(tmp_path: Path) 
     assert finished.returncode == 0, finished.stdout[-4000:]
 
 
+def test_compiled_code_is_refused_where_one_zip_is_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(package, "_LOCK_FILE", package._CONVERTING_LOCK_FILE)
+    with pytest.raises(package.PackageError, match=r"hold compiled code \(.*choose pure Python"):
+        package.make_package(tmp_path / "never.zip")
+
+
 def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lock_file = tmp_path / "broken.txt"
     lock_file.write_text("tenacity==9.2.1 --hash=sha256:" + "0" * 64 + "\n")
@@ -113,6 +126,74 @@ def test_a_dependency_that_cannot_be_installed_is_named(monkeypatch: pytest.Monk
 def test_it_is_small(made: Path) -> None:
     """What is not there need not be fetched at a cold start; Lambda itself takes 50 MB, and 250 MB unpacked."""
     assert made.stat().st_size < 3.2 * 1000 * 1000
+
+
+IMAGE_LIBRARIES = ("PIL/", "pi_heif/", "_pi_heif", "pillow.libs/", "pi_heif.libs/", "pillow-", "pi_heif-")
+ELF, ARM64 = b"\x7fELF", 183  # the machine of an ELF file, at byte 18
+
+
+def test_the_converting_package_is_the_other_one_with_image_libraries_for_arm64(made: Path, converting: Path) -> None:
+    plain, more = zipfile.ZipFile(made), zipfile.ZipFile(converting)
+    for name in plain.namelist():
+        assert more.read(name) == plain.read(name), name
+    added = {*more.namelist()} - {*plain.namelist()}
+    assert not [name for name in added if not name.startswith(IMAGE_LIBRARIES)]
+    libraries = [content for name in added if (content := more.read(name)).startswith(ELF)]
+    assert len(libraries) > 10
+    assert {int.from_bytes(content[18:20], "little") for content in libraries} == {ARM64}
+
+
+def test_the_converting_package_is_of_a_size_that_lambda_takes(converting: Path) -> None:
+    """Lambda takes 50 MB, and 250 MB unpacked; what is not there need not be fetched at a cold start."""
+    assert converting.stat().st_size < 13 * 1000 * 1000
+    assert sum(entry.file_size for entry in zipfile.ZipFile(converting).infolist()) < 40 * 1000 * 1000
+
+
+def test_the_licences_of_what_is_bundled_go_with_it(converting: Path) -> None:
+    names = zipfile.ZipFile(converting).namelist()
+    licences = {Path(name).name for name in names if "/licenses/" in name and name.startswith(("pillow-", "pi_heif-"))}
+    assert licences >= {"LICENSE", "LICENSE.txt"}
+
+
+DECODERS = """
+import os, subprocess, sys
+sys.path.insert(0, os.getcwd())
+from PIL import Image, features
+import pi_heif
+for name in ("jpg", "webp", "avif", "libtiff", "zlib", "jpg_2000"):
+    assert features.check(name), name
+info = pi_heif.libheif_info()
+assert info["decoders"] and "x265" not in info["encoders"], info
+assert not features.check("libimagequant")  # GPL, as x265 is
+program = [sys.executable, "-c", "import PIL, pi_heif, batch_vision.core.conversion"]
+subprocess.run(program, cwd="/", env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
+"""
+
+
+def test_with_the_libraries_of_this_machine_images_are_decoded_here(tmp_path: Path) -> None:
+    """As the local Lambda executor has it: unpacked, and nothing else installed; by a program that it starts, too."""
+    local = package.make_converting_package(tmp_path / "local.zip", None)
+    zipfile.ZipFile(local).extractall(tmp_path / "unpacked")
+    finished = subprocess.run(
+        [LAMBDA_PYTHON, "-I", "-B", "-c", DECODERS],
+        cwd=tmp_path / "unpacked",
+        env={"PATH": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [("arm64", "aarch64-manylinux_2_28"), ("aarch64", "aarch64-manylinux_2_28"), ("x86_64", "x86_64-manylinux_2_28")],
+)
+def test_a_container_has_the_processor_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, machine: str, expected: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert package.container_platform() == expected
 
 
 def test_the_compiled_modules_are_those_of_the_sources(made: Path) -> None:

@@ -15,6 +15,7 @@ output "settings" {
   description = "What is set on the resources, for the tests of the whole module"
   value = {
     architectures        = aws_lambda_function.this.architectures
+    package_key          = aws_lambda_function.this.s3_key
     memory_mb            = aws_lambda_function.this.memory_size
     timeout_seconds      = aws_lambda_function.this.timeout
     reserved_concurrency = aws_lambda_function.this.reserved_concurrent_executions

@@ -503,6 +503,25 @@ run "refuses_a_missing_zip" {
   expect_failures = [var.lambda_package_path]
 }
 
+run "refuses_a_missing_zip_of_the_functions_that_convert" {
+  command = plan
+
+  variables {
+    convert_images          = true
+    converting_package_path = "tests/fixtures/missing.zip"
+  }
+
+  expect_failures = [var.converting_package_path]
+}
+
+run "takes_a_missing_one_where_nothing_is_converted" {
+  command = plan
+
+  variables {
+    converting_package_path = "tests/fixtures/missing.zip"
+  }
+}
+
 run "refuses_upper_case_slash_alias_swapped" {
   command = plan
 
