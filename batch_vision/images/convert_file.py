@@ -85,7 +85,7 @@ def convert(
         It needs more memory; ``needed_bytes`` is how much, where that is known.
     """
     Image.MAX_IMAGE_PIXELS = None  # the memory is the limit
-    image_format = "image"
+    image_format = ""
     try:
         size_bytes = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -113,7 +113,8 @@ def convert(
     except Exception as error:
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             raise _no_memory() from error
-        raise InvalidImageFormatError(f"It cannot be decoded as {image_format}: {_told(error)}") from error
+        kind = f" as {image_format}" if image_format else ""
+        raise InvalidImageFormatError(f"It cannot be decoded{kind}: {_told(error)}") from error
     output.write(content)
     if orientation in _TURNED:
         width_px, height_px = height_px, width_px

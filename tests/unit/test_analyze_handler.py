@@ -248,11 +248,12 @@ def test_the_detectors_are_made_once_and_not_by_each_thread(
     assert made == [1]
 
 
+@pytest.mark.parametrize("error", [errors.ModelNotReadyError("off"), errors.ConversionWaitsError("others")])
 def test_a_model_that_is_not_running_costs_no_message_a_delivery(
-    backend: FakeBackend, queue: Queue, s3: Any, upload: Callable[..., SourceImage]
+    backend: FakeBackend, queue: Queue, s3: Any, upload: Callable[..., SourceImage], error: Exception
 ) -> None:
     """Each message is sent anew with a delay and acknowledged, so none has been received more than once."""
-    backend.detections = [errors.ModelNotReadyError("off")]
+    backend.detections = [error]
     images = [upload(f"{number}.jpg") for number in range(50)]
     for start in range(0, 50, 10):
         event = {"Records": [message(image.key, image) for image in images[start : start + 10]]}

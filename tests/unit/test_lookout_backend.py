@@ -14,7 +14,7 @@ from batch_vision.aws.clients import NOT_RETRYING
 from batch_vision.backends.contracts import Anomaly, Kind, ModelState, Prediction
 from batch_vision.backends.lookout_for_vision import (
     _STATES,
-    MAX_IMAGE_BYTES,
+    LIMITS,
     LookoutDetector,
     LookoutLifecycle,
     make_client,
@@ -30,7 +30,7 @@ NORMAL = {"Source": {"Type": "direct"}, "IsAnomalous": False, "Confidence": 0.97
 
 
 class Image:
-    bucket, key, version_id = "source", "a b/é.jpg", "v1"
+    bucket, key, version_id, is_stored = "source", "a b/é.jpg", "v1", True
 
     def __init__(self, content: bytes = PNG) -> None:
         self.content = content
@@ -128,7 +128,7 @@ def test_other_formats_are_refused_without_a_call(content: bytes) -> None:
 
 def test_what_is_too_large_is_refused_without_reading_it_or_a_call() -> None:
     class Film(Image):
-        size_bytes = MAX_IMAGE_BYTES + 1
+        size_bytes = LIMITS.max_bytes + 1
 
         def __init__(self) -> None: ...
 
@@ -144,7 +144,7 @@ def test_the_largest_is_sent() -> None:
     the_detector, stub = detector()
     stub.add_response("detect_anomalies", {"DetectAnomalyResult": NORMAL})
     with stub:
-        the_detector.detect(Image(PNG.ljust(MAX_IMAGE_BYTES, b"\0")))
+        the_detector.detect(Image(PNG.ljust(LIMITS.max_bytes, b"\0")))
     stub.assert_no_pending_responses()
 
 

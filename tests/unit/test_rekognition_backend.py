@@ -25,7 +25,7 @@ def png_header(width_px: int, height_px: int) -> bytes:
 
 
 class Image:
-    bucket, key, size_bytes = "source", "a b/é.jpg", 5
+    bucket, key, size_bytes, is_stored = "source", "a b/é.jpg", 5, True
 
     def __init__(self, version_id: str = "v1", start: bytes = b"") -> None:
         self.version_id, self.start = version_id, start
