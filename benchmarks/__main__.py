@@ -29,6 +29,8 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         backfill_cost,
         chunks,
         cold_start,
+        convert,
+        convert_quality,
         cost,
         growth,
         managed_pace,
@@ -56,6 +58,8 @@ def parts() -> dict[str, Callable[[bool], Result]]:
         "backfill_cost": backfill_cost.run,
         "review": review.run,
         "video_collect": video_collect.run,
+        "convert": convert.run,
+        "convert_quality": convert_quality.run,
         "cold_start": cold_start.run,
         "measured": model_on.measured,
     }

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 MIB_BYTES = 1024**2
 
+# What Pillow decodes by itself, the usual ones first; those that have no mark of their own last. Not EPS, which starts
+# another program; WMF, GRIB, BUFR, HDF5 and MPEG, which it only recognizes; IPTC, FPX and MIC, which hold a file of any
+# format.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "DIB", "BLP", "CUR", "DCX"),
+    *("DDS", "FITS", "FLI", "FTEX", "GBR", "ICNS", "ICO", "MCIDAS", "MSP", "PCX", "PIXAR", "PSD", "QOI"),
+    *("SGI", "SUN", "XBM", "XPM", "XVTHUMB", "PCD", "IM", "SPIDER", "TGA"),
+)
+
 # Longest side of a JPEG that the encoder takes.
 _MOST_JPEG_PX = 65_500
 # The formats that are decoded at a half, a quarter or an eighth of their sides, for a part of the memory.

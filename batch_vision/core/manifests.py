@@ -61,6 +61,8 @@ class Example:
         Of the image as it is seen; only for boxes.
     judged_at
         When a person said so.
+    is_trainable
+        Whether Custom Labels takes the image as it is, without what was converted for the model only.
     """
 
     bucket: str
@@ -71,6 +73,7 @@ class Example:
     boxes: tuple[Box, ...] = ()
     width_px: int = 0
     height_px: int = 0
+    is_trainable: bool = True
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the labels that the image shows."""
@@ -98,6 +101,8 @@ def is_test(etag: str, test_percent: float) -> bool:
 
 def left_out_because(example: Example, kind: Kind) -> str | None:
     """Return why an image cannot be in a manifest; None where it can."""
+    if not example.is_trainable:
+        return "that Custom Labels does not train with, by format or size"
     names = example.names(kind)
     if not names:
         return "without a label" if kind is Kind.LABELS else "without a box"

@@ -27,6 +27,7 @@ from PIL import (  # the formats that are seen most; Pillow knows all others whe
 )
 
 from batch_vision.core.conversion import (
+    FORMATS,
     MIB_BYTES,
     PROCESS_BYTES,
     Picture,
@@ -50,30 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AvifImagePlugin", "TiffImagePlugin", "WebPImagePlugin", "convert"]
 
-# What Pillow decodes by itself, the usual ones first; those that have no mark of their own last. Not EPS, which starts
-# another program; WMF, GRIB, BUFR, HDF5 and MPEG, which it only recognizes; IPTC, FPX and MIC, which hold a file of any
-# format.
-FORMATS = (
-    *(
-        "JPEG",
-        "PNG",
-        "GIF",
-        "BMP",
-        "PPM",
-        "WEBP",
-        "TIFF",
-        "AVIF",
-        "JPEG2000",
-        "DIB",
-        "BLP",
-        "CUR",
-        "DCX",
-        "DDS",
-        "FITS",
-    ),
-    *("FLI", "FTEX", "GBR", "ICNS", "ICO", "MCIDAS", "MSP", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM"),
-    *("XVTHUMB", "PCD", "IM", "SPIDER", "TGA"),
-)
 _START_BYTES = 64
 _QUALITIES = (95, 90, 85, 80, 75)
 _RESAMPLING = Image.Resampling.BICUBIC

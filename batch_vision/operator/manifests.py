@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from batch_vision.aws.objects import found
 from batch_vision.aws.parallel import in_parallel
+from batch_vision.backends.rekognition_custom_labels import LIMITS
 from batch_vision.core.corrections import Box, Correction, Verdict, box_within
 from batch_vision.core.image_header import HEADER_BYTES, sides_px
+from batch_vision.core.image_limits import broken_limit
 from batch_vision.core.manifests import Example, Kind, Manifest, is_test, left_out_because, make_manifest, problems
 from batch_vision.operator.corrections import look_at_images
 from batch_vision.operator.errors import OperatorError
@@ -126,6 +128,7 @@ def _example(stack: Stack, corrected: Corrected, kind: Kind) -> Example | None:
         boxes=boxes,
         width_px=width_px,
         height_px=height_px,
+        is_trainable=_is_trainable(stack, result, place),
     )
 
 
@@ -142,6 +145,18 @@ def _boxes(correction: Correction, result: dict[str, Any]) -> tuple[Box, ...]:
     said = [one for one in result.get("predictions") or [] if one["name"] in correction.labels]
     boxes = (box_within(name, box) for name, box in marked_boxes(said))
     return tuple(box for box in boxes if box)
+
+
+def _is_trainable(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> bool:
+    """Return whether Custom Labels takes an image as it is; it trains with what it analyzes, PNG and JPEG."""
+    size_bytes = result["source"].get("size_bytes") or 0
+    longer_px = max(result.get("width") or 0, result.get("height") or 0)
+    if size_bytes > LIMITS.max_bytes or longer_px > LIMITS.max_side_px:
+        return False
+    if not result.get("converted"):  # the model took it as it is
+        return True
+    answer = found(stack.s3.get_object, **place, Range=f"bytes=0-{HEADER_BYTES - 1}")
+    return answer is not None and broken_limit(answer["Body"].read(), size_bytes, LIMITS) is None
 
 
 def _size(stack: Stack, result: dict[str, Any], place: dict[str, str]) -> tuple[int, int]:

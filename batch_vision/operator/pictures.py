@@ -4,36 +4,59 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from pi_heif import register_heif_opener
 from PIL import ExifTags, Image, ImageChops, ImageOps
+
+from batch_vision.core.conversion import FORMATS, shade_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+register_heif_opener()
 
 THUMBNAIL_PX = 320
-MOST_BYTES = 20 * 1024**2  # no model takes a larger image
+MOST_BYTES = 256 * 1024**2  # nothing larger is converted for a model
 _THUMBNAIL_QUALITY = 70
-_MOST_PIXELS = 100_000_000
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # no decoder that starts another program
+_MOST_PIXELS = 150_000_000
+_SHOWN_PX = 4096  # of a picture that is encoded for a browser; more is slow, and a WebP has 16,383 at the most
 _SHOWN_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")  # by every browser
 _MASK_BACKGROUND = (255, 255, 255)
 _SIDEWAYS = (5, 6, 7, 8)  # Exif orientations that exchange the sides (CIPA DC-008, "Orientation")
 
+_LARGE_BYTES, _LARGE_PIXELS = 20 * 1024**2, 25_000_000
+_large = threading.RLock()  # of large pictures, one at a time is in memory
+
 type Size = tuple[int, int]
 
 # What Pillow raises at content that is broken; some decoders raise what Python has for a wrong value.
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, RuntimeError),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 
 
 @contextmanager
 def without_bombs() -> Iterator[None]:
     """Let an image with far too many pixels be an error, rather than a line that Pillow prints."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    most = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
+
+
+def room_for(size_bytes: int) -> AbstractContextManager[Any]:
+    """Wait until no other large file is in memory; held while a file of so many bytes is read and shown."""
+    return _large if size_bytes > _LARGE_BYTES else nullcontext()
 
 
 def make_thumbnail(content: bytes) -> tuple[bytes, Size, Size]:
@@ -45,13 +68,10 @@ def make_thumbnail(content: bytes) -> tuple[bytes, Size, Size]:
         The content is no picture, or not one that is shown.
     """
     with _open(content) as opened:
-        whole_px = _seen_size(opened)
+        width_px, height_px = opened.size
         opened.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))  # JPEG: decode no more than is needed
-        # Boxes are of the image as it is seen, after its Exif orientation.
-        image = ImageOps.exif_transpose(opened)
-        if image.mode not in ("RGB", "RGBA"):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        image, is_turned = _seen(opened, THUMBNAIL_PX)
+        whole_px = (height_px, width_px) if is_turned else (width_px, height_px)
         return _webp(image, quality=_THUMBNAIL_QUALITY), image.size, whole_px
 
 
@@ -68,11 +88,11 @@ def make_mask(content: bytes) -> bytes:
 
 
 def for_browser(content: bytes) -> tuple[bytes, str]:
-    """Return an image at full size as every browser can show it, and its media type; raises as `make_thumbnail`."""
+    """Return an image as every browser can show it, and its media type; raises as `make_thumbnail`."""
     with _open(content) as opened:
         if opened.format in _SHOWN_FORMATS:
             return content, Image.MIME[opened.format]
-        return _webp(ImageOps.exif_transpose(opened).convert("RGBA"), quality=90), "image/webp"
+        return _webp(_seen(opened, _SHOWN_PX)[0], quality=90), "image/webp"
 
 
 def data_uri(webp: bytes) -> str:
@@ -81,17 +101,38 @@ def data_uri(webp: bytes) -> str:
 
 
 def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    image = Image.open(io.BytesIO(content), formats=(*FORMATS, "HEIF"))
     if image.width * image.height > _MOST_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels")
     return image
 
 
-def _seen_size(opened: Image.Image) -> Size:
-    width, height = opened.size
-    # Of a JPEG it stands at the beginning; the models look at that of no other format.
-    is_sideways = opened.format == "JPEG" and opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-    return (height, width) if is_sideways else (width, height)
+def _seen(opened: Image.Image, most_px: int) -> tuple[Image.Image, bool]:
+    """Return an image as it is seen, with sides of so many pixels at most; and whether its sides were exchanged."""
+    with _large if opened.width * opened.height > _LARGE_PIXELS else nullcontext():
+        opened.load()  # a TIFF turns itself upright
+        image = _in_eight_bits(opened)
+        if image.mode not in ("RGB", "RGBA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.thumbnail((most_px, most_px))
+    # Boxes are of the image as it is seen, after its Exif orientation. What is small is turned at no cost.
+    is_turned = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    return ImageOps.exif_transpose(image), is_turned
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Return greys of more bits from black to white, as a model sees them: Pillow cuts them off at 255."""
+    if image.mode[0] not in "IF":
+        return image
+    numbers = image if image.mode == "F" else image.convert("I").convert("F")
+    black, white = (0, 65_535) if image.mode.startswith("I;16") else shade_range(*_extrema(numbers))
+    scale = 255 / (white - black)
+    return numbers.point(lambda shade: shade * scale - black * scale).convert("L")
+
+
+def _extrema(numbers: Image.Image) -> tuple[float, float]:
+    lowest, highest = numbers.getextrema()
+    return float(lowest), float(highest)  # type: ignore[arg-type]
 
 
 def _webp(image: Image.Image, **options: Any) -> bytes:

@@ -34,6 +34,7 @@ from batch_vision.operator.pictures import (
     data_uri,
     make_mask,
     make_thumbnail,
+    room_for,
     without_bombs,
 )
 from batch_vision.operator.prices import ENDED, model_dollars
@@ -41,7 +42,7 @@ from batch_vision.operator.results import confidence_of, is_of_line
 from batch_vision.operator.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from batch_vision.operator.stack import Stack
@@ -67,6 +68,8 @@ class Picture:
         Why analyses refused the image while others answered, by analysis.
     remedy
         What to do about an image that failed.
+    converted
+        What the model was asked about in its place; empty where that was the image itself.
     thumbnail, mask
         Data URIs; None when there is nothing to show, and then ``missing`` says why.
     film
@@ -83,6 +86,7 @@ class Picture:
     model: str = ""
     message: str = ""
     remedy: str = ""
+    converted: str = ""
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
     thumbnail: str | None = None
@@ -357,6 +361,7 @@ def _picture(stack: Stack, line: dict[str, Any], films: Films) -> Picture:
     error = result.get("error") or {}
     picture.message, picture.remedy = error.get("message", ""), error.get("remedy", "")
     picture.errors = result.get("errors") or {}
+    picture.converted = _conversion(result.get("converted"))
     picture.predictions = sorted(result.get("predictions") or [], key=lambda said: -said["confidence"])
     if media_of(line) == VIDEO:
         picture.film = make_film(stack, result, films.url_of(line))
@@ -376,7 +381,8 @@ def _picture(stack: Stack, line: dict[str, Any], films: Films) -> Picture:
         picture.missing = "the image is no longer in its bucket"
         return picture
     try:
-        thumbnail, picture.size, _ = make_thumbnail(image["Body"].read())
+        with room_for(line["size_bytes"]):
+            thumbnail, picture.size, _ = make_thumbnail(image["Body"].read())
         picture.thumbnail = data_uri(thumbnail)
     except UNREADABLE:
         picture.missing = "no picture that can be shown"
@@ -388,6 +394,15 @@ def _picture(stack: Stack, line: dict[str, Any], films: Films) -> Picture:
         except UNREADABLE:
             picture.missing = "its mask cannot be shown"
     return picture
+
+
+def _conversion(converted: Mapping[str, Any] | None) -> str:
+    """Say from what an image was converted for the model, to what, and why; nothing where it was not."""
+    if not converted:
+        return ""
+    sides = {end: f"{converted[f'{end}_width']:,} × {converted[f'{end}_height']:,}" for end in ("from", "to")}
+    formats = f"{converted['from_format']}, {sides['from']}, to {converted['to_format']}, {sides['to']}"
+    return f"Converted for the model: {formats} pixels. {converted['reason']}"
 
 
 # The runs.

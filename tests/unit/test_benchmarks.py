@@ -15,7 +15,19 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import cold_start, cost, growth, managed_pace, model_on, poller, report, search, summary, video_collect
+from benchmarks import (
+    cold_start,
+    convert,
+    cost,
+    growth,
+    managed_pace,
+    model_on,
+    poller,
+    report,
+    search,
+    summary,
+    video_collect,
+)
 from benchmarks.growth import LexicalS3
 from local.config import REPOSITORY
 from local.localstack import LAMBDA_PYTHON
@@ -39,6 +51,14 @@ def test_growth() -> None:
     result = growth.run(quick=True)
     assert all(target["is_met"] for target in result.targets), result.targets
     assert result.rows[-1]["drain: requests"] == 4  # what waits, what is stuck, dead letters, what was finished
+
+
+def test_what_converting_takes_is_measured_in_its_own_process() -> None:
+    result = convert.run(quick=True)
+    (row,) = result.rows
+    assert all(target["is_met"] for target in result.targets), result.targets
+    assert row["peak memory of the child, MB"] > 50
+    assert 0 < row["converted, MB"] < 4.2
 
 
 def test_a_summary_is_measured_and_exact() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from batch_vision.core.corrections import read_line
 from batch_vision.operator import review_commands
@@ -142,6 +144,28 @@ def test_a_manifest_of_boxes(judged: Deployed, tmp_path: Path) -> None:
             "annotations": [{"class_id": 0, "left": 160 * (not is_cut), "top": 200, "width": 160, "height": 100}],
         }
     assert [one["bounding-box-metadata"]["class-map"]["0"] for one in read].count("stain") == 1
+
+
+@pytest.mark.parametrize("kind", ["labels", "boxes"])
+def test_an_image_that_custom_labels_does_not_take_is_in_no_manifest(
+    judged: Deployed, tmp_path: Path, kind: str
+) -> None:
+    """The model saw a JPEG of it; training would read the original."""
+    bucket = FinalBucket(judged.s3, FINAL)
+    converted = {"from_format": "WEBP", "to_format": "JPEG", "reason": "It is neither a PNG nor a JPEG."}
+    webp, cmyk, large, small = (line(number, ("crack", 60.0)) for number in range(20, 24))
+    bucket.place(webp, drawn("navy", (640, 400), "WEBP"), converted=converted, width=640, height=400)
+    content = io.BytesIO()
+    Image.new("CMYK", (640, 400)).save(content, "JPEG")
+    bucket.place(cmyk, content.getvalue(), converted=converted, width=640, height=400)
+    bucket.place(large, drawn("navy"), width=5000, height=400)  # the image APIs take 10,000 pixels a side
+    bucket.place(small, drawn("navy", (640, 400)), converted=converted, width=640, height=400)  # of another service
+    write_corrections(judged.s3, FINAL, [said(one, "right", "crack") for one in (webp, cmyk, large, small)])
+    out = tmp_path / "train.manifest"
+    told = judged.json("manifest", "--out", str(out), "--test-percent", "0", "--kind", kind)
+    left_out = told["left_out"]["that Custom Labels does not train with, by format or size"]
+    assert sorted(left_out) == sorted(one["key"] for one in (webp, cmyk, large))
+    assert small["key"] in out.read_text()
 
 
 def test_what_custom_labels_would_refuse_is_not_written(judged: Deployed, tmp_path: Path) -> None:

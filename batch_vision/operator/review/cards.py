@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from batch_vision.aws.objects import found
 from batch_vision.core.corrections import box_line, box_within
 from batch_vision.operator.objects import image_place, marked_boxes, read_result
-from batch_vision.operator.pictures import MOST_BYTES, UNREADABLE, data_uri, for_browser, make_mask, make_thumbnail
+from batch_vision.operator.pictures import (
+    MOST_BYTES,
+    UNREADABLE,
+    data_uri,
+    for_browser,
+    make_mask,
+    make_thumbnail,
+    room_for,
+)
 from batch_vision.operator.results import is_of_line
 from batch_vision.operator.user_folders import cache_folder
 
@@ -88,7 +96,7 @@ class Cards:
         if image is None:
             return card | {"missing": "the image is no longer in its bucket"}
         mask = found(s3.get_object, Bucket=bucket, Key=key) if (key := result.get("mask_key")) else None
-        with self._decoding:
+        with self._decoding, room_for(row.size_bytes):
             try:
                 thumbnail, _, card["size"] = make_thumbnail(image["Body"].read())
                 card["thumbnail"] = data_uri(thumbnail)
@@ -112,7 +120,7 @@ class Cards:
         answer = found(self._stack.s3.get_object, **image_place(self._stack.final_bucket_name, result))
         if answer is None:
             return None
-        with self._decoding:
+        with self._decoding, room_for(row.size_bytes):
             try:
                 return for_browser(answer["Body"].read())
             except UNREADABLE:
