@@ -185,7 +185,7 @@ class Converter:
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         try:
             ended = subprocess.run(
-                [sys.executable, "-m", _CHILD, json.dumps(asked)],
+                [sys.executable, "-B", "-m", _CHILD, json.dumps(asked)],
                 env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=source,
                 capture_output=True,

@@ -139,6 +139,20 @@ def test_detect_refers_to_the_version_in_s3(min_confidence_percent: float | None
     assert detection.raw == {"CustomLabels": labels}
 
 
+def test_the_bytes_of_an_image_that_was_converted_are_sent() -> None:
+    class Converted(Image):
+        is_stored = False
+
+        def read_bytes(self) -> bytes:
+            return b"jpeg"
+
+    the_detector, stub = detector()
+    expected = {"ProjectVersionArn": VERSION, "Image": {"Bytes": b"jpeg"}}
+    stub.add_response("detect_custom_labels", {"CustomLabels": []}, expected)
+    with stub:
+        assert the_detector.detect(Converted()).predictions == []
+
+
 DETECT_ERRORS = {
     "ResourceNotReadyException": errors.ModelNotReadyError,
     "ResourceNotFoundException": errors.ModelNotFoundError,
