@@ -83,7 +83,7 @@ def _measured(path: Path, memory_mb: int) -> dict[str, Any]:
 
 
 def measure(path: Path) -> dict[str, Any] | str:
-    """Measure a picture with the least memory that is enough, of some rounds; or say why there is nothing to measure."""
+    """Measure a picture with the least memory that is enough, of some rounds; or say why there is nothing."""
     for memory_mb in _MEMORIES_MB:
         first = _measured(path, memory_mb)
         if not first.get("mb", 1):  # there was no child: the model takes it as it is
