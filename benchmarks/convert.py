@@ -82,17 +82,17 @@ def _measured(path: Path, memory_mb: int) -> dict[str, Any]:
     return found
 
 
-def measure(path: Path) -> dict[str, Any] | None:
-    """Measure a picture with the least memory that is enough, of some rounds; None where none is, or none is needed."""
+def measure(path: Path) -> dict[str, Any] | str:
+    """Measure a picture with the least memory that is enough, of some rounds; or say why there is nothing."""
     for memory_mb in _MEMORIES_MB:
         first = _measured(path, memory_mb)
         if not first.get("mb", 1):  # there was no child: the model takes it as it is
-            return None
+            return "as it is"
         if "refused" not in first:
             every = [first, *(_measured(path, memory_mb) for _ in range(_ROUNDS - 1))]
             least = {name: min(one[name] for one in every) for name in ("cpu", "wall", "mb", "bytes")}
             return least | {"memory_mb": memory_mb}
-    return None
+    return "rejected"
 
 
 def run(quick: bool = False) -> Result:
@@ -121,8 +121,8 @@ def _row(form: str, megapixels: int, path: Path, before: list[dict[str, Any]]) -
 
     found = measure(path)
     row = {"format": form, "megapixels": megapixels, "MB": path.stat().st_size / 1e6}
-    if found is None:
-        return row | dict.fromkeys(_COLUMNS, "-") | {_MEMORY: "not converted"}
+    if isinstance(found, str):
+        return row | dict.fromkeys(_COLUMNS, "-") | {_MEMORY: found}
     smallest = next((one for one in before if one["format"] == form and one[_CPU] != "-"), None)
     growth = found["cpu"] / megapixels / (smallest[_CPU] / smallest["megapixels"]) if smallest else 1.0
     vcpu_seconds_gb = found["cpu"] * _VCPU_MB / 1024
@@ -156,7 +156,9 @@ _COLUMNS = (
 
 def _result(rows: list[dict[str, Any]]) -> Result:
     result = Result("Converting an image for Custom Labels, by format and size", rows)
-    (largest,) = (row for row in rows if row["format"] == "JPEG" and row["megapixels"] == rows[-1]["megapixels"])
+    (largest,) = (
+        row for row in rows if row["format"] == "JPEG" and row["megapixels"] == max(one["megapixels"] for one in rows)
+    )
     goal = f"a JPEG of {largest['megapixels']} megapixels is converted with {DEFAULT_MB} MB"
     result.target(goal, largest[_MEMORY], is_met=largest[_MEMORY] == DEFAULT_MB)
     growth = max(row[_GROWTH] for row in rows if row[_GROWTH] != "-")
