@@ -33,6 +33,9 @@ _SCALES = (8, 4, 2)
 # A JPEG is decoded to a few pixels less than a model takes where that saves three quarters of the time and memory.
 _ENOUGH = 0.9
 
+_MOST_CPU_SECONDS = 20
+_MOST_SECONDS = 30  # of the 36 in which a function asks the model, unless it is given more
+
 # Measured with Pillow 13.0.0 and pi-heif 1.4.0, as the limit with which the process still does it, less the pictures.
 PROCESS_BYTES = 36 * MIB_BYTES
 # Bytes of a pixel of a decoded picture; in all other modes 4.
@@ -153,6 +156,20 @@ def needed_bytes(picture: Picture, target: Target, scale: int = 1) -> int:
     return PROCESS_BYTES + max(
         decoded_bytes + decoding_bytes, decoded_bytes + made_px * _MOST_PIXEL_BYTES, made_px * _ENCODING_BYTES
     )
+
+
+def most_cpu_seconds(memory_bytes: int) -> int:
+    """Return for how long a process may convert one image, so that a hostile one is found out within an invocation.
+
+    A function has as much of a processor as its memory is of 1,769 MB (Lambda developer guide, "Configure Lambda
+    function memory").
+
+    Parameters
+    ----------
+    memory_bytes
+        Of the function.
+    """
+    return max(2, min(_MOST_CPU_SECONDS, round(_MOST_SECONDS * memory_bytes / (1769 * MIB_BYTES))))
 
 
 def shade_range(lowest: float, highest: float) -> tuple[float, float]:

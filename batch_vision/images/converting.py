@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batch_vision.core import errors
-from batch_vision.core.conversion import MIB_BYTES, conversion_reasons, target_of
+from batch_vision.core.conversion import MIB_BYTES, conversion_reasons, most_cpu_seconds, target_of
 from batch_vision.core.image_header import HEADER_BYTES, is_cut_off
 from batch_vision.core.image_limits import broken_limit
 
@@ -35,9 +35,6 @@ _MOST_SOURCE_BYTES = 256 * MIB_BYTES
 # may come to need while another one converts.
 _OWN_BYTES = 128 * MIB_BYTES
 _SPARE_BYTES = 32 * MIB_BYTES
-# A file that takes longer is made to. A function of 512 MB has 0.29 of a processor.
-_CPU_SECONDS = 20
-_MOST_SECONDS = 30
 _CHILD = "batch_vision.images.convert_file"
 _ERRORS = {
     one.__name__: one
@@ -173,12 +170,13 @@ class Converter:
             raise errors.ConversionWaitsError("The invocation is nearly over: the image is left for another one.")
         most_bytes = self._memory_bytes - _OWN_BYTES - _SPARE_BYTES
         memory_bytes = self._memory_bytes - max(_OWN_BYTES, _resident_bytes()) - _SPARE_BYTES
+        cpu_seconds = most_cpu_seconds(self._memory_bytes)
         asked = {
             "max_bytes": target.max_bytes,
             "max_side_px": target.max_side_px,
             "memory_bytes": memory_bytes,
             "others_bytes": self._memory_bytes - memory_bytes,
-            "cpu_seconds": _CPU_SECONDS,
+            "cpu_seconds": cpu_seconds,
             "output": output,
         }
         # Nothing else of the environment: it holds the credentials of the function.
@@ -190,17 +188,17 @@ class Converter:
                 stdin=source,
                 capture_output=True,
                 pass_fds=[output],
-                timeout=min(left_seconds, _MOST_SECONDS),
+                timeout=left_seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            if left_seconds < _MOST_SECONDS:
-                raise errors.ConversionTimeoutError(
-                    f"It was not converted within {left_seconds:.0f} seconds, when the time of the invocation was over."
-                ) from error
-            raise errors.InvalidImageFormatError(f"It was not decoded within {_MOST_SECONDS} seconds.") from error
+            raise errors.ConversionTimeoutError(
+                f"It was not converted within {left_seconds:.0f} seconds, when the time of the invocation was over."
+            ) from error
         if ended.returncode == -signal.SIGXCPU:
-            raise errors.InvalidImageFormatError(f"Decoding it took more than {_CPU_SECONDS} seconds of a processor.")
+            raise errors.InvalidImageFormatError(f"Decoding it took more than {cpu_seconds} seconds of a processor.")
+        if ended.returncode == -signal.SIGKILL:  # nobody else does that
+            raise errors.NoMemoryLeftError("The system ended the process that converts it, as where memory runs out.")
         if ended.returncode < 0:
             name = signal.Signals(-ended.returncode).name
             raise errors.InvalidImageFormatError(f"It cannot be decoded: it made the decoder end by {name}.")

@@ -28,6 +28,7 @@ from batch_vision.core.conversion import (
     Target,
     conversion_reasons,
     decoded_scale,
+    most_cpu_seconds,
     needed_bytes,
     shade_range,
     sides_of_less,
@@ -520,7 +521,7 @@ def test_the_process_refuses_a_bomb(stored: Callable[..., Any], image_format: st
 
 
 def test_a_process_that_ends_or_loops_takes_its_image_only(
-    stored: Callable[..., Any], child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    stored: Callable[..., Any], child: Callable[[str], None]
 ) -> None:
     image = stored(saved(picture(), "GIF"))
     child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
@@ -530,8 +531,14 @@ def test_a_process_that_ends_or_loops_takes_its_image_only(
     child("import time; time.sleep(60)")
     with pytest.raises(errors.ConversionTimeoutError, match="not converted within"):
         prepare(image, seconds=0.4)
-    monkeypatch.setattr(converting, "_MOST_SECONDS", 0.4)
-    assert "It was not decoded within 0.4 seconds" in str(refusal(prepare(image)))
+    child("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(errors.NoMemoryLeftError):
+        prepare(image)
+
+
+@pytest.mark.parametrize(("memory_mb", "seconds"), [(128, 2), (512, 9), (1024, 17), (1769, 20), (10_240, 20)])
+def test_a_process_has_the_time_that_its_function_has_in_half_a_minute(memory_mb: int, seconds: int) -> None:
+    assert most_cpu_seconds(memory_mb * MIB_BYTES) == seconds
 
 
 def test_a_process_that_does_not_work_is_not_the_images_fault(
