@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batch_vision.core.image_limits import broken_limit
@@ -47,6 +47,9 @@ _DECODER_BYTES = {"WEBP": 12, "AVIF": 6, "HEIF": 1, "JPEG2000": 15}
 _READING_WHOLE = frozenset({"WEBP", "AVIF", "HEIF", "ICNS"})
 # For each pixel of the JPEG: the picture, the same turned upright, and the encoded bytes.
 _ENCODING_BYTES = 8
+# Want of memory makes no picture smaller than this, but a JPEG that is decoded at a part of its sides.
+_LEAST_SIDE_PX = 4096
+_ROUNDED = 0.98  # sides are rounded up
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,24 @@ def decoded_scale(picture: Picture, target: Target, memory_bytes: int) -> int:
     return scale
 
 
+def affordable_target(picture: Picture, target: Target, scale: int, memory_bytes: int) -> Target:
+    """Return a target of the sides for which there is the memory: up to what a model takes, and 4,096 pixels at least.
+
+    Parameters
+    ----------
+    scale
+        By how much the sides are divided as it is decoded.
+    """
+    sides_px = picture.width_px / scale, picture.height_px / scale
+    spare_bytes = memory_bytes - PROCESS_BYTES
+    most_px = min(
+        spare_bytes / _ENCODING_BYTES,
+        (spare_bytes - math.prod(sides_px) * _pixel_bytes(picture)) / _MOST_PIXEL_BYTES,
+    )
+    most_side_px = int(math.sqrt(_ROUNDED * max(0.0, most_px) * max(sides_px) / min(sides_px)))
+    return replace(target, max_side_px=min(target.max_side_px, max(_LEAST_SIDE_PX, most_side_px)))
+
+
 def needed_bytes(picture: Picture, target: Target, scale: int = 1) -> int:
     """Return the memory of a process that converts a picture.
 
@@ -148,7 +169,7 @@ def needed_bytes(picture: Picture, target: Target, scale: int = 1) -> int:
     width_px, height_px = math.ceil(picture.width_px / scale), math.ceil(picture.height_px / scale)
     made_width_px, made_height_px = sides_within(width_px, height_px, target.max_side_px)
     made_px = made_width_px * made_height_px
-    decoded_bytes = width_px * height_px * _PIXEL_BYTES.get(picture.mode, _MOST_PIXEL_BYTES)
+    decoded_bytes = width_px * height_px * _pixel_bytes(picture)
     for_pixel = _DECODER_BYTES.get(picture.image_format, 0) + picture.extra_pixel_bytes
     decoding_bytes = math.ceil(picture.width_px * picture.height_px * for_pixel)
     if picture.image_format in _READING_WHOLE:
@@ -156,6 +177,10 @@ def needed_bytes(picture: Picture, target: Target, scale: int = 1) -> int:
     return PROCESS_BYTES + max(
         decoded_bytes + decoding_bytes, decoded_bytes + made_px * _MOST_PIXEL_BYTES, made_px * _ENCODING_BYTES
     )
+
+
+def _pixel_bytes(picture: Picture) -> int:
+    return _PIXEL_BYTES.get(picture.mode, _MOST_PIXEL_BYTES)
 
 
 def most_cpu_seconds(memory_bytes: int) -> int:

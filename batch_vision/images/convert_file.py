@@ -32,6 +32,7 @@ from batch_vision.core.conversion import (
     PROCESS_BYTES,
     Picture,
     Target,
+    affordable_target,
     decoded_scale,
     needed_bytes,
     shade_range,
@@ -96,7 +97,7 @@ def convert(
         image_format = str(image.format)
         width_px, height_px = image.size
         picture = Picture(image_format, image.mode, width_px, height_px, size_bytes, _extra_pixel_bytes(image))
-        scale = _scale_within(picture, target, memory_bytes, others_bytes)
+        scale, target = _scale_within(picture, target, memory_bytes, others_bytes)
         if scale > 1 and isinstance(image, Image.Image):
             image.draft(None, (max(1, width_px // scale), max(1, height_px // scale)))
         image.load()
@@ -191,12 +192,19 @@ def _extra_pixel_bytes(image: Any) -> float:
     return 0.0
 
 
-def _scale_within(picture: Picture, target: Target, memory_bytes: int, others_bytes: int) -> int:
-    """Return the scale at which a picture is decoded; raises `ImageTooLargeError` where there is not the memory."""
+def _scale_within(picture: Picture, target: Target, memory_bytes: int, others_bytes: int) -> tuple[int, Target]:
+    """Return the scale at which a picture is decoded, and what is made of it with the memory that there is.
+
+    Raises
+    ------
+    ImageTooLargeError
+        There is too little.
+    """
     scale = decoded_scale(picture, target, memory_bytes)
+    target = affordable_target(picture, target, scale, memory_bytes)
     needed = needed_bytes(picture, target, scale)
     if needed <= memory_bytes:
-        return scale
+        return scale, target
     error = ImageTooLargeError(
         f"It is {picture}; to convert it, the function would need {math.ceil((needed + others_bytes) / MIB_BYTES):,} MB"
         f" of memory, and has {(memory_bytes + others_bytes) // MIB_BYTES:,}: raise analyze_memory_mb."

@@ -26,6 +26,7 @@ from batch_vision.core.conversion import (
     MIB_BYTES,
     Picture,
     Target,
+    affordable_target,
     conversion_reasons,
     decoded_scale,
     most_cpu_seconds,
@@ -282,6 +283,24 @@ def test_a_jpeg_is_decoded_to_what_is_needed_and_to_less_where_the_memory_is_sho
     assert scale(7000, 180) == 2
     assert scale(60_000, 10) == 8
     assert scale(60_000, image_format="PNG") == 1
+
+
+@pytest.mark.parametrize(
+    ("most_px", "memory_mb", "side_px"),
+    [
+        (10_000, 352, (6400, 6800)),
+        (10_000, 2000, (10_000, 10_000)),
+        (10_000, 100, (4096, 4096)),
+        (4096, 352, (4096, 4096)),
+    ],
+)
+def test_a_picture_is_made_as_large_as_there_is_memory_for(
+    most_px: int, memory_mb: int, side_px: tuple[int, int]
+) -> None:
+    of = Picture("HEIF", "RGB", 8064, 6048, 4 * MIB_BYTES)
+    target = affordable_target(of, Target(4 * MIB_BYTES, most_px), 1, memory_mb * MIB_BYTES)
+    assert side_px[0] <= target.max_side_px <= side_px[1]
+    assert (needed_bytes(of, target) <= memory_mb * MIB_BYTES) == (memory_mb > 100)
 
 
 @pytest.mark.parametrize(
@@ -624,6 +643,14 @@ def test_100_megapixels_with_512_mb(
     told = prepared.converted["strict"]["converted"]
     assert (told["from_width"], told["from_height"]) == (11_600, 8700)
     assert (told["to_width"], told["to_height"]) == (4096, 3072)
+
+
+def test_48_megapixels_with_512_mb_for_a_model_that_takes_larger_ones(stored: Callable[..., Any]) -> None:
+    prepared = prepare(
+        stored(saved(Image.new("RGB", (8064, 6048), "red"), "TIFF", compression="tiff_deflate")), {"wide": WIDE}
+    )
+    told = prepared.converted["wide"]["converted"]
+    assert 6000 < told["to_width"] < 8064
 
 
 def test_100_megapixels_of_a_png_in_colours_need_more() -> None:
