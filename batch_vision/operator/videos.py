@@ -196,7 +196,8 @@ class VideosStatus:
         if self.next_start_at <= self.now:
             return "the next starts within a minute"
         # What is kept for a job of unknown length comes back when that has succeeded.
-        is_less_known = any(job.state is State.RUNNING and job.video.duration_seconds is None for job in self.jobs)
+        under_way = (job for job in self.jobs if job.state in (State.STARTING, State.RUNNING))
+        is_less_known = any(job.video.duration_seconds is None for job in under_way)
         sooner = ", or when a job of unknown length ends" if self.lacks_minutes and is_less_known else ""
         return f"the next can start at {_shown(self.next_start_at)}{sooner}.{self._why_so_many()}".rstrip(".")
 
