@@ -150,9 +150,21 @@ class Videos:
             if record["leased_until"]:
                 lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
                 if utc_now() - (from_text(record["leased_until"]) - lease) > longest_work:
-                    now = to_text(utc_now())
-                    self.write_record(record | {"leased_until": now, "next_check_at": now})
+                    self._end_lease(record)
         self._end_orphans()
+
+    def _end_lease(self, record: dict[str, Any]) -> None:
+        now = to_text(utc_now())
+        changed = record | {"leased_until": now, "next_check_at": now}
+        # One that was to be looked at once more is due when its lease is over.
+        before = ended_marker(Record.from_json(record))
+        is_moved = record["due_at"] > now and before in videos.open_work(self.s3, self.final)
+        if is_moved:
+            changed["due_at"] = now
+            self.s3.put_object(Bucket=self.final, Key=ended_marker(Record.from_json(changed)), Body=b"")
+        self.write_record(changed)
+        if is_moved:
+            self.s3.delete_object(Bucket=self.final, Key=before)
 
     def _end_orphans(self) -> None:
         """Let the hour pass after which a marker goes that a registration left which died before its record."""
