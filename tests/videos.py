@@ -1,13 +1,16 @@
 """The promises of videos, looked at from outside with clients of S3 and what the emulator counts.
 
 When all is quiet, each version has ended once, each current object has one result of that very object, no job ran twice
-for an attempt of a record, and the minutes that the service bills are those of distinct attempts.
+for an attempt of a record, and the minutes that the service bills are those of distinct attempts, on no day more than
+the settings allow.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from batch_vision.aws.objects import found
@@ -40,7 +43,15 @@ def open_work(s3: Any, final_bucket: str) -> list[str]:
 
 
 def broken_promises(
-    s3: Any, bucket: str, final_bucket: str, jobs: list[dict[str, Any]], scope: Scope, *, moves: bool
+    s3: Any,
+    bucket: str,
+    final_bucket: str,
+    jobs: list[dict[str, Any]],
+    scope: Scope,
+    *,
+    moves: bool,
+    max_minutes_per_day: int,
+    midnights: Sequence[datetime] = (),
 ) -> list[str]:
     """Return a sentence for each thing that is not as it must be.
 
@@ -50,6 +61,10 @@ def broken_promises(
         Those of the emulator, also of other applications.
     moves
         Whether videos leave the bucket when they are done.
+    max_minutes_per_day
+        What the settings allow.
+    midnights
+        When a test let a day end, beside those of UTC.
     """
     told, all_records = results(s3, final_bucket), records(s3, final_bucket)
     problems = [f"{marker} is left" for marker in open_work(s3, final_bucket)]
@@ -62,6 +77,7 @@ def broken_promises(
         *problems,
         *_wrong_results(s3, bucket, final_bucket, told, scope, moves=moves),
         *_wrong_jobs(jobs, all_records),
+        *_wrong_days(jobs, max_minutes_per_day, midnights),
         *wrong_lines(s3, final_bucket, told, VIDEO),
     ]
 
@@ -109,6 +125,18 @@ def _wrong_jobs(jobs: list[dict[str, Any]], all_records: list[dict[str, Any]]) -
         if not 1 <= int(attempt) <= min(2, most):
             problems.append(f"a job has the tag {tag}, and its record is at attempt {most}")
     return problems
+
+
+def _wrong_days(jobs: list[dict[str, Any]], max_minutes_per_day: int, midnights: Sequence[datetime]) -> list[str]:
+    minutes: Counter[tuple[str, int]] = Counter()
+    for job in jobs:
+        at = datetime.fromisoformat(job["started_at"])
+        minutes[f"{at:%Y-%m-%d}", sum(midnight <= at for midnight in midnights)] += job["minutes"]
+    return [
+        f"{used} minutes were started on {day}, and {max_minutes_per_day} are allowed"
+        for (day, _), used in minutes.items()
+        if used > max_minutes_per_day
+    ]
 
 
 def _is_of(result: dict[str, Any], head: Any) -> bool:

@@ -212,9 +212,11 @@ def reopened(record: Record, now: datetime) -> Record:
     """Return a record that has ended, and that a collector is to look at again.
 
     Its marker has another name than any before, for whoever has just finished with it may be about to delete that. A
-    lease stays: whoever has it may yet write a result, and die, and only who comes after that sees to it.
+    lease stays: whoever has it may yet write a result, and die, and only who comes after that sees to it. So it is due
+    when that is over, and nobody waits behind its marker meanwhile.
     """
-    return replace(record, due_at=max(now, record.due_at + timedelta(seconds=1)), checks=0, next_check_at=None)
+    due_at = max(now, record.leased_until or now, record.due_at + timedelta(seconds=1))
+    return replace(record, due_at=due_at, checks=0, next_check_at=None)
 
 
 def ended(record: Record, state: State, now: datetime, error: Exception | None = None) -> Record:

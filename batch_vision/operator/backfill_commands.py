@@ -187,7 +187,7 @@ def _print_videos_survey(videos: Videos, survey: VideosSurvey, estimated: Videos
         about = f", {len(survey.unknown):,} of them estimated by their size" if survey.unknown else ""
         minutes = "not known" if estimated.minutes is None else f"{estimated.minutes:,} for each analysis{about}"
         lines["minutes"] = minutes
-    lines |= {name: f"${dollars:,.2f}" for name, dollars in estimated.analyses_dollars.items()}
+        lines |= {name: f"${dollars:,.2f}" for name, dollars in estimated.analyses_dollars.items()}
     if survey.wanted and estimated.dollars is not None:
         lines["in all"] = f"about ${estimated.dollars:,.2f}"
     if survey.wanted and estimated.days is not None:

@@ -53,13 +53,12 @@ class VideosStatus:
         Jobs that wait for their start, or at least so many: one for each video and analysis.
     oldest_at
         Since when the first of them waits, or when it is tried again after a refusal; None where none waits.
+    first
+        The first of them; None where none waits, or where it has just been started.
     jobs
         Jobs that were started and whose video is not finished.
     slots_used, minutes_today
         Jobs that are reserved now, and minutes that were started today, of which the settings allow so many.
-    next_start_at
-        When the first job that waits can start as far as these limits go; None where none waits, or where a job must
-        end first.
     messages
         Keys to look at that are on the queue.
     recent
@@ -71,10 +70,10 @@ class VideosStatus:
     waiting: int
     is_at_least: bool
     oldest_at: datetime | None
+    first: Record | None
     jobs: list[Record]
     slots_used: int
     minutes_today: int
-    next_start_at: datetime | None
     messages: int
     recent: Recent
     bucket_problems: list[Problem] = field(default_factory=list)
@@ -89,6 +88,23 @@ class VideosStatus:
         """Whether no job can start before another one ends."""
         most = self.videos.max_concurrent_jobs
         return most is not None and self.slots_used >= most
+
+    @property
+    def lacks_minutes(self) -> bool:
+        """Whether the first job that waits needs more minutes than are left of the day."""
+        most = self.videos.max_minutes_per_day
+        return most is not None and self.first is not None and self.minutes_today + self.first.minutes > most
+
+    @property
+    def next_start_at(self) -> datetime | None:
+        """When the first job that waits can start, as far as these limits go.
+
+        None where none waits, or where a job must end first.
+        """
+        if self.oldest_at is None or self.is_full:
+            return None
+        begin = datetime.combine(self.now.date() + _DAY, time(), UTC) if self.lacks_minutes else self.now
+        return max(self.oldest_at, begin)
 
     @property
     def past_deadline(self) -> list[Record]:
@@ -116,7 +132,8 @@ class VideosStatus:
             yield Problem(
                 f"videos: {shown_number(len(late), 'job')} past the deadline ({jobs})",
                 "Rekognition can neither list nor stop such a job. Look at the health of the service, then try the"
-                " videos again, which is paid for again: batch-vision retry",
+                " videos again, which is paid for again: batch-vision retry. It leaves a video that another analysis"
+                " has answered: upload that again.",
             )
         if (since := self._uncollected_since) and self.now - since > _LONGEST_COLLECTING:
             yield Problem(
@@ -137,11 +154,10 @@ class VideosStatus:
         return min(times, default=None)
 
     def _why_waiting(self, name: str) -> str:
-        most = self.videos.max_minutes_per_day
-        if most is not None and self.next_start_at and self.next_start_at > self.now:
+        if self.lacks_minutes:
             return (
-                f"The day's minutes are used up ({self.minutes_today} of {most}). Nothing is lost; to have it sooner,"
-                " set videos.max_minutes_per_day to more and apply."
+                f"The day's minutes are used up ({self.minutes_today} of {self.videos.max_minutes_per_day}). Nothing is"
+                f" lost; to have it sooner, set videos.max_minutes_per_day to more and apply.{self._why_so_many()}"
             )
         if self.is_full:
             return (
@@ -179,7 +195,20 @@ class VideosStatus:
             return "the next starts when a job ends"
         if self.next_start_at <= self.now:
             return "the next starts within a minute"
-        return f"the next can start at {_shown(self.next_start_at)}"
+        # What is kept for a job of unknown length comes back when that has succeeded.
+        under_way = (job for job in self.jobs if job.state in (State.STARTING, State.RUNNING))
+        is_less_known = any(job.video.duration_seconds is None for job in under_way)
+        sooner = ", or when a job of unknown length ends" if self.lacks_minutes and is_less_known else ""
+        return f"the next can start at {_shown(self.next_start_at)}{sooner}.{self._why_so_many()}".rstrip(".")
+
+    def _why_so_many(self) -> str:
+        """Return a sentence for a job that lacks minutes because nobody knows how many it takes; else nothing."""
+        if self.first is None or not self.lacks_minutes or self.first.video.duration_seconds is not None:
+            return ""
+        return (
+            f" The header of {self.first.key} does not tell its length, so {self.first.minutes} minutes are kept for"
+            f" its {self.first.analysis}. An MP4 whose header tells it counts as what it has."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``--json`` shows it."""
@@ -232,44 +261,20 @@ def look_at_videos(stack: Stack, videos: Videos, recent: Recent, now: datetime) 
     records = in_parallel(lambda record_id: _record(stack, record_id), sorted(active), _PARALLEL)
     read = read_known(stack.s3, stack.final_bucket_name, RESERVATIONS, Reservations.from_json)
     reserved = read[0] if read else Reservations()
-    slots_used = len(reserved.jobs)
-    minutes_today = reserved.minutes if reserved.day == f"{now:%Y-%m-%d}" else 0
-    oldest_at = _due(waiting[0]) if waiting else None
-    first = _record(stack, marked_record(waiting[0])) if waiting else None
-    minutes = first.minutes if first else 0
     return VideosStatus(
         videos=videos,
         now=now,
         waiting=min(len(waiting), _MOST_WAITING),
         is_at_least=len(waiting) > _MOST_WAITING,
-        oldest_at=oldest_at,
+        oldest_at=_due(waiting[0]) if waiting else None,
+        first=_record(stack, marked_record(waiting[0])) if waiting else None,
         jobs=[record for _, record in records if record],
-        slots_used=slots_used,
-        minutes_today=minutes_today,
-        next_start_at=_next_start_at(videos, oldest_at, slots_used, minutes_today + minutes, now),
+        slots_used=len(reserved.jobs),
+        minutes_today=reserved.minutes if reserved.day == f"{now:%Y-%m-%d}" else 0,
         messages=sum(count_messages(stack.sqs, videos.queue_url).values()),
         recent=recent,
         bucket_problems=[] if videos.is_drop_off else _bucket_problems(stack, videos),
     )
-
-
-def _next_start_at(
-    videos: Videos, due_at: datetime | None, slots_used: int, minutes: int, now: datetime
-) -> datetime | None:
-    """Return when the first job that waits can start.
-
-    Parameters
-    ----------
-    due_at
-        When it may be tried at the earliest; None where none waits.
-    minutes
-        Those of the day with those of that job.
-    """
-    if due_at is None or (videos.max_concurrent_jobs is not None and slots_used >= videos.max_concurrent_jobs):
-        return None
-    if videos.max_minutes_per_day is not None and minutes > videos.max_minutes_per_day:
-        return max(due_at, datetime.combine(now.date() + _DAY, time(), UTC))
-    return max(due_at, now)
 
 
 def _bucket_problems(stack: Stack, videos: Videos) -> list[Problem]:

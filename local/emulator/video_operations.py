@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from local.config import ACCOUNT_ID
@@ -63,8 +64,9 @@ class _Outcome:
 class _Job:
     """A job: its request without the token, when it ends, and how.
 
-    `content` is closed as soon as the outcome is known. `runs` counts the jobs of the same token so far, this one too;
-    `starts` the calls that were answered with this job. `messages` says what became of its message.
+    `content` is closed as soon as the outcome is known. `started_at` is by the calendar, the other times by the clock.
+    `runs` counts the jobs of the same token so far, this one too; `starts` the calls that were answered with this job.
+    `messages` says what became of its message.
     """
 
     job_id: str
@@ -78,6 +80,7 @@ class _Job:
     samples_per_second: float
     content: IO[bytes]
     details: VideoDetails | None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     starts: int = 1
     is_announced: bool = False
     messages: list[str] = field(default_factory=list)
@@ -134,7 +137,7 @@ class VideoOperations:
         self._jobs: dict[str, _Job] = {}
         self._tokens: dict[str, _Token] = {}
         self._runs: Counter[str] = Counter()
-        self._refused_starts = 0
+        self._refused_starts = self._refused_page_tokens = 0
         self._operations: dict[str, Callable[[dict[str, Any], str | None], dict[str, Any]]] = {}
         for analysis in ANALYSES:
             self._operations[analysis.start] = self._starter(analysis)
@@ -161,12 +164,13 @@ class VideoOperations:
             self._jobs.clear()
             self._tokens.clear()
             self._runs.clear()
-            self._refused_starts = 0
+            self._refused_starts = self._refused_page_tokens = 0
 
     def describe(self) -> dict[str, Any]:
         """Return all jobs as plain data, after the ends of those whose time has come were announced.
 
-        `open_jobs` are those of this application; `refused_starts` were answered with LimitExceededException.
+        `open_jobs` are those of this application; `refused_starts` were answered with LimitExceededException, and
+        `refused_page_tokens` with InvalidPaginationTokenException.
         """
         for job in list(self._jobs.values()):
             if self._is_over(job):
@@ -174,6 +178,7 @@ class VideoOperations:
         return {
             "open_jobs": self._open_jobs(),
             "refused_starts": self._refused_starts,
+            "refused_page_tokens": self._refused_page_tokens,
             "jobs": [
                 {
                     "job_id": job.job_id,
@@ -182,6 +187,7 @@ class VideoOperations:
                     "tag": job.request.get("JobTag"),
                     **_object_of(job),
                     "status": self._outcome_of(job).status,
+                    "started_at": job.started_at.isoformat(),
                     "minutes": job.minutes,
                     "starts": job.starts,
                     "runs": job.runs,
@@ -417,7 +423,7 @@ class VideoOperations:
         return base64.b64encode(content.encode()).decode()
 
     def _offset_of(self, token: str, job: _Job, arrangement: str) -> int:
-        with _refused_token():
+        with self._refusing_token():
             job_id, its_arrangement, offset, made_at_seconds = json.loads(base64.b64decode(token, validate=True))
             age_seconds = self._timing.clock() - made_at_seconds
             is_old = age_seconds >= self._settings.current.video_page_token_seconds
@@ -425,13 +431,13 @@ class VideoOperations:
                 raise ValueError(token)
             return int(offset)
 
-
-@contextlib.contextmanager
-def _refused_token() -> Iterator[None]:
-    try:
-        yield
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise ServiceError("InvalidPaginationTokenException", "Invalid Pagination Token") from error
+    @contextlib.contextmanager
+    def _refusing_token(self) -> Iterator[None]:
+        try:
+            yield
+        except (binascii.Error, ValueError, TypeError) as error:
+            self._refused_page_tokens += 1
+            raise ServiceError("InvalidPaginationTokenException", "Invalid Pagination Token") from error
 
 
 def _object_of(job: _Job) -> dict[str, str | None]:

@@ -57,7 +57,11 @@ def draw_all(folder: Path) -> None:
 
 
 def draw_video(
-    shots: Sequence[Shot], *, codec: str = "libx264", container: str = "mp4", frames_per_second: int = FRAMES_PER_SECOND
+    shots: Sequence[Shot],
+    *,
+    codec: str = "libx264",
+    container: str = "mp4",
+    frames_per_second: int | Fraction = FRAMES_PER_SECOND,
 ) -> bytes:
     """Draw a video.
 

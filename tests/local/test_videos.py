@@ -7,8 +7,11 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,16 @@ import batch_vision.videos
 from batch_vision.core.scope import Scope
 from batch_vision.core.times import from_text, to_text, utc_now
 from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
-from batch_vision.core.videos import Record, ended_marker
+from batch_vision.core.video_reservations import Reservations
+from batch_vision.core.videos import RESERVATIONS, Record, ended_marker
+from local.emulator.video_operations import UNSUPPORTED
 from local.environment import Environment
 from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
 from local.samples.draw_videos import CRACK, NORMAL, SHOTS, STAIN, Shot, draw_video
 from tests import videos
 from tests.existing_bucket import listed
-from tests.local import permissions
+from tests.local import backfills, permissions
 from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.faults import LambdaFaults
 from tests.local.stack import messages_of
@@ -40,9 +45,18 @@ SCHEMA = json.loads((Path(batch_vision.videos.__file__).parent / "result.schema.
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 # A job takes a second, so that thirty of them have to wait for each other at a limit of three.
 VIDEO_TIMES = {"video_base_seconds": 1.0, "video_seconds_per_minute": 0.0}
-_LONGEST_WORK = timedelta(seconds=20)  # of a function with one job, here
+# What tests change besides.
+SERVICE = {
+    "foreign_jobs": 0,
+    "video_job_limit": 20,
+    "video_limit_before_token": False,
+    "video_page_token_seconds": 86_400.0,
+    "video_samples_per_second": 2.0,
+}
+LONGEST_WORK = timedelta(seconds=20)  # of a function with one job, here
 FUNCTIONS = ("register-videos", "dispatch-videos", "collect-videos")
 STARTS = ("StartLabelDetection", "StartTextDetection")
+LONG_MINUTES = 240
 
 
 class Videos:
@@ -57,10 +71,15 @@ class Videos:
         self.functions = environment.client("lambda")
         self.emulator = environment.emulator
         self.faults = LambdaFaults()
+        self.midnights: list[datetime] = []
         self.bucket = environment.output("videos_bucket_name")
         self.final = environment.output("final_bucket_name")
         self.queue_url = environment.output("videos_queue_url")
         self.dead_letter_queue_url = environment.output("videos_dead_letter_queue_url")
+
+    @property
+    def max_minutes_per_day(self) -> int:
+        return int(self.arguments["videos"]["max_minutes_per_day"])
 
     def put(self, key: str, content: bytes) -> str:
         return str(self.s3.put_object(Bucket=self.bucket, Key=key, Body=content).get("VersionId", "null"))
@@ -79,15 +98,24 @@ class Videos:
         return found
 
     def broken(self) -> list[str]:
-        return videos.broken_promises(self.s3, self.bucket, self.final, self.jobs(), SCOPE, moves=self.moves)
+        return videos.broken_promises(
+            self.s3,
+            self.bucket,
+            self.final,
+            self.jobs(),
+            SCOPE,
+            moves=self.moves,
+            max_minutes_per_day=self.max_minutes_per_day,
+            midnights=self.midnights,
+        )
 
-    def check(self, seconds: float = 60) -> dict[str, dict[str, Any]]:
+    def check(self, seconds: float = 60, longest_work: timedelta = LONGEST_WORK) -> dict[str, dict[str, Any]]:
         """Wait until all is quiet, and return the results by key; the schedule is helped along."""
 
         def is_quiet() -> bool:
             if self.is_queue_empty() and not self.broken():
                 return True
-            self.end_leases()
+            self.end_leases(longest_work)
             self.tick()
             return False
 
@@ -116,15 +144,27 @@ class Videos:
         ]
         return record
 
-    def end_leases(self) -> None:
+    def end_leases(self, longest_work: timedelta) -> None:
         """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
         for record in videos.records(self.s3, self.final):
             if record["leased_until"]:
                 lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
-                if utc_now() - (from_text(record["leased_until"]) - lease) > _LONGEST_WORK:
-                    now = to_text(utc_now())
-                    self.write_record(record | {"leased_until": now, "next_check_at": now})
+                if utc_now() - (from_text(record["leased_until"]) - lease) > longest_work:
+                    self._end_lease(record)
         self._end_orphans()
+
+    def _end_lease(self, record: dict[str, Any]) -> None:
+        now = to_text(utc_now())
+        changed = record | {"leased_until": now, "next_check_at": now}
+        # One that was to be looked at once more is due when its lease is over.
+        before = ended_marker(Record.from_json(record))
+        is_moved = record["due_at"] > now and before in videos.open_work(self.s3, self.final)
+        if is_moved:
+            changed["due_at"] = now
+            self.s3.put_object(Bucket=self.final, Key=ended_marker(Record.from_json(changed)), Body=b"")
+        self.write_record(changed)
+        if is_moved:
+            self.s3.delete_object(Bucket=self.final, Key=before)
 
     def _end_orphans(self) -> None:
         """Let the hour pass after which a marker goes that a registration left which died before its record."""
@@ -133,18 +173,28 @@ class Videos:
             name = f"videos/jobs/{key.rpartition('-')[2]}/record.json"
             record = videos.read(self.s3, self.final, name)
             is_of_record = record and key == ended_marker(Record.from_json(record))
-            if not is_of_record and utc_now() - marker["LastModified"] > 3 * _LONGEST_WORK:
+            if not is_of_record and utc_now() - marker["LastModified"] > 3 * LONGEST_WORK:
                 self.s3.delete_object(Bucket=self.final, Key=key)
 
     def write_record(self, record: dict[str, Any]) -> None:
         name = f"videos/jobs/{record['record_id']}/record.json"
         self.s3.put_object(Bucket=self.final, Key=name, Body=json.dumps(record).encode())
 
+    def reservations(self) -> Reservations:
+        read = videos.read(self.s3, self.final, RESERVATIONS)
+        return Reservations.from_json(read) if read else Reservations()
+
+    def end_day(self) -> None:
+        """Let the day end, while no job is started."""
+        told = replace(self.reservations(), day="2026-01-01").to_json()
+        self.s3.put_object(Bucket=self.final, Key=RESERVATIONS, Body=json.dumps(told).encode())
+        self.midnights.append(utc_now())
+
     def reset(self) -> None:
         """Forget the faults and the settings of the test before."""
         self.faults.clear()
         self.emulator.clear_faults()
-        self.emulator.set(**(TIMES | VIDEO_TIMES | {"video_job_limit": 20, "foreign_jobs": 0}))
+        self.emulator.set(**(TIMES | VIDEO_TIMES | SERVICE))
 
 
 @contextmanager
@@ -168,6 +218,11 @@ def applied(alone: None) -> Iterator[Videos]:
 def drop_off(applied: Videos) -> Videos:
     applied.reset()
     return applied
+
+
+def found(*words: str) -> set[str]:
+    """Search videos with the tool, and return their keys."""
+    return {line["key"] for line in backfills.read("search", "--media", "video", *words)["lines"]}
 
 
 def numbered(number: int) -> bytes:
@@ -205,6 +260,24 @@ def test_what_a_video_shows_is_told_with_its_times(drop_off: Videos) -> None:
     assert result["analyses"]["text"]["detections"] > 0
 
 
+@pytest.mark.fault("Videos: a rejected video that is put back")
+def test_a_rejected_video_that_is_put_back_is_analyzed_and_found(
+    drop_off: Videos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for operation in STARTS:
+        drop_off.emulator.inject(operation, f"FAILED:{UNSUPPORTED}", count=1)
+    drop_off.put("put back.mp4", draw_video([Shot(CRACK, 1), Shot(STAIN, 1)]))
+    result = drop_off.check()["put back.mp4"]
+    assert (result["status"], result["error"]["type"]) == ("rejected", "VideoCodecError")
+    assert found("--status", "rejected") == {"put back.mp4"}
+    told = backfills.read("retry", "--rejected", "--reason", "VideoCodecError")
+    assert told["videos"] == {"retried": 1, "changed": []}
+    assert drop_off.check()["put back.mp4"]["status"] == "processed"
+    assert "put back.mp4" in found("--label", "crack")
+    assert found("--status", "rejected") == set()
+
+
 @pytest.mark.fault("Videos: a message of the end of a job lost, doubled or early")
 @pytest.mark.fault("Videos: functions that die between any two steps")
 @pytest.mark.fault("Videos: a full account")
@@ -239,10 +312,11 @@ def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_fun
     # Of an AVI, whose header is not read, the service alone says what is wrong.
     drop_off.put("pile/refused.avi", draw_video([Shot(NORMAL, 2)], codec="mpeg4", container="avi"))
     drop_off.put("pile/" + "l" * 1015 + ".mp4", numbered(33))
-    for limit, foreign in ((6, 2), (2, 1), (8, 0)):
+    # Whether the limit or the token is looked at first, nobody knows.
+    for limit, foreign, limit_first in ((6, 2, True), (2, 1, False), (8, 0, True)):
         ended = _ended(drop_off)
         wait_until(lambda more=ended + 10: _ended(drop_off) >= more or drop_off.tick(), 90, "ten more jobs")
-        drop_off.emulator.set(video_job_limit=limit, foreign_jobs=foreign)
+        drop_off.emulator.set(video_job_limit=limit, foreign_jobs=foreign, video_limit_before_token=limit_first)
     results = {key: result for key, result in drop_off.check(180).items() if key.startswith("pile/")}
     assert {key: result["error"]["type"] for key, result in results.items() if result["status"] != "processed"} == {
         "pile/no video.mp4": "InvalidVideoFormatError",
@@ -268,7 +342,7 @@ def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_fun
 
 
 @pytest.mark.fault("Videos: a job that hangs")
-def test_a_job_that_hangs_is_given_up_at_its_deadline_and_can_be_retried(drop_off: Videos) -> None:
+def test_a_job_that_hangs_is_given_up_at_its_deadline_and_the_others_count(drop_off: Videos) -> None:
     drop_off.emulator.inject("StartLabelDetection", "hang", count=1)
     drop_off.put("hangs.mp4", numbered(31))
     wait_until(lambda: _state(drop_off, "hangs.mp4", "labels") == "running" or drop_off.tick(), 30, "it runs")
@@ -282,10 +356,14 @@ def test_a_job_that_hangs_is_given_up_at_its_deadline_and_can_be_retried(drop_of
     assert (analyses["labels"]["error"]["type"], analyses["text"]["status"]) == ("StalledJobError", "done")
 
 
-def test_forty_thousand_detections_are_collected_as_they_are(drop_off: Videos) -> None:
-    drop_off.emulator.set(video_samples_per_second=5000.0)
+@pytest.mark.fault("Videos: page tokens and results that expire")
+def test_forty_thousand_detections_are_collected_as_they_are_though_a_page_token_expires(drop_off: Videos) -> None:
+    refused = drop_off.emulator.videos()["refused_page_tokens"]
+    # With this seed the eleventh call is late, and none after it.
+    drop_off.emulator.set(video_samples_per_second=5000.0, video_page_token_seconds=3.0)
+    drop_off.emulator.inject("GetLabelDetection", "slow:4000", probability=0.01, seed=20261199)
     drop_off.put("many.mp4", draw_video([Shot(CRACK, 8)], frames_per_second=4))
-    results = drop_off.check(120)
+    results = drop_off.check(120, longest_work=COLLECTING_LEASE)
     told = results["many.mp4"]["analyses"]["labels"]
     assert told["detections"] >= 40_000
     content = drop_off.s3.get_object(Bucket=drop_off.final, Key=told["files"]["detections"])["Body"].read()
@@ -293,6 +371,31 @@ def test_forty_thousand_detections_are_collected_as_they_are(drop_off: Videos) -
     assert len(lines) == told["detections"]
     times = [json.loads(line)["Timestamp"] for line in lines]
     assert times == sorted(times)
+    assert drop_off.emulator.videos()["refused_page_tokens"] > refused
+
+
+@pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
+def test_what_is_over_the_minutes_of_a_day_waits_for_the_next(drop_off: Videos) -> None:
+    drop_off.emulator.set(video_samples_per_second=0.01, video_job_limit=0)
+    left = drop_off.max_minutes_per_day - drop_off.reservations().minutes
+    most = left // LONG_MINUTES  # jobs of this day
+    long = draw_video([Shot(NORMAL, LONG_MINUTES * 60)], frames_per_second=Fraction(1, 600))
+    for number in range(most // 2 + 2):
+        drop_off.put(f"long/{number}.mp4", long)
+
+    def states() -> list[str]:
+        return [one["state"] for one in videos.records(drop_off.s3, drop_off.final) if one["key"].startswith("long/")]
+
+    wait_until(lambda: len(states()) == 2 * (most // 2 + 2), 60, "all wait")
+    drop_off.emulator.set(video_job_limit=20)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: drop_off.tick(), range(4)))
+    wait_until(lambda: states().count("done") >= most or drop_off.tick(), 60, "the day is over")
+    drop_off.tick()
+    assert states().count("waiting") == len(states()) - most
+    drop_off.end_day()
+    results = drop_off.check(90)
+    assert {results[key]["status"] for key in results if key.startswith("long/")} == {"processed"}
 
 
 def _record_of(job: dict[str, Any]) -> str:

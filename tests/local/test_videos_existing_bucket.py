@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.existing_bucket import listed
 from tests.local import backfills, shapes
 from tests.local.test_existing_bucket import content as content_of
 from tests.local.test_stack import picture
-from tests.local.test_videos import SEED, Videos, deployed, numbered
+from tests.local.test_videos import SEED, Videos, deployed, found, numbered
 from tests.local.waits import wait_until
 
 pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1200)]
@@ -30,7 +31,7 @@ def applied(alone: None) -> Iterator[Videos]:
         "rekognition",
         BUCKET,
         rekognition=shapes.rekognition("labels"),
-        videos={"analyses": ["labels"], "bucket_name": BUCKET.name},
+        videos={"analyses": ["labels"], "bucket_name": BUCKET.name, "max_minutes_per_day": 600},
     ) as found:
         yield found
 
@@ -51,7 +52,10 @@ def check(stack: Videos, seconds: float = 60) -> dict[str, dict[str, Any]]:
 # In this order, on one bucket: one without versions that gets them.
 @pytest.mark.fault("Videos: a video replaced or deleted meanwhile")
 @pytest.mark.parametrize("versioning", ["", "Enabled"])
-def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) -> None:
+def test_results_follow_whatever_the_owner_does(
+    stack: Videos, versioning: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if versioning:
         stack.s3.put_bucket_versioning(Bucket=BUCKET.name, VersioningConfiguration={"Status": versioning})
     folder = f"{versioning or 'never'}/"
@@ -67,6 +71,7 @@ def test_results_follow_whatever_the_owner_does(stack: Videos, versioning: str) 
     assert {result["status"] for result in results.values()} == {"processed"}
     images = {entry["Key"] for entry in listed(stack.s3, stack.final, "results/")}
     assert f"results/{folder}image.jpg.json" in images
+    assert found("--prefix", folder) == set(results)
     before = len(stack.jobs())
 
     # Replaced while the job of the one before runs, deleted, and the same bytes once more.

@@ -175,6 +175,23 @@ def test_status_counts_jobs_and_says_when_the_next_starts(beside: DeployedVideos
     assert "the next starts when a job ends" in beside.deployed.call("status").stdout
 
 
+def test_status_says_that_a_video_of_unknown_length_counts_as_the_longest(beside: DeployedVideos) -> None:
+    now = utc_now()
+    for key in ("a.avi", "b.avi"):
+        beside.put(key)
+    a, b = (beside.plan(key, seconds=None) for key in ("a.avi", "b.avi"))
+    beside.record(b, "labels", State.WAITING, due_at=now - timedelta(days=2))
+    beside.reserve(f"{now:%Y-%m-%d}", 360, jobs=1)
+    told = "The header of b.avi does not tell its length, so 360 minutes are kept for its labels."
+    shown = beside.deployed.call("status").stdout
+    assert shown.count(told) == 2  # where it says when the next starts, and as the reason of a long wait
+    assert "unknown length ends" not in shown
+    beside.record(a, "labels", State.RUNNING)
+    assert ":00Z, or when a job of unknown length ends. The header" in beside.deployed.call("status").stdout
+    beside.reserve(f"{now:%Y-%m-%d}", 240, jobs=1)
+    assert told not in beside.deployed.call("status").stdout
+
+
 def test_what_is_wrong_with_videos(beside: DeployedVideos) -> None:
     now = utc_now()
     beside.put("late.mp4")

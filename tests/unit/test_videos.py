@@ -731,6 +731,39 @@ def test_thousands_of_wrong_files_keep_nobody_waiting(world: World) -> None:
     assert world.result()["status"] == "processed"
 
 
+def test_videos_that_are_deleted_just_after_their_end_keep_no_wrong_file_waiting(world: World) -> None:
+    world.limits, world.account.limit = Limits(100, 600), 100
+    keys = [f"{number}.mp4" for number in range(60)]
+    for key in keys:
+        world.upload(key)
+    world.register(*(message_about("videos", key) for key in keys))
+    for _ in range(3):
+        world.dispatch()
+    world.account.end()
+    second = timedelta(seconds=1)
+    world.dispatch(later=MINUTE)
+    while world.collect():
+        world.dispatch(later=second)
+    assert world.open() == []
+    for key in keys:
+        world.s3.remove("videos", key)
+    world.register(*(message_about("videos", key) for key in keys))
+    assert len(world.open()) == 60
+    world.dispatch(later=second)
+    world.upload("wrong.mp4", b"no video at all")
+    world.register(message_about("videos", "wrong.mp4"))
+    world.dispatch(later=second)
+    assert [world.store.record(one).content.key for one in world.invoked] == ["wrong.mp4"]  # type: ignore[union-attr]
+    world.collect()
+    # Whoever had one of the others may yet write its result: so they come when that time is over.
+    world.dispatch(later=COLLECTING_LEASE)
+    assert len(world.invoked) == 4
+    for _ in range(20):
+        world.collect()
+        world.dispatch()
+    assert (world.open(), [record.key for record in world.records()]) == ([], ["wrong.mp4"])
+
+
 def test_a_video_that_is_deleted_before_its_start_is_no_active_job(waiting: World) -> None:
     waiting.s3.remove("videos", "a.mp4")
     waiting.dispatch()

@@ -98,7 +98,7 @@ class DeployedVideos:
     def put(self, key: str, content: bytes = b"video") -> str:
         return self.deployed.put(key, content, self.bucket)
 
-    def plan(self, key: str, *, analyses: dict[str, Any] = ANALYSES, seconds: float = 90, **more: Any) -> Plan:
+    def plan(self, key: str, *, analyses: dict[str, Any] = ANALYSES, seconds: float | None = 90, **more: Any) -> Plan:
         """Leave the plan of the current upload of a key."""
         head = self.s3.head_object(Bucket=self.bucket, Key=key)
         etag, at, version_id = head["ETag"].strip('"'), head["LastModified"], head["VersionId"]

@@ -277,7 +277,7 @@ locals {
     }
 
     video-past-deadline = {
-      description = "See which video it is, with batch-vision status; to pay for the analysis once more: batch-vision retry. Rekognition has not ended a job in four times the length of its video, and an hour at least; the job was given up, and none is started in its place."
+      description = "See which video it is, with batch-vision status; to pay for it once more: batch-vision retry, or, where another analysis has answered, upload it again. Rekognition has not ended a job in four times the length of its video, and an hour at least; the job was given up, and none is started in its place."
       namespace   = "BatchVision"
       metric_name = "JobsPastDeadline"
       statistic   = "Maximum"
