@@ -35,6 +35,8 @@ _MOST_SOURCE_BYTES = 256 * MIB_BYTES
 # may come to need while another one converts.
 _OWN_BYTES = 128 * MIB_BYTES
 _SPARE_BYTES = 32 * MIB_BYTES
+# An image that has less of the time that the first one of its invocation had has lost it to others.
+_OWN_SHARE = 0.8
 _CHILD = "batch_vision.images.convert_file"
 _ERRORS = {
     one.__name__: one
@@ -113,6 +115,8 @@ class Converter:
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
+        # Of the invocation: how much time its first image had.
+        self._deadline = self._first_left_seconds = 0.0
 
     def prepare(self, image: StoredImage, limits: Mapping[str, ImageLimits], deadline: float) -> Prepared:
         """Have those detectors asked about a JPEG that cannot take the image itself; see `Prepare`."""
@@ -153,6 +157,9 @@ class Converter:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise errors.ConversionWaitsError("Others are converted: the image is left for another invocation.")
         try:
+            left_seconds = deadline - time.monotonic()
+            if deadline != self._deadline:
+                self._deadline, self._first_left_seconds = deadline, left_seconds
             # Both files have no name, and are gone with this process however it ends.
             with TemporaryFile() as source, TemporaryFile() as output:
                 image.save_to(source)
@@ -160,6 +167,12 @@ class Converter:
                 told = self._run(source.fileno(), output.fileno(), target, deadline)
                 output.seek(0)
                 return ConvertedImage(image.bucket, image.key, image.version_id, output.read()), told
+        except errors.ConversionTimeoutError as error:
+            if left_seconds < _OWN_SHARE * self._first_left_seconds:
+                raise errors.ConversionWaitsError(
+                    "Others were converted first, and there was too little time."
+                ) from error
+            raise
         finally:
             self._lock.release()
 

@@ -623,6 +623,19 @@ def test_one_at_a_time_and_who_has_no_turn_waits(stored: Callable[..., Any]) -> 
     assert isinstance(prepared.images["strict"], converting.ConvertedImage)
 
 
+def test_who_has_too_little_time_after_others_waits_too(
+    stored: Callable[..., Any], child: Callable[[str], None]
+) -> None:
+    image = stored(saved(picture(), "GIF"))
+    child("import time; time.sleep(1.2); raise SystemExit('asleep')")
+    converter, deadline = Converter(LAMBDA_BYTES), time.monotonic() + 2
+    for expected in (errors.ConversionFailedError, errors.ConversionWaitsError):
+        with pytest.raises(expected):
+            converter.prepare(image, {"strict": STRICT}, deadline)
+    with pytest.raises(errors.ConversionTimeoutError):
+        converter.prepare(image, {"strict": STRICT}, time.monotonic() + 0.3)
+
+
 def test_an_image_that_is_gone(stored: Callable[..., Any], s3: Any) -> None:
     image = stored(saved(picture(), "GIF"))
     s3.delete_object(Bucket="source", Key="a.img", VersionId=image.version_id)
