@@ -289,7 +289,8 @@ def main() -> None:
     with Path(os.devnull).open("wb") as nowhere:  # decoders write there, as much as a file makes them
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
     target = Target(asked["max_bytes"], asked["max_side_px"])
-    with open(0, "rb", closefd=False) as source, open(asked["output"], "wb") as output:  # noqa: PTH123
+    # By another number: the decoder of TIFF takes 0 for no file, and has all of it in memory.
+    with open(os.dup(0), "rb") as source, open(asked["output"], "wb") as output:  # noqa: PTH123
         try:
             told = convert(source, output, target, memory_bytes, asked["others_bytes"])
         except PermanentImageError as error:

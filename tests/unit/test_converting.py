@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import random
 import struct
 import threading
 import time
@@ -664,6 +665,14 @@ def test_48_megapixels_with_512_mb_for_a_model_that_takes_larger_ones(stored: Ca
     )
     told = prepared.converted["wide"]["converted"]
     assert 6000 < told["to_width"] < 8064
+
+
+def test_a_compressed_tiff_is_not_read_whole(stored: Callable[..., Any]) -> None:
+    noise = Image.frombytes("RGB", (4000, 3000), random.Random(7).randbytes(36_000_000))
+    image = stored(saved(noise, "TIFF", compression="tiff_lzw"))
+    limits = ImageLimits(4 * MIB_BYTES, max_side_px=500)
+    few_bytes = 160 * MIB_BYTES + needed_bytes(Picture("TIFF", "RGB", 4000, 3000, 1), target_of([limits]))
+    assert prepare(image, {"small": limits}, memory_bytes=few_bytes + 4 * MIB_BYTES).converted
 
 
 def test_100_megapixels_of_a_png_in_colours_need_more() -> None:
