@@ -59,6 +59,9 @@ _SUPPORT_PX = 2  # of that filter, in pixels of the smaller picture
 _STRIP_PIXELS = 1024**2
 _TURNED = frozenset({5, 6, 7, 8})
 _MOST_TOLD = 200
+# Tags of TIFF 6.0 (bit 0: "a reduced-resolution version of another image in this TIFF file") and of DNG.
+_SUBFILE_TYPE, _DNG_VERSION = 254, 50_706
+_TIFF_NO_MEMORY = "decoder error -9"
 
 
 def convert(
@@ -112,7 +115,7 @@ def convert(
     except UnidentifiedImageError as error:
         raise InvalidImageFormatError("It is in no format that is converted.") from error
     except Exception as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        if isinstance(error, MemoryError) or "memory" in str(error).lower() or str(error) == _TIFF_NO_MEMORY:
             raise _no_memory() from error
         kind = f" as {image_format}" if image_format else ""
         raise InvalidImageFormatError(f"It cannot be decoded{kind}: {_told(error)}") from error
@@ -178,7 +181,15 @@ class HeifPicture:
 def _opened(source: BinaryIO, start: bytes) -> Image.Image | HeifPicture:
     if start[4:8] == b"ftyp" and not any(brand in start for brand in (b"avif", b"avis")):
         return HeifPicture(source)
-    return Image.open(source, formats=FORMATS)
+    image = Image.open(source, formats=FORMATS)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image, start):
+        raise InvalidImageFormatError("It is a raw file of a camera, which is in no format that is converted.")
+    return image
+
+
+def _is_raw(image: TiffImagePlugin.TiffImageFile, start: bytes) -> bool:
+    """Return whether a TIFF is what cameras make: its first picture is a small copy of one that nobody decodes here."""
+    return bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & 1) or _DNG_VERSION in image.tag_v2 or start[8:10] == b"CR"
 
 
 def _extra_pixel_bytes(image: Any) -> float:
@@ -187,8 +198,13 @@ def _extra_pixel_bytes(image: Any) -> float:
         # All coefficients, of 2 bytes, until the last scan is read.
         samples = [across * down for _, across, down, *_ in image.layer]
         return float(2 * sum(samples) / max(samples))
-    if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.Orientation, 1) != 1:
-        return 4.0  # Pillow turns it as it is decoded
+    if image.format == "TIFF":
+        tags = image.tag_v2
+        # Pillow turns it as it is decoded; a compressed one is decoded by strips, which may be of the whole picture.
+        turned_bytes = 4.0 if tags.get(ExifTags.Base.Orientation, 1) != 1 else 0.0
+        rows = tags.get(TiffImagePlugin.ROWSPERSTRIP, 0) if image.tile and image.tile[0].codec_name == "libtiff" else 0
+        strip_share = min(1.0, rows / image.height)
+        return float(max(turned_bytes, strip_share * sum(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) / 8))
     return 0.0
 
 

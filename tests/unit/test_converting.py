@@ -20,7 +20,7 @@ import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat, TiffImagePlugin
 
 from batch_vision.core import errors
 from batch_vision.core.conversion import (
@@ -164,6 +164,16 @@ def test_it_is_upright(image_format: str, orientation: int) -> None:
     smaller = converted(content, Target(MIB_BYTES, 64))[1]
     assert max(smaller.size) == 64
     assert difference(smaller, upright.resize(smaller.size)) < 20
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 0, 50_706: b"\1\4\0\0"}])
+def test_a_raw_file_is_not_taken_for_the_small_picture_in_it(tags: dict[int, Any]) -> None:
+    content = saved(picture(), "TIFF", tiffinfo=tags)
+    with pytest.raises(
+        errors.InvalidImageFormatError, match="raw file of a camera, which is in no format that is conv"
+    ):
+        converted(content)
+    assert converted(saved(picture(), "TIFF", tiffinfo={254: 0}))[0]["from_format"] == "TIFF"
 
 
 def test_colours_of_print() -> None:
@@ -673,6 +683,24 @@ def test_a_compressed_tiff_is_not_read_whole(stored: Callable[..., Any]) -> None
     limits = ImageLimits(4 * MIB_BYTES, max_side_px=500)
     few_bytes = 160 * MIB_BYTES + needed_bytes(Picture("TIFF", "RGB", 4000, 3000, 1), target_of([limits]))
     assert prepare(image, {"small": limits}, memory_bytes=few_bytes + 4 * MIB_BYTES).converted
+
+
+def test_a_tiff_of_a_single_strip_needs_more(
+    stored: Callable[..., Any], child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Image.new("RGB", (5000, 5000), "red")
+    strips = saved(large, "TIFF", compression="tiff_lzw")
+    monkeypatch.setattr(TiffImagePlugin, "STRIP_SIZE", 10**9)
+    whole = saved(large, "TIFF", compression="tiff_lzw")
+    most_bytes = needed_bytes(Picture("TIFF", "RGB", 5000, 5000, 1), Target(10**6, 500))
+    converted(strips, Target(10**6, 500), most_bytes)
+    with pytest.raises(errors.ImageTooLargeError, match="would need 203 MB"):
+        converted(whole, Target(10**6, 500), most_bytes)
+    converted(whole, Target(10**6, 500), 203 * MIB_BYTES)
+    child(_UNFORESEEN)
+    limits = {"strict": ImageLimits(10**6, max_side_px=500)}
+    with pytest.raises(errors.ImageTooLargeError, match="takes more memory than the function has"):
+        raise refusal(prepare(stored(whole), limits, memory_bytes=160 * MIB_BYTES + most_bytes))
 
 
 def test_100_megapixels_of_a_png_in_colours_need_more() -> None:
