@@ -33,6 +33,11 @@ _SCALES = (8, 4, 2)
 # A JPEG is decoded to a few pixels less than a model takes where that saves three quarters of the time and memory.
 _ENOUGH = 0.9
 
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
+)
+
 _MOST_CPU_SECONDS = 20
 _MOST_SECONDS = 30  # of the 36 in which a function asks the model, unless it is given more
 
@@ -207,6 +212,21 @@ def shade_range(lowest: float, highest: float) -> tuple[float, float]:
             if highest <= white:
                 return 0, white
     return lowest, max(highest, math.nextafter(lowest, math.inf))
+
+
+def is_heif(start: bytes) -> bool:
+    """Return whether a file is a HEIF with pictures of HEVC, by its brands (ISO/IEC 23008-12, annex B).
+
+    A video (MP4, MOV) and a raw file of a camera (CR3) begin alike.
+
+    Parameters
+    ----------
+    start
+        The first 64 bytes at least.
+    """
+    length = int.from_bytes(start[:4])
+    brands = {start[at : at + 4] for at in (8, *range(16, min(length, len(start)), 4))}
+    return start[4:8] == b"ftyp" and not brands & _AVIF_BRANDS and bool(brands & _HEIF_BRANDS)
 
 
 def webp_sides_px(start: bytes) -> tuple[int, int] | None:

@@ -34,6 +34,7 @@ from batch_vision.core.conversion import (
     Target,
     affordable_target,
     decoded_scale,
+    is_heif,
     needed_bytes,
     shade_range,
     sides_of_less,
@@ -179,7 +180,7 @@ class HeifPicture:
 
 
 def _opened(source: BinaryIO, start: bytes) -> Image.Image | HeifPicture:
-    if start[4:8] == b"ftyp" and not any(brand in start for brand in (b"avif", b"avis")):
+    if is_heif(start):
         return HeifPicture(source)
     image = Image.open(source, formats=FORMATS)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image, start):
@@ -302,8 +303,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_seconds"], asked["cpu_seconds"] + 1))
     Image.preinit()
-    with Path(os.devnull).open("wb") as nowhere:  # decoders write there, as much as a file makes them
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    sys.stderr = os.fdopen(os.dup(2), "w")  # for what fails here; decoders write as much as a file makes them
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     target = Target(asked["max_bytes"], asked["max_side_px"])
     # By another number: the decoder of TIFF takes 0 for no file, and has all of it in memory.
     with open(os.dup(0), "rb") as source, open(asked["output"], "wb") as output:  # noqa: PTH123

@@ -30,6 +30,7 @@ from batch_vision.core.conversion import (
     affordable_target,
     conversion_reasons,
     decoded_scale,
+    is_heif,
     most_cpu_seconds,
     needed_bytes,
     shade_range,
@@ -580,6 +581,33 @@ def test_a_process_that_does_not_work_is_not_the_images_fault(
     child("import sys; sys.modules['pi_heif'] = None\nfrom batch_vision.images.convert_file import main; main()")
     with pytest.raises(errors.ConversionFailedError, match=r"A decoder is not there: .*pi_heif"):
         prepare(stored(b"\0\0\0\x18ftypheic" + b"\0" * 50))
+
+
+def test_what_fails_in_the_process_outside_a_file_is_told(
+    stored: Callable[..., Any], child: Callable[[str], None]
+) -> None:
+    child("from batch_vision.images import convert_file\nconvert_file.Target = None\nconvert_file.main()")
+    with pytest.raises(errors.ConversionFailedError, match="'NoneType' object is not callable"):
+        prepare(stored(saved(picture(), "GIF")))
+
+
+@pytest.mark.parametrize(
+    ("brands", "is_it"),
+    [
+        (b"heic\0\0\0\0mif1heic", True),
+        (b"mif1\0\0\0\0mif1heix", True),
+        (b"avif\0\0\0\0avifmif1miaf", False),
+        (b"isom\0\0\2\0isomiso2avc1mp41", False),
+        (b"qt  \0\0\0\0qt  ", False),
+        (b"crx \0\0\0\1crx isom", False),
+    ],
+)
+def test_a_heif_is_told_from_videos_and_raw_files_that_begin_alike(brands: bytes, is_it: bool) -> None:
+    start = struct.pack(">I4s", 8 + len(brands), b"ftyp") + brands
+    assert is_heif(start.ljust(64, b"\0")) is is_it
+    if not is_it and b"avif" not in brands:
+        with pytest.raises(errors.InvalidImageFormatError, match="in no format that is converted"):
+            convert(io.BytesIO(start + b"\0" * 100), io.BytesIO(), Target(10**6, 4096), 10**9)
 
 
 _UNFORESEEN = """
