@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import struct
 import zlib
 from collections.abc import Iterator
@@ -58,6 +59,18 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
+
+
+def mutated() -> Iterator[tuple[str, bytes]]:
+    """Files of each kind, each with some bytes of its first ones, which are its headers, and of the others changed."""
+    chance = random.Random(20261127)
+    for kind in ("WEBP", "TIFF", "AVIF", "GIF", "BMP", "JPEG2000"):
+        whole = encoded(kind)
+        for _ in range(4):
+            body = bytearray(whole)
+            for _ in range(8):
+                body[chance.randrange(min(len(body), chance.choice((64, 512, len(body)))))] = chance.randrange(256)
+            yield {"TIFF": ".tif", "JPEG2000": ".jp2"}.get(kind, f".{kind.lower()}"), bytes(body)
 
 
 def lying(kind: str, orientation: int) -> bytes:
@@ -137,11 +150,14 @@ def test_hostile_files_are_rejected_by_name_and_harm_no_neighbour(stack: Stack) 
         "small.webp": encoded("WEBP", Image.new("RGB", (20, 20))),
         "empty.webp": b"",
     }
+    hostile |= {f"mutated {number}{suffix}": body for number, (suffix, body) in enumerate(mutated())}
     neighbours = {f"neighbour {number}.webp": encoded("WEBP") for number in range(4)}
     neighbours |= {f"neighbour {number}.jpg": encoded("JPEG") for number in range(4)}
     results = analyzed(stack, hostile | neighbours)
     assert {results[name]["status"] for name in neighbours} == {"processed"}
     for name in hostile:
+        if name.startswith("mutated") and results[name]["status"] == "processed":
+            continue  # what is still a picture
         assert results[name]["status"] == "rejected", name
         assert results[name]["error"]["type"] in ("InvalidImageFormatError", "ImageTooLargeError", "InvalidImageError")
         assert "Traceback" not in results[name]["error"]["message"]
