@@ -376,7 +376,8 @@ def test_hundreds_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     backfills.backfill("--concurrency", "2")  # LocalStack is busy with that
     check(stack)
     paid = shapes.paid(stack)["DetectLabels"]
-    assert paid == half
+    # On a busy machine the time of an invocation may be over, and what was in flight then is paid for again.
+    assert half <= paid <= half + MAX_CONNECTIONS
     with backfills.untold(stack, half):
         for number in range(half, LISTED):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
@@ -425,13 +426,13 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     assert (found["outcome"], counts["left_out"]) == ("succeeded", {"archived": 1, "suffix": 1})
     assert (counts["listed"], counts["planned"]) == (IN_INVENTORY + 3, IN_INVENTORY + 1), "one of them is gone"
     # The odd ones are left, but for one of which LocalStack may tell once more, later than the others.
-    paid, left = shapes.paid(stack)["DetectLabels"], len(broken(stack))
-    assert paid + left == IN_INVENTORY + len(odd)
-    assert len(odd) - 1 <= left <= len(odd)
+    wait_until(lambda: not any(stack.messages().values()), 60, "no message is left")
+    assert len(odd) - 1 <= len(broken(stack)) <= len(odd)
     keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
     backfills.backfill("--list", str(keys), "--concurrency", "2")
-    assert shapes.paid(stack)["DetectLabels"] == IN_INVENTORY + len(odd)
     check(stack)
+    wanted = IN_INVENTORY + len(odd)
+    assert wanted <= shapes.paid(stack)["DetectLabels"] <= wanted + MAX_CONNECTIONS
 
 
 def test_no_function_asks_for_more_of_the_bucket_than_to_read(stack: Stack) -> None:
