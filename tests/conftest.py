@@ -31,6 +31,7 @@ WITHOUT_STACK = [
         "videos",
         "videos_existing_bucket",
         "existing_bucket",
+        "existing_bucket_backfills",
         "existing_bucket_runs",
         "managed",
         "commands",
