@@ -23,9 +23,9 @@ from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.call_metrics import tell_calls
-from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import COSTS_NO_DELIVERY, Calls, Detectors
 from batch_vision.images.final import FinalBucket
+from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.images.source import SourceBucket
 

@@ -29,9 +29,9 @@ from batch_vision.core.in_place import Step
 from batch_vision.core.observability import logger, metrics
 from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
-from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys
+from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import AnalyzeChunkSettings
 from batch_vision.images.updating import count_updates
 

@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from batch_vision.core import errors
 from batch_vision.core.conversion import MIB_BYTES, conversion_reasons, most_cpu_seconds, target_of
 from batch_vision.core.image_header import HEADER_BYTES, is_cut_off
 from batch_vision.core.image_limits import broken_limit
+from batch_vision.images.preparing import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,41 +43,6 @@ _ERRORS = {
     one.__name__: one
     for one in (errors.InvalidImageFormatError, errors.ImageTooLargeError, errors.ConversionFailedError)
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What each detector is asked about, by its name.
-
-    Attributes
-    ----------
-    images
-        The image; or why the detector can never take it.
-    converted
-        What is added to the answers about an image that was converted, of those detectors that are asked about it.
-    """
-
-    images: Mapping[str, ReadableImage | errors.PermanentImageError]
-    converted: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
-
-class Prepare(Protocol):
-    """Makes of an image in S3 what detectors of these limits can be asked about."""
-
-    def __call__(self, image: StoredImage, limits: Mapping[str, ImageLimits], deadline: float) -> Prepared:
-        """Return it; raises what `StoredImage` raises, and what `Converter` does."""
-
-
-def as_it_is(image: StoredImage, limits: Mapping[str, ImageLimits], deadline: float) -> Prepared:
-    """Have every detector asked about the image itself."""
-    return Prepared(dict.fromkeys(limits, image))
-
-
-def preparing(*, convert_images: bool) -> Prepare:
-    """Return what makes images ready in this function."""
-    if not convert_images:
-        return as_it_is
-    return Converter(int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) * MIB_BYTES).prepare
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from batch_vision.backends.registry import make_detectors
 from batch_vision.core import errors
 from batch_vision.core.models import fingerprint_of
 from batch_vision.core.observability import logger
-from batch_vision.images.converting import as_it_is
 from batch_vision.images.pace import Pace
+from batch_vision.images.preparing import as_it_is
 from batch_vision.images.results import SCHEMA_VERSION, answer_of, refusal_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from batch_vision.backends.contracts import Detection, Detector, ReadableImage
     from batch_vision.core.models import Model
     from batch_vision.core.settings import CallRate
-    from batch_vision.images.converting import Prepare
+    from batch_vision.images.preparing import Prepare
     from batch_vision.images.results import Answer
     from batch_vision.images.source import StoredImage
 

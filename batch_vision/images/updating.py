@@ -24,9 +24,9 @@ from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.call_metrics import tell_calls
-from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.in_place import ImagesBucket, is_no_attempt, update_result
+from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import UpdateResultsSettings
 from batch_vision.images.sharing import BackfillWatch
 

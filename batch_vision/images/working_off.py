@@ -13,9 +13,9 @@ from batch_vision.core.chunks import ChunkMessage
 from batch_vision.core.observability import logger
 from batch_vision.core.settings import settings_of
 from batch_vision.images.chunk import ASKING_SHARE, ChunkWorker, Progress
-from batch_vision.images.converting import preparing
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys, unasked_detectors
+from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import WorkOffChunkSettings
 from batch_vision.images.sharing import tell_of_backfill
 from batch_vision.images.taking_apart import take_apart

@@ -43,9 +43,10 @@ from batch_vision.core.events import SourceImage
 from batch_vision.core.image_limits import ImageLimits
 from batch_vision.images import converting
 from batch_vision.images.convert_file import FORMATS, convert
-from batch_vision.images.converting import Converter, Prepared, as_it_is, preparing
+from batch_vision.images.converting import Converter
 from batch_vision.images.detectors import Calls, Detectors
 from batch_vision.images.pace import Pace
+from batch_vision.images.preparing import Prepared, as_it_is, preparing
 from batch_vision.images.results import make_result
 from batch_vision.images.source import SourceBucket
 from local.config import REPOSITORY

@@ -134,6 +134,7 @@ def test_a_run_has_no_schedule_beside_it(tmp_path: Path, monkeypatch: pytest.Mon
         "labelled": SAMPLES / "labelled",
         "localstack": "host",
         "tfvars": None,
+        "convert": None,
         "images_bucket": None,
         "versioned": None,
         "videos": None,
