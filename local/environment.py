@@ -65,6 +65,19 @@ CLIENT_ENVIRONMENT = {
     **config.without_proxy(),
 }
 
+# Of each service of which Terraform asks several things at once: a request that changes nothing.
+_FIRST_REQUESTS = {
+    "cloudwatch": "describe_alarms",
+    "events": "list_rules",
+    "iam": "list_roles",
+    "lambda": "list_functions",
+    "logs": "describe_log_groups",
+    "s3": "list_buckets",
+    "sns": "list_topics",
+    "sqs": "list_queues",
+    "stepfunctions": "list_state_machines",
+}
+
 # Times of the emulated model: seconds here, minutes at the service.
 EMULATOR_SETTINGS = {"start_seconds": 5, "stop_seconds": 3, "transactions_per_second_per_unit": 5, "latency_ms": 100}
 
@@ -340,6 +353,7 @@ def _up(
             wanted["kms_key_arn"] = _make_key()
         terraform.write_root(wanted)
         terraform.init()
+        _load_services()
         resources = 0
 
         def progress(done: int, total: int, address: str) -> None:
@@ -434,6 +448,17 @@ def down() -> bool:
         path.unlink(missing_ok=True)
     shutil.rmtree(config.LOCAL_BUILD / "terraform", ignore_errors=True)
     return bool(localstack or emulator or had_containers)
+
+
+def _load_services() -> None:
+    """Have LocalStack load its services.
+
+    It loads one at its first request, and answers others that come in that instant with a 501, which Terraform's
+    provider does not repeat: it makes functions, roles and log groups side by side.
+    """
+    here = Environment({}, None)
+    for service, request in _FIRST_REQUESTS.items():
+        getattr(here.client(service), request)()
 
 
 def _start_emulator(
