@@ -17,7 +17,7 @@ from tests.local.stack import Stack
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1500)]
 
 IMAGES = "warehouse"
 SCOPE = Scope(("",), (".jpg", ".jpeg", ".png"))
@@ -172,7 +172,6 @@ def test_dead_letters_are_taken_apart_and_what_is_no_chunk_is_put_aside(world: W
     assert "processed" in statuses
 
 
-@pytest.mark.matrix
 @pytest.mark.fault("Chunks: the function dies before any request of its work on a chunk")
 @pytest.mark.fault("Chunks: the function that looks dies before any request")
 def test_functions_that_die_lose_nothing(world: World) -> None:
@@ -190,7 +189,6 @@ def test_functions_that_die_lose_nothing(world: World) -> None:
     assert [world.lambda_faults.hits(fault) for fault in injected] == [1, 1, 1]
 
 
-@pytest.mark.matrix
 @pytest.mark.fault("Backfill: no event told of images, of replaced and of deleted ones")
 def test_a_backfill_waits_for_runs_and_may_take_two(world: World) -> None:
     world.put("told/replaced.jpg")

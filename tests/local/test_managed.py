@@ -20,7 +20,7 @@ from tests.local.stack import Stack
 from tests.local.test_stack import NAMES, picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition"
 SAMPLES = config.REPOSITORY / "local" / "samples"
@@ -181,7 +181,6 @@ def test_each_role_may_do_what_it_does_and_nothing_else(stack: Stack) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.matrix
 def test_the_tick_is_called_by_its_rule(stack: Stack) -> None:
     events = stack.environment.client("events")
     rule = f"{stack.arguments['name_prefix']}-requeue"
@@ -199,7 +198,6 @@ def test_the_tick_is_called_by_its_rule(stack: Stack) -> None:
         stack.schedule(rule, schedule)
 
 
-@pytest.mark.matrix
 def test_over_to_a_hosted_model_and_back_while_images_wait(stack: Stack) -> None:
     """There is one mapping at any time, made anew; the run that is cut off leaves no model on."""
     shapes.set_mapping(stack, is_enabled=False)
