@@ -25,7 +25,6 @@ from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.call_metrics import tell_calls
 from batch_vision.images.detectors import COSTS_NO_DELIVERY, Calls, Detectors
 from batch_vision.images.final import FinalBucket
-from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import AnalyzeImagesSettings
 from batch_vision.images.source import SourceBucket
 
@@ -47,9 +46,7 @@ _SENT_ANEW_DELAY_SECONDS = 60
 @cache
 def detectors() -> Detectors:
     """Return the detectors of this deployment, made on first use, with the paces that they keep."""
-    settings = settings_of(AnalyzeImagesSettings)
-    prepare = preparing(convert_images=settings.convert_images)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
+    return Detectors.of(settings_of(AnalyzeImagesSettings))
 
 
 def analyze_batch(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:

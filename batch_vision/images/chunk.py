@@ -31,7 +31,6 @@ from batch_vision.core.settings import settings_of
 from batch_vision.core.times import utc_now
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys
-from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import AnalyzeChunkSettings
 from batch_vision.images.updating import count_updates
 
@@ -111,9 +110,7 @@ class Work:
 @cache
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from batch to batch."""
-    settings = settings_of(AnalyzeChunkSettings)
-    prepare = preparing(convert_images=settings.convert_images)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
+    return Detectors.of(settings_of(AnalyzeChunkSettings))
 
 
 def analyze_chunks(event: Mapping[str, Any], context: LambdaContext) -> PartialItemFailureResponse:

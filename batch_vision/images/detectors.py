@@ -22,7 +22,7 @@ from batch_vision.core import errors
 from batch_vision.core.models import fingerprint_of
 from batch_vision.core.observability import logger
 from batch_vision.images.pace import Pace
-from batch_vision.images.preparing import as_it_is
+from batch_vision.images.preparing import as_it_is, preparing
 from batch_vision.images.results import SCHEMA_VERSION, answer_of, refusal_of
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from batch_vision.backends.contracts import Detection, Detector, ReadableImage
-    from batch_vision.core.models import Model
-    from batch_vision.core.settings import CallRate
     from batch_vision.images.preparing import Prepare
     from batch_vision.images.results import Answer
+    from batch_vision.images.settings import DetectorSettings
     from batch_vision.images.source import StoredImage
 
 # After these the message of an image is sent anew, and no delivery of it is used up.
@@ -150,26 +149,22 @@ class Detectors:
         self._prepare = prepare
 
     @classmethod
-    def of(
-        cls,
-        model: Model,
-        min_confidence_percent: float | None,
-        rates: Mapping[str, CallRate],
-        prepare: Prepare = as_it_is,
-    ) -> Self:
-        """Make the detectors of a model.
+    def of(cls, settings: DetectorSettings) -> Self:
+        """Make the detectors of a deployment.
 
         Raises
         ------
         SettingsError
             See `make_detectors`; or a detector has no rate.
         """
+        model, min_confidence_percent, rates = settings.model, settings.min_confidence_percent, settings.paces
         by_name = make_detectors(model, min_confidence_percent)
         if missing := [name for name in by_name if name not in rates]:
             raise errors.SettingsError(
                 f"Environment variable PACES has nothing for {', '.join(missing)}, which the backend {model.backend}"
                 " asks. Terraform sets it: apply the module again."
             )
+        prepare = preparing(convert_images=settings.convert_images)
         paces = {name: Pace(rates[name].calls_per_second, rates[name].most_calls_per_second) for name in by_name}
         return cls(model.backend, by_name, paces, fingerprint_of(model, min_confidence_percent), prepare)
 

@@ -16,7 +16,26 @@ from batch_vision.core.settings import (
 
 
 @dataclass(frozen=True)
-class AnalyzeImagesSettings(ModelSettings):
+class DetectorSettings(ModelSettings):
+    """What a function is told that asks the model.
+
+    Attributes
+    ----------
+    min_confidence_percent
+        Predictions below it are left out; None uses the thresholds that the model was trained with.
+    paces
+        How fast one invocation asks each detector of the backend.
+    convert_images
+        Whether an image that the model does not take as it is is converted for it.
+    """
+
+    min_confidence_percent: Percent | None
+    paces: Rates
+    convert_images: YesOrNo
+
+
+@dataclass(frozen=True)
+class AnalyzeImagesSettings(DetectorSettings):
     """The settings of `analyze_images`.
 
     Attributes
@@ -25,21 +44,12 @@ class AnalyzeImagesSettings(ModelSettings):
         Where images are uploaded; a message that names another bucket is not read.
     final_bucket_name
         Where images, results and catalog go.
-    min_confidence_percent
-        Predictions below it are left out; None uses the thresholds that the model was trained with.
-    paces
-        How fast one invocation asks each detector of the backend.
-    convert_images
-        Whether an image that the model does not take as it is is converted for it.
     queue_url, max_receive_count
         The queue of the images' messages, and after how many deliveries a message is a dead letter.
     """
 
     source_bucket_name: Text
     final_bucket_name: Text
-    min_confidence_percent: Percent | None
-    paces: Rates
-    convert_images: YesOrNo
     queue_url: Text
     max_receive_count: Positive
 
@@ -73,18 +83,8 @@ class CollectChangesSettings(LookingSettings):
 
 
 @dataclass(frozen=True)
-class AskingSettings(LookingSettings):
-    """What a function is told that also asks the model.
-
-    Attributes
-    ----------
-    min_confidence_percent, paces, convert_images
-        As those of `AnalyzeImagesSettings`.
-    """
-
-    min_confidence_percent: Percent | None
-    paces: Rates
-    convert_images: YesOrNo
+class AskingSettings(LookingSettings, DetectorSettings):
+    """What a function is told that looks at keys and asks the model."""
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,5 @@ class CountBackfillSettings:
 
 
 @dataclass(frozen=True)
-class WorkOffChunkSettings(ExistingBucketSettings, ModelSettings):
-    """What `work_off_chunk` is told.
-
-    Attributes
-    ----------
-    min_confidence_percent, paces, convert_images
-        As those of `AnalyzeImagesSettings`.
-    """
-
-    min_confidence_percent: Percent | None
-    paces: Rates
-    convert_images: YesOrNo
+class WorkOffChunkSettings(ExistingBucketSettings, DetectorSettings):
+    """What `work_off_chunk` is told."""

@@ -26,7 +26,6 @@ from batch_vision.images.analyzer import ImageAnalyzer
 from batch_vision.images.call_metrics import tell_calls
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.in_place import ImagesBucket, is_no_attempt, update_result
-from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import UpdateResultsSettings
 from batch_vision.images.sharing import BackfillWatch
 
@@ -58,9 +57,7 @@ _COUNTED = {
 @cache
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from batch to batch."""
-    settings = settings_of(UpdateResultsSettings)
-    prepare = preparing(convert_images=settings.convert_images)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
+    return Detectors.of(settings_of(UpdateResultsSettings))
 
 
 @cache

@@ -15,7 +15,6 @@ from batch_vision.core.settings import settings_of
 from batch_vision.images.chunk import ASKING_SHARE, ChunkWorker, Progress
 from batch_vision.images.detectors import Detectors
 from batch_vision.images.keys import Keys, unasked_detectors
-from batch_vision.images.preparing import preparing
 from batch_vision.images.settings import WorkOffChunkSettings
 from batch_vision.images.sharing import tell_of_backfill
 from batch_vision.images.taking_apart import take_apart
@@ -34,9 +33,7 @@ _OVER = {"left": 0, "is_stuck": False, "barren": 0, "has_settled_any": False, "v
 @cache
 def detectors() -> Detectors:
     """Return the detectors of this process, which keep their paces from call to call."""
-    settings = settings_of(WorkOffChunkSettings)
-    prepare = preparing(convert_images=settings.convert_images)
-    return Detectors.of(settings.model, settings.min_confidence_percent, settings.paces, prepare)
+    return Detectors.of(settings_of(WorkOffChunkSettings))
 
 
 def work_off_chunk(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:

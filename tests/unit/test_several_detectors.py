@@ -20,6 +20,7 @@ from batch_vision.images.analysis import Outcome, analyze
 from batch_vision.images.detectors import Calls, Detectors
 from batch_vision.images.final import FinalBucket
 from batch_vision.images.pace import Pace
+from batch_vision.images.settings import DetectorSettings
 from batch_vision.images.source import SourceBucket
 from tests.unit.conftest import FakeBackend
 from tests.unit.test_analysis import World
@@ -361,9 +362,15 @@ def test_each_detector_has_a_pace_of_its_own(world: Several, upload: Upload) -> 
 
 
 def test_a_detector_without_a_pace_is_named() -> None:
-    model = Model.named("rekognition", {"analyses": ["text", "faces"]})
+    settings = DetectorSettings(
+        backend="rekognition",
+        backend_settings={"analyses": ["text", "faces"]},
+        min_confidence_percent=None,
+        paces={"DetectText": CallRate(1, 1)},
+        convert_images=False,
+    )
     with pytest.raises(errors.SettingsError, match=r"PACES has nothing for DetectFaces"):
-        Detectors.of(model, None, {"DetectText": CallRate(1, 1)})
+        Detectors.of(settings)
 
 
 def test_the_fingerprint_is_of_model_settings_and_confidence() -> None:
