@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 ONLY ?=
 DOCS ?=
 # End-to-end tests mostly wait, so there may be more of them at once than cores.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 LOCAL_NAME ?= local
 export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
 

@@ -92,11 +92,11 @@ def _make(target: Path, lock_files: Sequence[Path], of_platform: str | None = No
         if compiled and is_pure:
             raise PackageError(f"The dependencies hold compiled code ({compiled[0]}); choose pure Python ones.")
         partial = target.with_suffix(f".{os.getpid()}.partial")
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as package:
             for path in files:
                 entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _FIXED_TIME)
                 entry.external_attr = _MODE << 16
-                package.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+                package.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=6)
         partial.replace(target)
     return target
 

@@ -7,10 +7,12 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import botocore.hooks
 import botocore.regions
 import moto.s3.urls
 import pytest
 from botocore.client import ClientCreator
+from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import HealthCheck, settings
 from moto.s3.models import S3Backend
@@ -99,6 +101,8 @@ _once(Loader, "list_available_services", _what_is_looked_for)
 _once(Loader, "load_service_model", _what_is_looked_for)
 _once(botocore.regions, "EndpointProvider", lambda ruleset_data, **_: id(ruleset_data))
 _once(ClientCreator, "_create_client_class", lambda _, name, model: (name, id(model._service_description)))
+_once(EventAliaser, "_alias_event_name", lambda _, event: event)
+_once(botocore.hooks, "accepts_kwargs", lambda function: getattr(function, "__code__", function))
 
 # Moto loads the module of S3's addresses anew for each request, in case the environment has changed: as much again.
 S3Backend._url_module = moto.s3.urls  # type: ignore[assignment]

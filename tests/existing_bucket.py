@@ -12,6 +12,9 @@ from batch_vision.aws.objects import found
 from batch_vision.core.catalog import IMAGE, media_of
 from batch_vision.core.scope import Scope, why_out_of_scope
 
+# By ETag.
+_bodies: dict[str, bytes] = {}
+
 
 def broken_promises(s3: Any, images_bucket: str, final_bucket: str, scope: Scope) -> list[str]:
     """Return a sentence for each thing that is not as it must be.
@@ -21,19 +24,21 @@ def broken_promises(s3: Any, images_bucket: str, final_bucket: str, scope: Scope
     scope
         Which objects of the bucket are images.
     """
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=images_bucket)
     objects = {
-        entry["Key"]: s3.head_object(Bucket=images_bucket, Key=entry["Key"])
-        for entry in listed(s3, images_bucket, "")
-        if not why_out_of_scope(entry["Key"], entry["Size"], scope)
+        entry["Key"]: entry
+        for page in pages
+        for entry in page.get("Versions", [])
+        if entry["IsLatest"] and not why_out_of_scope(entry["Key"], entry["Size"], scope)
     }
     results: dict[str, dict[str, Any]] = {}
     problems = []
     for prefix in ("results/", "results-long/"):
         for entry in listed(s3, final_bucket, prefix):
-            answer = found(s3.get_object, Bucket=final_bucket, Key=entry["Key"])
-            if answer is None:
+            body = _body(s3, final_bucket, entry)
+            if body is None:
                 continue  # deleted since it was listed: whoever waits asks again
-            result = json.loads(answer["Body"].read())
+            result = json.loads(body)
             key = result["source"]["key"]
             if entry["Key"] != _place(key):
                 problems.append(f"{entry['Key']!r} is the result of {key!r}, whose place is another one")
@@ -52,8 +57,8 @@ def wrong_lines(s3: Any, final_bucket: str, results: dict[str, dict[str, Any]], 
     """Return a sentence for each key of images, or of videos, of whose result the catalog tells something else."""
     lines = defaultdict(list)
     for entry in listed(s3, final_bucket, "catalog/"):
-        body = s3.get_object(Bucket=final_bucket, Key=entry["Key"])["Body"].read().decode()
-        for line in body.split("\n"):
+        body = _body(s3, final_bucket, entry) or b""
+        for line in body.decode().split("\n"):
             if line and media_of(json.loads(line)) == media:
                 lines[json.loads(line)["key"]].append(json.loads(line))
     problems = []
@@ -67,21 +72,34 @@ def wrong_lines(s3: Any, final_bucket: str, results: dict[str, dict[str, Any]], 
     return problems
 
 
+def _body(s3: Any, bucket: str, entry: dict[str, Any]) -> bytes | None:
+    """Return what an object holds that was listed; None where it is gone.
+
+    It is read once, for whoever waits looks again and again at thousands of objects. An ETag is the hash of a body.
+    """
+    if (body := _bodies.get(entry["ETag"])) is None:
+        answer = found(s3.get_object, Bucket=bucket, Key=entry["Key"])
+        if answer is None:
+            return None
+        body = _bodies[answer["ETag"]] = answer["Body"].read()
+    return body
+
+
 def _place(key: str) -> str:
     if len(key.encode()) <= 1011:
         return f"results/{key}.json"
     return f"results-long/{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
-def _source_of(bucket: str, key: str, head: Any) -> dict[str, Any]:
-    version_id = head.get("VersionId", "null")
+def _source_of(bucket: str, key: str, entry: dict[str, Any]) -> dict[str, Any]:
+    version_id = entry["VersionId"]
     return {
         "bucket": bucket,
         "key": key,
         "version_id": None if version_id == "null" else version_id,
-        "etag": head["ETag"].strip('"'),
-        "size_bytes": head["ContentLength"],
-        "last_modified": head["LastModified"].strftime("%Y-%m-%dT%H:%M:%S"),
+        "etag": entry["ETag"].strip('"'),
+        "size_bytes": entry["Size"],
+        "last_modified": entry["LastModified"].strftime("%Y-%m-%dT%H:%M:%S"),
     }
 
 

@@ -1,7 +1,8 @@
 # The choice of a model service, and what follows from it. The provider is mocked; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -16,6 +17,8 @@ variables {
 }
 
 run "lookout_settings_reach_the_functions" {
+  command = plan
+
   assert {
     condition = (
       local.settings.BACKEND == "lookout_for_vision"
@@ -26,6 +29,8 @@ run "lookout_settings_reach_the_functions" {
 }
 
 run "lookout_permissions_name_the_model_and_no_other_service" {
+  command = plan
+
   assert {
     condition = jsonencode({
       for name, statements in merge(local.function_statements, local.mapping_function_statements, { guard_model = local.guard_statements }) :
@@ -56,15 +61,19 @@ run "lookout_permissions_name_the_model_and_no_other_service" {
 }
 
 run "lookout_arn_follows_partition_and_region" {
+  command = plan
+
   override_data {
-    target = data.aws_partition.current
+    override_during = plan
+    target          = data.aws_partition.current
     values = {
       partition = "aws-cn"
     }
   }
 
   override_data {
-    target = data.aws_region.current
+    override_during = plan
+    target          = data.aws_region.current
     values = {
       id = "cn-north-1"
     }
@@ -77,6 +86,8 @@ run "lookout_arn_follows_partition_and_region" {
 }
 
 run "rekognition_is_chosen_by_its_name" {
+  command = plan
+
   variables {
     backend = "rekognition_custom_labels"
     rekognition_custom_labels = {
@@ -134,6 +145,8 @@ run "a_former_model_of_an_ended_service_can_be_stopped" {
 }
 
 run "a_sagemaker_endpoint_is_of_the_deployment_and_of_nobody_else" {
+  command = plan
+
   variables {
     name_prefix        = "welds"
     backend            = "sagemaker_endpoint"

@@ -2,7 +2,8 @@
 # walked by tests/unit/test_backfill_workflow.py.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -55,6 +56,8 @@ run "invocations_are_not_rounded_up_by_a_hair" {
 }
 
 run "settings_reach_the_backfill" {
+  command = plan
+
   variables {
     backend                   = "rekognition"
     rekognition               = { analyses = ["labels"], quotas = { DetectLabels = 1 } }
@@ -111,6 +114,8 @@ run "settings_reach_the_backfill" {
 }
 
 run "role_of_a_backfill_that_works_chunks_off" {
+  command = plan
+
   module {
     source = "./modules/workflow"
   }
@@ -183,6 +188,8 @@ run "role_of_a_backfill_that_works_chunks_off" {
 }
 
 run "role_of_a_backfill_whose_chunks_wait_for_a_run" {
+  command = plan
+
   module {
     source = "./modules/workflow"
   }

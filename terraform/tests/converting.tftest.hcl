@@ -2,7 +2,8 @@
 # nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -12,6 +13,8 @@ variables {
 }
 
 run "nothing_more_without_it" {
+  command = plan
+
   variables {
     convert_images          = false
     converting_package_path = "tests/fixtures/missing.zip"
@@ -40,6 +43,8 @@ run "nothing_more_without_it" {
 }
 
 run "managed_existing" {
+  command = plan
+
   variables {
     images_bucket_name = "catalog-images"
     backend            = "rekognition"
@@ -83,6 +88,8 @@ run "managed_existing" {
 }
 
 run "hosted_existing" {
+  command = plan
+
   variables {
     images_bucket_name = "catalog-images"
     image_suffixes     = [".HEIC"]
@@ -111,6 +118,8 @@ run "hosted_existing" {
 
 # Both zips may be one file; each has an object of its own.
 run "hosted_drop_off_with_one_file" {
+  command = plan
+
   variables {
     converting_package_path = "tests/fixtures/package.zip"
 
@@ -127,6 +136,8 @@ run "hosted_drop_off_with_one_file" {
 }
 
 run "videos_alone_need_none" {
+  command = plan
+
   variables {
     backend = null
     videos  = { analyses = ["text"] }

@@ -2,7 +2,8 @@
 # tests/mocks: Region us-east-1 of account 111122223333.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -31,6 +32,8 @@ run "takes_a_boundary_of_aws_and_the_key_of_another_account" {
 
 # Names and numbers: who may read a function's settings, or the state, learns no secret.
 run "no_secret_in_any_environment" {
+  command = plan
+
   assert {
     condition = [
       for name, value in merge(values(local.function_environments)...) : name
@@ -44,7 +47,8 @@ run "refuses_more_default_tags_than_an_object_takes" {
   command = plan
 
   override_data {
-    target = data.aws_default_tags.current
+    override_during = plan
+    target          = data.aws_default_tags.current
     values = {
       tags = { t0 = "", t1 = "", t2 = "", t3 = "", t4 = "", t5 = "", t6 = "", t7 = "", t8 = "", t9 = "", t10 = "" }
     }

@@ -2,7 +2,8 @@
 # mocked, so nothing is made; see tests/mocks: Region us-east-1 of account 111122223333.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -12,6 +13,8 @@ variables {
 }
 
 run "read_example" {
+  command = plan
+
   module {
     source = "./tests/fixtures/example"
   }
@@ -107,7 +110,8 @@ run "elsewhere_quotas_are_smaller" {
   }
 
   override_data {
-    target = data.aws_region.current
+    override_during = plan
+    target          = data.aws_region.current
     values = {
       id = "eu-central-1"
     }
@@ -156,7 +160,8 @@ run "refuses_a_bucket_of_another_region" {
   }
 
   override_data {
-    target = data.aws_s3_bucket.images
+    override_during = plan
+    target          = data.aws_s3_bucket.images
     values = {
       region = "eu-west-1"
     }

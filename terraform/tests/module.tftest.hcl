@@ -1,18 +1,21 @@
 # The module as a whole. The provider is mocked, so nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 override_resource {
-  target = module.source_bucket[0].aws_s3_bucket.this
+  override_during = plan
+  target          = module.source_bucket[0].aws_s3_bucket.this
   values = {
     arn = "arn:aws:s3:::source"
   }
 }
 
 override_resource {
-  target = module.final_bucket.aws_s3_bucket.this
+  override_during = plan
+  target          = module.final_bucket.aws_s3_bucket.this
   values = {
     arn = "arn:aws:s3:::final"
   }
@@ -59,7 +62,8 @@ run "longest_names_fit" {
   }
 
   override_data {
-    target = data.aws_region.current
+    override_during = plan
+    target          = data.aws_region.current
     values = {
       id = "us-isof-south-1"
     }
@@ -89,6 +93,8 @@ run "functions_are_those_of_the_package" {
 }
 
 run "watchdog_looks_after_what_the_module_made" {
+  command = plan
+
   variables {
     guard_schedule_expression = "rate(7 minutes)"
     timings = {
@@ -117,6 +123,8 @@ run "watchdog_looks_after_what_the_module_made" {
 }
 
 run "watchdog_may_stop_what_belongs_to_the_deployment" {
+  command = plan
+
   assert {
     condition = {
       for sid, statement in local.guard_statements : sid => {
@@ -178,6 +186,8 @@ run "watchdog_may_stop_what_belongs_to_the_deployment" {
 }
 
 run "environment_carries_the_settings" {
+  command = plan
+
   variables {
     source_prefix              = "incoming/"
     min_confidence_percent     = 72.5
@@ -244,6 +254,8 @@ run "no_confidence_means_the_trained_thresholds" {
 }
 
 run "each_function_may_do_what_it_does_and_no_more" {
+  command = plan
+
   variables {
     source_prefix = "incoming/"
   }

@@ -2,7 +2,8 @@
 # mocked, so nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -16,6 +17,8 @@ variables {
 }
 
 run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
+  command = plan
+
   assert {
     condition = { for name, alarm in module.monitoring[0].alarms : name => alarm.metric } == {
       analyze-errors    = "AWS/Lambda Errors"
@@ -92,6 +95,8 @@ run "alarms_look_at_the_parts_of_this_deployment_and_tell_its_topic" {
 }
 
 run "the_oldest_message_is_told_of_long_before_it_is_deleted" {
+  command = plan
+
   variables {
     alarm_thresholds = {
       oldest_message_percent = 50
@@ -105,6 +110,8 @@ run "the_oldest_message_is_told_of_long_before_it_is_deleted" {
 }
 
 run "missing_runs_are_told_of_where_the_time_is_known" {
+  command = plan
+
   variables {
     schedule_expression = "cron(0 18 ? * MON-FRI *)"
     alarm_thresholds    = { no_run_seconds = 518400 }
@@ -117,6 +124,8 @@ run "missing_runs_are_told_of_where_the_time_is_known" {
 }
 
 run "missing_runs_are_not_told_of_where_it_is_not" {
+  command = plan
+
   variables {
     schedule_expression = "cron(0 18 ? * MON-FRI *)"
   }
@@ -128,6 +137,8 @@ run "missing_runs_are_not_told_of_where_it_is_not" {
 }
 
 run "missing_runs_are_not_told_of_while_the_schedule_is_off" {
+  command = plan
+
   variables {
     schedule_enabled = false
   }
@@ -139,6 +150,8 @@ run "missing_runs_are_not_told_of_while_the_schedule_is_off" {
 }
 
 run "the_dashboard_draws_the_thresholds_of_the_alarms" {
+  command = plan
+
   variables {
     alarm_thresholds = {
       rejected_percent = 7
@@ -168,6 +181,8 @@ run "the_dashboard_draws_the_thresholds_of_the_alarms" {
 }
 
 run "queries_are_of_logs_that_the_functions_write" {
+  command = plan
+
   assert {
     condition = jsonencode({ for name, query in module.monitoring[0].queries : name => query.logs }) == jsonencode({
       "welds/errors"                          = [for name in ["analyze-images", "check-backlog", "compact-catalog", "requeue-images", "start-model", "summarize-run", "close-run", "enable-mapping", "guard-model"] : "/aws/lambda/welds-${name}"]
@@ -184,6 +199,8 @@ run "queries_are_of_logs_that_the_functions_write" {
 }
 
 run "queries_can_be_left_out" {
+  command = plan
+
   variables {
     monitoring = { log_queries = false }
   }
@@ -195,6 +212,8 @@ run "queries_can_be_left_out" {
 }
 
 run "each_part_can_be_had_alone" {
+  command = plan
+
   variables {
     monitoring = { alarms = false, log_queries = false }
   }
@@ -206,6 +225,8 @@ run "each_part_can_be_had_alone" {
 }
 
 run "all_can_be_left_out" {
+  command = plan
+
   variables {
     monitoring = { alarms = false, dashboard = false, log_queries = false }
   }
@@ -229,6 +250,8 @@ run "refuses_an_alarm_that_comes_when_the_message_is_gone" {
 }
 
 run "alarms_of_this_account_may_publish" {
+  command = plan
+
   module {
     source = "./modules/alerts"
   }

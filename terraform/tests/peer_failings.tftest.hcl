@@ -2,7 +2,8 @@
 # nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -15,6 +16,8 @@ variables {
 }
 
 run "peer_failing_statements_for_all_resources" {
+  command = plan
+
   assert {
     condition = alltrue(flatten([
       for statements in values(local.function_statements) : [
@@ -146,6 +149,8 @@ run "peer_failing_reserved_concurrency" {
 }
 
 run "peer_failing_no_dead_letter_queue" {
+  command = plan
+
   module {
     source = "./modules/queue"
   }
@@ -168,7 +173,8 @@ run "peer_failing_no_dead_letter_queue" {
   }
 
   override_resource {
-    target = aws_sqs_queue.dead_letter
+    override_during = plan
+    target          = aws_sqs_queue.dead_letter
     values = {
       arn = "arn:aws:sqs:us-east-1:111122223333:dead-letter"
     }

@@ -2,7 +2,8 @@
 # example. The provider is mocked, so nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -15,6 +16,8 @@ variables {
 }
 
 run "defaults" {
+  command = plan
+
   assert {
     condition     = module.schedule[0].settings.expression == "rate(1 hour)" && module.schedule[0].settings.state == "ENABLED"
     error_message = "The schedule is ${jsonencode(module.schedule[0].settings)}."
@@ -232,6 +235,8 @@ run "settings_reach_their_resources" {
 }
 
 run "read_example" {
+  command = plan
+
   module {
     source = "./tests/fixtures/example"
   }
@@ -286,6 +291,8 @@ run "example_is_planned" {
 }
 
 run "read_lookout_example" {
+  command = plan
+
   module {
     source = "./tests/fixtures/example"
   }
@@ -325,6 +332,8 @@ run "lookout_example_is_planned" {
 }
 
 run "read_sagemaker_example" {
+  command = plan
+
   module {
     source = "./tests/fixtures/example"
   }

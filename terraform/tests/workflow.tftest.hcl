@@ -2,7 +2,8 @@
 # the workflow does when it runs is tested end to end on LocalStack.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 variables {
@@ -15,6 +16,8 @@ variables {
 }
 
 run "workflow_is_rendered" {
+  command = plan
+
   variables {
     timings = {
       model_poll_seconds      = 31
@@ -29,7 +32,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["check_backlog"]
+    override_during = plan
+    target          = module.function["check_backlog"]
     outputs = {
       function_name = "check-backlog"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:check-backlog"
@@ -37,7 +41,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["start_model"]
+    override_during = plan
+    target          = module.function["start_model"]
     outputs = {
       function_name = "start-model"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:start-model"
@@ -45,7 +50,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.mapping_function["enable_mapping"]
+    override_during = plan
+    target          = module.mapping_function["enable_mapping"]
     outputs = {
       function_name = "enable-mapping"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:enable-mapping"
@@ -53,7 +59,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.mapping_function["close_run"]
+    override_during = plan
+    target          = module.mapping_function["close_run"]
     outputs = {
       function_name = "close-run"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:close-run"
@@ -61,7 +68,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["requeue_images"]
+    override_during = plan
+    target          = module.function["requeue_images"]
     outputs = {
       function_name = "requeue-images"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:requeue-images"
@@ -69,7 +77,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["summarize_run"]
+    override_during = plan
+    target          = module.function["summarize_run"]
     outputs = {
       function_name = "summarize-run"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:summarize-run"
@@ -77,7 +86,8 @@ run "workflow_is_rendered" {
   }
 
   override_module {
-    target = module.function["compact_catalog"]
+    override_during = plan
+    target          = module.function["compact_catalog"]
     outputs = {
       function_name = "compact-catalog"
       function_arn  = "arn:aws:lambda:us-east-1:111122223333:function:compact-catalog"
@@ -173,6 +183,8 @@ run "each_function_is_called_where_its_name_says" {
 }
 
 run "workflow_role" {
+  command = plan
+
   module {
     source = "./modules/workflow"
   }

@@ -52,6 +52,13 @@ def test_an_example_is_complete(name: str) -> None:
     assert 'source = "../../terraform"' in re.sub(" +", " ", main)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_example_makes_by_itself_is_scanned(name: str) -> None:
+    makes = any(re.search(r"^resource ", path.read_text(), re.M) for path in (EXAMPLES / name).glob("*.tf"))
+    is_scanned = f"- examples/{name}\n" not in (REPOSITORY / ".checkov.yaml").read_text()
+    assert is_scanned == makes
+
+
 def is_known_to_unsettle_plans(provider_version: str) -> bool:
     """Whether each plan of this version would change the buckets' encryption again (provider issue 47320)."""
     return (6, 22) <= tuple(int(part) for part in provider_version.split(".")[:2]) < (6, 40)
