@@ -42,10 +42,13 @@ WITHOUT_STACK = [
     )
 ]
 WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
-ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *(f"local/test_{name}" for name in WITH_STACK)])}
+_ON_STACK = [f"local/test_{name}" for name in WITH_STACK]
+ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *_ON_STACK])}
+# How many files that need no stack a process has while it applies its own.
+OTHERS_FIRST = 4
 
 # The last of its tests destroys the stack of the process.
-LEAVES_NO_STACK = "local/test_permissions"
+LEAVES_NO_STACK = "tests/local/test_permissions.py"
 ONE_BY_ONE = {f"local/test_{name}" for name in ("stack", "tool", "guard", "faults_images")} | {
     "unit/test_in_place_model"
 }
@@ -115,21 +118,50 @@ _open = ExitStack()
 
 
 class Scheduling(LoadScopeScheduling):
-    """Processes take files, but of those whose tests all run on the stack as it is, or long, each test by itself."""
+    """Processes take files, but of those whose tests all run on the stack as it is, or long, each test by itself.
+
+    Tests on a stack mostly wait, the others keep a core busy: as long as there are both, one process has the others.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         name = path.removeprefix("tests/").removesuffix(".py")
         return "planned" if name in PLANNED else nodeid if name in ONE_BY_ONE else path
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        self.workqueue.move_to_end(self._next(node), last=False)
+        super()._assign_work_unit(node)
+
+    def _next(self, node: WorkerController) -> str:
+        queue: list[str] = list(self.workqueue)
+        if _is_of(queue[0], WITHOUT_STACK):
+            return queue[0]
+        on_stack = [scope for scope in queue if _is_of(scope, _ON_STACK)]
+        others = [scope for scope in queue if not _is_of(scope, _ON_STACK)]
+        done = [scope for scope in self.assigned_work[node] if not _is_of(scope, WITHOUT_STACK)]
+        waiting = sum(self._is_on_stack(other) for other in self.nodes if other is not node)
+        # Its stack is applied meanwhile, or was destroyed.
+        is_without = len(done) < OTHERS_FIRST or LEAVES_NO_STACK in done
+        return [*others, *on_stack][0] if is_without or waiting >= len(self.nodes) - 1 else [*on_stack, *others][0]
+
+    def _is_on_stack(self, node: WorkerController) -> bool:
+        work = self.assigned_work[node].items()
+        return any(_is_of(scope, _ON_STACK) and not all(tests.values()) for scope, tests in work)
+
     def _reschedule(self, node: WorkerController) -> None:
-        """Give a process more tests; none where its stack will be gone, for others take them sooner than an apply."""
+        """Give a process more tests; none where its stack is gone, for others take them sooner than an apply."""
         work = self.assigned_work[node]
-        is_last = any(LEAVES_NO_STACK in scope for scope in work) and self._pending_of(work) <= 2
-        if is_last and any(other is not node and not other.shutting_down for other in self.nodes):
-            node.shutdown()
+        is_left = LEAVES_NO_STACK in work and all(_is_of(scope, _ON_STACK) for scope in self.workqueue)
+        if is_left and any(other is not node and not other.shutting_down for other in self.nodes):
+            if self._pending_of(work) <= 2:
+                node.shutdown()
         else:
             super()._reschedule(node)
+
+
+def _is_of(scope: str, names: list[str]) -> bool:
+    """Whether a scope is a file of these, or one of its tests."""
+    return scope.partition("::")[0].removeprefix("tests/").removesuffix(".py") in names
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
