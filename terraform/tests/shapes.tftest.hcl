@@ -2,11 +2,13 @@
 # beside them or alone. Neither makes what another needs. The provider is mocked, so nothing is made; see tests/mocks.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  override_during = plan
+  source          = "./tests/mocks"
 }
 
 override_resource {
-  target = module.final_bucket.aws_s3_bucket.this
+  override_during = plan
+  target          = module.final_bucket.aws_s3_bucket.this
   values = {
     arn = "arn:aws:s3:::final"
   }
@@ -17,6 +19,8 @@ variables {
 }
 
 run "managed_drop_off" {
+  command = plan
+
   variables {
     backend     = "rekognition"
     rekognition = { analyses = ["labels", "image_properties", "text"] }
@@ -136,6 +140,8 @@ run "managed_drop_off" {
 }
 
 run "managed_existing" {
+  command = plan
+
   variables {
     backend                = "rekognition"
     rekognition            = { analyses = ["moderation"], quota_share_percent = 60 }
@@ -356,6 +362,8 @@ run "managed_existing" {
 }
 
 run "hosted_existing" {
+  command = plan
+
   variables {
     images_bucket_name = "catalog-images"
     images_bucket      = { account_id = "444455556666" }
@@ -501,6 +509,8 @@ run "hosted_drop_off" {
 
 # Videos alone, dropped off.
 run "videos_only" {
+  command = plan
+
   variables {
     backend                  = null
     min_confidence_percent   = 70
@@ -747,6 +757,8 @@ run "videos_only" {
 
 # Videos and images of the same bucket: each has its rule, its queue and its results.
 run "videos_in_the_images_bucket" {
+  command = plan
+
   variables {
     backend            = "rekognition"
     rekognition        = { analyses = ["labels"] }

@@ -166,43 +166,57 @@ def upload(s3: Any) -> Callable[..., SourceImage]:
 
 
 @pytest.fixture(scope="session")
-def tested() -> dict[str, dict[str, Any]]:
-    """The root module of each run of `RUN_BY_UNIT_TESTS`, as Terraform makes it.
-
-    The provider is mocked.
-    """
+def terraform_events() -> list[dict[str, Any]]:
+    """What Terraform says of each run of `RUN_BY_UNIT_TESTS`. The provider is mocked."""
     module = Terraform(MODULE, data_directory=config.LOCAL_BUILD / "terraform-limits")
     module.init()
     files = [f"-filter=tests/{name}.tftest.hcl" for name in RUN_BY_UNIT_TESTS]
     finished = module.run("test", *files, "-verbose", "-json")
-    messages = [json.loads(line) for line in finished.stdout.splitlines()]
-    assert finished.returncode == 0, [entry["diagnostic"] for entry in messages if "diagnostic" in entry]
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert finished.returncode == 0, [event["diagnostic"] for event in events if "diagnostic" in event]
+    return events
+
+
+@pytest.fixture(scope="session")
+def applied_modules(terraform_events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The root module of each run that applies, as Terraform makes it."""
     return {
-        entry["@testrun"]: entry["test_state"]["root_module"] for entry in messages if entry["type"] == "test_state"
+        event["@testrun"]: event["test_state"]["root_module"]
+        for event in terraform_events
+        if event["type"] == "test_state"
     }
 
 
 @pytest.fixture(scope="session")
-def planned(tested: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def planned(applied_modules: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Every resource of a hosted model on a drop-off bucket, with the defaults of all variables."""
-    return _resources(tested["defaults"])
-
-
-@pytest.fixture(scope="session")
-def planned_shapes(tested: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Every resource of each shape but that of `planned`."""
-    return {name: _resources(tested[name]) for name in ("managed_drop_off", "managed_existing", "hosted_existing")}
-
-
-@pytest.fixture(scope="session")
-def planned_videos(tested: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Every resource of the shapes that have videos: alone and dropped off, and in the bucket of the images."""
-    return {name: _resources(tested[name]) for name in ("videos_only", "videos_in_the_images_bucket")}
-
-
-def _resources(root_module: dict[str, Any]) -> list[dict[str, Any]]:
+    root_module = applied_modules["defaults"]
     modules = [root_module, *root_module["child_modules"]]
     return [resource for module in modules for resource in module.get("resources", [])]
+
+
+@pytest.fixture(scope="session")
+def planned_resources(terraform_events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Every resource that a run would make, of each run that plans."""
+    return {
+        event["@testrun"]: [
+            change | {"values": change["change"]["after"]} for change in event["test_plan"]["resource_changes"]
+        ]
+        for event in terraform_events
+        if event["type"] == "test_plan"
+    }
+
+
+@pytest.fixture(scope="session")
+def planned_shapes(planned_resources: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Every resource of each shape but that of `planned`."""
+    return {name: planned_resources[name] for name in ("managed_drop_off", "managed_existing", "hosted_existing")}
+
+
+@pytest.fixture(scope="session")
+def planned_videos(planned_resources: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Every resource of the shapes that have videos: alone and dropped off, and in the bucket of the images."""
+    return {name: planned_resources[name] for name in ("videos_only", "videos_in_the_images_bucket")}
 
 
 class NoReader:

@@ -153,8 +153,8 @@ def _resources(module: dict[str, Any]) -> Iterator[Resource]:
 
 
 @pytest.fixture(scope="module")
-def runs(tested: dict[str, dict[str, Any]]) -> dict[str, Run]:
-    return {name: Run(name, list(_resources(tested[name]))) for name in RUNS}
+def runs(applied_modules: dict[str, dict[str, Any]]) -> dict[str, Run]:
+    return {name: Run(name, list(_resources(applied_modules[name]))) for name in RUNS}
 
 
 @pytest.fixture(params=RUNS)
