@@ -7,8 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST_ARGS ?=
 ONLY ?=
 DOCS ?=
-# End-to-end tests mostly wait, so there may be more of them at once than cores.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?=
 LOCAL_NAME ?= local
 export LOCALSTACK_PORT EMULATOR_PORT LOCAL_NAME
 
@@ -46,7 +45,8 @@ local-up: $(LOCAL) ## start the same environment and leave it running [VIDEOS=1|
 local-down: $(DEV) ## stop what local-up started
 	@$(PYTHON) -m local down
 
-PYTEST = $(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder --durations 10
+# End-to-end tests mostly wait, so there may be more of them at once than cores.
+pytest = $(PYTHON) -m pytest --numprocesses $(or $(TEST_PROCESSES),$1) --dist loadscope --no-loadscope-reorder --durations 10
 
 # The checks beside the tests: the end-to-end ones leave a core free now and then.
 .PHONY: local-test
@@ -54,13 +54,13 @@ local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-tes
 	@mkdir -p build; \
 	make check > build/check.log 2>&1 & check=$$!; \
 	trap 'kill $$check 2>/dev/null || true' EXIT; \
-	status=0; $(PYTEST) -m "not matrix" $(PYTEST_ARGS) || status=$$?; \
+	status=0; $(call pytest,3) -m "not matrix" $(PYTEST_ARGS) || status=$$?; \
 	wait $$check || status=$$?; \
 	cat build/check.log; exit $$status
 
 .PHONY: fault-test
 fault-test: $(LOCAL) ## the rest of the fault matrix, a short soak included, in half an hour [PYTEST_ARGS=...]
-	@$(PYTEST) -m matrix $(PYTEST_ARGS)
+	@$(call pytest,4) -m matrix $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]; or SHAPE=existing: many changes of an existing bucket [CHANGES=5000] [KEYS=1000] [BACKFILL=images] [VERSIONED=0|1]

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 WITHOUT_STACK = [
     f"local/test_{name}"
     for name in (
+        "existing_bucket_backfills",
+        "commands",
+        "videos",
+        "existing_bucket",
+        "existing_bucket_runs",
+        "videos_existing_bucket",
+        "managed",
         "soak",
         "converting",
-        "videos",
-        "videos_existing_bucket",
-        "existing_bucket",
-        "existing_bucket_backfills",
-        "existing_bucket_runs",
-        "managed",
-        "commands",
         "lambda_executor",
         "life_cycle",
     )
