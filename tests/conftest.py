@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.hooks
 import botocore.regions
+import moto.core.models
 import moto.s3.urls
 import pytest
 from botocore.client import ClientCreator
@@ -107,6 +108,9 @@ _once(ClientCreator, "_create_client_class", lambda _, name, model: (name, id(mo
 _once(EventAliaser, "_alias_event_name", lambda _, event: event)
 _once(botocore.hooks, "accepts_kwargs", lambda function: getattr(function, "__code__", function))
 
+# For each test, moto makes 1,300 answers to the library `requests`, which nothing here uses.
+moto.core.models.RESPONSES_METHODS.clear()
+
 # Moto loads the module of S3's addresses anew for each request, in case the environment has changed: as much again.
 S3Backend._url_module = moto.s3.urls  # type: ignore[assignment]
 
@@ -120,7 +124,7 @@ _open = ExitStack()
 class Scheduling(LoadScopeScheduling):
     """Processes take files, but of those whose tests all run on the stack as it is, or long, each test by itself.
 
-    Tests on a stack mostly wait, the others keep a core busy: as long as there are both, one process has the others.
+    Tests on a stack mostly wait, the others keep a core busy. So the last process has the others, and no stack.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -138,25 +142,28 @@ class Scheduling(LoadScopeScheduling):
             return queue[0]
         on_stack = [scope for scope in queue if _is_of(scope, _ON_STACK)]
         others = [scope for scope in queue if not _is_of(scope, _ON_STACK)]
+        # The first ones while its stack is applied.
         done = [scope for scope in self.assigned_work[node] if not _is_of(scope, WITHOUT_STACK)]
-        waiting = sum(self._is_on_stack(other) for other in self.nodes if other is not node)
-        # Its stack is applied meanwhile, or was destroyed.
-        is_without = len(done) < OTHERS_FIRST or LEAVES_NO_STACK in done
-        return [*others, *on_stack][0] if is_without or waiting >= len(self.nodes) - 1 else [*on_stack, *others][0]
+        is_for_stack = self._has_stack(node) and len(done) >= OTHERS_FIRST
+        return [*on_stack, *others][0] if is_for_stack else [*others, *on_stack][0]
 
-    def _is_on_stack(self, node: WorkerController) -> bool:
-        work = self.assigned_work[node].items()
-        return any(_is_of(scope, _ON_STACK) and not all(tests.values()) for scope, tests in work)
+    def _has_stack(self, node: WorkerController) -> bool:
+        told = node.workerinput
+        return _applies_stack(told["workerid"], told["workercount"]) and LEAVES_NO_STACK not in self.assigned_work[node]
 
     def _reschedule(self, node: WorkerController) -> None:
-        """Give a process more tests; none where its stack is gone, for others take them sooner than an apply."""
-        work = self.assigned_work[node]
-        is_left = LEAVES_NO_STACK in work and all(_is_of(scope, _ON_STACK) for scope in self.workqueue)
-        if is_left and any(other is not node and not other.shutting_down for other in self.nodes):
-            if self._pending_of(work) <= 2:
-                node.shutdown()
-        else:
+        """Give a process more tests; none on a stack where it has none, for others take them sooner than an apply."""
+        are_others_at_work = any(other is not node and not other.shutting_down for other in self.nodes)
+        is_left_out = not self._has_stack(node) and all(_is_of(scope, _ON_STACK) for scope in self.workqueue)
+        if not (is_left_out and are_others_at_work):
             super()._reschedule(node)
+        elif self._pending_of(self.assigned_work[node]) <= 2 and not node.shutting_down:
+            node.shutdown()
+
+
+def _applies_stack(worker: str, workers: int) -> bool:
+    """Whether a process applies a stack before a test asks for it."""
+    return workers == 1 or worker != f"gw{workers - 1}"
 
 
 def _is_of(scope: str, names: list[str]) -> bool:
@@ -175,7 +182,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test change anything
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # Not beside a test of a file that uses the environment of this process itself.
-    if _file(item) not in WITHOUT_STACK and _needs_stack(item.session.items[-1]):
+    is_applied = not worker or _applies_stack(worker, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    if is_applied and _file(item) not in WITHOUT_STACK and _needs_stack(item.session.items[-1]):
         from tests.local.deployment import DEPLOYMENT
 
         DEPLOYMENT.begin()

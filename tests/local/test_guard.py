@@ -127,6 +127,7 @@ def test_an_execution_that_somebody_aborts(stack: Stack, state: str, on_for_seco
     stack.check_nothing_runs(refused_calls_allowed=True)
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("From outside: the execution reaches its own timeout")
 def test_an_execution_that_reaches_its_own_timeout(stack: Stack) -> None:
     stack.emulator.set(start_seconds=5)
@@ -271,6 +272,7 @@ def test_a_live_execution_keeps_what_it_has(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("From outside: a mapping and a model that somebody left on")
 def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     """No execution, so no event either: the mapping is enabled and the model runs."""
@@ -289,6 +291,7 @@ def test_its_own_schedule_finds_what_somebody_left_on(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.matrix
 def test_another_model_is_not_taken_up_before_the_former_one_is_off(stack: Stack) -> None:
     """No execution owns the old model and it cannot be stopped: the apply changes nothing, and the next one does it."""
     stack.emulator.force_status("RUNNING")

@@ -145,6 +145,7 @@ def test_a_change_in_place_replaces_nothing(stack: Stack, tmp_path: Path) -> Non
     assert {address: done for address, done in actions.items() if done != ["update"]} == {}
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Draining: an S3 event that never came")
 def test_peer_failing_images_from_before_the_deployment_never_enter(stack: Stack) -> None:
     """Objects whose event was lost, or never sent, are found by the listing and put back on the queue."""
@@ -170,6 +171,7 @@ def test_peer_failing_one_error_leaves_the_model_running(stack: Stack) -> None:
     stack.check()
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Starting: never RUNNING before the deadline")
 def test_peer_failing_a_model_that_cannot_start_is_retried_for_ever(stack: Stack) -> None:
     stack.emulator.set(start_seconds=3600)
@@ -239,6 +241,7 @@ def test_a_mapping_that_is_disabled_while_a_run_begins_is_enabled_all_the_same(s
     stack.check_nothing_runs(refused_calls_allowed=True)
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Mapping: a minute to be enabled and to be disabled")
 def test_the_model_stops_while_the_mapping_is_disabled(stack: Stack) -> None:
     """A mapping on AWS takes tens of seconds, and the model is paid for meanwhile."""
@@ -291,6 +294,7 @@ def test_peer_failing_the_next_tick_never_looks_at_the_model(stack: Stack) -> No
     stack.check()
 
 
+@pytest.mark.matrix
 def test_peer_failing_an_image_that_never_succeeds_restarts_the_model_every_hour(stack: Stack) -> None:
     """An image whose message is in the dead-letter queue is given up: it blocks no other, and starts nothing more."""
     unlucky = stack.upload("unlucky.png", picture())

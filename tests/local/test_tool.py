@@ -336,6 +336,7 @@ def brief(text: str, run_id: str) -> str:
     return re.sub(r"^(the model is [A-Z_]+) \(.*\)$", r"\1", text)
 
 
+@pytest.mark.matrix
 @pytest.mark.fault("Draining: a Lambda that crashes on one image every time, until the dead-letter queue has it")
 def test_images_that_were_given_up_come_back_with_make_redrive(stack: Stack, tmp_path: Path) -> None:
     """The function lacks a permission until every image is given up; then it is mended."""
