@@ -12,6 +12,8 @@ from batch_vision.core.image_limits import broken_limit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from PIL.Image import Image
+
     from batch_vision.core.image_limits import ImageLimits
 
 MIB_BYTES = 1024**2
@@ -212,6 +214,20 @@ def shade_range(lowest: float, highest: float) -> tuple[float, float]:
             if highest <= white:
                 return 0, white
     return lowest, max(highest, math.nextafter(lowest, math.inf))
+
+
+def in_eight_bits(grey: Image, black: float, white: float) -> Image:
+    """Return a grey picture whose shades are whole or floating numbers in 8 bits: Pillow cuts them off at 255.
+
+    Parameters
+    ----------
+    black, white
+        What these are in the picture.
+    """
+    scale = 255 / (white - black)
+    offset = -black * scale
+    numbers = grey if grey.mode == "F" else grey.convert("I").convert("F")
+    return numbers.point(lambda shade: shade * scale + offset).convert("L")
 
 
 def is_heif(start: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SIDEWAYS = frozenset({5, 6, 7, 8})  # Exif orientations that exchange the sides (CIPA DC-008, "Orientation")
 HEADER_BYTES = 1024**2  # a PNG has its sides in the first 24; a JPEG after its metadata, in segments of up to 64 KiB
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -18,7 +19,6 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN, _END = 0xDA, 0xD9
 _APP1, _EXIF, _ORIENTATION = 0xE1, b"Exif\0\0", 274
-_TURNED = frozenset({5, 6, 7, 8})
 _CMYK_CHANNELS = 4
 
 
@@ -140,6 +140,6 @@ def _is_turned(start: bytes) -> bool:
             for entry in range(entries):
                 tag, _, _, value = struct.unpack_from(f"{order}HHIH", start, tiff + directory + 2 + 12 * entry)
                 if tag == _ORIENTATION:
-                    return value in _TURNED
+                    return value in SIDEWAYS
             return False
     return False

@@ -34,6 +34,7 @@ from batch_vision.core.conversion import (
     Target,
     affordable_target,
     decoded_scale,
+    in_eight_bits,
     is_heif,
     needed_bytes,
     shade_range,
@@ -47,6 +48,7 @@ from batch_vision.core.errors import (
     InvalidImageFormatError,
     PermanentImageError,
 )
+from batch_vision.core.image_header import SIDEWAYS
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -58,7 +60,6 @@ _QUALITIES = (95, 90, 85, 80, 75)
 _RESAMPLING = Image.Resampling.BICUBIC
 _SUPPORT_PX = 2  # of that filter, in pixels of the smaller picture
 _STRIP_PIXELS = 1024**2
-_TURNED = frozenset({5, 6, 7, 8})
 _MOST_TOLD = 200
 # Tags of TIFF 6.0 (bit 0: "a reduced-resolution version of another image in this TIFF file") and of DNG.
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50_706
@@ -121,7 +122,7 @@ def convert(
         kind = f" as {image_format}" if image_format else ""
         raise InvalidImageFormatError(f"It cannot be decoded{kind}: {_told(error)}") from error
     output.write(content)
-    if orientation in _TURNED:
+    if orientation in SIDEWAYS:
         width_px, height_px = height_px, width_px
     return {
         "from_format": image_format,
@@ -265,10 +266,7 @@ def _reduced(image: Image.Image | HeifPicture, sides_px: tuple[int, int]) -> Ima
 def _flat(part: Image.Image, black: float, white: float) -> Image.Image:
     """Return a part of a picture in RGB: shades of many bits scaled, and what is transparent on white."""
     if part.mode[0] in "IF":
-        scale = 255 / (white - black)
-        offset = -black * scale
-        numbers = part if part.mode == "F" else part.convert("I").convert("F")
-        return numbers.point(lambda shade: shade * scale + offset).convert("L").convert("RGB")
+        return in_eight_bits(part, black, white).convert("RGB")
     if not part.has_transparency_data:
         return part.convert("RGB")
     part = part.convert("RGBA")

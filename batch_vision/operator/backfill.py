@@ -371,8 +371,13 @@ def pause(stack: Stack, job: str) -> None:
         )
 
 
-def resume(stack: Stack, job: str, max_concurrency: int) -> Backfill:
+def resume(stack: Stack, job: str, max_concurrency: int, progress: Callable[[str], None]) -> Backfill:
     """Start another execution of a job, which goes on where the last one ended.
+
+    Parameters
+    ----------
+    progress
+        Told what is waited for.
 
     Raises
     ------
@@ -386,10 +391,27 @@ def resume(stack: Stack, job: str, max_concurrency: int) -> Backfill:
     if at.state in ("succeeded", "planned"):
         goes_on = " What it planned waits for the runs of the model: batch-vision run --watch" if at.left.chunks else ""
         raise OperatorError(f"Backfill {job} {at.state}: there is nothing to resume.{goes_on}")
-    names = [entry["name"].removeprefix(f"{job}-") for entry in _executions(stack, job)]
+    earlier = _executions(stack, job)
+    _wait_for_calls(stack, earlier, progress)
+    names = [entry["name"].removeprefix(f"{job}-") for entry in earlier]
     number = 1 + max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)
     _start_execution(stack, job, number, max_concurrency)
     return look(stack, job)
+
+
+def _wait_for_calls(stack: Stack, executions: list[Any], progress: Callable[[str], None]) -> None:
+    """Wait for calls that were under way when an execution ended: others beside them would pay for the same images.
+
+    Step Functions does not end a function that it has called.
+    """
+    ended = max((entry["stopDate"] for entry in executions if entry.get("stopDate")), default=None)
+    if stack.is_hosted or ended is None:
+        return
+    configuration = stack.functions.get_function_configuration(FunctionName=f"{stack.name}-work-off-chunk")
+    left_seconds = configuration["Timeout"] - (utc_now() - ended).total_seconds()
+    if left_seconds > 0:
+        progress(f"waiting for calls that were under way when it stopped: {left_seconds:.0f} s at the most")
+        time.sleep(left_seconds)
 
 
 def cancel(stack: Stack, job: str, progress: Callable[[int, str], None]) -> int:

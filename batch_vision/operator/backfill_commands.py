@@ -125,7 +125,8 @@ def backfill(
         _change_backfill(stack, job, action, concurrency, as_json=as_json)
         return
     if action == "resume":
-        backfills.resume(stack, job, concurrency or _default_concurrency(stack))
+        number = concurrency or _default_concurrency(stack)
+        backfills.resume(stack, job, number, lambda now: say(f"- {now}", err=as_json))
         say(f"Resumed: backfill {job}", err=as_json)
     found = _watch_backfill(stack, job, poll_seconds) if is_watching else backfills.look(stack, job)
     _finish_backfill(stack, found, as_json=as_json)

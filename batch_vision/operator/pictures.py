@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pi_heif import register_heif_opener
 from PIL import ExifTags, Image, ImageChops, ImageOps
 
-from batch_vision.core.conversion import FORMATS, shade_range
+from batch_vision.core.conversion import FORMATS, in_eight_bits, shade_range
+from batch_vision.core.image_header import SIDEWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ _MOST_PIXELS = 150_000_000
 _SHOWN_PX = 4096  # of a picture that is encoded for a browser; more is slow, and a WebP has 16,383 at the most
 _SHOWN_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")  # by every browser
 _MASK_BACKGROUND = (255, 255, 255)
-_SIDEWAYS = (5, 6, 7, 8)  # Exif orientations that exchange the sides (CIPA DC-008, "Orientation")
 
 _LARGE_BYTES, _LARGE_PIXELS = 20 * 1024**2, 25_000_000
 _large = threading.RLock()  # of large pictures, one at a time is in memory
@@ -116,7 +116,7 @@ def _seen(opened: Image.Image, most_px: int) -> tuple[Image.Image, bool]:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         image.thumbnail((most_px, most_px))
     # Boxes are of the image as it is seen, after its Exif orientation. What is small is turned at no cost.
-    is_turned = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    is_turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
     return ImageOps.exif_transpose(image), is_turned
 
 
@@ -124,10 +124,8 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     """Return greys of more bits from black to white, as a model sees them: Pillow cuts them off at 255."""
     if image.mode[0] not in "IF":
         return image
-    numbers = image if image.mode == "F" else image.convert("I").convert("F")
-    black, white = (0, 65_535) if image.mode.startswith("I;16") else shade_range(*_extrema(numbers))
-    scale = 255 / (white - black)
-    return numbers.point(lambda shade: shade * scale - black * scale).convert("L")
+    shades = (0, 65_535) if image.mode.startswith("I;16") else shade_range(*_extrema(image))
+    return in_eight_bits(image, *shades)
 
 
 def _extrema(numbers: Image.Image) -> tuple[float, float]:

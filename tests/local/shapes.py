@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from local import environment
+from local import config, environment
 from local.emulator.image_operations import IMAGE_OPERATIONS
 from local.images_bucket import ImagesBucket
 from local.terraform import Terraform
@@ -80,6 +80,14 @@ def paused(stack: Stack, uuid: str = "") -> Iterator[None]:
 def paid(stack: Stack) -> dict[str, int]:
     """How many images each operation has answered about; a refused call costs nothing."""
     return {name: count["images"] for name, count in stack.emulator.state()["operations"].items() if count["images"]}
+
+
+def lost_answers(function: str) -> int:
+    """How many answers of the model came too late for a function, which on a busy machine some do: each is paid for."""
+    log = (config.LOGS / "lambda" / f"{ARGUMENTS['name_prefix']}-{function}.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"level"')]
+    retries = sum(line.get("DetectRetries", 0) for line in lines if line["message"] == "batch")
+    return retries + sum(line["message"] == "image left for redelivery" for line in lines)
 
 
 def wrong_permissions(stack: Stack, *functions: str, is_judged: Callable[[str], bool] = lambda _: True) -> list[str]:

@@ -23,9 +23,9 @@ from tests.local.waits import wait_until
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
-# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes ten minutes more. (1010, since LocalStack cannot
+# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes a quarter of an hour more. (1010, since LocalStack cannot
 # begin a page with a key that is not ASCII.)
-LISTED, IN_INVENTORY, IN_CSV = (3000, 1010, 200) if os.environ.get("FULL_SIZES") == "1" else (800, 300, 60)
+LISTED, IN_INVENTORY, IN_CSV = (3000, 1010, 200) if os.environ.get("FULL_SIZES") == "1" else (400, 150, 40)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,11 @@ def stack(applied: Stack) -> Stack:
     applied.lambda_faults.clear()
     applied.emulator.reset()
     return applied
+
+
+def most_again() -> int:
+    """How many images may be paid for twice: what a function has in flight when its time is over, and lost answers."""
+    return MAX_CONNECTIONS + shapes.lost_answers("work-off-chunk")
 
 
 def is_still(stack: Stack) -> bool:
@@ -71,8 +76,7 @@ def test_a_backfill_is_paused_resumed_and_cancelled(stack: Stack) -> None:
     backfills.call("backfill", "--resume", "--watch")
     check(stack)
     assert backfills.waiting(stack, job) == 0
-    # Nothing is paid for twice but what a function has in flight when its time is over.
-    assert paid + 700 <= shapes.paid(stack)["DetectLabels"] <= paid + 700 + MAX_CONNECTIONS
+    assert paid + 700 <= shapes.paid(stack)["DetectLabels"] <= paid + 700 + most_again()
 
     with backfills.untold(stack, 200):
         for number in range(200):
@@ -100,8 +104,7 @@ def test_hundreds_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     backfills.backfill("--concurrency", "2")  # LocalStack is busy with that
     check(stack)
     paid = shapes.paid(stack)["DetectLabels"]
-    # On a busy machine the time of an invocation may be over, and what was in flight then is paid for again.
-    assert half <= paid <= half + MAX_CONNECTIONS
+    assert half <= paid <= half + most_again()
     with backfills.untold(stack, half):
         for number in range(half, LISTED):
             put(stack, f"{folder}{number:04}.jpg", number % 100)
@@ -118,7 +121,7 @@ def test_hundreds_of_images_while_the_owner_goes_on(stack: Stack) -> None:
     check(stack, seconds=120)
     assert stack.lambda_faults.hits(death) == 1
     # 40 changes more, and what was under way when the function died or an image was replaced.
-    assert paid + half <= shapes.paid(stack)["DetectLabels"] <= paid + half + 40 + 100
+    assert paid + half <= shapes.paid(stack)["DetectLabels"] <= paid + half + 40 + 100 + most_again()
     assert backfills.read("backfill", "--status")["state"] == "succeeded"
 
 
@@ -156,4 +159,4 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     backfills.backfill("--list", str(keys), "--concurrency", "2")
     check(stack)
     wanted = IN_INVENTORY + len(odd)
-    assert wanted <= shapes.paid(stack)["DetectLabels"] <= wanted + MAX_CONNECTIONS
+    assert wanted <= shapes.paid(stack)["DetectLabels"] <= wanted + most_again()

@@ -596,6 +596,29 @@ def test_pause_and_resume(in_place: Deployed) -> None:
     assert len(executions(in_place)) == 3
 
 
+def test_it_is_resumed_when_the_calls_of_before_are_over(in_place: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step Functions does not end a function that it has called, and both would pay for the same images."""
+    started(in_place)
+    seconds = in_place.functions.get_function_configuration(FunctionName=f"{NAME}-work-off-chunk")["Timeout"]
+    slept: list[float] = []
+    monkeypatch.setattr(SLEEP, slept.append)
+    in_place.call("backfill", "--pause")
+    said = in_place.call("backfill", "--resume").stdout
+    assert len(slept) == 1
+    assert 0 < slept[0] <= seconds
+    assert "waiting for calls that were under way" in said
+    in_place.call("backfill", "--pause")
+    monkeypatch.setattr(backfill, "utc_now", lambda: utc_now() + timedelta(seconds=seconds))
+    assert "waiting" not in in_place.call("backfill", "--resume").stdout
+    assert len(slept) == 1
+
+
+def test_with_a_hosted_model_no_call_works_on_a_chunk_of_a_paused_backfill(hosted: Deployed) -> None:
+    started(hosted)
+    hosted.call("backfill", "--pause")
+    assert "waiting" not in hosted.call("backfill", "--resume").stdout
+
+
 def test_one_that_failed_is_resumed_by_its_name(in_place: Deployed) -> None:
     job = started(in_place)
     end(in_place, job, "incomplete", "FAILED")
