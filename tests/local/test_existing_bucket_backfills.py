@@ -23,8 +23,8 @@ from tests.local.waits import wait_until
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
 
-# Images of a listing, an inventory and a CSV list; FULL_SIZES=1 takes a quarter of an hour more. (1010, since LocalStack cannot
-# begin a page with a key that is not ASCII.)
+# Images of a listing, an inventory and a CSV list; with FULL_SIZES=1 it takes a quarter of an hour more. (1010, since
+# LocalStack cannot begin a page with a key that is not ASCII.)
 LISTED, IN_INVENTORY, IN_CSV = (3000, 1010, 200) if os.environ.get("FULL_SIZES") == "1" else (400, 150, 40)
 
 
