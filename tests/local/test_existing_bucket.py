@@ -57,7 +57,11 @@ def broken(stack: Stack) -> list[str]:
 def check(stack: Stack, seconds: float = 60) -> dict[str, Any]:
     """Wait until all is quiet, and return the results by the key of their image."""
     before = content(stack)
-    wait_until(lambda: not any(stack.messages().values()) and not broken(stack), seconds, "all is in step")
+    wait_until(
+        lambda: not any(stack.messages().values()) and not broken(stack),
+        seconds,
+        lambda: f"all is in step; {stack.messages()} wait, and {broken(stack)[:5]}",
+    )
     assert broken(stack) == []
     assert sum(stack.messages(stack.dead_letter_queue_url).values()) == 0
     assert content(stack) == before, "the bucket of the owner is not written"

@@ -157,6 +157,8 @@ def test_lists_that_others_wrote(stack: Stack, tmp_path: Path) -> None:
     assert len(odd) - 1 <= len(broken(stack)) <= len(odd)
     keys.write_text("".join(f"{BUCKET.name},{quote_plus(folder + name)}\n" for name in odd))
     backfills.backfill("--list", str(keys), "--concurrency", "2")
-    check(stack)
+    check(
+        stack, seconds=240
+    )  # an event that was told late is delivered again where a busy machine cuts its function off
     wanted = IN_INVENTORY + len(odd)
     assert wanted <= shapes.paid(stack)["DetectLabels"] <= wanted + most_again()
