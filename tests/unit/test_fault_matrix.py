@@ -25,7 +25,9 @@ def test_the_document_is_what_the_tests_say() -> None:
 def test_the_two_test_commands_leave_out_no_test_and_ci_runs_both() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     recipes = dict(re.findall(r"^(local-test|fault-test):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE))
-    chosen = {target: re.findall(r'\$\(PYTEST\) -m ("[^"]+"|\S+)', recipe) for target, recipe in recipes.items()}
+    chosen = {
+        target: re.findall(r'\$\(call pytest,\d\) -m ("[^"]+"|\S+)', recipe) for target, recipe in recipes.items()
+    }
     assert chosen == {"local-test": ['"not matrix"'], "fault-test": ["matrix"]}
     called = re.findall(r"^make (\S+)$", (REPOSITORY / ".ci" / "run").read_text(), re.MULTILINE)
     assert called == ["local-test", "fault-test"]

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from importlib.util import cache_from_source
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -249,5 +250,5 @@ def test_a_cold_start_is_little_more_than_that_of_boto3(made: Path, tmp_path: Pa
         return float(finished.stdout)
 
     pairs = [(seconds(CLIENTS_ALONE), seconds(FUNCTION)) for _ in range(8)]
-    alone, function = (min(times) for times in zip(*pairs, strict=True))
-    assert function <= 1.35 * alone, pairs
+    # Of one pair both are as slow as the machine is just then.
+    assert median(function / alone for alone, function in pairs) <= 1.35, pairs
