@@ -83,11 +83,13 @@ def paid(stack: Stack) -> dict[str, int]:
 
 
 def lost_answers(function: str) -> int:
-    """How many answers of the model came too late for a function, which on a busy machine some do: each is paid for."""
-    log = (config.LOGS / "lambda" / f"{ARGUMENTS['name_prefix']}-{function}.log").read_text()
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"level"')]
-    retries = sum(line.get("DetectRetries", 0) for line in lines if line["message"] == "batch")
-    return retries + sum(line["message"] == "image left for redelivery" for line in lines)
+    """How many answers of the model came too late for a function so far, as some do on a busy machine: each is paid."""
+    log = config.LOGS / "lambda" / f"{ARGUMENTS['name_prefix']}-{function}.log"
+    text = log.read_text() if log.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"level"')]
+    # A call that was refused costs nothing.
+    repeated = sum(max(0, line["DetectRetries"] - line["DetectThrottles"]) for line in lines if "DetectRetries" in line)
+    return repeated + sum(line["message"] == "image left for redelivery" for line in lines)
 
 
 def wrong_permissions(stack: Stack, *functions: str, is_judged: Callable[[str], bool] = lambda _: True) -> list[str]:
