@@ -20,10 +20,10 @@ import pytest
 
 import batch_vision.videos
 from batch_vision.core.scope import Scope
-from batch_vision.core.times import from_text, to_text, utc_now
+from batch_vision.core.times import utc_now
 from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
-from batch_vision.core.video_reservations import Reservations
-from batch_vision.core.videos import RESERVATIONS, Record, ended_marker
+from batch_vision.core.videos import Record, State, ended_marker
+from batch_vision.videos.store import Held, VideoStore
 from local.emulator.video_operations import UNSUPPORTED
 from local.environment import Environment
 from local.images_bucket import ImagesBucket
@@ -74,6 +74,7 @@ class Videos:
         self.midnights: list[datetime] = []
         self.bucket = environment.output("videos_bucket_name")
         self.final = environment.output("final_bucket_name")
+        self.store = VideoStore(self.s3, self.final)
         self.queue_url = environment.output("videos_queue_url")
         self.dead_letter_queue_url = environment.output("videos_dead_letter_queue_url")
 
@@ -115,8 +116,7 @@ class Videos:
         def is_quiet() -> bool:
             if self.is_queue_empty() and not self.broken():
                 return True
-            self.end_leases(longest_work)
-            self.tick()
+            self.help_along(longest_work)
             return False
 
         try:
@@ -144,27 +144,32 @@ class Videos:
         ]
         return record
 
+    def help_along(self, longest_work: timedelta = LONGEST_WORK) -> None:
+        """Have what comes with the time come now."""
+        self.end_leases(longest_work)
+        self.tick()
+
     def end_leases(self, longest_work: timedelta) -> None:
         """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
-        for record in videos.records(self.s3, self.final):
-            if record["leased_until"]:
-                lease = STARTING_LEASE if record["state"] == "starting" else COLLECTING_LEASE
-                if utc_now() - (from_text(record["leased_until"]) - lease) > longest_work:
-                    self._end_lease(record)
+        ids = [record["record_id"] for record in videos.records(self.s3, self.final)]
+        for held in filter(None, self.store.records(ids)):
+            lease = STARTING_LEASE if held.content.state is State.STARTING else COLLECTING_LEASE
+            if held.content.leased_until and utc_now() - (held.content.leased_until - lease) > longest_work:
+                self._end_lease(held)
         self._end_orphans()
 
-    def _end_lease(self, record: dict[str, Any]) -> None:
-        now = to_text(utc_now())
-        changed = record | {"leased_until": now, "next_check_at": now}
+    def _end_lease(self, held: Held[Record]) -> None:
+        """End the lease of a record, unless somebody who lives has written it since."""
+        record, now = held.content, utc_now()
+        changed = replace(record, leased_until=now, next_check_at=now)
         # One that was to be looked at once more is due when its lease is over.
-        before = ended_marker(Record.from_json(record))
-        is_moved = record["due_at"] > now and before in videos.open_work(self.s3, self.final)
+        before = ended_marker(record)
+        is_moved = record.due_at > now and before in videos.open_work(self.s3, self.final)
         if is_moved:
-            changed["due_at"] = now
-            self.s3.put_object(Bucket=self.final, Key=ended_marker(Record.from_json(changed)), Body=b"")
-        self.write_record(changed)
-        if is_moved:
-            self.s3.delete_object(Bucket=self.final, Key=before)
+            changed = replace(changed, due_at=now)
+            self.store.put_marker(ended_marker(changed))
+        if self.store.write_record(changed, held.etag) and is_moved:
+            self.store.delete([before])
 
     def _end_orphans(self) -> None:
         """Let the hour pass after which a marker goes that a registration left which died before its record."""
@@ -176,18 +181,14 @@ class Videos:
             if not is_of_record and utc_now() - marker["LastModified"] > 3 * LONGEST_WORK:
                 self.s3.delete_object(Bucket=self.final, Key=key)
 
-    def write_record(self, record: dict[str, Any]) -> None:
-        name = f"videos/jobs/{record['record_id']}/record.json"
-        self.s3.put_object(Bucket=self.final, Key=name, Body=json.dumps(record).encode())
-
-    def reservations(self) -> Reservations:
-        read = videos.read(self.s3, self.final, RESERVATIONS)
-        return Reservations.from_json(read) if read else Reservations()
-
     def end_day(self) -> None:
         """Let the day end, while no job is started."""
-        told = replace(self.reservations(), day="2026-01-01").to_json()
-        self.s3.put_object(Bucket=self.final, Key=RESERVATIONS, Body=json.dumps(told).encode())
+
+        def is_over() -> bool:
+            content, etag = self.store.reservations()
+            return self.store.write_reservations(replace(content, day="2026-01-01"), etag)
+
+        wait_until(is_over, 10, "nobody else writes what is reserved")
         self.midnights.append(utc_now())
 
     def reset(self) -> None:
@@ -315,7 +316,7 @@ def test_thirty_videos_at_a_shared_limit_that_changes_with_messages_lost_and_fun
     # Whether the limit or the token is looked at first, nobody knows.
     for limit, foreign, limit_first in ((6, 2, True), (2, 1, False), (8, 0, True)):
         ended = _ended(drop_off)
-        wait_until(lambda more=ended + 10: _ended(drop_off) >= more or drop_off.tick(), 90, "ten more jobs")
+        wait_until(lambda more=ended + 10: _ended(drop_off) >= more or drop_off.help_along(), 90, "ten more jobs")
         drop_off.emulator.set(video_job_limit=limit, foreign_jobs=foreign, video_limit_before_token=limit_first)
     results = {key: result for key, result in drop_off.check(180).items() if key.startswith("pile/")}
     assert {key: result["error"]["type"] for key, result in results.items() if result["status"] != "processed"} == {
@@ -346,9 +347,15 @@ def test_a_job_that_hangs_is_given_up_at_its_deadline_and_the_others_count(drop_
     drop_off.emulator.inject("StartLabelDetection", "hang", count=1)
     drop_off.put("hangs.mp4", numbered(31))
     wait_until(lambda: _state(drop_off, "hangs.mp4", "labels") == "running" or drop_off.tick(), 30, "it runs")
-    record = drop_off.record("hangs.mp4")
-    # An hour passes.
-    drop_off.write_record(record | {"deadline_at": record["started_at"], "next_check_at": record["started_at"]})
+    record_id = drop_off.record("hangs.mp4")["record_id"]
+
+    def is_an_hour_later() -> object:
+        held = drop_off.store.record(record_id)
+        assert held
+        past = held.content.started_at
+        return drop_off.store.write_record(replace(held.content, deadline_at=past, next_check_at=past), held.etag)
+
+    wait_until(is_an_hour_later, 10, "nobody else writes the record")
     results = drop_off.check()
     analyses = results["hangs.mp4"]["analyses"]
     # What the other analysis found counts.
@@ -377,7 +384,7 @@ def test_forty_thousand_detections_are_collected_as_they_are_though_a_page_token
 @pytest.mark.fault("Videos: the minutes of a day, with two dispatchers at once")
 def test_what_is_over_the_minutes_of_a_day_waits_for_the_next(drop_off: Videos) -> None:
     drop_off.emulator.set(video_samples_per_second=0.01, video_job_limit=0)
-    left = drop_off.max_minutes_per_day - drop_off.reservations().minutes
+    left = drop_off.max_minutes_per_day - drop_off.store.reservations().content.minutes
     most = left // LONG_MINUTES  # jobs of this day
     long = draw_video([Shot(NORMAL, LONG_MINUTES * 60)], frames_per_second=Fraction(1, 600))
     for number in range(most // 2 + 2):
