@@ -220,6 +220,7 @@ def check_downloaded(images: Path, out: Path, prefix: str = "") -> None:
     assert len(list((out / "runs").glob("*.json"))) == 1
 
 
+@pytest.mark.matrix
 def test_local_up_leaves_an_environment_that_any_client_can_drive(images: Path) -> None:
     status, printed = finish(command("local-up"))
     assert status == 0, printed

@@ -33,7 +33,7 @@ from tests.local.test_guard import call_guard, is_off, target_input
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.local, pytest.mark.matrix, pytest.mark.timeout(1200)]
 
 BACKEND = "rekognition_custom_labels"
 

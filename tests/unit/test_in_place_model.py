@@ -21,8 +21,8 @@ WALK_SECONDS = 60
 @pytest.mark.parametrize(
     ("bounds", "least_states"),
     [
-        (Bounds(operations=3, workers=2), 150_000),
-        (Bounds(operations=3, workers=2, is_versioned=True), 200_000),
+        pytest.param(Bounds(operations=3, workers=2), 150_000, marks=pytest.mark.matrix),
+        pytest.param(Bounds(operations=3, workers=2, is_versioned=True), 200_000, marks=pytest.mark.matrix),
         (Bounds(operations=2, workers=3), 40_000),
         (Bounds(operations=2, workers=3, is_versioned=True), 40_000),
         (Bounds(operations=3, workers=2, is_hosted=True), 250_000),
