@@ -16,6 +16,7 @@ from typing import Any
 from batch_vision.aws.objects import found
 from batch_vision.core.catalog import VIDEO
 from batch_vision.core.scope import Scope, why_out_of_scope
+from batch_vision.core.videos import JOBS, record_key
 from tests.existing_bucket import listed, wrong_lines
 
 ENDS = {"done", "rejected", "failed", "dropped"}
@@ -23,8 +24,14 @@ ENDS = {"done", "rejected", "failed", "dropped"}
 
 def records(s3: Any, final_bucket: str) -> list[dict[str, Any]]:
     """Return every record of a job."""
-    keys = (entry["Key"] for entry in listed(s3, final_bucket, "videos/jobs/"))
-    return [record for key in keys if key.endswith("/record.json") and (record := read(s3, final_bucket, key))]
+    keys = (record_key(record_id) for record_id in record_ids(s3, final_bucket))
+    return [record for key in keys if (record := read(s3, final_bucket, key))]
+
+
+def record_ids(s3: Any, final_bucket: str) -> list[str]:
+    """Return the ids of all records."""
+    keys = (entry["Key"] for entry in listed(s3, final_bucket, JOBS))
+    return [key.split("/")[-2] for key in keys if key.endswith("/record.json")]
 
 
 def results(s3: Any, final_bucket: str) -> dict[str, dict[str, Any]]:

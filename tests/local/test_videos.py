@@ -22,7 +22,7 @@ import batch_vision.videos
 from batch_vision.core.scope import Scope
 from batch_vision.core.times import utc_now
 from batch_vision.core.video_jobs import COLLECTING_LEASE, STARTING_LEASE
-from batch_vision.core.videos import Record, State, ended_marker
+from batch_vision.core.videos import ENDED, Record, State, ended_marker
 from batch_vision.videos.store import Held, VideoStore
 from local.emulator.video_operations import UNSUPPORTED
 from local.environment import Environment
@@ -30,7 +30,6 @@ from local.images_bucket import ImagesBucket
 from local.samples import draw_videos
 from local.samples.draw_videos import CRACK, NORMAL, SHOTS, STAIN, Shot, draw_video
 from tests import videos
-from tests.existing_bucket import listed
 from tests.local import backfills, permissions
 from tests.local.deployment import ARGUMENTS, TIMES, recorded
 from tests.local.faults import LambdaFaults
@@ -151,8 +150,7 @@ class Videos:
 
     def end_leases(self, longest_work: timedelta) -> None:
         """Let the time pass for which somebody who died, whom nobody can tell from the living, has a job."""
-        ids = [record["record_id"] for record in videos.records(self.s3, self.final)]
-        for held in filter(None, self.store.records(ids)):
+        for held in filter(None, self.store.records(videos.record_ids(self.s3, self.final))):
             lease = STARTING_LEASE if held.content.state is State.STARTING else COLLECTING_LEASE
             if held.content.leased_until and utc_now() - (held.content.leased_until - lease) > longest_work:
                 self._end_lease(held)
@@ -173,13 +171,11 @@ class Videos:
 
     def _end_orphans(self) -> None:
         """Let the hour pass after which a marker goes that a registration left which died before its record."""
-        for marker in listed(self.s3, self.final, "videos/open/ended/"):
-            key = marker["Key"]
-            name = f"videos/jobs/{key.rpartition('-')[2]}/record.json"
-            record = videos.read(self.s3, self.final, name)
-            is_of_record = record and key == ended_marker(Record.from_json(record))
-            if not is_of_record and utc_now() - marker["LastModified"] > 3 * LONGEST_WORK:
-                self.s3.delete_object(Bucket=self.final, Key=key)
+        for marker in self.store.markers(ENDED):
+            held = self.store.record(marker.record_id)
+            is_of_record = held and marker.key == ended_marker(held.content)
+            if not is_of_record and utc_now() - marker.written_at > 3 * LONGEST_WORK:
+                self.store.delete([marker.key])
 
     def end_day(self) -> None:
         """Let the day end, while no job is started."""
