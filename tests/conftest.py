@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from xdist.workermanage import WorkerController
 
-# Processes take the next tests in this order, and a long one that begins late would be waited for alone. First what
-# needs the process's environment without a stack, then what needs none, while each process applies its stack.
+# Processes take the next tests in this order, and a long one that begins late would be waited for alone. What needs the
+# process's environment without a stack is for the processes that have none first, and for the others last.
 WITHOUT_STACK = [
     f"local/test_{name}"
     for name in (
@@ -42,11 +43,13 @@ WITHOUT_STACK = [
         "life_cycle",
     )
 ]
-WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
+WITH_STACK = ["faults_workflow", "lookout", "faults_images", "stack", "tool", "guard", "permissions"]
 _ON_STACK = [f"local/test_{name}" for name in WITH_STACK]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *_ON_STACK])}
-# How many files that need no stack a process has while it applies its own.
-OTHERS_FIRST = 4
+# So many processes apply a stack, if there are others: an apply costs more than what it saves after that.
+STACKS = 2
+# For so long such a process has tests that need none, while its own is applied.
+APPLY_SECONDS = 60
 
 # The last of its tests destroys the stack of the process.
 LEAVES_NO_STACK = "tests/local/test_permissions.py"
@@ -124,8 +127,12 @@ _open = ExitStack()
 class Scheduling(LoadScopeScheduling):
     """Processes take files, but of those whose tests all run on the stack as it is, or long, each test by itself.
 
-    Tests on a stack mostly wait, the others keep a core busy. So the last process has the others, and no stack.
+    Tests on a stack mostly wait, the others keep a core busy. So some have a stack, and the last one has none.
     """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self._begun = time.monotonic()
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -138,14 +145,13 @@ class Scheduling(LoadScopeScheduling):
 
     def _next(self, node: WorkerController) -> str:
         queue: list[str] = list(self.workqueue)
-        if _is_of(queue[0], WITHOUT_STACK):
-            return queue[0]
+        without_stack = [scope for scope in queue if _is_of(scope, WITHOUT_STACK)]
         on_stack = [scope for scope in queue if _is_of(scope, _ON_STACK)]
-        others = [scope for scope in queue if not _is_of(scope, _ON_STACK)]
-        # The first ones while its stack is applied.
-        done = [scope for scope in self.assigned_work[node] if not _is_of(scope, WITHOUT_STACK)]
-        is_for_stack = self._has_stack(node) and len(done) >= OTHERS_FIRST
-        return [*on_stack, *others][0] if is_for_stack else [*others, *on_stack][0]
+        others = [scope for scope in queue if scope not in (*without_stack, *on_stack)]
+        if not self._has_stack(node):
+            return [*without_stack, *others, *on_stack][0]
+        is_applying = time.monotonic() < self._begun + APPLY_SECONDS
+        return [*(others if is_applying else ()), *on_stack, *without_stack, *others][0]
 
     def _has_stack(self, node: WorkerController) -> bool:
         told = node.workerinput
@@ -163,7 +169,7 @@ class Scheduling(LoadScopeScheduling):
 
 def _applies_stack(worker: str, workers: int) -> bool:
     """Whether a process applies a stack before a test asks for it."""
-    return workers == 1 or worker != f"gw{workers - 1}"
+    return workers == 1 or int(worker.removeprefix("gw")) < min(STACKS, workers - 1)
 
 
 def _is_of(scope: str, names: list[str]) -> bool:
