@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batch_vision.core.image_limits import ImageLimits
 
 MIB_BYTES = 1024**2
+MOST_FUNCTION_MB = 10_240  # AWS Lambda developer guide, "Lambda quotas"
 
 # What Pillow decodes by itself, the usual ones first; those that have no mark of their own last. Not EPS, which starts
 # another program; WMF, GRIB, BUFR, HDF5 and MPEG, which it only recognizes; IPTC, FPX and MIC, which hold a file of any

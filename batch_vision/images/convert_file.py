@@ -29,6 +29,7 @@ from PIL import (  # the formats that are seen most; Pillow knows all others whe
 from batch_vision.core.conversion import (
     FORMATS,
     MIB_BYTES,
+    MOST_FUNCTION_MB,
     PROCESS_BYTES,
     Picture,
     Target,
@@ -118,7 +119,7 @@ def convert(
         raise InvalidImageFormatError("It is in no format that is converted.") from error
     except Exception as error:
         if isinstance(error, MemoryError) or "memory" in str(error).lower() or str(error) == _TIFF_NO_MEMORY:
-            raise _no_memory() from error
+            raise _no_memory(memory_bytes + others_bytes) from error
         kind = f" as {image_format}" if image_format else ""
         raise InvalidImageFormatError(f"It cannot be decoded{kind}: {_told(error)}") from error
     output.write(content)
@@ -223,16 +224,24 @@ def _scale_within(picture: Picture, target: Target, memory_bytes: int, others_by
     needed = needed_bytes(picture, target, scale)
     if needed <= memory_bytes:
         return scale, target
+    needed_mb = math.ceil((needed + others_bytes) / MIB_BYTES)
     error = ImageTooLargeError(
-        f"It is {picture}; to convert it, the function would need {math.ceil((needed + others_bytes) / MIB_BYTES):,} MB"
-        f" of memory, and has {(memory_bytes + others_bytes) // MIB_BYTES:,}: raise analyze_memory_mb."
+        f"It is {picture}; to convert it, the function would need {needed_mb:,} MB of memory, and has"
+        f" {(memory_bytes + others_bytes) // MIB_BYTES:,}: {_remedy(needed_mb)}."
     )
     error.needed_bytes = needed  # type: ignore[attr-defined]
     raise error
 
 
-def _no_memory() -> ImageTooLargeError:
-    return ImageTooLargeError("Decoding it takes more memory than the function has: raise analyze_memory_mb.")
+def _no_memory(function_bytes: int) -> ImageTooLargeError:
+    remedy = _remedy(function_bytes // MIB_BYTES + 1)
+    return ImageTooLargeError(f"Decoding it takes more memory than the function has: {remedy}.")
+
+
+def _remedy(needed_mb: int) -> str:
+    if needed_mb <= MOST_FUNCTION_MB:
+        return "raise analyze_memory_mb"
+    return f"no function has more than {MOST_FUNCTION_MB:,}, so save the image smaller"
 
 
 def _orientation(image: Image.Image | HeifPicture) -> int:

@@ -378,6 +378,14 @@ def test_a_bomb_is_refused_by_the_memory_that_it_would_need(image_format: str) -
         converted(BOMBS[image_format])
 
 
+@pytest.mark.parametrize(
+    ("side_px", "remedy"), [(20_000, "raise analyze_memory_mb"), (60_000, "so save the image smaller")]
+)
+def test_more_memory_is_the_remedy_where_a_function_can_have_it(side_px: int, remedy: str) -> None:
+    with pytest.raises(errors.ImageTooLargeError, match=remedy):
+        converted(png(side_px, side_px, 8, 2, b"\0"))
+
+
 def deep_exif() -> bytes:
     """A directory that is its own next, and holds itself."""
     body = struct.pack("<HHHII", 1, 0x8769, 4, 1, 8) + struct.pack("<I", 8)
