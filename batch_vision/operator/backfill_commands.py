@@ -243,7 +243,7 @@ def _start_backfill(
         _print_nothing_to_do(survey, as_json=as_json)
         return None
     _ask(
-        f"Start a backfill of {shown_number(survey.images, 'image')}, for at most ${estimated.dollars:,.2f}?",
+        f"Start a backfill of {shown_number(survey.images, 'image')}, for {_price(stack, estimated)}?",
         {"survey": survey.to_json(), "estimate": estimated.to_json()},
         is_yes=is_yes,
         as_json=as_json,
@@ -313,6 +313,11 @@ def _estimate_backfill(stack: Stack, survey: Survey, at_a_time: int) -> Backfill
     return estimate_backfill_managed(survey.images, survey.looks, survey.listed, stack.analyses, pace and pace * useful)
 
 
+def _price(stack: Stack, estimated: BackfillEstimate) -> str:
+    dollars = f"at most ${estimated.dollars:,.2f}"
+    return f"{dollars} and what conversions take" if stack.converts_images else dollars
+
+
 def _print_estimate(
     stack: Stack, survey: Survey, estimated: BackfillEstimate, at_a_time: int, *, is_list: bool
 ) -> None:
@@ -340,7 +345,9 @@ def _print_estimate(
     if len(estimated.image_properties_tiers) > 1:
         lines["properties by price"] = _tier_words(estimated.image_properties_tiers)
     lines["requests"] = f"at most ${estimated.requests_dollars:,.2f}, for S3 and Lambda"
-    lines["in all"] = f"at most ${estimated.dollars:,.2f}"
+    lines["in all"] = _price(stack, estimated)
+    if stack.converts_images:
+        lines["conversions"] = "nobody knows how many; docs/cost.md has what an image takes that is converted"
     if estimated.hours is not None:
         at = "with the units that a run starts" if stack.is_hosted else f"at the quota, {at_a_time} at a time"
         lines["time"] = f"{estimated.hours:,.2f} hours {at}"
@@ -510,7 +517,7 @@ def _apply_sweep(stack: Stack, survey: Survey, prefix: str, *, is_yes: bool, as_
         _print_estimate(stack, survey, estimated, at_a_time, is_list=False)
     orphans = shown_number(survey.counts[SWEPT[-1]], "orphaned result")
     _ask(
-        f"Delete {orphans} and analyze {shown_number(survey.images, 'image')}, for at most ${estimated.dollars:,.2f}?",
+        f"Delete {orphans} and analyze {shown_number(survey.images, 'image')}, for {_price(stack, estimated)}?",
         {"estimate": estimated.to_json()} | survey.to_json(),
         is_yes=is_yes,
         as_json=as_json,

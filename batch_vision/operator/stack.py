@@ -265,6 +265,11 @@ class Stack:
         return Scope(self.places.source_prefixes, tuple(str(suffix) for suffix in suffixes))
 
     @cached_property
+    def converts_images(self) -> bool:
+        """Whether images that the model does not take as they are, are converted for it."""
+        return self._variables_of("analyze-images").get("CONVERT_IMAGES") == "true"
+
+    @cached_property
     def capacity(self) -> CapacitySettings:
         """What the inference units of a run are chosen by.
 

@@ -352,6 +352,17 @@ def test_the_question(in_place: Deployed, monkeypatch: pytest.MonkeyPatch, said:
     assert len(executions(in_place)) == (status == 0)
 
 
+def test_conversions_are_not_within_what_it_costs_at_most(in_place: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill_commands, "has_terminal", lambda: True)
+    in_place.put("a.jpg")
+    for converts in ("false", "true"):
+        in_place.configure(CONVERT_IMAGES=converts)
+        result = in_place.call("backfill")
+        assert (
+            ("conversions" in result.stdout) == ("and what conversions take?" in result.stderr) == (converts == "true")
+        )
+
+
 def test_one_at_a_time(in_place: Deployed) -> None:
     job = started(in_place)
     for words in (["backfill", "--yes"], ["sweep", "--apply", "--yes"], ["backfill", "--resume"]):
