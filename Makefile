@@ -59,7 +59,7 @@ local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-tes
 	cat build/check.log; exit $$status
 
 .PHONY: fault-test
-fault-test: $(LOCAL) $(SCAN) ## the longest tests: the rest of the fault matrix, permissions, a short soak; in some 35 minutes [PYTEST_ARGS=...]
+fault-test: $(LOCAL) $(SCAN) ## the longest tests: the rest of the fault matrix, permissions, a short soak; in half an hour [PYTEST_ARGS=...]
 	@$(call pytest,5) -m matrix $(PYTEST_ARGS)
 
 .PHONY: soak
@@ -77,7 +77,7 @@ status: $(DEV) ## how a stack is, and what is wrong [STACK=name or OUTPUTS=file]
 	@$(OPERATE) status $(CHOSEN)
 
 .PHONY: redrive
-redrive: $(DEV) ## put the dead letters of a stack back on its queue [STACK=name or OUTPUTS=file]
+redrive: $(DEV) ## batch-vision retry: put dead letters and stuck images of a stack back on its queue [STACK=name or OUTPUTS=file]
 	@$(OPERATE) retry $(CHOSEN)
 
 .PHONY: package

@@ -16,6 +16,7 @@ from batch_vision.operator.cost import paid_minutes, video_dollars
 from batch_vision.operator.results import Filter, download, select
 from batch_vision.operator.stack import find_by_outputs, variables_set
 from local.environment import CLIENT_ENVIRONMENT, OUTPUTS_FILE
+from local.localstack import LAMBDA_LOGS
 from local.run import counted, listed
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def report(display: Display, environment: Environment, found: VideoResults, vide
     ]
     if missing := videos - len(found.results):
         problems.append(
-            f"{missing} videos have no result; they are still in {environment.output('videos_bucket_name')}"
+            f"{missing} videos have no result; they are still in {environment.output('videos_bucket_name')}. See the"
+            f" logs in {LAMBDA_LOGS}"
         )
     if found.downloaded:
         problems += [f"{key}: {why}" for key, why in found.downloaded.failed.items()]

@@ -231,8 +231,8 @@ locals {
 # ---------------------------------------------------------------------------------------------------------------------
 
 locals {
-  # As the backend names them: a hash of sixteen characters, and the number of instances in four. Nothing else of the
-  # account has a name of exactly this form, not that of a deployment whose name begins with the name of this one.
+  # As the backend names them: a hash of sixteen characters, and the number of instances in four. A deployment whose name
+  # begins with the name of this one has none of this form.
   sagemaker_arn_prefix        = "arn:${local.partition}:sagemaker:${local.region}:${local.account_id}"
   sagemaker_endpoint_arn      = "${local.sagemaker_arn_prefix}:endpoint/${var.name_prefix}-????????????????"
   sagemaker_configuration_arn = "${local.sagemaker_arn_prefix}:endpoint-config/${var.name_prefix}-????????????????-????"

@@ -77,7 +77,7 @@ locals {
     }
 
     check_backlog = {
-      description     = "Counts the images that wait and says whether the run is done, goes on or is stuck"
+      description     = "Counts the images that wait and says whether the run is done, goes on or has stalled"
       memory_mb       = local.control_memory_mb
       timeout_seconds = local.step_timeout_seconds
     }

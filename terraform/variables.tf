@@ -106,9 +106,9 @@ variable "rekognition" {
   validation {
     condition = alltrue([
       for percent in [for analysis in ["labels", "text", "moderation", "protective_equipment"] : try(var.rekognition[analysis].min_confidence_percent, null)] :
-      percent == null ? true : percent >= 0 && percent <= 100
+      percent == null ? true : percent == 0 || percent >= 1 && percent <= 100
     ])
-    error_message = "rekognition has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in ["labels", "text", "moderation", "protective_equipment"] : analysis => try(var.rekognition[analysis].min_confidence_percent, null) })}. Use numbers from 0 to 100 (percent, so 80 and not 0.8)."
+    error_message = "rekognition has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in ["labels", "text", "moderation", "protective_equipment"] : analysis => try(var.rekognition[analysis].min_confidence_percent, null) })}. Use 0, or numbers from 1 to 100 (percent, so 80 and not 0.8)."
   }
 
   validation {
@@ -212,7 +212,7 @@ variable "sagemaker_endpoint" {
   description = <<-EOT
     A model of your own in SageMaker, whose endpoint is created for each run and deleted after it: model_name is the SageMaker model, of one container or of a pipeline of them; execution_role_arn the role that it was created with; instance_type and instances_per_unit say what an inference unit is.
 
-    mapping says what of the container's answer is a prediction: huggingface-image-classification, huggingface-object-detection, or a JMESPath expression that makes a list of objects with name, confidence (0 to 1) or confidence_percent, and maybe box (ratios of the sides) or box_px, each with left, top, and right and bottom or width and height; or one object that has a list for each of these. anomaly_mapping makes one object with is_anomalous and confidence. Try both with `batch-vision check-mapping`.
+    mapping says what of the container's answer is a prediction: huggingface-image-classification, huggingface-object-detection, or a JMESPath expression that makes a list of objects with name, confidence (0 to 1) or confidence_percent, and maybe box (ratios of the sides) or box_px, each with left, top, and right and bottom or width and height, or with center_x, center_y, width and height; or one object that has a list for each of these. anomaly_mapping makes one object with is_anomalous and confidence. Try both with `batch-vision check-mapping`.
 
     content_type is that of each request (null: image/png or image/jpeg, as the image is). max_payload_mb is the largest image that is sent, 6 by default; SageMaker takes 25 where it has raised that limit. answer_timeout_seconds is how long an answer may take (default: 20, or what analyze_timeout_seconds leaves). data_capture keeps requests and answers under s3_uri, percent of them, with the execution role; without it none are. instance_hour_dollars is what an instance costs, for the cost of a run; the module knows it of the usual types.
   EOT
@@ -331,8 +331,8 @@ variable "min_confidence_percent" {
   default     = null
 
   validation {
-    condition     = var.min_confidence_percent == null ? true : var.min_confidence_percent >= 0 && var.min_confidence_percent <= 100
-    error_message = "min_confidence_percent is ${coalesce(var.min_confidence_percent, -1)}. Use a number from 0 to 100 (percent, so 80 and not 0.8), or null."
+    condition     = var.min_confidence_percent == null ? true : var.min_confidence_percent == 0 || var.min_confidence_percent >= 1 && var.min_confidence_percent <= 100
+    error_message = "min_confidence_percent is ${coalesce(var.min_confidence_percent, -1)}. Use 0, or a number from 1 to 100 (percent, so 80 and not 0.8), or null."
   }
 }
 
@@ -501,7 +501,7 @@ variable "videos" {
 
     bucket_name is that of an existing bucket, in which videos stay, and results follow them; it can be that of the images. Its owner turns EventBridge on for it (see examples/existing-bucket). Without it the module makes a bucket to drop videos off, which leave it when they are done. bucket_account_id is the account of an existing bucket where that is another one, and bucket_kms_key_arn the customer key that encrypts its objects; for the bucket of the images, images_bucket says both. Only objects whose keys begin with prefix, and end with .mp4, .mov, .m4v or .avi, are videos.
 
-    max_concurrent_jobs is how many of the jobs that Rekognition runs at a time for the account (20, unless AWS raised that quota) this deployment may use; what is over waits, for days if it must. max_minutes_per_day bounds what a day costs: minutes of video times analyses that are started on it, in UTC; what is over waits for the next day.
+    max_concurrent_jobs is how many of the jobs that Rekognition runs at a time for the account (20, unless AWS raised that quota) this deployment may use; what is over waits, for days if it must. max_minutes_per_day bounds what a day costs: minutes of video times analyses that are started on it, in UTC; what is over waits for the next day, but a video that alone has more minutes is rejected.
   EOT
   type = object({
     analyses = list(string)
@@ -549,9 +549,9 @@ variable "videos" {
   validation {
     condition = alltrue([
       for percent in [for analysis in local.video_analyses_with_confidence : try(var.videos[analysis].min_confidence_percent, null)] :
-      percent == null ? true : percent >= 0 && percent <= 100
+      percent == null ? true : percent == 0 || percent >= 1 && percent <= 100
     ])
-    error_message = "videos has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in local.video_analyses_with_confidence : analysis => try(var.videos[analysis].min_confidence_percent, null) })}. Use numbers from 0 to 100 (percent, so 80 and not 0.8)."
+    error_message = "videos has a min_confidence_percent that is out of range: ${jsonencode({ for analysis in local.video_analyses_with_confidence : analysis => try(var.videos[analysis].min_confidence_percent, null) })}. Use 0, or numbers from 1 to 100 (percent, so 80 and not 0.8)."
   }
 
   validation {

@@ -26,22 +26,13 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 # Processes take the next tests in this order, and a long one that begins late would be waited for alone. What needs the
-# process's environment without a stack is for the processes that have none first, and for the others last.
+# process's environment without a stack is for the processes that have none first, and for the others last; what needs
+# none and takes minutes, too.
 WITHOUT_STACK = [
-    f"local/test_{name}"
-    for name in (
-        "existing_bucket_backfills",
-        "commands",
-        "videos",
-        "existing_bucket",
-        "existing_bucket_runs",
-        "videos_existing_bucket",
-        "managed",
-        "soak",
-        "converting",
-        "lambda_executor",
-        "life_cycle",
-    )
+    *(f"local/test_{name}" for name in ("existing_bucket_backfills", "commands", "videos", "existing_bucket")),
+    *(f"local/test_{name}" for name in ("existing_bucket_runs", "videos_existing_bucket", "managed")),
+    "unit/test_in_place_model",
+    *(f"local/test_{name}" for name in ("soak", "converting", "lambda_executor", "life_cycle")),
 ]
 WITH_STACK = ["faults_workflow", "lookout", "faults_images", "stack", "tool", "guard", "permissions"]
 _ON_STACK = [f"local/test_{name}" for name in WITH_STACK]

@@ -249,7 +249,10 @@ class AnswerMapping:
         made = self._predictions(answer)
         found = _rows(made) if isinstance(made, dict) else made
         if not isinstance(found, list):
-            _refuse(f"mapping makes {_shown(made)} of the answer, and neither a list nor lists of one length")
+            _refuse(
+                f"mapping makes {_shown(made)} of the answer; it must make a list of objects, or one object with"
+                " lists of the same length"
+            )
         predictions = [_prediction(one, sides) for one in found]
         verdict = self._anomaly(answer) if self._anomaly else None
         kept = [one for one in predictions if one.confidence_percent >= min_confidence_percent]
@@ -326,11 +329,12 @@ def _anomaly(found: Any) -> Anomaly:
 def _confidence_percent(given: Mapping[str, Any]) -> float:
     names = [name for name in ("confidence", "confidence_percent") if given.get(name) is not None]
     if len(names) != 1:
-        _refuse(f"it has {' and '.join(names) or 'no confidence'}, and is to have confidence or confidence_percent")
+        _refuse(f"{_shown(given)} has {' and '.join(names) or 'no confidence'}; use confidence or confidence_percent")
     most = 1 if names == ["confidence"] else 100
     number = _number(given[names[0]], names[0])
     if not 0 <= number <= most * (1 + 1e-6):  # of a rounding of 32 bits
-        _refuse(f"{names[0]} is {number}, and not from 0 to {most}")
+        other = "confidence_percent for 0 to 100" if most == 1 else "confidence for 0 to 1"
+        _refuse(f"{names[0]} is {number}, and not from 0 to {most}; use {other}")
     return round(min(number / most, 1.0) * 100, 4)
 
 
@@ -348,9 +352,12 @@ def _bounding_box(found: Any, width: int, height: int) -> BoundingBox:
             left, right = numbers["center_x"] - half_width, numbers["center_x"] + half_width
             top, bottom = numbers["center_y"] - half_height, numbers["center_y"] + half_height
         case names:
-            _refuse(f"a box has {', '.join(names)}; it is to have left, top, right and bottom, or width and height")
+            _refuse(
+                f"a box has {', '.join(names)}; it is to have left and top, with right and bottom or width and height;"
+                " or center_x and center_y, with width and height"
+            )
     if right < left or bottom < top:
-        _refuse(f"a box ends before it begins: {_shown(found)}")
+        _refuse(f"a box ends before it begins: {_shown(found)}; see whether its sides are exchanged")
     # A model may look beyond the edge of the image.
     left, right = (min(max(x / width, 0.0), 1.0) for x in (left, right))
     top, bottom = (min(max(y / height, 0.0), 1.0) for y in (top, bottom))
@@ -438,7 +445,8 @@ class EndpointDetector(Detector):
         if image.size_bytes > self._limits.max_bytes:
             raise errors.ImageTooLargeError(
                 f"The image has {image.size_bytes:,} bytes;"
-                f" {NAME}.max_payload_mb lets {self._limits.max_bytes:,} be sent."
+                f" {NAME}.max_payload_mb lets {self._limits.max_bytes:,} be sent. Raise it (to 25 at most), or set"
+                " convert_images = true."
             )
         content = image.read_bytes()
         content_type, end = _format(content)

@@ -83,7 +83,10 @@ class ThrottledError(TransientError):
 class ServiceUnavailableError(TransientError):
     """An internal error of a service, or the network to it."""
 
-    remedy = "Wait until the service answers again."
+    remedy = (
+        "Wait until the service answers again. Where it is a container in SageMaker, see its log,"
+        " /aws/sagemaker/Endpoints/<endpoint name>."
+    )
 
 
 class ModelNotReadyError(TransientError):
@@ -99,7 +102,10 @@ class ImageUnreadableError(TransientError):
 class UnexplainedRefusalError(TransientError):
     """The service calls an image invalid that breaks none of its documented limits: the fault may be another one."""
 
-    remedy = "Look at the image. If it is a sound PNG or JPEG, ask AWS Support what the service finds invalid."
+    remedy = (
+        "Look at the image. If it is a sound PNG or JPEG, ask AWS Support what the service finds invalid; of a"
+        " container in SageMaker, its log says it: /aws/sagemaker/Endpoints/<endpoint name>."
+    )
 
 
 class UnreadableAnswerError(TransientError):
@@ -114,7 +120,7 @@ class UnreadableAnswerError(TransientError):
 class NoTimeLeftError(TransientError):
     """The invocation is nearly over, so the image is not begun, or not asked about again."""
 
-    remedy = "Raise analyze_timeout_seconds, or lower batch_size."
+    remedy = "Raise timings.analyze_timeout_seconds, or lower batch_size."
 
 
 class ConversionWaitsError(NoTimeLeftError):
@@ -339,15 +345,19 @@ class RateError(TransientError):
 class RequestMismatchError(VideoError):
     """The token of a job was used with another request."""
 
+    remedy = "Retry the video, which is paid for again."
+
 
 class BadRequestError(VideoError):
     """The service does not take such a request for a job."""
 
-    remedy = "Mend the settings that the message names, apply the module again, then retry."
+    remedy = "Mend the settings of videos that the message names, and apply the module again."
 
 
 class JobNotFoundError(VideoError):
     """The service does not know the job any more: it forgets each one seven days after its end."""
+
+    remedy = "Retry the video, which is paid for again."
 
 
 class PageTokenError(BatchVisionError):

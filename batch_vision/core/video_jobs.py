@@ -146,7 +146,9 @@ def looked(record: Record, look: JobLook, now: datetime) -> Record:
         case JobStatus.REJECTED:
             return ended(record, State.REJECTED, now, VideoCodecError(look.message))
         case JobStatus.FAILED:
-            return tried_again(record, now, JobFailedError(look.message or "The service does not say why."))
+            return tried_again(
+                record, now, JobFailedError(f"Job {record.job_id}: {look.message or 'Rekognition does not say why.'}")
+            )
     if record.deadline_at and record.deadline_at <= now:
         return ended(
             record,

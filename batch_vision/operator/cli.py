@@ -207,7 +207,7 @@ def _print_run(run: Run) -> None:
 
 
 @main.command()
-@click.option("--rejected", is_flag=True, help="Rejected images instead: upload them again.")
+@click.option("--rejected", is_flag=True, help="Rejected images and videos instead: upload them again.")
 @click.option(
     "--reason", type=Text(), help="With --rejected: only those with this error type, such as InvalidImageError."
 )
@@ -235,7 +235,7 @@ def retry(stack: Stack, reason: str | None, since: str | None, *, rejected: bool
     Ends with 1 if something could not be moved.
     """
     if reason and not rejected:
-        raise WrongInputError("--reason is for rejected images. Add --rejected, or leave --reason out.")
+        raise WrongInputError("--reason is for rejected images and videos. Add --rejected, or leave --reason out.")
     if since is not None and stack.is_drop_off and not stack.videos:
         raise WrongInputError("--since is for an existing bucket; of a drop-off bucket, all are tried. Leave it out.")
     status = "rejected" if rejected else "failed"
@@ -579,7 +579,11 @@ def _print_uploaded(
         say(f"- {len(found.left_out)} left out: hidden, or no images by their names (--all takes them)")
         say_few([*found.left_out])
     elif found.left_out:
-        say(f"- {len(found.left_out)} left out: this command takes videos only, for this stack has {_images_of(stack)}")
+        endings = ", ".join(stack.videos.scope.suffixes) if stack.videos else ""
+        say(
+            f"- {len(found.left_out)} left out: this command takes videos only ({endings}), for this stack has"
+            f" {_images_of(stack)}"
+        )
         say_few([*found.left_out])
     for why, names in _by_value(homeless).items():
         say(f"- {len(names)} left out: {why}")
@@ -818,7 +822,10 @@ def stop(stack: Stack, timeout_seconds: int, poll_seconds: float, *, as_json: bo
     if not stack.has_images:
         raise WrongInputError(
             f"Stack {stack.name} has videos only: there is no model to stop. A job of Rekognition that was started can"
-            " not be stopped; to start no other, set videos.max_minutes_per_day to what was used today, and apply."
+            " not be stopped. To start no other until the next apply: aws lambda put-function-concurrency"
+            f" --function-name {stack.name}-dispatch-videos --reserved-concurrent-executions 0. Results wait meanwhile;"
+            " Rekognition keeps them for seven days. To go on: aws lambda delete-function-concurrency --function-name"
+            f" {stack.name}-dispatch-videos"
         )
     if not stack.is_hosted:
         raise WrongInputError(

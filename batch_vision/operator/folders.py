@@ -99,7 +99,7 @@ def find_files(
             is_video = is_named_so(name, video_suffixes)
             reason = None if is_video and not name.startswith(".") else _left_out(name)
             if not takes_images and not is_video:
-                reason = reason or "no video by its name"
+                reason = reason or f"no video by its name, which ends with {', '.join(video_suffixes)}"
             if reason and not (takes_all and (takes_images or is_video)):
                 found.left_out[key] = reason
             elif problem := _problem(path, key):
@@ -109,8 +109,8 @@ def find_files(
     if not found.files and not found.failed:
         others = f" ({len(found.left_out)} left out: {', '.join([*found.left_out][:3])} …)" if found.left_out else ""
         raise WrongInputError(
-            f"{given} holds no file of {'an' if takes_images else 'a'} {wanted}{others}. Put {wanted}s into it, or give"
-            " another folder."
+            f"{given} holds no file of {'an' if takes_images else 'a'} {wanted}{others}. Put {wanted}s into it"
+            f"{'' if takes_images else f' ({", ".join(video_suffixes)})'}, or give another folder."
         )
     found.files = dict(sorted(found.files.items()))
     return found

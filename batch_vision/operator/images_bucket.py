@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from batch_vision.aws.chunks import deployed_at
 from batch_vision.aws.objects import list_entries
 from batch_vision.operator.objects import read_result
-from batch_vision.operator.problems import Problem
+from batch_vision.operator.problems import Problem, remedy_of
 from batch_vision.operator.text import shown_number
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ def failed_lately(stack: Stack, recent: Recent, noun: str) -> Problem | None:
     causes = Counter(line["error_type"] or "unknown" for line in lines).most_common(_MOST_CAUSES)
     examples = [next(line for line in lines if (line["error_type"] or "unknown") == cause) for cause, _ in causes]
     results = [read_result(stack.s3, stack.final_bucket_name, line["result_key"]) for line in examples]
-    remedies = dict.fromkeys((read[0].get("error") or {}).get("remedy") for read in results if read)
+    told = [read[0].get("error") or {} for read in results if read]
+    remedies = dict.fromkeys(error.get("remedy") or remedy_of(error.get("type", "")) for error in told)
     counts = ", ".join(f"{cause} {number}" for cause, number in causes)
     return Problem(
         f"failed: {shown_number(len(lines), noun)} in the last {recent.hours:.0f} hours ({counts})",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batch_vision.core import errors
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -11,3 +13,9 @@ class Problem:
 
     problem: str
     remedy: str
+
+
+def remedy_of(error_type: str) -> str | None:
+    """Return what to do about an error of a result, by its name; None for one that this tool does not know."""
+    found = getattr(errors, error_type, None)
+    return found.remedy if isinstance(found, type) and issubclass(found, errors.BatchVisionError) else None

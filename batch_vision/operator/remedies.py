@@ -37,12 +37,14 @@ REMEDIES = {
         " batch-vision run --watch. The service, not the stack, made it fail."
     ),
     "ModelNotFoundError": (
-        "Put the ARNs of a model that exists, in the Region of the stack, into your tfvars and apply. The images wait."
+        "Put a model that exists in the Region of the stack into your tfvars (of Custom Labels its ARNs, of SageMaker"
+        " its name), and apply. The images wait."
     ),
     "ModelNotTrainedError": "Train the model, or put one that is trained into your tfvars and apply. The images wait.",
     "ModelQuotaError": (
-        "Stop another model of this account, or ask AWS for a higher quota of running models or inference units, or"
-        " lower min_inference_units; then: batch-vision run --watch"
+        "Stop another model of this account, or ask AWS for a higher quota of running models or inference units (of"
+        " SageMaker: of the instance type for endpoint usage), or lower min_inference_units; then: batch-vision run"
+        " --watch"
     ),
     "ModelStartTimeoutError": (
         "Check that the model is off (batch-vision status), then try again: batch-vision run --watch."

@@ -43,6 +43,7 @@ _OUTPUTS = (
     "analyze_images_function_name",
 )
 _OUTPUTS_OF_RUNS = ("state_machine_arn", "schedule_rule_name")
+MISSING_MAPPING = "missing"
 _OUTPUTS_OF_BUCKETS = ("source_bucket_name", "images_bucket_name")
 _OUTPUT_OF_BACKFILLS = "backfill_state_machine_arn"
 OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS, _OUTPUT_OF_BACKFILLS)
@@ -190,7 +191,7 @@ class Stack:
             queue_url=self._queue_url("videos"),
             dead_letter_queue_url=self._queue_url("videos-dead-letter"),
             mapping_uuid=mapping["UUID"] if mapping else "",
-            mapping_state=mapping["State"] if mapping else "missing",
+            mapping_state=mapping["State"] if mapping else MISSING_MAPPING,
             max_concurrent_jobs=_number(limits.get("MAX_CONCURRENT_JOBS")),
             max_minutes_per_day=_number(limits.get("MAX_MINUTES_PER_DAY")),
         )

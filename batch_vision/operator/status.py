@@ -18,6 +18,7 @@ from batch_vision.operator.backlog import Waiting, count_waiting, left_chunks
 from batch_vision.operator.catalog import read_recent
 from batch_vision.operator.images_bucket import WORKING_MAPPING, failed_lately, look_at_bucket
 from batch_vision.operator.problems import Problem
+from batch_vision.operator.stack import MISSING_MAPPING
 from batch_vision.operator.text import shown_number
 from batch_vision.operator.videos import look_at_videos
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # In these it costs money, or may do so soon.
 ON = (ModelState.STARTING, ModelState.RUNNING, ModelState.UNKNOWN)
-# Two ticks of the hour in which images without a message are put back on the queue.
+# A managed model takes an image as it comes.
 _LONGEST_WAIT = timedelta(hours=2)
 # As alarm_thresholds.refused_calls_percent; a managed model that is used well is refused under 2%.
 _MOST_REFUSED_PERCENT = 10
@@ -99,7 +100,7 @@ class Status:
 
     def problems(self) -> list[Problem]:
         """List what is wrong, the most expensive first."""
-        found = [*self._model_problems(), *self._queue_problems()]
+        found = [*self._model_problems(), *self._missing_mapping(), *self._queue_problems()]
         if self.videos:
             found += self.videos.problems(self.stack)
         if self.bucket:
@@ -147,12 +148,23 @@ class Status:
             " ".join([*remedies, "Then: batch-vision retry"]),
         )
 
+    def _missing_mapping(self) -> list[Problem]:
+        if self.mapping_state != MISSING_MAPPING:
+            return []
+        return [
+            Problem(
+                f"the event source mapping {self.stack.event_source_mapping_uuid} is missing: no image is analyzed",
+                "If somebody deleted it, apply the module again. Where the outputs are older than the last apply, write"
+                " them again: terraform output -json",
+            )
+        ]
+
     def _queue_problems(self) -> list[Problem]:
         """List what keeps a managed model from images."""
         if self.stack.is_hosted or not self.stack.has_images:
             return []
         found = []
-        if self.mapping_state not in WORKING_MAPPING:
+        if self.mapping_state not in (*WORKING_MAPPING, MISSING_MAPPING):
             uuid = self.stack.event_source_mapping_uuid
             found.append(
                 Problem(
@@ -188,7 +200,7 @@ class Status:
         if isinstance(self.model, ModelStatus) and self.model.state in ON:
             word = self.model.service_status or "in an unknown state"
             found.append(Problem(f"the model is {word}, and no run is under way", "Stop it: batch-vision stop"))
-        if self.mapping_state != "Disabled":
+        if self.mapping_state not in ("Disabled", MISSING_MAPPING):
             found.append(
                 Problem(
                     f"the event source mapping is {self.mapping_state}, and no run is under way",
@@ -292,7 +304,7 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         stack=stack,
         model=model,
         model_id=model_id,
-        mapping_state=stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)["State"],
+        mapping_state=_mapping_state(stack),
         schedule=schedule,
         messages=count_messages(stack.sqs, stack.queue_url),
         left_images=sum(images_in(key) or 0 for key in left_chunks(stack)),
@@ -306,6 +318,13 @@ def look(stack: Stack, number_of_runs: int) -> Status:
         backfill=None if stack.is_drop_off else lately(stack),
         videos=_look_at_videos(stack, recent) if recent else None,
     )
+
+
+def _mapping_state(stack: Stack) -> str:
+    try:
+        return stack.functions.get_event_source_mapping(UUID=stack.event_source_mapping_uuid)["State"]
+    except stack.functions.exceptions.ResourceNotFoundException:
+        return MISSING_MAPPING
 
 
 def _look_at_videos(stack: Stack, recent: Recent) -> VideosStatus | None:

@@ -26,7 +26,7 @@ from batch_vision.operator.images_bucket import (
     wrong_bucket,
 )
 from batch_vision.operator.objects import read_known
-from batch_vision.operator.problems import Problem
+from batch_vision.operator.problems import Problem, remedy_of
 from batch_vision.operator.text import shown_number
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class VideosStatus:
     waiting, is_at_least
         Jobs that wait for their start, or at least so many: one for each video and analysis.
     oldest_at
-        Since when the first of them waits, or when it is tried again after a refusal; None where none waits.
+        Since when the first of them waits, or when it is due; None where none waits.
     first
         The first of them; None where none waits, or where it has just been started.
     jobs
@@ -135,23 +135,37 @@ class VideosStatus:
                 " videos again, which is paid for again: batch-vision retry. It leaves a video that another analysis"
                 " has answered: upload that again.",
             )
-        if (since := self._uncollected_since) and self.now - since > _LONGEST_COLLECTING:
+        ended = self._longest_uncollected
+        if ended and ended.succeeded_at and self.now - ended.succeeded_at > _LONGEST_COLLECTING:
             yield Problem(
-                f"videos: results wait to be collected since {to_text(since)}; Rekognition keeps them for seven days",
+                f"videos: results wait to be collected since {to_text(ended.succeeded_at)} ({ended.analysis} of"
+                f" {ended.key}); Rekognition keeps them for seven days",
                 f"See what fails: aws logs tail /aws/lambda/{name}-collect-videos --since 1d --filter-pattern WARNING",
             )
-        if self.oldest_at and self.now - self.oldest_at > _DAY:
+        if self.refused and self.refused.error:
+            error = self.refused.error
             yield Problem(
-                f"videos: a job has waited since {to_text(self.oldest_at)}",
+                f"videos: {self.refused.analysis} of {self.refused.key} is not started ({error.type}:"
+                f" {error.message}); the next try is at {to_text(self.refused.due_at)}",
+                f"{remedy_of(error.type) or 'Mend what it says.'} Nothing is lost, and no attempt is used up.",
+            )
+        if self.first and self.oldest_at and self.now - self.oldest_at > _DAY:
+            yield Problem(
+                f"videos: {self.first.analysis} of {self.first.key} has waited since {to_text(self.oldest_at)}",
                 self._why_waiting(name),
             )
         if problem := failed_lately(stack, self.recent, "video"):
             yield problem
 
     @property
-    def _uncollected_since(self) -> datetime | None:
-        times = [job.succeeded_at for job in self.jobs if job.state is State.SUCCEEDED and job.succeeded_at]
-        return min(times, default=None)
+    def refused(self) -> Record | None:
+        """The first job that waits, if Rekognition has refused to start it."""
+        return self.first if self.first and self.first.refusals else None
+
+    @property
+    def _longest_uncollected(self) -> Record | None:
+        ended = [job for job in self.jobs if job.state is State.SUCCEEDED and job.succeeded_at]
+        return min(ended, key=lambda job: job.succeeded_at or self.now, default=None)
 
     def _why_waiting(self, name: str) -> str:
         if self.lacks_minutes:
@@ -174,7 +188,8 @@ class VideosStatus:
         states, videos = self.states, self.videos
         waiting = f"{self.waiting:,}{' or more' if self.is_at_least else ''} to start"
         if self.oldest_at:
-            waiting += f", the oldest since {_shown(self.oldest_at)}; {self._next_words()}"
+            since = "due at" if self.oldest_at > self.now else "since"
+            waiting += f", the oldest {since} {_shown(self.oldest_at)}; {self._next_words()}"
         jobs = [
             f"{states['starting'] + states['running']} running",
             f"{states['succeeded']} to be collected",

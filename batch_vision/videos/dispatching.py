@@ -25,6 +25,7 @@ from batch_vision.core.times import utc_now
 from batch_vision.core.video_file import why_over_budget
 from batch_vision.core.video_jobs import (
     MOST_COLLECTORS,
+    TOKEN_LIFE,
     Step,
     backed_off,
     ended,
@@ -271,7 +272,8 @@ class Dispatcher:
         record, now = held.content, self._clock()
         is_first = record.state is State.WAITING
         if is_token_old(record, now):
-            self._write(held, tried_again(record, now, errors.JobNotFoundError("Its token is too old.")))
+            message = f"Nobody knows whether its start was answered; its token is older than {TOKEN_LIFE.days} days."
+            self._write(held, tried_again(record, now, errors.JobNotFoundError(message)))
             return True
         if is_first:
             try:

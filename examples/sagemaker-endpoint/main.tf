@@ -20,6 +20,7 @@ module "batch_vision" {
     content_type       = var.content_type
   }
 
-  images_per_second_per_unit = var.images_per_second
-  max_inference_units        = var.max_instances
+  images_per_second_per_unit = var.images_per_second_per_unit
+  max_inference_units        = var.max_inference_units
+  alert_email_addresses      = var.alert_email_addresses
 }

@@ -49,16 +49,23 @@ variable "content_type" {
   default     = null
 }
 
-variable "images_per_second" {
+variable "images_per_second_per_unit" {
   description = "What one instance can do: measure it"
   type        = number
   default     = 5
   nullable    = false
 }
 
-variable "max_instances" {
+variable "max_inference_units" {
   description = "The most instances of a run, for which the account needs the quota"
   type        = number
   default     = 2
+  nullable    = false
+}
+
+variable "alert_email_addresses" {
+  description = "Who gets a mail for each alarm and for each run that ended badly"
+  type        = list(string)
+  default     = []
   nullable    = false
 }

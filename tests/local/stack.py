@@ -28,7 +28,7 @@ from batch_vision.core.stuck import stuck_key
 from batch_vision.core.times import utc_now
 from local import config
 from local.emulator.models import HOSTED_MODELS, MODELS
-from local.environment import OFF_STATUSES, Environment, choose
+from local.environment import OFF_STATUSES, OUTPUTS_FILE, Environment, choose
 from local.terraform import Terraform
 from tests.contract.cases import CASES
 from tests.local.faults import LambdaFaults
@@ -216,6 +216,12 @@ class Stack:
         terraform.write_root(self.arguments | choose(self.environment.backend) | arguments)
         self.is_changed = bool(arguments)
         terraform.apply(options=options)
+
+    def read_outputs(self) -> None:
+        """Read the outputs anew after an apply that has changed them, for the tool as well."""
+        self.environment = dataclasses.replace(self.environment, outputs=Terraform().outputs())
+        OUTPUTS_FILE.write_text(json.dumps(self.environment.outputs))
+        self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
 
     @contextmanager
     def definition(self, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:

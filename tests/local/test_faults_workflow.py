@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from local.terraform import Terraform
 from tests.local.failed_runs import check_failed
 from tests.local.stack import Stack
 from tests.local.test_guard import REACTION_SECONDS, abort_in, is_off
@@ -410,5 +409,5 @@ def test_a_mapping_that_somebody_deleted(stack: Stack) -> None:
     assert (model["status"], model["starts"], model["stops"]) == (stack.words.stopped, 1, 1)
     stack.check_each(left=1)
     stack.apply()
-    stack.mapping_uuid = Terraform().outputs()["event_source_mapping_uuid"]["value"]
+    stack.read_outputs()
     check_recovers(stack)

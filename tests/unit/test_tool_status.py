@@ -68,6 +68,14 @@ def test_what_is_on_without_a_run_is_a_problem(deployed: Deployed) -> None:
     assert "RUNNING, 2 inference units" in result.stdout
 
 
+def test_a_mapping_that_is_not_there_is_a_problem(deployed: Deployed) -> None:
+    deployed.functions.delete_event_source_mapping(UUID=deployed.mapping_uuid)
+    assert problems(deployed) == [f"the event source mapping {deployed.mapping_uuid} is missing: no image is analyzed"]
+    result = deployed.call("status")
+    assert "apply the module again" in result.stdout
+    assert "terraform output -json" in result.stdout
+
+
 def test_a_model_that_cannot_be_asked_hides_nothing_else(deployed: Deployed) -> None:
     deployed.emulator.inject("DescribeProjectVersions", "ResourceNotFoundException", count=2)
     (problem,) = problems(deployed)

@@ -65,7 +65,7 @@ def test_a_stack_of_videos_only_is_found_by_its_outputs_and_by_its_name(alone: D
     ("words", "told"),
     [
         (("run",), "videos only"),
-        (("stop",), "max_minutes_per_day"),
+        (("stop",), "--function-name pile-dispatch-videos"),
         (("sweep",), "backfill --videos"),
         (("backfill",), "backfill --videos"),
         (("upload", "."), "aws s3 cp"),
@@ -209,12 +209,25 @@ def test_what_is_wrong_with_videos(beside: DeployedVideos) -> None:
         "2 jobs past the deadline (",
         "of late.mp4",
         f"/aws/lambda/{NAME}-collect-videos",
-        "a job has waited since",
+        "labels of waits.mp4 has waited since",
         f"/aws/lambda/{NAME}-dispatch-videos",
         "failed: 1 video in the last 24 hours (StalledJobError 1)",
+        StalledJobError.remedy,
+        "(labels of old.mp4)",
         f"/aws/lambda/{NAME}-register-videos",
     ):
         assert text in problems
+
+
+def test_a_start_that_is_refused_is_told_with_its_reason(alone: DeployedVideos) -> None:
+    alone.put("clip.mp4")
+    error = Fault("VideoObjectError", "Unable to get object metadata from S3.")
+    due_at = utc_now() + timedelta(minutes=16)
+    alone.record(alone.plan("clip.mp4"), "labels", State.WAITING, due_at=due_at, refusals=4, error=error)
+    problem = alone.deployed.json("status")["problems"][-1]
+    assert problem["problem"].startswith("videos: labels of clip.mp4 is not started (VideoObjectError: Unable to get")
+    assert "Let the role of dispatch-videos read the object" in problem["remedy"]
+    assert "the oldest due at" in alone.deployed.call("status").stdout
 
 
 # Results.
