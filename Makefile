@@ -60,7 +60,7 @@ local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-tes
 
 .PHONY: fault-test
 fault-test: $(LOCAL) $(SCAN) ## the longest tests: the rest of the fault matrix, permissions, a short soak; in half an hour [PYTEST_ARGS=...]
-	@$(call pytest,5) -m matrix $(PYTEST_ARGS)
+	@$(call pytest,5) -m matrix $$(grep -rl --include='test_*.py' 'mark\.matrix' tests) $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: $(LOCAL) ## many images over scheduled runs with all faults at once, up to 30 minutes [IMAGES=2000] [SEED=number]; or SHAPE=existing: many changes of an existing bucket [CHANGES=5000] [KEYS=1000] [BACKFILL=images] [VERSIONED=0|1]

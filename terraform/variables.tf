@@ -642,7 +642,7 @@ variable "schedule_expression" {
 }
 
 variable "schedule_enabled" {
-  description = "Whether the schedule starts runs. Without it, start executions of the workflow by hand; a managed model then has no tick that looks for images in a drop-off bucket which no event told of, and none that makes an index of the catalog"
+  description = "Whether the schedule is enabled. If it is not, start runs by hand. With a managed model, false also turns off the calls that send images of a drop-off bucket without a message, and that index the catalog"
   type        = bool
   default     = true
   nullable    = false
@@ -764,7 +764,7 @@ variable "images_per_second_per_unit" {
 }
 
 variable "account_images_per_second" {
-  description = "Images a second that the service allows the account in this Region, with however many units: its quota for calls of DetectCustomLabels. Divide it where several deployments run at the same time"
+  description = "Quota of the account for DetectCustomLabels in this Region, in images per second, whatever the number of inference units. If several deployments run at the same time, give each its share"
   type        = number
   default     = 50
   nullable    = false
@@ -801,7 +801,7 @@ variable "batch_size" {
 }
 
 variable "analyze_memory_mb" {
-  description = "Memory of the functions that ask the model, in MB. Lambda gives as much of a processor as this is of 1769: with convert_images, 1769 converts more than three times as fast as the default, for the same price of an image"
+  description = "Memory of the functions that ask the model, in MB. Lambda gives processor time in proportion: 1769 MB is one vCPU. With convert_images, 1769 converts more than three times as fast as the default, and costs the same for each image"
   type        = number
   default     = 512
   nullable    = false
@@ -1009,7 +1009,7 @@ variable "timings" {
 
     Bounds of a run: start_timeout_seconds until a model that does not run is given up and stopped (AWS says that a start takes 10 to 30 minutes); drain_timeout_seconds for which a run analyzes images (the rest waits for the next run); stall_timeout_seconds without any progress; stop_timeout_seconds until a model that has not stopped is an error (a starting model stops only when it runs, so allow for a start); mapping_timeout_seconds until the event source mapping is enabled or disabled.
 
-    Bounds of a function: analyze_timeout_seconds for a batch, with its retries; control_function_timeout_seconds for a step of the workflow; guard_timeout_seconds for one call of the watchdog, which is tried three times: three times this should be longer than a start; backfill_timeout_seconds for one call that works on a chunk of a backfill, and a third of what one call that plans a backfill has, which is up to 900.
+    Bounds of a function: analyze_timeout_seconds for a batch, with its retries; control_function_timeout_seconds for a step of the workflow; guard_timeout_seconds for one call of the watchdog, which is tried three times, so that three times this should be longer than a start; backfill_timeout_seconds for one call that analyzes a chunk of a backfill. A call that plans a backfill has three times that, 900 at most.
 
     Between two looks: model_poll_seconds at a model that starts or stops, mapping_poll_seconds at the mapping, drain_poll_seconds at the backlog.
   EOT

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # process's environment without a stack is for the processes that have none first, and for the others last; what needs
 # none and takes minutes, too.
 WITHOUT_STACK = [
-    *(f"local/test_{name}" for name in ("existing_bucket_backfills", "commands", "videos", "existing_bucket")),
+    *(f"local/test_{name}" for name in ("existing_bucket_backfills", "commands", "existing_bucket", "videos")),
     *(f"local/test_{name}" for name in ("existing_bucket_runs", "videos_existing_bucket", "managed")),
     "unit/test_in_place_model",
     *(f"local/test_{name}" for name in ("soak", "converting", "lambda_executor", "life_cycle")),

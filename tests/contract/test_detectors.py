@@ -245,7 +245,7 @@ def test_results_hold_to_the_schema(world: World, number: int) -> None:
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     content = picture(path)
     image = world.upload(content)
-    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 60)
     written = {
         entry["Key"]: world.s3.get_object(Bucket=FINAL_BUCKET, Key=entry["Key"])["Body"].read()
         for entry in world.s3.list_objects_v2(Bucket=FINAL_BUCKET)["Contents"]
@@ -273,7 +273,7 @@ def test_rejections_hold_to_the_schema(world: World) -> None:
     world.s3.create_bucket(Bucket=FINAL_BUCKET)
     final = FinalBucket(world.s3, FINAL_BUCKET, world.source)
     image = world.upload(b"no picture")
-    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 1)
+    outcome = analyze(image, world.detectors, world.source, final, is_redelivery=False, deadline=time.monotonic() + 60)
     VALIDATOR.validate(outcome.result)
     assert (outcome.status, outcome.error_type) == ("rejected", "InvalidImageFormatError")
 

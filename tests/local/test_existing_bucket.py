@@ -18,7 +18,7 @@ from tests.local.stack import VALIDATOR, Stack, sqs_record
 from tests.local.test_stack import picture
 from tests.local.waits import wait_until
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.matrix, pytest.mark.local, pytest.mark.timeout(1200)]
 
 SEED = 20261126
 # botocore asks for the bucket's Region where S3 answers a HEAD with 400.
@@ -212,7 +212,6 @@ def test_a_function_that_dies_between_any_two_steps_loses_nothing(stack: Stack) 
     assert {key for key in results if key.startswith("pile/die/")} == {f"pile/die/{number}.jpg" for number in range(5)}
 
 
-@pytest.mark.matrix
 @pytest.mark.fault("Existing bucket: events late, doubled and in any order")
 def test_thousands_of_events_shuffled_and_doubled_pay_for_nothing(stack: Stack) -> None:
     """Also deletions of what is there, and uploads of what is not: only bucket and key are believed."""
@@ -232,13 +231,11 @@ def test_thousands_of_events_shuffled_and_doubled_pay_for_nothing(stack: Stack) 
     assert shapes.paid(stack) == paid
 
 
-@pytest.mark.matrix
 @pytest.mark.fault("Existing bucket: events late, doubled and in any order")
 def test_some_changes_under_several_pollers(stack: Stack) -> None:
     soak_and_check(stack, changes=120, keys=25)
 
 
-@pytest.mark.matrix
 @pytest.mark.fault("Existing bucket: a Lambda that dies between any two steps")
 @pytest.mark.fault("Soak: changes of an existing bucket, drawn from a seed")
 def test_hundreds_of_changes_with_every_fault(stack: Stack) -> None:
@@ -262,7 +259,6 @@ def soak_and_check(stack: Stack, changes: int, keys: int) -> soak_existing.Repor
     return report
 
 
-@pytest.mark.matrix
 def test_a_soak_tells_a_wrong_end_and_a_call_for_nothing(stack: Stack) -> None:
     """The accounts of what is right, and then with each of the promises broken by hand."""
     key = "pile/wrong.jpg"

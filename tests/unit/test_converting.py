@@ -675,8 +675,8 @@ def test_who_has_too_little_time_after_others_waits_too(
     stored: Callable[..., Any], child: Callable[[str], None]
 ) -> None:
     image = stored(saved(picture(), "GIF"))
-    child("import time; time.sleep(1.2); raise SystemExit('asleep')")
-    converter, deadline = Converter(LAMBDA_BYTES), time.monotonic() + 2
+    child("import time; time.sleep(2.5); raise SystemExit('asleep')")
+    converter, deadline = Converter(LAMBDA_BYTES), time.monotonic() + 4.5
     for expected in (errors.ConversionFailedError, errors.ConversionWaitsError):
         with pytest.raises(expected):
             converter.prepare(image, {"strict": STRICT}, deadline)

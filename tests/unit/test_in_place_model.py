@@ -13,7 +13,7 @@ from batch_vision.core.in_place import Look, Step, advance
 from tests.unit.in_place_model import Bounds, Model, State, explore, walk
 
 WALKS = 1_000_000
-WALK_SECONDS = 60
+WALK_SECONDS = 30
 
 
 @pytest.mark.fault("Existing bucket: events late, doubled and in any order")

@@ -264,8 +264,8 @@ def test_a_throttled_image_without_another_turn_is_left_at_once_and_names_the_th
     world: World, upload: Put
 ) -> None:
     world.backend.detections = [errors.ThrottledError("too many")]
-    deadline = time.monotonic() + 1
-    detectors = detectors_of(world.backend, Pace(0.3, 2.4))
+    deadline = time.monotonic() + 20
+    detectors = detectors_of(world.backend, Pace(0.03, 0.24))
     with pytest.raises(errors.NoTimeLeftError) as raised:
         analyze(upload("a.jpg"), detectors, world.source, world.final, is_redelivery=False, deadline=deadline)
     assert time.monotonic() < deadline
@@ -278,11 +278,11 @@ def test_an_image_given_up_for_want_of_time_names_the_throttle(world: World, upl
     image = upload("a.jpg")
     outcome = analyze(
         image,
-        detectors_of(world.backend, Pace(2, 16)),
+        detectors_of(world.backend, Pace(0.1, 0.8)),
         world.source,
         world.final,
         is_redelivery=True,
-        deadline=time.monotonic() + 0.3,
+        deadline=time.monotonic() + 5,
         is_last_delivery=True,
     )
     assert outcome.error_type == "ThrottledError"
