@@ -59,7 +59,7 @@ local-test: $(LOCAL) $(SCAN) ## all checks, and all tests but those of fault-tes
 	cat build/check.log; exit $$status
 
 .PHONY: fault-test
-fault-test: $(LOCAL) $(SCAN) ## the longest tests: the rest of the fault matrix, permissions, a short soak; in half an hour [PYTEST_ARGS=...]
+fault-test: $(LOCAL) $(SCAN) ## the longest tests: the rest of the fault matrix, existing buckets, videos, permissions, a short soak; in half an hour [PYTEST_ARGS=...]
 	@$(call pytest,5) -m matrix $$(grep -rl --include='test_*.py' 'mark\.matrix' tests) $(PYTEST_ARGS)
 
 .PHONY: soak
