@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 # process's environment without a stack is for the processes that have none first, and for the others last; what needs
 # none and takes minutes, too.
 WITHOUT_STACK = [
-    *(f"local/test_{name}" for name in ("existing_bucket_backfills", "commands", "existing_bucket", "videos")),
+    *(f"local/test_{name}" for name in ("existing_bucket_backfills", "commands", "existing_bucket", "soak", "videos")),
     *(f"local/test_{name}" for name in ("existing_bucket_runs", "videos_existing_bucket", "managed")),
     "unit/test_in_place_model",
-    *(f"local/test_{name}" for name in ("soak", "converting", "lambda_executor", "life_cycle")),
+    *(f"local/test_{name}" for name in ("converting", "lambda_executor", "life_cycle")),
 ]
-WITH_STACK = ["faults_workflow", "lookout", "faults_images", "stack", "tool", "guard", "permissions"]
+WITH_STACK = ["faults_workflow", "permissions", "lookout", "faults_images", "stack", "tool", "guard"]
 _ON_STACK = [f"local/test_{name}" for name in WITH_STACK]
 ORDER = {name: at for at, name in enumerate([*WITHOUT_STACK, "", *_ON_STACK])}
 # So many processes apply a stack, if there are others: an apply costs more than what it saves after that.
-STACKS = 2
+STACKS = 3
 # For so long such a process has tests that need none, while its own is applied.
 APPLY_SECONDS = 60
 
