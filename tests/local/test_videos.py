@@ -113,7 +113,8 @@ class Videos:
         """Wait until all is quiet, and return the results by key; the schedule is helped along."""
 
         def is_quiet() -> bool:
-            if self.is_queue_empty() and not self.broken():
+            # Twice: the event of a change may come, and be worked on, while all is looked at.
+            if all(self.is_queue_empty() and not self.broken() for _ in range(2)):
                 return True
             self.help_along(longest_work)
             return False
