@@ -370,9 +370,14 @@ def _up(
         images_bucket,
         str((wanted.get("videos") or {}).get("prefix") or ""),
     )
-    OUTPUTS_FILE.write_text(json.dumps(environment.outputs, indent=2) + "\n")
+    write_outputs(environment.outputs)
     ENV_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in CLIENT_ENVIRONMENT.items()))
     return environment
+
+
+def write_outputs(outputs: Mapping[str, Any]) -> None:
+    """Write down what Terraform returned, for the tool."""
+    OUTPUTS_FILE.write_text(json.dumps(outputs, indent=2) + "\n")
 
 
 def existing_buckets(images_bucket: ImagesBucket | None, videos: Any) -> list[ImagesBucket]:

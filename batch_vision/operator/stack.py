@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from batch_vision.backends.contracts import Lifecycle
 
+MISSING_MAPPING = "missing"  # in the place of a state that Lambda has
+
 # Those of every deployment, those of one whose model is started, and the one or the other bucket of images.
 _OUTPUTS = (
     "final_bucket_name",
@@ -43,7 +45,6 @@ _OUTPUTS = (
     "analyze_images_function_name",
 )
 _OUTPUTS_OF_RUNS = ("state_machine_arn", "schedule_rule_name")
-MISSING_MAPPING = "missing"
 _OUTPUTS_OF_BUCKETS = ("source_bucket_name", "images_bucket_name")
 _OUTPUT_OF_BACKFILLS = "backfill_state_machine_arn"
 OUTPUT_NAMES = (*_OUTPUTS, *_OUTPUTS_OF_RUNS, *_OUTPUTS_OF_BUCKETS, _OUTPUT_OF_BACKFILLS)

@@ -50,7 +50,7 @@ def changed(stack: Stack, backend: str, **arguments: Any) -> Stack:
     terraform.write_root(wanted)
     terraform.apply()
     outputs = terraform.outputs()
-    environment.OUTPUTS_FILE.write_text(json.dumps(outputs))
+    environment.write_outputs(outputs)
     running = environment.Environment(
         outputs, backend, stack.environment.source_prefix, stack.environment.images_bucket
     )

@@ -28,7 +28,7 @@ from batch_vision.core.stuck import stuck_key
 from batch_vision.core.times import utc_now
 from local import config
 from local.emulator.models import HOSTED_MODELS, MODELS
-from local.environment import OFF_STATUSES, OUTPUTS_FILE, Environment, choose
+from local.environment import OFF_STATUSES, Environment, choose, write_outputs
 from local.terraform import Terraform
 from tests.contract.cases import CASES
 from tests.local.faults import LambdaFaults
@@ -220,7 +220,7 @@ class Stack:
     def read_outputs(self) -> None:
         """Read the outputs anew after an apply that has changed them, for the tool as well."""
         self.environment = dataclasses.replace(self.environment, outputs=Terraform().outputs())
-        OUTPUTS_FILE.write_text(json.dumps(self.environment.outputs))
+        write_outputs(self.environment.outputs)
         self.mapping_uuid = self.environment.output("event_source_mapping_uuid")
 
     @contextmanager

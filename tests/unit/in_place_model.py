@@ -13,7 +13,6 @@ of the lines is that of the changes that they tell of, as the Date of S3's answe
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -351,12 +350,10 @@ def explore(model: Model) -> Found:
     return Found(len(seen), ends, wrong)
 
 
-def walk(bounds: Bounds, seed: int, walks: int, until: float) -> Iterator[tuple[list[tuple[str, int]], State]]:
-    """Walk at random until all is quiet, so often or until a time, and return each way and its end."""
+def walk(bounds: Bounds, seed: int, walks: int) -> Iterator[tuple[list[tuple[str, int]], State]]:
+    """Walk at random until all is quiet, so often, and return each way and its end."""
     model, chance = Model(bounds), random.Random(seed)
     for _ in range(walks):
-        if time.monotonic() > until:
-            return
         state, way = model.first(), []
         while moves := model.moves(state):
             move = moves[int(chance.random() * len(moves))]

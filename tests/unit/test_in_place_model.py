@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -12,8 +11,7 @@ import pytest
 from batch_vision.core.in_place import Look, Step, advance
 from tests.unit.in_place_model import Bounds, Model, State, explore, walk
 
-WALKS = 1_000_000
-WALK_SECONDS = 30
+WALKS = 200_000
 
 
 @pytest.mark.fault("Existing bucket: events late, doubled and in any order")
@@ -113,14 +111,10 @@ def test_four_operations_with_two_workers_end_right(is_versioned: bool) -> None:
     assert found.states > 1_500_000
 
 
-def wrong_walks(bounds: Bounds, seed: int, walks: int) -> tuple[int, list[Any]]:
-    """Walk so often, and return how often that was and the ways to wrong ends."""
-    model, walked, wrong = Model(bounds), 0, []
-    for way, end in walk(bounds, seed, walks, time.monotonic() + WALK_SECONDS):
-        walked += 1
-        if not model.is_quiet(end) or not model.is_right(end):
-            wrong.append(way)
-    return walked, wrong
+def wrong_walks(bounds: Bounds, seed: int, walks: int) -> list[Any]:
+    """Walk so often, and return the ways to wrong ends."""
+    model = Model(bounds)
+    return [way for way, end in walk(bounds, seed, walks) if not model.is_quiet(end) or not model.is_right(end)]
 
 
 @pytest.mark.matrix
@@ -129,7 +123,5 @@ def test_random_walks_of_four_operations_with_three_workers_end_right() -> None:
     seed, processes = 14, os.cpu_count() or 1
     bounds = [Bounds(operations=4, workers=3, is_versioned=number % 2 == 1) for number in range(processes)]
     with ProcessPoolExecutor(processes) as pool:
-        walks = WALKS // processes
-        done = list(pool.map(wrong_walks, bounds, range(seed, seed + processes), [walks] * processes))
-    assert [wrong for _, wrong in done if wrong] == []
-    assert sum(walked for walked, _ in done) > WALKS / 50
+        walks = [WALKS // processes] * processes
+        assert list(pool.map(wrong_walks, bounds, range(seed, seed + processes), walks)) == [[]] * processes
